@@ -1,0 +1,282 @@
+/* arena.c: blocks, the leaf pool, reference counts and the lock. See arena.h for the idea and the invariants. */
+#include "arena.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <sched.h>
+
+#include "mem.h"
+
+static pg_arena the_arena; /* static and never freed: a release at interpreter exit finds it in place */
+pg_arena *pg_the_arena = &the_arena;
+
+/* --- the lock --- */
+
+pg_arena *pg_lock(void)
+{
+    pg_arena *arena = pg_the_arena;
+    for (int spins = 0; atomic_exchange_explicit(&arena->lock, 1, memory_order_acquire) != 0; spins++)
+        if (spins >= 64)
+            sched_yield(); /* the holder may be a long sweep, or not on a core at all */
+    return arena;
+}
+
+void pg_unlock(pg_arena *arena)
+{
+    atomic_store_explicit(&arena->lock, 0, memory_order_release);
+}
+
+/* A fork copies the arena as it stands, so it waits until nobody is inside. */
+static void before_fork(void)
+{
+    (void)pg_lock();
+}
+
+static void after_fork_in_parent(void)
+{
+    pg_unlock(pg_the_arena);
+}
+
+static void after_fork_in_child(void)
+{
+    pg_orders_after_fork(pg_the_arena);
+    pg_unlock(pg_the_arena);
+}
+
+
+/* --- the binary --- */
+
+const char *pg_version(void)
+{
+    return PG_VERSION;
+}
+
+const char *pg_source_digest(void)
+{
+    return PG_SOURCE_DIGEST;
+}
+
+/* --- chunks --- */
+
+/* Let the heap hold every block there will be with one chunk more: a sweep must never allocate. */
+static bool reserve_heap(pg_arena *arena, size_t blocks)
+{
+    if (blocks <= arena->heap_capacity)
+        return true;
+    pg_heap_entry *heap = pg_realloc(arena->heap, blocks * sizeof *heap);
+    if (!heap)
+        return false;
+    arena->heap = heap;
+    arena->heap_capacity = blocks;
+    return true;
+}
+
+/* Make sure that the chunk of `id` is there. */
+static bool reserve_chunk(pg_arena *arena, pg_id id)
+{
+    const uint32_t index = id / PG_CHUNK_SLOTS;
+    if (arena->chunks[index])
+        return true;
+    pg_chunk *chunk = pg_realloc(NULL, sizeof *chunk);
+    if (!chunk)
+        return false;
+    arena->chunks[index] = chunk;
+    arena->reserved_bytes += sizeof *chunk;
+    return true;
+}
+
+/* Id 0 means none. It has a node all the same, which reads as nan and is never live, so that reading it is harmless;
+ * block 0 and leaf 0 are never handed out, so that 0 can end their free lists. */
+static bool make_node_0(pg_arena *arena)
+{
+    if (!reserve_chunk(arena, 0))
+        return false;
+    *pg_node_at(arena, 0) = (pg_node){.data = NAN, .grad = NAN, .op = PG_LEAF, .slots = 1};
+    arena->next_start = arena->leaf_count = arena->block_count = 1;
+    return true;
+}
+
+pg_status pg_init(void)
+{
+    pg_arena *arena = pg_lock();
+    const bool first = arena->next_start == 0;
+    const bool made = !first || make_node_0(arena);
+    pg_unlock(arena);
+    if (!made || (first && pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0))
+        return PG_NO_MEMORY;
+    return PG_OK;
+}
+
+/* --- leaves --- */
+
+pg_id pg_new_leaf(pg_arena *arena, double data)
+{
+    pg_id id = arena->free_leaf;
+    if (id) {
+        arena->free_leaf = pg_node_at(arena, id)->a;
+    } else {
+        if (arena->leaf_count == PG_LEAF_BIT) /* all 2^31 are taken */
+            return 0;
+        id = PG_LEAF_BIT | arena->leaf_count;
+        if (!reserve_chunk(arena, id))
+            return 0;
+        arena->leaf_count++;
+    }
+    *pg_node_at(arena, id) = (pg_node){.data = data, .op = PG_LEAF, .slots = 1, .refs = 1};
+    arena->live_nodes++;
+    arena->live_leaves++;
+    return id;
+}
+
+static void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
+{
+    leaf->a = arena->free_leaf;
+    arena->free_leaf = id;
+    arena->live_leaves--;
+}
+
+/* --- interior nodes --- */
+
+/* Make an empty block the current one, with a start number above all others. */
+static bool start_block(pg_arena *arena)
+{
+    uint32_t index = arena->free_block;
+    if (index) {
+        arena->free_block = pg_block_at(arena, index)->next_free;
+    } else {
+        index = arena->block_count;
+        if (index == PG_LEAF_BIT / PG_BLOCK_SLOTS) /* all 2^31 slots are taken */
+            return false;
+        const size_t blocks = (index / PG_CHUNK_BLOCKS + 1) * PG_CHUNK_BLOCKS;
+        if (!reserve_heap(arena, blocks) || !reserve_chunk(arena, index * PG_BLOCK_SLOTS))
+            return false;
+        arena->block_count++;
+    }
+    *pg_block_at(arena, index) = (pg_block){.start = arena->next_start++};
+    arena->current_block = index;
+    return true;
+}
+
+pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
+{
+    assert(slots <= PG_BLOCK_SLOTS);
+    uint32_t index = arena->current_block;
+    if (index == 0 || pg_block_at(arena, index)->used + slots > PG_BLOCK_SLOTS) {
+        if (!start_block(arena))
+            return 0;
+        index = arena->current_block;
+    }
+    pg_block *block = pg_block_at(arena, index);
+    const pg_id id = index * PG_BLOCK_SLOTS + block->used;
+    *pg_node_at(arena, id) = (pg_node){.op = (uint8_t)op, .slots = (uint16_t)slots, .refs = 1};
+    block->used = (uint8_t)(block->used + slots);
+    block->live++;
+    arena->live_nodes++;
+    return id;
+}
+
+static void free_interior(pg_arena *arena, pg_id id)
+{
+    const uint32_t index = id / PG_BLOCK_SLOTS;
+    pg_block *block = pg_block_at(arena, index);
+    if (--block->live > 0)
+        return;
+    if (index == arena->current_block) {
+        block->used = 0; /* nothing in it is older than what comes: the start number holds */
+    } else {
+        block->next_free = arena->free_block;
+        arena->free_block = index;
+    }
+}
+
+/* --- references --- */
+
+void pg_ref(pg_arena *arena, pg_id id)
+{
+    pg_node *node = pg_node_at(arena, id);
+    assert(node->refs > 0);
+    if (node->refs != PG_REFS_FOREVER)
+        node->refs++;
+}
+
+/* Drop one reference; a node that loses its last goes to the front of *dead, a list linked through `refs`. */
+static void drop(pg_arena *arena, pg_id id, pg_id *dead)
+{
+    pg_node *node = pg_node_at(arena, id);
+    assert(node->refs > 0);
+    if (node->refs == PG_REFS_FOREVER || --node->refs > 0)
+        return;
+    node->refs = *dead;
+    *dead = id;
+}
+
+static void free_node(pg_arena *arena, pg_id id, pg_node *node)
+{
+    node->refs = 0;
+    if (node->flags & PG_FLAG_CLOSURE)
+        arena->closures--;
+    arena->live_nodes--;
+    if (pg_is_leaf(id))
+        free_leaf(arena, id, node);
+    else
+        free_interior(arena, id);
+}
+
+void pg_unref(pg_arena *arena, pg_id id)
+{
+    pg_id dead = 0;
+    drop(arena, id, &dead);
+    while (dead) {
+        const pg_id gone = dead;
+        pg_node *node = pg_node_at(arena, gone);
+        dead = node->refs;
+        const pg_operand_span operands = pg_operands_of(node);
+        if (operands.first)
+            drop(arena, operands.first, &dead);
+        for (uint32_t i = 0; i < operands.count; i++)
+            drop(arena, operands.list[i], &dead);
+        free_node(arena, gone, node);
+    }
+}
+
+void pg_retain(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    pg_ref(arena, id);
+    pg_unlock(arena);
+}
+
+void pg_release(pg_id id)
+{
+    if (!id)
+        return;
+    pg_arena *arena = pg_lock();
+    pg_unref(arena, id);
+    pg_unlock(arena);
+}
+
+/* --- figures --- */
+
+size_t pg_live_nodes(void)
+{
+    pg_arena *arena = pg_lock();
+    const size_t live = arena->live_nodes;
+    pg_unlock(arena);
+    return live;
+}
+
+size_t pg_live_leaves(void)
+{
+    pg_arena *arena = pg_lock();
+    const size_t live = arena->live_leaves;
+    pg_unlock(arena);
+    return live;
+}
+
+size_t pg_reserved_bytes(void)
+{
+    pg_arena *arena = pg_lock();
+    const size_t bytes = arena->reserved_bytes + arena->heap_capacity * sizeof *arena->heap;
+    pg_unlock(arena);
+    return bytes;
+}

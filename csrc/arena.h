@@ -1,0 +1,155 @@
+/* arena.h: where the graph lives.
+ *
+ * The idea. An operand exists before its consumer. So *creation order is a topological order*, and if memory keeps that
+ * order, one downward loop over it is the backward pass: nothing to sort, nothing to recurse into.
+ *
+ * Interior nodes (those with operands) are laid into blocks of 64 slots, by bumping an index. A block gets a start number,
+ * larger than any before, each time it is started; (start number, offset in the block) is creation order. Reusing one
+ * slot of a block would break that order, so a freed node only lowers its block's live count, and a block is started
+ * again when that count reaches 0. The price: one kept interior node pins at most one block (2 KiB).
+ *
+ * Leaves have no operands, so no order binds them: they live in a pool of their own and their slots are reused at once.
+ *
+ * References. A node counts one reference for each place in an operand list that names it, and one for its Python proxy
+ * (and one while it is the root of a running order). At 0 it goes, and gives its operands' references back. A node that
+ * only its consumer holds is *hidden*: the constant of `a * 2.0`, a part of a split list.
+ *
+ * Invariants, outside the lock; check.c verifies each:
+ *   I1  an operand of a live node is live, and older than the node if it is interior;
+ *   I2  refs = the operand places that name the node, + 0 or 1 for its proxy, + the orders it is the root of;
+ *   I3  a block's live count is the number of its live nodes, and its marks are 0;
+ *   I4  a block with live count 0 is on the free list, or is the current one and begins at slot 0;
+ *   I5  every leaf slot handed out is live or on the free list;
+ *   I6  the counts of the arena (live nodes, leaves, closures) are what a walk finds;
+ *   I7  the sweep's heap is empty, and has room for every block.
+ *
+ * Lock. cffi drops the GIL for every call, so threads may be inside at once; each public function holds the spin lock
+ * from its first look at the arena to its last, and nothing that is not bounded by the graph happens under it. No Python API
+ * call and no GIL hand-over may happen under it either. The exceptions that run without it: none.
+ */
+#ifndef PG_ARENA_H
+#define PG_ARENA_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ops.h"
+#include "pygrad.h"
+
+#define PG_BLOCK_SLOTS 64u
+#define PG_CHUNK_SLOTS 65536u /* the unit of allocation: 2 MiB of slots; memory that is never used is never mapped */
+#define PG_CHUNK_BLOCKS (PG_CHUNK_SLOTS / PG_BLOCK_SLOTS)
+#define PG_CHUNK_COUNT 65536u      /* all ids; the upper half of them are leaves */
+#define PG_LEAF_BIT 0x80000000u    /* set in the id of a leaf */
+#define PG_REFS_FOREVER UINT32_MAX /* a count that gets this far stays: the node lives on */
+
+enum {
+    PG_FLAG_CLOSURE = 1, /* its backward step is a Python closure */
+    PG_FLAG_BUSY = 2,    /* a running order holds it */
+    PG_FLAG_PART = 4,    /* a part of a split operand list: hidden, and its consumer's `a` */
+    PG_FLAG_LISTED = 8,  /* a leaf that the listing of an order has met; never outside the lock */
+};
+
+/* A node takes one slot of 32 bytes, plus the slots of its payload right behind it: an operand list, local gradients or a
+ * literal, as the op says (pg_operands_of, pg_local_grads, pg_exponent). */
+typedef struct {
+    double data;
+    double grad;
+    pg_id a;        /* first operand; 0 if a list has none in front. In a free leaf slot: the next free one */
+    pg_id b;        /* second operand; or the number of entries in the list */
+    uint8_t op;     /* pg_op_code */
+    uint8_t flags;
+    uint16_t slots; /* 1 + payload */
+    uint32_t refs;  /* 0: the slot is not a live node */
+} pg_node;
+_Static_assert(sizeof(pg_node) == 32, "a node is 32 bytes: two a cache line");
+
+typedef struct {
+    uint64_t marks; /* bit i: slot i is to be visited by the sweep that runs */
+    uint64_t start; /* start number */
+    uint32_t next_free;
+    uint8_t used; /* slots filled so far */
+    uint8_t live;
+} pg_block;
+
+typedef struct {
+    pg_node nodes[PG_CHUNK_SLOTS];
+    pg_block blocks[PG_CHUNK_BLOCKS]; /* unused in a chunk of leaves */
+} pg_chunk;
+
+/* The sweep's to-do list: a max-heap of the blocks that have marks, keyed by start number. */
+typedef struct {
+    uint64_t start;
+    uint32_t block;
+} pg_heap_entry;
+
+typedef struct {
+    atomic_uint lock;
+    pg_chunk *chunks[PG_CHUNK_COUNT];
+
+    uint32_t block_count;    /* blocks ever made */
+    uint32_t current_block;  /* where the next interior node goes */
+    uint32_t free_block;     /* head of the list of empty blocks; 0 ends it */
+    uint64_t next_start;
+
+    uint32_t leaf_count; /* leaf slots ever handed out, slot 0 (no node) included */
+    pg_id free_leaf;     /* head of the list of free leaf slots; 0 ends it */
+
+    size_t live_nodes; /* leaves included */
+    size_t live_leaves;
+    size_t closures; /* live nodes with PG_FLAG_CLOSURE */
+    size_t reserved_bytes;
+
+    pg_heap_entry *heap;
+    size_t heap_size;
+    size_t heap_capacity;
+
+    pg_order *orders; /* the running ones (sweep.c) */
+} pg_arena;
+
+/* The process's one arena. A pointer, so that a second binary can be given the first one's. */
+extern pg_arena *pg_the_arena;
+
+/* Take the lock and return the arena; every public function begins with this and ends with pg_unlock(). */
+pg_arena *pg_lock(void);
+void pg_unlock(pg_arena *arena);
+
+static inline pg_node *pg_node_at(const pg_arena *arena, pg_id id)
+{
+    return &arena->chunks[id / PG_CHUNK_SLOTS]->nodes[id % PG_CHUNK_SLOTS];
+}
+
+static inline pg_block *pg_block_at(const pg_arena *arena, uint32_t block)
+{
+    return &arena->chunks[block / PG_CHUNK_BLOCKS]->blocks[block % PG_CHUNK_BLOCKS];
+}
+
+static inline bool pg_is_leaf(pg_id id)
+{
+    return (id & PG_LEAF_BIT) != 0;
+}
+
+/* The operands of a node: `first` (0 if there is none), then list[0..count). */
+typedef struct {
+    pg_id first;
+    uint32_t count;
+    const pg_id *list;
+} pg_operand_span;
+
+pg_operand_span pg_operands_of(const pg_node *node);
+const double *pg_local_grads(const pg_node *node); /* of a PG_LOCAL node, b of them; its list follows them */
+
+/* Room for a leaf, or for an interior node of so many slots. One reference, the caller's; grad 0. 0: out of memory. */
+pg_id pg_new_leaf(pg_arena *arena, double data);
+pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots);
+/* Add a reference / give one back, which may free the node and, iteratively, what only it held. */
+void pg_ref(pg_arena *arena, pg_id id);
+void pg_unref(pg_arena *arena, pg_id id);
+
+/* In the child of a fork: drop the running orders of the threads that it lacks (sweep.c). */
+void pg_orders_after_fork(pg_arena *arena);
+size_t pg_order_roots(const pg_arena *arena, pg_id id); /* how many running orders have this root */
+
+#endif

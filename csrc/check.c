@@ -1,0 +1,192 @@
+/* check.c: verify the invariants that arena.h states, from the outside: nothing here is used by the engine. */
+#include <string.h>
+
+#include "arena.h"
+#include "mem.h"
+
+/* How many references each slot ought to have, found by walking all operand lists. */
+typedef struct {
+    const pg_arena *arena;
+    uint32_t *leaf_refs;
+    uint32_t *node_refs;
+    size_t live_nodes;
+    size_t live_leaves;
+    size_t closures;
+} census;
+
+#define REQUIRE(condition, broken) \
+    do {                           \
+        if (!(condition))          \
+            return broken;         \
+    } while (0)
+
+static uint32_t *expected_refs(const census *found, pg_id id)
+{
+    return pg_is_leaf(id) ? &found->leaf_refs[id - PG_LEAF_BIT] : &found->node_refs[id];
+}
+
+static bool is_handed_out(const pg_arena *arena, pg_id id)
+{
+    if (pg_is_leaf(id))
+        return id - PG_LEAF_BIT < arena->leaf_count;
+    return id >= PG_BLOCK_SLOTS && id < arena->block_count * PG_BLOCK_SLOTS;
+}
+
+static bool is_older(const pg_arena *arena, pg_id a, pg_id b)
+{
+    const uint64_t start_a = pg_block_at(arena, a / PG_BLOCK_SLOTS)->start;
+    const uint64_t start_b = pg_block_at(arena, b / PG_BLOCK_SLOTS)->start;
+    return start_a < start_b || (start_a == start_b && a < b);
+}
+
+static const char *check_operand(census *found, pg_id id, pg_id operand)
+{
+    const pg_arena *arena = found->arena;
+    REQUIRE(is_handed_out(arena, operand), "I1: an operand id was never handed out");
+    REQUIRE(pg_node_at(arena, operand)->refs > 0, "I1: an operand of a live node is not live");
+    REQUIRE(pg_is_leaf(operand) || is_older(arena, operand, id), "I1: an operand is younger than its consumer");
+    ++*expected_refs(found, operand);
+    return NULL;
+}
+
+static const char *check_node(census *found, pg_id id)
+{
+    const pg_node *node = pg_node_at(found->arena, id);
+    const pg_operand_span operands = pg_operands_of(node);
+    const char *broken = operands.first ? check_operand(found, id, operands.first) : NULL;
+    for (uint32_t i = 0; i < operands.count && !broken; i++)
+        broken = check_operand(found, id, operands.list[i]);
+    REQUIRE(node->op < PG_OP_COUNT, "a live node has no op");
+    REQUIRE(!(node->flags & PG_FLAG_BUSY) || found->arena->orders, "a node is busy and no order runs");
+    found->live_nodes++;
+    found->live_leaves += pg_is_leaf(id);
+    found->closures += (node->flags & PG_FLAG_CLOSURE) != 0;
+    return broken;
+}
+
+static const char *check_block(census *found, uint32_t index)
+{
+    const pg_arena *arena = found->arena;
+    const pg_block *block = pg_block_at(arena, index);
+    uint32_t live = 0;
+    REQUIRE(block->marks == 0, "I3: a block has marks and no sweep runs");
+    REQUIRE(block->used <= PG_BLOCK_SLOTS, "I3: a block is overfull");
+    if (block->live == 0)
+        return block->used == 0 || index != arena->current_block ? NULL : "I4: the empty current block has nodes";
+    for (uint32_t slot = 0; slot < block->used;) {
+        const pg_id id = index * PG_BLOCK_SLOTS + slot;
+        const pg_node *node = pg_node_at(arena, id);
+        REQUIRE(node->slots > 0 && slot + node->slots <= block->used, "I3: a payload leaves its block");
+        const char *broken = node->refs > 0 ? check_node(found, id) : NULL;
+        REQUIRE(!broken, broken);
+        live += node->refs > 0;
+        slot += node->slots;
+    }
+    REQUIRE(live == block->live, "I3: a block's live count is wrong");
+    return NULL;
+}
+
+static const char *check_blocks(census *found)
+{
+    const pg_arena *arena = found->arena;
+    size_t empty = 0, listed = 0;
+    for (uint32_t index = 1; index < arena->block_count; index++) {
+        const char *broken = check_block(found, index);
+        REQUIRE(!broken, broken);
+        empty += pg_block_at(arena, index)->live == 0 && index != arena->current_block;
+    }
+    for (uint32_t index = arena->free_block; index; index = pg_block_at(arena, index)->next_free) {
+        REQUIRE(pg_block_at(arena, index)->live == 0, "I4: a block on the free list is in use");
+        REQUIRE(++listed <= empty, "I4: the free list of blocks is a circle");
+    }
+    REQUIRE(listed == empty, "I4: an empty block is lost");
+    return NULL;
+}
+
+static const char *check_leaves(census *found)
+{
+    const pg_arena *arena = found->arena;
+    size_t dead = 0, listed = 0;
+    for (uint32_t i = 1; i < arena->leaf_count; i++) {
+        const pg_id id = PG_LEAF_BIT | i;
+        const char *broken = pg_node_at(arena, id)->refs > 0 ? check_node(found, id) : NULL;
+        REQUIRE(!broken, broken);
+        dead += pg_node_at(arena, id)->refs == 0;
+    }
+    for (pg_id id = arena->free_leaf; id; id = pg_node_at(arena, id)->a) {
+        REQUIRE(pg_node_at(arena, id)->refs == 0, "I5: a leaf on the free list is in use");
+        REQUIRE(++listed <= dead, "I5: the free list of leaves is a circle");
+    }
+    REQUIRE(listed == dead, "I5: a free leaf is lost");
+    return NULL;
+}
+
+static const char *check_refs(const census *found, pg_id id)
+{
+    const uint32_t refs = pg_node_at(found->arena, id)->refs;
+    const size_t expected = *expected_refs(found, id) + pg_order_roots(found->arena, id);
+    if (refs == 0 || refs == PG_REFS_FOREVER)
+        return NULL;
+    REQUIRE(refs >= expected, "I2: a node has too few references");
+    REQUIRE(refs <= expected + 1, "I2: a node has too many references");
+    return NULL;
+}
+
+static const char *check_all_refs(const census *found)
+{
+    const pg_arena *arena = found->arena;
+    for (uint32_t i = 1; i < arena->leaf_count; i++) {
+        const char *broken = check_refs(found, PG_LEAF_BIT | i);
+        REQUIRE(!broken, broken);
+    }
+    for (uint32_t index = 1; index < arena->block_count; index++) {
+        const pg_block *block = pg_block_at(arena, index);
+        for (uint32_t slot = 0; block->live && slot < block->used;) {
+            const pg_id id = index * PG_BLOCK_SLOTS + slot;
+            const char *broken = check_refs(found, id);
+            REQUIRE(!broken, broken);
+            slot += pg_node_at(arena, id)->slots;
+        }
+    }
+    return NULL;
+}
+
+static const char *check_counts(const census *found)
+{
+    const pg_arena *arena = found->arena;
+    REQUIRE(found->live_nodes == arena->live_nodes, "I6: the count of live nodes is wrong");
+    REQUIRE(found->live_leaves == arena->live_leaves, "I6: the count of live leaves is wrong");
+    REQUIRE(found->closures == arena->closures, "I6: the count of closures is wrong");
+    REQUIRE(arena->heap_size == 0, "I7: the heap is not empty");
+    REQUIRE(arena->heap_capacity >= arena->block_count || arena->block_count == 1, "I7: the heap lacks room");
+    return NULL;
+}
+
+static const char *check_arena(census *found)
+{
+    const char *broken = check_blocks(found);
+    broken = broken ? broken : check_leaves(found);
+    broken = broken ? broken : check_all_refs(found);
+    return broken ? broken : check_counts(found);
+}
+
+static uint32_t *zeroed(size_t count)
+{
+    uint32_t *memory = pg_realloc(NULL, count * sizeof *memory);
+    return memory ? memset(memory, 0, count * sizeof *memory) : NULL;
+}
+
+const char *pg_check(void)
+{
+    pg_arena *arena = pg_lock();
+    census found = {
+        .arena = arena,
+        .leaf_refs = zeroed(arena->leaf_count),
+        .node_refs = zeroed((size_t)arena->block_count * PG_BLOCK_SLOTS),
+    };
+    const char *broken = found.leaf_refs && found.node_refs ? check_arena(&found) : "no memory to check with";
+    pg_unlock(arena);
+    pg_free(found.leaf_refs);
+    pg_free(found.node_refs);
+    return broken;
+}

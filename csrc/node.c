@@ -1,0 +1,416 @@
+/* node.c: making nodes, and reading and writing one. */
+#include <string.h>
+
+#include "arena.h"
+
+/* --- payloads --- */
+
+pg_operand_span pg_operands_of(const pg_node *node)
+{
+    switch (node->op) {
+    case PG_SUM:
+    case PG_DOT:
+    case PG_CUSTOM:
+    case PG_LOCAL: {
+        const uint32_t entries = node->op == PG_DOT ? 2 * node->b : node->b;
+        const void *payload = node + 1;
+        if (node->op == PG_LOCAL)
+            payload = (const double *)payload + node->b;
+        return (pg_operand_span){node->a, entries, payload};
+    }
+    default: /* a leaf has neither, a unary op has a, a binary op has a and b */
+        return (pg_operand_span){node->a, node->b != 0, &node->b};
+    }
+}
+
+const double *pg_local_grads(const pg_node *node)
+{
+    return (const void *)(node + 1);
+}
+
+static uint32_t slots_for(size_t payload_bytes)
+{
+    return 1 + (uint32_t)((payload_bytes + sizeof(pg_node) - 1) / sizeof(pg_node));
+}
+
+/* --- nodes of a fixed number of operands --- */
+
+static pg_id make_unary(pg_arena *arena, int op, pg_id a)
+{
+    const pg_id id = a ? pg_new_node(arena, op, 1) : 0;
+    if (id) {
+        pg_node *node = pg_node_at(arena, id);
+        node->a = a;
+        node->data = pg_op_forward(op, pg_node_at(arena, a)->data, 0.0);
+        pg_ref(arena, a);
+    }
+    return id;
+}
+
+static pg_id make_binary(pg_arena *arena, int op, pg_id a, pg_id b)
+{
+    const pg_id id = a && b ? pg_new_node(arena, op, 1) : 0;
+    if (id) {
+        pg_node *node = pg_node_at(arena, id);
+        node->a = a;
+        node->b = b;
+        node->data = pg_op_forward(op, pg_node_at(arena, a)->data, pg_node_at(arena, b)->data);
+        pg_ref(arena, a);
+        pg_ref(arena, b);
+    }
+    return id;
+}
+
+/* A binary node one of whose operands is a new leaf, which becomes the node's alone. */
+static pg_id make_binary_hiding(pg_arena *arena, int op, pg_id a, pg_id b, pg_id hidden)
+{
+    const pg_id id = make_binary(arena, op, a, b);
+    if (hidden)
+        pg_unref(arena, hidden); /* the node holds it now; if there is no node it goes */
+    return id;
+}
+
+static pg_id make_power(pg_arena *arena, pg_id a, double exponent)
+{
+    const pg_id id = a ? pg_new_node(arena, PG_POWER, slots_for(sizeof exponent)) : 0;
+    if (id) {
+        pg_node *node = pg_node_at(arena, id);
+        node->a = a;
+        node->data = pow(pg_node_at(arena, a)->data, exponent);
+        memcpy(node + 1, &exponent, sizeof exponent);
+        pg_ref(arena, a);
+    }
+    return id;
+}
+
+pg_id pg_leaf(double data)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id id = pg_new_leaf(arena, data);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_unary(int op, pg_id a)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id id = make_unary(arena, op, a);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_binary(int op, pg_id a, pg_id b)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id id = make_binary(arena, op, a, b);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_binary_right(int op, pg_id a, double b)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id hidden = pg_new_leaf(arena, b);
+    const pg_id id = make_binary_hiding(arena, op, a, hidden, hidden);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_binary_left(int op, double a, pg_id b)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id hidden = pg_new_leaf(arena, a);
+    const pg_id id = make_binary_hiding(arena, op, hidden, b, hidden);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_power(pg_id a, double exponent)
+{
+    pg_arena *arena = pg_lock();
+    pg_id id;
+    if (exponent == 2.0)
+        id = make_unary(arena, PG_OP_square, a);
+    else if (exponent == 3.0)
+        id = make_unary(arena, PG_OP_cube, a);
+    else if (exponent == -1.0)
+        id = make_unary(arena, PG_OP_reciprocal, a);
+    else
+        id = make_power(arena, a, exponent);
+    pg_unlock(arena);
+    return id;
+}
+
+/* --- nodes with an operand list --- */
+
+/* What a list node is to be made of. */
+typedef struct {
+    int op;
+    pg_id first; /* start of a sum, bias of a dot; or 0 */
+    size_t count;
+    const pg_id *xs;
+    const pg_id *ws;           /* of a dot: the other halves of its pairs */
+    const double *local_grads; /* of a PG_LOCAL node */
+    double data;               /* of a PG_CUSTOM or PG_LOCAL node */
+} list_spec;
+
+static size_t entry_bytes(int op)
+{
+    switch (op) {
+    case PG_DOT:
+        return 2 * sizeof(pg_id);
+    case PG_LOCAL:
+        return sizeof(double) + sizeof(pg_id);
+    default:
+        return sizeof(pg_id);
+    }
+}
+
+static bool all_named(const pg_id *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!ids[i])
+            return false;
+    return true;
+}
+
+/* Fill the payload with entries [begin, end) of the list, and take their references. */
+static void fill_list(pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end)
+{
+    node->b = (uint32_t)(end - begin);
+    pg_id *list = (void *)(node + 1);
+    if (spec->op == PG_LOCAL) {
+        memcpy(node + 1, spec->local_grads + begin, (end - begin) * sizeof(double));
+        list = (void *)((double *)(void *)(node + 1) + node->b);
+    }
+    for (size_t i = begin; i < end; i++) {
+        if (spec->op == PG_DOT) {
+            *list++ = spec->ws[i];
+            pg_ref(arena, spec->ws[i]);
+        }
+        *list++ = spec->xs[i];
+        pg_ref(arena, spec->xs[i]);
+    }
+}
+
+/* The forward value of a list node, from the left. */
+static double list_data(const pg_arena *arena, const pg_node *node, const list_spec *spec)
+{
+    if (spec->op == PG_CUSTOM || spec->op == PG_LOCAL)
+        return spec->data;
+    const pg_operand_span operands = pg_operands_of(node);
+    double total = 0.0;
+    if (operands.first)
+        total += pg_node_at(arena, operands.first)->data;
+    if (spec->op == PG_SUM)
+        for (uint32_t i = 0; i < operands.count; i++)
+            total += pg_node_at(arena, operands.list[i])->data;
+    else
+        for (uint32_t i = 0; i < operands.count; i += 2)
+            total += pg_node_at(arena, operands.list[i])->data * pg_node_at(arena, operands.list[i + 1])->data;
+    return total;
+}
+
+static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size_t begin, size_t end)
+{
+    const pg_id id = pg_new_node(arena, spec->op, slots_for((end - begin) * entry_bytes(spec->op)));
+    if (id) {
+        pg_node *node = pg_node_at(arena, id);
+        node->a = first;
+        if (first)
+            pg_ref(arena, first);
+        fill_list(arena, node, spec, begin, end);
+        node->data = list_data(arena, node, spec);
+    }
+    return id;
+}
+
+/* Make a list node. A list too long for one block becomes a chain of nodes of the same op, each the `a` of the next; all
+ * but the last are hidden. */
+static pg_id make_list(pg_arena *arena, const list_spec *spec)
+{
+    const size_t room = (PG_BLOCK_SLOTS - 1) * sizeof(pg_node) / entry_bytes(spec->op);
+    if (!all_named(spec->xs, spec->count) || (spec->op == PG_DOT && !all_named(spec->ws, spec->count)))
+        return 0;
+    pg_id part = 0;
+    size_t begin = 0;
+    do {
+        const size_t end = spec->count - begin > room ? begin + room : spec->count;
+        const pg_id next = make_part(arena, spec, part ? part : spec->first, begin, end);
+        if (part) {
+            pg_node_at(arena, part)->flags |= PG_FLAG_PART;
+            pg_unref(arena, part); /* held by `next` now; without it the whole chain goes */
+        }
+        part = next;
+        begin = end;
+    } while (part && begin < spec->count);
+    return part;
+}
+
+static pg_id make_list_locked(const list_spec *spec)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id id = make_list(arena, spec);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs)
+{
+    return make_list_locked(&(list_spec){.op = PG_SUM, .first = start, .count = count, .xs = xs});
+}
+
+pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs)
+{
+    return make_list_locked(&(list_spec){.op = PG_DOT, .first = bias, .count = count, .xs = xs, .ws = ws});
+}
+
+static list_spec custom_spec(double data, uint32_t count, const pg_id *children, const double *local_grads)
+{
+    const int op = local_grads ? PG_LOCAL : PG_CUSTOM;
+    return (list_spec){.op = op, .count = count, .xs = children, .local_grads = local_grads, .data = data};
+}
+
+pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads)
+{
+    const list_spec spec = custom_spec(data, count, children, local_grads);
+    return make_list_locked(&spec);
+}
+
+static void set_closure(pg_arena *arena, pg_node *node, bool on)
+{
+    if (on == ((node->flags & PG_FLAG_CLOSURE) != 0))
+        return;
+    node->flags ^= PG_FLAG_CLOSURE;
+    arena->closures = on ? arena->closures + 1 : arena->closures - 1;
+}
+
+static pg_status leaf_to_custom(pg_arena *arena, pg_id leaf, const list_spec *spec, pg_id *out)
+{
+    pg_node *old = pg_node_at(arena, leaf);
+    if (old->flags & PG_FLAG_BUSY)
+        return PG_BUSY;
+    if (!pg_is_leaf(leaf) || old->refs != 1)
+        return PG_IN_USE;
+    const pg_id id = make_list(arena, spec);
+    if (!id)
+        return PG_NO_MEMORY;
+    pg_node *node = pg_node_at(arena, id);
+    node->data = old->data;
+    node->grad = old->grad;
+    set_closure(arena, node, (old->flags & PG_FLAG_CLOSURE) != 0);
+    pg_unref(arena, leaf);
+    *out = id;
+    return PG_OK;
+}
+
+pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, pg_id *out)
+{
+    const list_spec spec = custom_spec(0.0, count, children, NULL);
+    pg_arena *arena = pg_lock();
+    const pg_status status = leaf ? leaf_to_custom(arena, leaf, &spec, out) : PG_NO_NODE;
+    pg_unlock(arena);
+    return status;
+}
+
+/* --- one node --- */
+
+double pg_data(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const double data = pg_node_at(arena, id)->data;
+    pg_unlock(arena);
+    return data;
+}
+
+double pg_grad(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const double grad = pg_node_at(arena, id)->grad;
+    pg_unlock(arena);
+    return grad;
+}
+
+void pg_set_data(pg_id id, double data)
+{
+    pg_arena *arena = pg_lock();
+    if (id)
+        pg_node_at(arena, id)->data = data;
+    pg_unlock(arena);
+}
+
+void pg_set_grad(pg_id id, double grad)
+{
+    pg_arena *arena = pg_lock();
+    if (id)
+        pg_node_at(arena, id)->grad = grad;
+    pg_unlock(arena);
+}
+
+int pg_op(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const int op = pg_node_at(arena, id)->op;
+    pg_unlock(arena);
+    return op;
+}
+
+double pg_exponent(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const pg_node *node = pg_node_at(arena, id);
+    double exponent = NAN;
+    if (node->op == PG_POWER)
+        memcpy(&exponent, node + 1, sizeof exponent);
+    pg_unlock(arena);
+    return exponent;
+}
+
+/* The part of a split list that comes before `node`, or NULL. */
+static const pg_node *part_before(const pg_arena *arena, const pg_node *node)
+{
+    if (!node->a || !(pg_node_at(arena, node->a)->flags & PG_FLAG_PART))
+        return NULL;
+    return pg_node_at(arena, node->a);
+}
+
+static size_t count_operands(const pg_arena *arena, const pg_node *node)
+{
+    size_t count = 0;
+    for (const pg_node *part = node; part; part = part_before(arena, part)) {
+        const pg_operand_span operands = pg_operands_of(part);
+        count += operands.count + (operands.first && !part_before(arena, part));
+    }
+    return count;
+}
+
+size_t pg_operand_count(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const size_t count = count_operands(arena, pg_node_at(arena, id));
+    pg_unlock(arena);
+    return count;
+}
+
+void pg_operands(pg_id id, pg_id *out)
+{
+    pg_arena *arena = pg_lock();
+    const pg_node *node = pg_node_at(arena, id);
+    pg_id *end = out + count_operands(arena, node);
+    for (const pg_node *part = node; part; part = part_before(arena, part)) {
+        const pg_operand_span operands = pg_operands_of(part);
+        end -= operands.count;
+        memcpy(end, operands.list, operands.count * sizeof *end);
+        if (operands.first && !part_before(arena, part))
+            *--end = operands.first;
+    }
+    pg_unlock(arena);
+}
+
+void pg_set_closure(pg_id id, int on)
+{
+    pg_arena *arena = pg_lock();
+    if (id)
+        set_closure(arena, pg_node_at(arena, id), on != 0);
+    pg_unlock(arena);
+}

@@ -1,0 +1,77 @@
+/* ops.c: names, labels, arities and forward values, each generated from ops.def. */
+#include "ops.h"
+
+#include "pygrad.h"
+
+typedef struct {
+    const char *name;
+    const char *label;
+    int arity;
+} op_row;
+
+static const op_row rows[] = {
+    [PG_LEAF] = {"leaf", "", 0},
+#define PG_UNARY(name, label, forward, da) [PG_OP_##name] = {#name, label, 1},
+#define PG_BINARY(name, label, forward, da, db) [PG_OP_##name] = {#name, label, 2},
+#include "ops.def"
+    [PG_POWER] = {"power", "**", 1},
+    [PG_SUM] = {"sum", "sum", 0},
+    [PG_DOT] = {"dot", "dot", 0},
+    [PG_CUSTOM] = {"custom", "", 0},
+    [PG_LOCAL] = {"local", "", 0},
+};
+_Static_assert(sizeof rows / sizeof rows[0] == PG_OP_COUNT, "a structural op lacks its row");
+
+int pg_op_count(void)
+{
+    return PG_OP_COUNT;
+}
+
+const char *pg_op_name(int op)
+{
+    return rows[op].name;
+}
+
+const char *pg_op_label(int op)
+{
+    return rows[op].label;
+}
+
+int pg_op_arity(int op)
+{
+    return rows[op].arity;
+}
+
+double pg_op_forward(int op, double a, double b)
+{
+    switch (op) {
+#define PG_UNARY(name, label, forward, da) \
+    case PG_OP_##name:                     \
+        return forward;
+#define PG_BINARY(name, label, forward, da, db) PG_UNARY(name, label, forward, da)
+#include "ops.def"
+    default:
+        return NAN; /* a structural op: its node is computed where it is made */
+    }
+}
+
+void pg_op_eval(int op, double a, double b, double *out)
+{
+    const double y = pg_op_forward(op, a, b);
+    out[0] = y;
+    out[1] = out[2] = NAN;
+    switch (op) {
+#define PG_UNARY(name, label, forward, da) \
+    case PG_OP_##name:                     \
+        out[1] = (da);                     \
+        break;
+#define PG_BINARY(name, label, forward, da, db) \
+    case PG_OP_##name:                          \
+        out[1] = (da);                          \
+        out[2] = (db);                          \
+        break;
+#include "ops.def"
+    default:
+        break;
+    }
+}

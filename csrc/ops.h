@@ -1,0 +1,36 @@
+/* ops.h: the op table as C sees it: one enum constant a row, and the small functions that rows call. */
+#ifndef PG_OPS_H
+#define PG_OPS_H
+
+#include <math.h>
+
+/* The structural ops stand outside ops.def: they have an operand list, a literal or no operands at all. */
+typedef enum {
+    PG_LEAF,
+#define PG_UNARY(name, label, forward, da) PG_OP_##name,
+#define PG_BINARY(name, label, forward, da, db) PG_OP_##name,
+#include "ops.def"
+    PG_POWER,  /* a ** k, k a literal */
+    PG_SUM,    /* a + the list */
+    PG_DOT,    /* a + the list's pairs, multiplied */
+    PG_CUSTOM, /* the user's: passes nothing on by itself */
+    PG_LOCAL,  /* the user's: passes on the local gradients it was given */
+    PG_OP_COUNT
+} pg_op_code;
+
+/* d/da of a**b. 0 for b == 0, where b * a**(b-1) would be 0 * inf at a == 0. */
+static inline double pg_power_slope(double a, double b)
+{
+    return b == 0.0 ? 0.0 : b * pow(a, b - 1.0);
+}
+
+/* 1 / (1 + exp(-a)) without overflow on either side. */
+static inline double pg_sigmoid(double a)
+{
+    return a >= 0.0 ? 1.0 / (1.0 + exp(-a)) : exp(a) / (1.0 + exp(a));
+}
+
+/* The result of a unary (b is ignored) or binary row. */
+double pg_op_forward(int op, double a, double b);
+
+#endif

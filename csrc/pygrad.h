@@ -1,0 +1,110 @@
+/* pygrad.h: everything that Python may call, and the single truth of it.
+ *
+ * The build file hands the text between the two markers to cffi as it stands, so it must be plain C declarations.
+ *
+ * An id names a node of the process's one arena (arena.h); 0 names none. A function that makes a node returns its id
+ * with one reference, the caller's, to be given back by pg_release(); it returns 0, and has changed nothing, when memory is
+ * short or an operand is 0. Every function may be called from any thread, without the GIL.
+ */
+#ifndef PYGRAD_H
+#define PYGRAD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cdef-begin */
+typedef uint32_t pg_id;
+typedef struct pg_order pg_order;
+
+typedef enum {
+    PG_OK,
+    PG_NO_MEMORY, /* nothing was changed */
+    PG_CLOSURES,  /* Python closures are about: list the order with pg_order_new() and run it in pieces */
+    PG_BUSY,      /* another order that is still running holds a node of this graph; nothing was changed */
+    PG_IN_USE,    /* the node has consumers or operands already; nothing was changed */
+    PG_NO_NODE,   /* the id is 0 */
+} pg_status;
+
+/* --- the process --- */
+
+/* Prepare the arena; call before anything else, from the thread that imports. PG_OK or PG_NO_MEMORY. */
+pg_status pg_init(void);
+/* The version and the digest of the sources that this binary was built from. */
+const char *pg_version(void);
+const char *pg_source_digest(void);
+
+/* --- the op table (ops.def): 0 <= op < pg_op_count() --- */
+
+int pg_op_count(void);
+const char *pg_op_name(int op);  /* "add", "relu", ...; what Python calls it */
+const char *pg_op_label(int op); /* "+", "ReLU", ...; what a picture shows */
+int pg_op_arity(int op);         /* 0 for an operand list of any length, and for leaves */
+/* Evaluate a unary or binary row at (a, b): out[0] the result, out[1] d/da, out[2] d/db. For tests and tables. */
+void pg_op_eval(int op, double a, double b, double *out);
+
+/* --- making nodes --- */
+
+pg_id pg_leaf(double data);
+pg_id pg_unary(int op, pg_id a);
+pg_id pg_binary(int op, pg_id a, pg_id b);
+pg_id pg_binary_right(int op, pg_id a, double b); /* b becomes a hidden leaf */
+pg_id pg_binary_left(int op, double a, pg_id b);  /* a becomes a hidden leaf */
+pg_id pg_power(pg_id a, double exponent);         /* a ** exponent, by the row that serves the exponent */
+/* start + xs[0] + ... + xs[count-1], added in that order; start may be 0: then from 0.0. */
+pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs);
+/* bias + ws[0]*xs[0] + ..., added in that order; bias may be 0: then from 0.0. */
+pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs);
+/* A node of the user's: `data` is given, and so are d/d child (local_grads, count of them). Without local_grads (NULL)
+ * it passes nothing on by itself. */
+pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads);
+/* Make a leaf that nothing uses into a custom node with these operands, data and grad kept. The new id goes to *out and
+ * takes the place of the old one, which is gone. PG_IN_USE, PG_BUSY, PG_NO_MEMORY: nothing was changed. */
+pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, pg_id *out);
+
+/* --- lifetime --- */
+
+void pg_retain(pg_id id);
+/* Give one reference back. The node goes when its last consumer has gone too; 0 is allowed. */
+void pg_release(pg_id id);
+
+/* --- one node; id 0 reads as nan and takes no writes --- */
+
+double pg_data(pg_id id);
+double pg_grad(pg_id id);
+void pg_set_data(pg_id id, double data);
+void pg_set_grad(pg_id id, double grad);
+int pg_op(pg_id id);
+double pg_exponent(pg_id id); /* of a "power" node */
+/* The operands in order (sum: start, terms; dot: bias, w0, x0, w1, x1, ...), split lists as one. */
+size_t pg_operand_count(pg_id id);
+void pg_operands(pg_id id, pg_id *out);
+/* Say that the node's backward step is a Python closure (1) or the op's own again (0). */
+void pg_set_closure(pg_id id, int on);
+
+/* --- backward --- */
+
+/* Sweep from `root`, whose gradient is `seed`. PG_OK; or PG_CLOSURES or PG_NO_NODE with nothing done. */
+pg_status pg_backward(pg_id root, double seed);
+/* Pass the gradient of one node on to its operands, once; nothing is set to 0 first. */
+void pg_backprop(pg_id id);
+/* List what `root` reaches, set its interior gradients to 0 and hold it until pg_order_free().
+ * NULL on failure, with PG_NO_MEMORY, PG_BUSY or PG_NO_NODE in *status. */
+pg_order *pg_order_new(pg_id root, double seed, pg_status *status);
+/* Run natively up to the next node with a closure and return its id, which the caller must run; 0 at the end. */
+pg_id pg_order_next(pg_order *order);
+/* The same, but stop after every node; a node without a closure has been run. *is_closure says which. */
+pg_id pg_order_step(pg_order *order, int *is_closure);
+void pg_order_free(pg_order *order);
+
+/* --- looking at the arena --- */
+
+size_t pg_live_nodes(void);
+size_t pg_live_leaves(void);
+size_t pg_reserved_bytes(void);
+/* Verify every stated invariant (check.c): NULL, or what is broken. */
+const char *pg_check(void);
+/* Let the n-th allocation from now fail, once; 0 lets none fail. For tests. */
+void pg_fail_allocation(uint64_t n);
+/* cdef-end */
+
+#endif

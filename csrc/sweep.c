@@ -1,0 +1,423 @@
+/* sweep.c: the backward pass.
+ *
+ * Start: mark the root. Then, again and again: take the newest marked node, clear its mark, and let it pass its gradient on to
+ * its operands, which marks them. Operands are older than their consumers, so every node is met after all of its consumers,
+ * with its gradient complete, and exactly once. The cost depends on what the root reaches, not on what else is alive.
+ *
+ * Marks are bits, one word a block. "The newest marked node" is the highest mark of the newest marked block, and a
+ * heap keeps the marked blocks. The first mark of an interior node sets its gradient to 0, so a second backward() is right;
+ * leaves have no marks and only ever add up.
+ *
+ * With closures. A Python closure may build graphs, free them, sweep another one or raise. So a sweep that may meet one
+ * is listed first (an *order*), and run in pieces, from closure to closure; the lock is let go in between. The listed nodes
+ * are *busy* until the order ends, and a second order that meets one gives up with its marks undone.
+ */
+#include <pthread.h>
+#include <string.h>
+
+#include "arena.h"
+#include "mem.h"
+
+/* --- the heap of marked blocks --- */
+
+static void heap_push(pg_arena *arena, uint32_t block, uint64_t start)
+{
+    pg_heap_entry *heap = arena->heap;
+    size_t at = arena->heap_size++;
+    for (; at > 0 && heap[(at - 1) / 2].start < start; at = (at - 1) / 2)
+        heap[at] = heap[(at - 1) / 2];
+    heap[at] = (pg_heap_entry){start, block};
+}
+
+static uint32_t heap_pop(pg_arena *arena)
+{
+    pg_heap_entry *heap = arena->heap;
+    const uint32_t top = heap[0].block;
+    const pg_heap_entry last = heap[--arena->heap_size];
+    const size_t size = arena->heap_size;
+    size_t at = 0;
+    for (size_t child; (child = 2 * at + 1) < size; at = child) {
+        if (child + 1 < size && heap[child + 1].start > heap[child].start)
+            child++;
+        if (heap[child].start <= last.start)
+            break;
+        heap[at] = heap[child];
+    }
+    heap[at] = last;
+    return top;
+}
+
+/* --- marks --- */
+
+static inline unsigned highest_bit(uint64_t word)
+{
+#if defined(__GNUC__)
+    return 63u - (unsigned)__builtin_clzll(word);
+#else
+    unsigned bit = 0;
+    while (word >>= 1)
+        bit++;
+    return bit;
+#endif
+}
+
+/* A walk over marked nodes, newest first. The marks of the block it is in are kept at hand, in a register. */
+typedef struct {
+    pg_arena *arena;
+    uint32_t block; /* the block it is in; 0: none yet */
+    uint64_t marks; /* that block's marks still to be visited */
+} walk;
+
+/* Mark an interior node; true if it had no mark. */
+static inline bool mark(walk *w, pg_id id)
+{
+    const uint32_t index = id / PG_BLOCK_SLOTS;
+    const uint64_t bit = UINT64_C(1) << (id % PG_BLOCK_SLOTS);
+    if (index == w->block) {
+        const bool first = !(w->marks & bit);
+        w->marks |= bit;
+        return first;
+    }
+    pg_block *block = pg_block_at(w->arena, index);
+    if (block->marks & bit)
+        return false;
+    if (block->marks == 0)
+        heap_push(w->arena, index, block->start);
+    block->marks |= bit;
+    return true;
+}
+
+typedef void visit_fn(walk *w, pg_id id, pg_node *node, void *context);
+
+/* Visit every marked node and those that the visits mark. Inlined, so that `visit` is a direct call. */
+static inline void walk_marked(walk *w, visit_fn *visit, void *context)
+{
+    while (w->arena->heap_size > 0) {
+        w->block = heap_pop(w->arena);
+        pg_block *block = pg_block_at(w->arena, w->block);
+        w->marks = block->marks;
+        block->marks = 0; /* nothing marks in memory what is in the block at hand */
+        const pg_id base = w->block * PG_BLOCK_SLOTS;
+        pg_node *nodes = pg_node_at(w->arena, base);
+        while (w->marks) {
+            const unsigned slot = highest_bit(w->marks);
+            w->marks &= ~(UINT64_C(1) << slot);
+            visit(w, base + slot, nodes + slot, context);
+        }
+    }
+}
+
+/* --- one node's backward step --- */
+
+/* Find an operand. In a sweep (marking) this is also what hands it to the walk. */
+static inline pg_node *reach(walk *w, pg_id id, bool marking)
+{
+    pg_node *node = pg_node_at(w->arena, id);
+    if (marking && !pg_is_leaf(id) && mark(w, id))
+        node->grad = 0.0;
+    return node;
+}
+
+/* The backward step of a node with an operand list. */
+static inline void propagate_list(walk *w, const pg_node *node, bool marking)
+{
+    const double g = node->grad;
+    const pg_operand_span operands = pg_operands_of(node);
+    const double *local_grads = node->op == PG_LOCAL ? pg_local_grads(node) : NULL;
+    if (operands.first) {
+        pg_node *first = reach(w, operands.first, marking);
+        if (node->op != PG_CUSTOM)
+            first->grad += g; /* start, bias, or the part before */
+    }
+    for (uint32_t i = 0; i < operands.count; i++) {
+        pg_node *x = reach(w, operands.list[i], marking);
+        switch (node->op) {
+        case PG_SUM:
+            x->grad += g;
+            break;
+        case PG_DOT: {
+            pg_node *weight = x;
+            x = reach(w, operands.list[++i], marking);
+            weight->grad += g * x->data;
+            x->grad += g * weight->data;
+            break;
+        }
+        case PG_LOCAL:
+            x->grad += g * local_grads[i];
+            break;
+        default: /* PG_CUSTOM: only reached, so that the sweep goes on below it */
+            break;
+        }
+    }
+}
+
+/* Add grad * (d node / d operand) to the gradient of each operand. */
+static inline void propagate(walk *w, const pg_node *node, bool marking)
+{
+    const double g = node->grad, y = node->data;
+    (void)y;
+    switch (node->op) {
+    case PG_LEAF:
+        break;
+#define PG_UNARY(name, label, forward, da)               \
+    case PG_OP_##name: {                                 \
+        pg_node *na = reach(w, node->a, marking);    \
+        const double a = na->data;                       \
+        (void)a;                                         \
+        na->grad += g * (da);                            \
+        break;                                           \
+    }
+#define PG_BINARY(name, label, forward, da, db)          \
+    case PG_OP_##name: {                                 \
+        pg_node *na = reach(w, node->a, marking);    \
+        pg_node *nb = reach(w, node->b, marking);    \
+        const double a = na->data, b = nb->data;         \
+        (void)a, (void)b;                                \
+        const double by_a = (da), by_b = (db);           \
+        na->grad += g * by_a;                            \
+        nb->grad += g * by_b; /* na again for x * x */   \
+        break;                                           \
+    }
+#include "ops.def"
+    case PG_POWER: {
+        pg_node *na = reach(w, node->a, marking);
+        double exponent;
+        memcpy(&exponent, node + 1, sizeof exponent);
+        na->grad += g * pg_power_slope(na->data, exponent);
+        break;
+    }
+    default:
+        propagate_list(w, node, marking);
+        break;
+    }
+}
+
+/* --- the sweep --- */
+
+static inline void sweep_node(walk *w, pg_id id, pg_node *node, void *context)
+{
+    (void)id, (void)context;
+    propagate(w, node, true);
+}
+
+pg_status pg_backward(pg_id root, double seed)
+{
+    if (!root)
+        return PG_NO_NODE;
+    pg_arena *arena = pg_lock();
+    pg_status status = PG_OK;
+    if (arena->closures || arena->orders) {
+        status = PG_CLOSURES;
+    } else {
+        walk w = {.arena = arena};
+        reach(&w, root, true)->grad = seed;
+        walk_marked(&w, sweep_node, NULL);
+    }
+    pg_unlock(arena);
+    return status;
+}
+
+void pg_backprop(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    propagate(&(walk){.arena = arena}, pg_node_at(arena, id), false);
+    pg_unlock(arena);
+}
+
+/* --- orders --- */
+
+typedef struct {
+    pg_id *ids;
+    size_t count;
+    size_t capacity;
+} id_list;
+
+struct pg_order {
+    pg_id root;
+    size_t at;       /* the next node to run */
+    id_list nodes;   /* newest first; then the leaves that have a closure */
+    pthread_t owner; /* after a fork, the child lacks the others */
+    pg_order *next;
+};
+
+static bool append(id_list *list, pg_id id)
+{
+    if (list->count == list->capacity) {
+        const size_t capacity = list->capacity ? 2 * list->capacity : 64;
+        pg_id *ids = pg_realloc(list->ids, capacity * sizeof *ids);
+        if (!ids)
+            return false;
+        list->ids = ids;
+        list->capacity = capacity;
+    }
+    list->ids[list->count++] = id;
+    return true;
+}
+
+/* What the listing walk carries. Once status is not PG_OK the walk goes on without marking: that undoes its marks. */
+typedef struct {
+    pg_status status;
+    id_list nodes;
+    id_list leaves; /* those with a closure; they carry PG_FLAG_LISTED meanwhile */
+} listing;
+
+static void list_leaf(pg_arena *arena, pg_id id, listing *found)
+{
+    pg_node *leaf = pg_node_at(arena, id);
+    if (!(leaf->flags & PG_FLAG_CLOSURE) || leaf->flags & PG_FLAG_LISTED)
+        return;
+    if (leaf->flags & PG_FLAG_BUSY)
+        found->status = PG_BUSY;
+    else if (!append(&found->leaves, id))
+        found->status = PG_NO_MEMORY;
+    else
+        leaf->flags |= PG_FLAG_LISTED;
+}
+
+static void list_operand(walk *w, pg_id id, listing *found)
+{
+    if (pg_is_leaf(id))
+        list_leaf(w->arena, id, found);
+    else
+        mark(w, id);
+}
+
+static void list_node(walk *w, pg_id id, pg_node *node, void *context)
+{
+    listing *found = context;
+    if (found->status == PG_OK && node->flags & PG_FLAG_BUSY)
+        found->status = PG_BUSY;
+    if (found->status == PG_OK && !append(&found->nodes, id))
+        found->status = PG_NO_MEMORY;
+    if (found->status != PG_OK)
+        return;
+    const pg_operand_span operands = pg_operands_of(node);
+    if (operands.first)
+        list_operand(w, operands.first, found);
+    for (uint32_t i = 0; i < operands.count; i++)
+        list_operand(w, operands.list[i], found);
+}
+
+/* List what `root` reaches into found->nodes, its leaves with closures last. Sets no gradient and no busy flag. */
+static void list_reached(pg_arena *arena, pg_id root, listing *found)
+{
+    walk w = {.arena = arena};
+    list_operand(&w, root, found);
+    walk_marked(&w, list_node, found);
+    for (size_t i = 0; i < found->leaves.count; i++) {
+        pg_node_at(arena, found->leaves.ids[i])->flags &= (uint8_t)~PG_FLAG_LISTED;
+        if (found->status == PG_OK && !append(&found->nodes, found->leaves.ids[i]))
+            found->status = PG_NO_MEMORY;
+    }
+    pg_free(found->leaves.ids);
+}
+
+static void begin_order(pg_arena *arena, pg_order *order, double seed)
+{
+    for (size_t i = 0; i < order->nodes.count; i++) {
+        pg_node *node = pg_node_at(arena, order->nodes.ids[i]);
+        node->flags |= PG_FLAG_BUSY;
+        if (!pg_is_leaf(order->nodes.ids[i]))
+            node->grad = 0.0;
+    }
+    pg_node_at(arena, order->root)->grad = seed;
+    pg_ref(arena, order->root);
+    order->next = arena->orders;
+    arena->orders = order;
+}
+
+/* Undo begin_order, but for the gradients. */
+static void end_order(pg_arena *arena, pg_order *order)
+{
+    for (size_t i = 0; i < order->nodes.count; i++)
+        pg_node_at(arena, order->nodes.ids[i])->flags &= (uint8_t)~PG_FLAG_BUSY;
+    pg_unref(arena, order->root);
+    pg_order **link = &arena->orders;
+    while (*link != order)
+        link = &(*link)->next;
+    *link = order->next;
+    pg_free(order->nodes.ids);
+    pg_free(order);
+}
+
+pg_order *pg_order_new(pg_id root, double seed, pg_status *status)
+{
+    *status = root ? PG_NO_MEMORY : PG_NO_NODE;
+    pg_order *order = root ? pg_realloc(NULL, sizeof *order) : NULL;
+    if (!order)
+        return NULL;
+    pg_arena *arena = pg_lock();
+    listing found = {.status = PG_OK};
+    list_reached(arena, root, &found);
+    if (found.status == PG_OK) {
+        *order = (pg_order){.root = root, .nodes = found.nodes, .owner = pthread_self()};
+        begin_order(arena, order, seed);
+    } else {
+        pg_free(found.nodes.ids);
+        pg_free(order);
+        order = NULL;
+    }
+    pg_unlock(arena);
+    *status = found.status;
+    return order;
+}
+
+/* Run the next node, or only name it if its step is a closure; 0 at the end. */
+static pg_id step(pg_arena *arena, pg_order *order, bool *is_closure)
+{
+    if (order->at == order->nodes.count)
+        return 0;
+    const pg_id id = order->nodes.ids[order->at++];
+    const pg_node *node = pg_node_at(arena, id);
+    *is_closure = (node->flags & PG_FLAG_CLOSURE) != 0;
+    if (!*is_closure)
+        propagate(&(walk){.arena = arena}, node, false);
+    return id;
+}
+
+pg_id pg_order_next(pg_order *order)
+{
+    pg_arena *arena = pg_lock();
+    bool is_closure = false;
+    pg_id id;
+    do
+        id = step(arena, order, &is_closure);
+    while (id && !is_closure);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_order_step(pg_order *order, int *is_closure)
+{
+    pg_arena *arena = pg_lock();
+    bool stopped = false;
+    const pg_id id = step(arena, order, &stopped);
+    *is_closure = stopped;
+    pg_unlock(arena);
+    return id;
+}
+
+void pg_order_free(pg_order *order)
+{
+    pg_arena *arena = pg_lock();
+    end_order(arena, order);
+    pg_unlock(arena);
+}
+
+/* In the child of a fork only the forking thread is left: nobody will end the orders of the others. */
+void pg_orders_after_fork(pg_arena *arena)
+{
+    for (pg_order *order = arena->orders, *next; order; order = next) {
+        next = order->next;
+        if (!pthread_equal(order->owner, pthread_self()))
+            end_order(arena, order);
+    }
+}
+
+size_t pg_order_roots(const pg_arena *arena, pg_id id)
+{
+    size_t count = 0;
+    for (const pg_order *order = arena->orders; order; order = order->next)
+        count += order->root == id;
+    return count;
+}
