@@ -1,0 +1,56 @@
+"""What pygrad takes for a number: one rule, used by both engines."""
+
+import numbers
+from decimal import Decimal
+
+# The types that make a mistake, not a foreign operand: `v + "1"` must not fall through to str.
+_REFUSED = (type(None), str, bytes, bytearray, numbers.Complex, list, tuple, dict)
+
+
+def is_number(x):
+    """True for a real scalar: int, float, bool, Fraction, Decimal, a NumPy real scalar."""
+    return isinstance(x, (float, int, numbers.Real, Decimal)) or _is_numpy_bool(x)
+
+
+def to_float(x, what="a Value's data"):
+    """Return `x` as a float, or raise the TypeError that says what to do instead."""
+    if is_number(x):
+        return float(x)
+    raise TypeError(f"{what} must be a real number, not {describe(x)}{_advice(x)}")
+
+
+def operand(x):
+    """Return the other operand of an operator as a float.
+
+    NotImplemented for a foreign type, so that its own reflected operator gets a chance;
+    TypeError for what can only be a mistake.
+    """
+    if is_number(x):
+        return float(x)
+    if isinstance(x, _REFUSED) or hasattr(x, "_prev"):  # the last is a Value of another engine
+        raise TypeError(f"an operand must be a Value or a real number, not {describe(x)}{_advice(x)}")
+    return NotImplemented
+
+
+def describe(x):
+    """Name `x` in an error message: its type, and its value where that is short."""
+    text = repr(x) if isinstance(x, (str, bytes, complex)) else ""
+    return f"{type(x).__name__} {text}" if 0 < len(text) <= 30 else type(x).__name__
+
+
+def _advice(x):
+    if isinstance(x, (str, bytes, bytearray)):
+        return "; convert it first, for example with float(...)"
+    if isinstance(x, numbers.Complex):
+        return "; pygrad has no complex numbers, use x.real or abs(x)"
+    if isinstance(x, (list, tuple, dict)):
+        return "; make one Value per number, for example [Value(x) for x in xs]"
+    if hasattr(x, "_prev"):
+        return "; use it as it is, or its .data for a new leaf"
+    if hasattr(x, "item"):
+        return "; use x.item() for one number, or [Value(x) for x in xs.tolist()]"
+    return ""
+
+
+def _is_numpy_bool(x):
+    return type(x).__module__ == "numpy" and type(x).__name__ in ("bool", "bool_")

@@ -1,0 +1,405 @@
+"""The engine: micrograd's `Value`, with the graph in C.
+
+A Value is a thin proxy. The number, its gradient and how it was computed live in a node of the C arena (csrc/arena.h); the
+proxy holds the node's id and its operands' proxies, and gives the node back when it dies. So `backward()` is one call into C,
+and a graph is freed by reference counting as soon as nothing needs it.
+"""
+
+import threading
+from array import array
+from weakref import WeakValueDictionary
+
+from pygrad import anomaly
+from pygrad._lib import ffi, lib
+from pygrad._numbers import operand, to_float
+from pygrad.surface import Surface, pair_up, parse_dialect, power_label
+
+_NAMES = [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
+_LABELS = [ffi.string(lib.pg_op_label(op)).decode() for op in range(lib.pg_op_count())]
+_CODES = {name: op for op, name in enumerate(_NAMES)}
+OPS = {name: (_LABELS[op], lib.pg_op_arity(op)) for name, op in _CODES.items()}  # the table of csrc/ops.def
+
+ADD, SUB, MUL, DIV, POW = (_CODES[name] for name in ("add", "sub", "mul", "div", "pow"))
+NEG, ABS, RELU, TANH, EXP, LOG = (_CODES[name] for name in ("neg", "abs", "relu", "tanh", "exp", "log"))
+SIGMOID, SQRT, SIN, COS, MINIMUM, MAXIMUM = (
+    _CODES[name] for name in ("sigmoid", "sqrt", "sin", "cos", "minimum", "maximum")
+)
+LEAF, POWER = _CODES["leaf"], _CODES["power"]
+
+_with_closure = WeakValueDictionary()  # node id -> the Value whose `_backward` was assigned
+_rewiring = threading.Lock()  # held while a Value changes its node
+
+
+class Value(Surface):
+    """A number that remembers how it was computed.
+
+    Value(data, _children=(), _op='', label='') as in micrograd; a tuple or list of numbers as third argument (or
+    `local_grads=`) gives d self / d child instead, as in microgpt. Raises TypeError for what is no real number.
+    """
+
+    # _a and _b are the operands' proxies: None where there is none or where it is hidden (the constant of `a * 2.0`).
+    # Of an operand list, _a is the tuple.
+    __slots__ = ("_id", "_a", "_b", "__dict__", "__weakref__")
+
+    def __new__(cls, *args, **kwargs):
+        self = object.__new__(cls)
+        self._id = 0  # until __init__ has run
+        self._a = self._b = None
+        return self
+
+    def __init__(self, data, _children=(), _op="", label="", **dialect):
+        children, _op, local_grads = parse_dialect(Value, _children, _op, dialect)
+        data = to_float(data)
+        if not children:
+            self._set_leaf(data)
+        elif self._id:
+            raise RuntimeError("this Value exists already: make a new one to give it children")
+        else:
+            grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
+            self._id = lib.pg_custom(data, len(children), _ids(children), grads) or _refuse(children)
+            self._a = children
+        if _op:
+            self._op = _op
+        if label:
+            self.label = label
+
+    def __del__(self, _release=lib.pg_release):
+        _release(self._id)
+        self._id = 0  # an object that a cycle's finaliser brings back is dead all the same
+
+    def _set_leaf(self, data):
+        if not self._id:
+            self._id = lib.pg_leaf(data) or _refuse(())
+        elif self._is_leaf():
+            lib.pg_set_data(self._id, data)
+            lib.pg_set_grad(self._id, 0.0)
+        else:
+            raise RuntimeError(f"this Value is the result of {self._op!r}: only a leaf can be set by __init__")
+
+    def _alive(self):
+        """Return the id, or raise if there is no node."""
+        return self._id or _refuse((self,))
+
+    def _is_leaf(self):
+        return lib.pg_op(self._alive()) == LEAF
+
+    @property
+    def data(self):
+        """The number, a float. It may be set, and backward() then uses what it is."""
+        data = lib.pg_data(self._id)
+        return data if data == data or self._alive() else data  # id 0 reads as nan
+
+    @data.setter
+    def data(self, number):
+        lib.pg_set_data(self._alive(), to_float(number))
+
+    @property
+    def grad(self):
+        """d root / d self, a float, after `root.backward()`. It may be set."""
+        grad = lib.pg_grad(self._id)
+        return grad if grad == grad or self._alive() else grad
+
+    @grad.setter
+    def grad(self, number):
+        lib.pg_set_grad(self._alive(), to_float(number, "a gradient"))
+
+    @property
+    def _op(self):
+        """The label of the op that made this Value; '' for a leaf."""
+        op = lib.pg_op(self._alive())
+        label = power_label(lib.pg_exponent(self._id)) if op == POWER else _LABELS[op]
+        return self.__dict__.get("_op_name", label)
+
+    @_op.setter
+    def _op(self, name):
+        self.__dict__["_op_name"] = name
+
+    @property
+    def _prev(self):
+        """The operands, as a new set; always the same objects."""
+        return set(self._operands_in_order())
+
+    @_prev.setter
+    def _prev(self, children):
+        children, _, _ = parse_dialect(Value, children, "", {})
+        out = ffi.new("pg_id *")
+        with _rewiring:
+            status = lib.pg_leaf_to_custom(self._alive(), len(children), _ids(children), out)
+            if status in (lib.PG_IN_USE, lib.PG_BUSY):
+                raise AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
+            if status != lib.PG_OK:
+                _refuse((self, *children))
+            self._id, self._a = out[0], children
+            if "_closure" in self.__dict__:
+                _with_closure[self._id] = self
+
+    def _operands_in_order(self):
+        """The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, ….
+
+        A hidden operand gets its proxy here, and this Value keeps it.
+        """
+        ids = ffi.new("pg_id[]", lib.pg_operand_count(self._alive()))
+        lib.pg_operands(self._id, ids)
+        known = self._a if type(self._a) is tuple else (self._a, self._b)
+        if len(known) == len(ids) and None not in known:
+            return known
+        with _rewiring:
+            proxies = {v._id: v for v in known if v is not None}
+            self._a, self._b = tuple(proxies.get(id) or _adopt(id) for id in ids), None
+        return self._a
+
+    @property
+    def _backward(self):
+        """Pass `grad` on to the operands, once. Assign a function of no arguments to define an op of your own."""
+        self._alive()
+        return self.__dict__.get("_closure") or self._propagate
+
+    @_backward.setter
+    def _backward(self, closure):
+        if not callable(closure):
+            raise TypeError("_backward must be a function of no arguments")
+        self.__dict__["_closure"] = closure
+        _with_closure[self._alive()] = self
+        lib.pg_set_closure(self._id, 1)
+
+    def _propagate(self):
+        lib.pg_backprop(self._alive())
+
+    def detach(self):
+        """Return a new leaf with the same data: the graph is left behind."""
+        return Value(self.data)
+
+    # --- operators, in micrograd's order ---
+
+    def __add__(self, other):
+        return _binary(ADD, self, other)
+
+    def __mul__(self, other):
+        return _binary(MUL, self, other)
+
+    def __pow__(self, other):
+        if isinstance(other, Value):
+            return _binary(POW, self, other)
+        exponent = operand(other)
+        return exponent if exponent is NotImplemented else _make(lib.pg_power(self._id, exponent), self)
+
+    def __rpow__(self, other):  # other ** self
+        return _binary_left(POW, other, self)
+
+    def relu(self):
+        return _make(lib.pg_unary(RELU, self._id), self)
+
+    def tanh(self):
+        return _make(lib.pg_unary(TANH, self._id), self)
+
+    def exp(self):
+        return _make(lib.pg_unary(EXP, self._id), self)
+
+    def log(self):
+        return _make(lib.pg_unary(LOG, self._id), self)
+
+    def sigmoid(self):
+        return _make(lib.pg_unary(SIGMOID, self._id), self)
+
+    def sqrt(self):
+        return _make(lib.pg_unary(SQRT, self._id), self)
+
+    def sin(self):
+        return _make(lib.pg_unary(SIN, self._id), self)
+
+    def cos(self):
+        return _make(lib.pg_unary(COS, self._id), self)
+
+    def minimum(self, other):
+        return minimum(self, other)
+
+    def maximum(self, other):
+        return maximum(self, other)
+
+    def backward(self):
+        """Set the gradients of all that this Value was computed from; leaves add theirs to what they have."""
+        if anomaly.enabled() or lib.pg_backward(self._id, 1.0) != lib.PG_OK:
+            _backward_in_pieces(self)
+
+    def __neg__(self):  # -self
+        return _make(lib.pg_unary(NEG, self._id), self)
+
+    def __abs__(self):  # abs(self)
+        return _make(lib.pg_unary(ABS, self._id), self)
+
+    abs = __abs__
+
+    def __radd__(self, other):  # other + self
+        return self.__add__(other)
+
+    def __sub__(self, other):  # self - other
+        return _binary(SUB, self, other)
+
+    def __rsub__(self, other):  # other - self
+        return _binary_left(SUB, other, self)
+
+    def __rmul__(self, other):  # other * self
+        return self.__mul__(other)
+
+    def __truediv__(self, other):  # self / other
+        return _binary(DIV, self, other)
+
+    def __rtruediv__(self, other):  # other / self
+        return _binary_left(DIV, other, self)
+
+
+def minimum(a, b):
+    """Return the smaller of two Values or numbers; equal ones share the gradient."""
+    return _binary(MINIMUM, _as_value(a), _as_value(b))
+
+
+def maximum(a, b):
+    """Return the larger of two Values or numbers; equal ones share the gradient."""
+    return _binary(MAXIMUM, _as_value(a), _as_value(b))
+
+
+def sum(values, start=0):
+    """Return the sum of Values and numbers as one node, added from the left as Python's `sum` does."""
+    values = tuple(map(_as_value, values))
+    if not start:
+        return _make(lib.pg_sum(0, len(values), _ids(values)), values)
+    start = _as_value(start)
+    return _make(lib.pg_sum(start._id, len(values), _ids(values)), (start, *values))
+
+
+def dot(ws, xs, bias=None):
+    """Return `bias + ws[0]*xs[0] + ws[1]*xs[1] + …` as one node, added in that order.
+
+    Raises ValueError if `ws` and `xs` differ in length.
+    """
+    ws, xs = pair_up(map(_as_value, ws), map(_as_value, xs))
+    pairs = tuple(v for pair in zip(ws, xs) for v in pair)
+    if bias is None:
+        return _make(lib.pg_dot(0, len(ws), _ids(ws), _ids(xs)), pairs)
+    bias = _as_value(bias)
+    return _make(lib.pg_dot(bias._id, len(ws), _ids(ws), _ids(xs)), (bias, *pairs))
+
+
+# --- nodes and their proxies ---
+
+
+def _make(id, a, b=None):
+    """Return the proxy of a new node, whose operands are `a` and `b` (or, in a list, the tuple `a`)."""
+    out = _new_object(Value)
+    out._id = id
+    out._a = a
+    out._b = b
+    if not id:
+        _refuse(a if type(a) is tuple else (a, b))
+    if anomaly.enabled():
+        anomaly.check_forward(out, out._operands_in_order())
+    return out
+
+
+_new_object = object.__new__
+
+
+def _binary(op, a, b):
+    """a op b, for a Value `a`."""
+    if isinstance(b, Value):
+        return _make(lib.pg_binary(op, a._id, b._id), a, b)
+    number = operand(b)
+    return number if number is NotImplemented else _make(lib.pg_binary_right(op, a._id, number), a)
+
+
+def _binary_left(op, a, b):
+    """a op b, for a number `a` and a Value `b`."""
+    number = operand(a)
+    return number if number is NotImplemented else _make(lib.pg_binary_left(op, number, b._id), b)
+
+
+def _adopt(id):
+    """Give a hidden node its proxy."""
+    lib.pg_retain(id)
+    return _make(id, None)
+
+
+def _as_value(x):
+    return x if isinstance(x, Value) else Value(x)
+
+
+def _ids(values):
+    """The ids of Values, as C takes them."""
+    return ffi.from_buffer("pg_id[]", array("I", [v._id for v in values]))
+
+
+def _refuse(values):
+    """Raise what a C function meant that made no node of these operands: a Value without a node, or no memory."""
+    for v in values:
+        if v is not None and not v._id:
+            raise RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
+    raise MemoryError("no memory for another node; nothing was changed")
+
+
+# --- backward with closures ---
+
+
+def _backward_in_pieces(root):
+    """Run the sweep from closure to closure, each of which is Python's to call; or node by node to find an anomaly."""
+    status = ffi.new("pg_status *")
+    order = lib.pg_order_new(root._alive(), 1.0, status)
+    if status[0] == lib.PG_BUSY:
+        raise RuntimeError("a backward pass is still running over part of this graph: let it end first")
+    if not order:
+        _refuse(())
+    try:
+        if anomaly.enabled():
+            _run_checked(root, order)
+        else:
+            while id := lib.pg_order_next(order):
+                _run_closure(id)
+    finally:
+        lib.pg_order_free(order)
+
+
+def _run_closure(id):
+    value = _with_closure.get(id)
+    if value is None:
+        raise RuntimeError("a Value with a _backward of its own is being collected: its graph cannot be swept any more")
+    value._backward()
+
+
+def _run_checked(root, order):
+    proxies = _proxies_below(root)
+    is_closure = ffi.new("int *")
+    while id := lib.pg_order_step(order, is_closure):
+        if is_closure[0]:
+            _run_closure(id)
+        if id in proxies:  # hidden parts of a split list have none: their consumer is checked
+            anomaly.check_backward(proxies[id], proxies[id]._operands_in_order())
+
+
+def _proxies_below(root):
+    """Map id -> proxy for all that `root` reaches."""
+    proxies, stack = {root._id: root}, [root]
+    while stack:
+        for v in stack.pop()._operands_in_order():
+            if v._id not in proxies:
+                proxies[v._id] = v
+                stack.append(v)
+    return proxies
+
+
+# --- looking at the arena ---
+
+
+def live_nodes():
+    """Return how many nodes are alive in the arena, leaves and hidden ones included."""
+    return lib.pg_live_nodes()
+
+
+def reserved_bytes():
+    """Return how much memory the arena has reserved, in bytes; it keeps what it once needed."""
+    return lib.pg_reserved_bytes()
+
+
+def check_arena():
+    """Verify every invariant of the arena (csrc/check.c); raise RuntimeError if one is broken."""
+    broken = lib.pg_check()
+    if broken:
+        raise RuntimeError(f"the arena is corrupt: {ffi.string(broken).decode()}")

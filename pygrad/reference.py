@@ -1,0 +1,426 @@
+"""The same engine in pure Python: plain enough to teach from, and the oracle of the tests.
+
+A Value holds its number, its operands and the row of the op that made it. `backward()` lists what the root reaches,
+newest first (an operand is older than its consumer, so that is a topological order) and lets every node pass its
+gradient on to its operands, times the op's partial derivatives. That is all of reverse-mode differentiation.
+"""
+
+import itertools
+import math
+from typing import Callable, NamedTuple
+
+from pygrad import anomaly
+from pygrad._numbers import operand, to_float
+from pygrad.surface import Surface, pair_up, parse_dialect, power_label
+
+# --- IEEE-754 arithmetic: inf and nan where Python's own operators and `math` raise -----------------------------------
+
+
+def _div(a, b):
+    if b != 0.0:
+        return a / b
+    return math.nan if a == 0.0 or a != a else math.copysign(math.inf, a) * math.copysign(1.0, b)
+
+
+def _pow(a, b):
+    odd = b % 2.0 == 1.0 if math.isfinite(b) else False
+    try:
+        return math.pow(a, b)
+    except OverflowError:
+        return -math.inf if a < 0.0 and odd else math.inf
+    except ValueError:  # a negative base with a broken exponent, or a zero with a negative one
+        return math.nan if a != 0.0 else math.copysign(math.inf, a) if odd else math.inf
+
+
+def _exp(a):
+    try:
+        return math.exp(a)
+    except OverflowError:
+        return math.inf
+
+
+def _log(a):
+    if a > 0.0 or a != a:
+        return math.log(a)
+    return -math.inf if a == 0.0 else math.nan
+
+
+def _sqrt(a):
+    return math.nan if a < 0.0 else math.sqrt(a)
+
+
+def _sin(a):
+    return math.nan if math.isinf(a) else math.sin(a)
+
+
+def _cos(a):
+    return math.nan if math.isinf(a) else math.cos(a)
+
+
+# --- the op table, as csrc/ops.def -----------------------------------------------------------------------------------
+
+
+class Op(NamedTuple):
+    """One row: what it computes from its operands' data, and its partial derivatives there (y is the result)."""
+
+    label: str
+    forward: Callable  # forward(*operands) -> y
+    partials: Callable  # partials(y, *operands) -> one number per operand
+
+
+def _sigmoid(a):
+    return _div(1.0, 1.0 + _exp(-a)) if a >= 0.0 else _exp(a) / (1.0 + _exp(a))
+
+
+def _pow_partials(y, a, b):
+    by_base = 0.0 if b == 0.0 else b * _pow(a, b - 1.0)
+    by_exponent = 0.0 if a == 0.0 and b >= 0.0 else y * _log(a)
+    return by_base, by_exponent
+
+
+def _maximum(a, b):
+    return a if a > b or a != a else b
+
+
+def _minimum(a, b):
+    return a if a < b or a != a else b
+
+
+def _share(a, b, loses):
+    """The partial of minimum and maximum by a: ties are shared, a nan goes to both (as in PyTorch)."""
+    return 0.5 if a == b else 0.0 if loses(a, b) else 1.0
+
+
+def _lower(a, b):
+    return a < b
+
+
+def _higher(a, b):
+    return a > b
+
+
+def _sum(*values):
+    total = 0.0
+    for a in values:
+        total += a
+    return total
+
+
+def _dot(*operands):
+    bias, pairs = _split_bias(operands)
+    total = 0.0
+    for a in bias:
+        total += a
+    for a, b in zip(pairs[::2], pairs[1::2]):
+        total += a * b
+    return total
+
+
+def _dot_partials(y, *operands):
+    bias, pairs = _split_bias(operands)
+    swapped = [pairs[i ^ 1] for i in range(len(pairs))]  # d(a*b)/da is b, and the other way round
+    return (*(1.0 for _ in bias), *swapped)
+
+
+def _split_bias(operands):
+    """Split (bias, w0, x0, w1, x1, …) into (bias,) and the pairs; without a bias, into () and the pairs."""
+    odd = len(operands) % 2
+    return operands[:odd], operands[odd:]
+
+
+OPS = {
+    "add": Op("+", lambda a, b: a + b, lambda y, a, b: (1.0, 1.0)),
+    "sub": Op("-", lambda a, b: a - b, lambda y, a, b: (1.0, -1.0)),
+    "mul": Op("*", lambda a, b: a * b, lambda y, a, b: (b, a)),
+    "div": Op("/", _div, lambda y, a, b: (_div(1.0, b), _div(-y, b))),
+    "pow": Op("**", _pow, _pow_partials),
+    "minimum": Op("minimum", _minimum, lambda y, a, b: (_share(a, b, _higher), _share(b, a, _higher))),
+    "maximum": Op("maximum", _maximum, lambda y, a, b: (_share(a, b, _lower), _share(b, a, _lower))),
+    "neg": Op("neg", lambda a: -a, lambda y, a: (-1.0,)),
+    "abs": Op("abs", abs, lambda y, a: (float((a > 0.0) - (a < 0.0)),)),
+    "relu": Op("ReLU", lambda a: 0.0 if a < 0.0 else a, lambda y, a: (0.0 if a <= 0.0 else 1.0,)),
+    "tanh": Op("tanh", math.tanh, lambda y, a: (1.0 - y * y,)),
+    "exp": Op("exp", _exp, lambda y, a: (y,)),
+    "log": Op("log", _log, lambda y, a: (_div(1.0, a),)),
+    "sigmoid": Op("sigmoid", _sigmoid, lambda y, a: (y * (1.0 - y),)),
+    "sqrt": Op("sqrt", _sqrt, lambda y, a: (_div(0.5, y),)),
+    "sin": Op("sin", _sin, lambda y, a: (_cos(a),)),
+    "cos": Op("cos", _cos, lambda y, a: (-_sin(a),)),
+    "square": Op("**2", lambda a: a * a, lambda y, a: (2.0 * a,)),
+    "cube": Op("**3", lambda a: a * a * a, lambda y, a: (3.0 * (a * a),)),
+    "reciprocal": Op("**-1", lambda a: _div(1.0, a), lambda y, a: (-(y * y),)),
+    "sum": Op("sum", _sum, lambda y, *values: (1.0,) * len(values)),
+    "dot": Op("dot", _dot, _dot_partials),
+}
+
+
+def _power_row(k):
+    """The row of `a ** k` for a number k; 2, 3 and -1 have rows of their own, without the cost of pow."""
+    short = {2.0: "square", 3.0: "cube", -1.0: "reciprocal"}.get(k)
+    if short:
+        return OPS[short]
+    return Op(power_label(k), lambda a: _pow(a, k), lambda y, a: (0.0 if k == 0.0 else k * _pow(a, k - 1.0),))
+
+
+def _given_row(label, local_grads):
+    """The row of a node the user made: what it passes on are numbers, or nothing (None)."""
+    return Op(label, None, lambda y, *operands: local_grads or ())
+
+
+LEAF = _given_row("", None)
+
+# --- Value ------------------------------------------------------------------------------------------------------------
+
+_serials = itertools.count()
+
+
+class Value(Surface):
+    """A number that remembers how it was computed: see `pygrad.engine.Value`, which this one mirrors."""
+
+    __slots__ = ("_data", "_grad", "_row", "_operands", "_serial", "_used", "_busy", "__dict__", "__weakref__")
+
+    def __new__(cls, *args, **kwargs):
+        self = object.__new__(cls)
+        self._row = None  # until __init__ has run
+        return self
+
+    def __init__(self, data, _children=(), _op="", label="", **dialect):
+        children, _op, local_grads = parse_dialect(Value, _children, _op, dialect)
+        data = to_float(data)
+        if children and self._row is not None:
+            raise RuntimeError("this Value exists already: make a new one to give it children")
+        if children:
+            self._set_node(_given_row("", local_grads), children, data)
+        else:
+            self._set_leaf(data)
+        if _op:
+            self._op = _op
+        if label:
+            self.label = label
+
+    def _set_leaf(self, data):
+        if self._row not in (None, LEAF):
+            raise RuntimeError(f"this Value is the result of {self._op!r}: only a leaf can be set by __init__")
+        if self._row is None:
+            self._set_node(LEAF, (), data)
+        self._data, self._grad = data, 0.0
+
+    def _set_node(self, row, operands, data):
+        self._row, self._operands, self._data, self._grad = row, operands, data, 0.0
+        self._serial = next(_serials)
+        self._used = self._busy = False
+        for child in operands:
+            child._used = True
+
+    def _alive(self):
+        if self._row is None:
+            raise RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
+        return self
+
+    def _is_leaf(self):
+        return self._alive()._row is LEAF
+
+    data = property(lambda self: self._alive()._data, doc="The number, a float. It may be set.")
+    grad = property(lambda self: self._alive()._grad, doc="d root / d self after `root.backward()`. It may be set.")
+
+    @data.setter
+    def data(self, number):
+        self._alive()._data = to_float(number)
+
+    @grad.setter
+    def grad(self, number):
+        self._alive()._grad = to_float(number, "a gradient")
+
+    @property
+    def _op(self):
+        """The label of the op that made this Value; '' for a leaf."""
+        return self.__dict__.get("_op_name", self._alive()._row.label)
+
+    @_op.setter
+    def _op(self, name):
+        self.__dict__["_op_name"] = name
+
+    @property
+    def _prev(self):
+        """The operands, as a new set."""
+        return set(self._alive()._operands)
+
+    @_prev.setter
+    def _prev(self, children):
+        children, _, _ = parse_dialect(Value, children, "", {})
+        if not self._is_leaf() or self._used or self._busy:
+            raise AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
+        grad = self._grad
+        self._set_node(_given_row("", None), children, self._data)
+        self._grad = grad
+
+    def _operands_in_order(self):
+        """The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, …."""
+        return self._alive()._operands
+
+    @property
+    def _backward(self):
+        """Pass `grad` on to the operands, once. Assign a function to define an op of your own."""
+        return self.__dict__.get("_closure") or self._alive()._propagate
+
+    @_backward.setter
+    def _backward(self, closure):
+        if not callable(closure):
+            raise TypeError("_backward must be a function of no arguments")
+        self._alive().__dict__["_closure"] = closure
+
+    def _propagate(self):
+        datas = [child._data for child in self._operands]
+        for child, partial in zip(self._operands, self._row.partials(self._data, *datas)):
+            child._grad += self._grad * partial
+
+    def detach(self):
+        """Return a new leaf with the same data: the graph is left behind."""
+        return Value(self.data)
+
+    # --- operators, in micrograd's order ---
+
+    def __add__(self, other):
+        return _binary("add", self, other)
+
+    def __mul__(self, other):
+        return _binary("mul", self, other)
+
+    def __pow__(self, other):
+        if isinstance(other, Value):
+            return _binary("pow", self, other)
+        exponent = operand(other)
+        return exponent if exponent is NotImplemented else _make(_power_row(exponent), (self,))
+
+    def __rpow__(self, other):  # other ** self
+        return _binary("pow", other, self)
+
+    def relu(self):
+        return _make(OPS["relu"], (self,))
+
+    def tanh(self):
+        return _make(OPS["tanh"], (self,))
+
+    def exp(self):
+        return _make(OPS["exp"], (self,))
+
+    def log(self):
+        return _make(OPS["log"], (self,))
+
+    def sigmoid(self):
+        return _make(OPS["sigmoid"], (self,))
+
+    def sqrt(self):
+        return _make(OPS["sqrt"], (self,))
+
+    def sin(self):
+        return _make(OPS["sin"], (self,))
+
+    def cos(self):
+        return _make(OPS["cos"], (self,))
+
+    def minimum(self, other):
+        return minimum(self, other)
+
+    def maximum(self, other):
+        return maximum(self, other)
+
+    def backward(self):
+        """Set the gradients of all that this Value was computed from; leaves add theirs to what they have."""
+        order = _order(self)
+        for v in order:
+            v._busy = True
+            if not v._is_leaf():
+                v._grad = 0.0
+        self._grad = 1.0
+        try:
+            for v in order:
+                v._backward()
+                if anomaly.enabled():
+                    anomaly.check_backward(v, v._operands)
+        finally:
+            for v in order:
+                v._busy = False
+
+    def __neg__(self):  # -self
+        return _make(OPS["neg"], (self,))
+
+    def __abs__(self):  # abs(self)
+        return _make(OPS["abs"], (self,))
+
+    abs = __abs__
+
+    def __radd__(self, other):  # other + self
+        return self.__add__(other)
+
+    def __sub__(self, other):  # self - other
+        return _binary("sub", self, other)
+
+    def __rsub__(self, other):  # other - self
+        return _binary("sub", other, self)
+
+    def __rmul__(self, other):  # other * self
+        return self.__mul__(other)
+
+    def __truediv__(self, other):  # self / other
+        return _binary("div", self, other)
+
+    def __rtruediv__(self, other):  # other / self
+        return _binary("div", other, self)
+
+
+def _order(root):
+    """List what `root` reaches, every node after all its consumers; no recursion, so any depth will do."""
+    reached, stack = {root}, [root]
+    while stack:
+        for child in stack.pop()._alive()._operands:
+            if child not in reached:
+                reached.add(child)
+                stack.append(child)
+    order = [v for v in reached if v is root or not v._is_leaf() or "_closure" in v.__dict__]
+    if any(v._busy for v in order):
+        raise RuntimeError("a backward pass is still running over part of this graph: let it end first")
+    return sorted(order, key=lambda v: (v._is_leaf(), -v._serial))
+
+
+def _make(row, operands):
+    """Make the node of `row` over `operands` (Values)."""
+    out = Value.__new__(Value)
+    out._set_node(row, operands, row.forward(*[v.data for v in operands]))
+    if anomaly.enabled():
+        anomaly.check_forward(out, operands)
+    return out
+
+
+def _binary(name, a, b):
+    """Make the node of a binary op whose operands are Values or numbers; one of them is a Value."""
+    for other in (a, b):
+        if not isinstance(other, Value) and operand(other) is NotImplemented:
+            return NotImplemented
+    return _make(OPS[name], (_as_value(a), _as_value(b)))
+
+
+def _as_value(x):
+    return x if isinstance(x, Value) else Value(x)
+
+
+def minimum(a, b):
+    """Return the smaller of two Values or numbers; equal ones share the gradient."""
+    return _make(OPS["minimum"], (_as_value(a), _as_value(b)))
+
+
+def maximum(a, b):
+    """Return the larger of two Values or numbers; equal ones share the gradient."""
+    return _make(OPS["maximum"], (_as_value(a), _as_value(b)))
+
+
+def sum(values, start=0):
+    """Return the sum of Values and numbers as one node, added from the left as Python's `sum` does."""
+    values = tuple(_as_value(v) for v in values)
+    return _make(OPS["sum"], (_as_value(start), *values) if start else values)
+
+
+def dot(ws, xs, bias=None):
+    """Return `bias + ws[0]*xs[0] + ws[1]*xs[1] + …` as one node, added in that order."""
+    pairs = [_as_value(v) for pair in zip(*pair_up(ws, xs)) for v in pair]
+    return _make(OPS["dot"], tuple(pairs) if bias is None else (_as_value(bias), *pairs))

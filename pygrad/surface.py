@@ -1,0 +1,108 @@
+"""The part of `Value` that does no arithmetic: reading, comparing, printing, copying.
+
+Both engines (`pygrad.engine` and `pygrad.reference`) inherit it, so that there is one contract.
+"""
+
+from pygrad._numbers import describe, operand, to_float
+
+
+class Surface:
+    """Mixin of both `Value` classes, over their `data`, `grad`, `_op`, `_prev` and `_is_leaf()`."""
+
+    __slots__ = ()
+
+    label = ""  # a name of the user's, shown by `pygrad.viz`
+
+    def item(self):
+        """Return the data as a plain float, as PyTorch's `item`."""
+        return self.data
+
+    # `==` and hash stay Python's own, by identity: Values are members of sets and keys of dicts.
+    def __lt__(self, other):
+        return _compare(self, other, float.__lt__)
+
+    def __le__(self, other):
+        return _compare(self, other, float.__le__)
+
+    def __gt__(self, other):
+        return _compare(self, other, float.__gt__)
+
+    def __ge__(self, other):
+        return _compare(self, other, float.__ge__)
+
+    def __format__(self, spec):
+        return format(self.data, spec) if spec else repr(self)
+
+    def __repr__(self):
+        return f"Value(data={self.data}, grad={self.grad})"
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        from pygrad import viz  # only a notebook calls this
+
+        return viz.mimebundle(self)
+
+    def __reduce_ex__(self, protocol):
+        """Leaves are copied and pickled as new leaves; an interior node says why it is not."""
+        if not self._is_leaf():
+            raise TypeError(
+                f"only a leaf Value can be copied or pickled, and this one is the result of {self._op!r}; "
+                "use .detach() for a new leaf with its data"
+            )
+        attributes = {name: kept for name, kept in self.__dict__.items() if name != "_closure"}
+        return _restore_leaf, (type(self), self.data, self.grad), attributes
+
+
+def _compare(value, other, compare):
+    if isinstance(other, Surface):
+        return compare(value.data, other.data)
+    number = operand(other)
+    return number if number is NotImplemented else compare(value.data, number)
+
+
+def _restore_leaf(cls, data, grad):
+    leaf = cls.__new__(cls)
+    leaf._set_leaf(data)
+    leaf.grad = grad
+    return leaf
+
+
+def parse_dialect(value_type, children, op, keywords):
+    """Read the two constructor dialects into (children, op label, local gradients or None).
+
+    micrograd writes `Value(data, _children, _op)`; microgpt writes `Value(data, children, local_grads)`, where the
+    third argument is one number per child. `keywords` may name either as `children`, `_children`, `local_grads` or
+    `_local_grads`.
+    """
+    local_grads = op if isinstance(op, (tuple, list)) else None
+    op = "" if local_grads is not None else op
+    for name, given in keywords.items():
+        if name == "children":
+            children = given
+        elif name in ("local_grads", "_local_grads"):
+            local_grads = given
+        else:
+            raise TypeError(f"Value() got an unexpected keyword argument {name!r}")
+    children = tuple(children)
+    for child in children:
+        if not isinstance(child, value_type):
+            raise TypeError(f"a Value's children must be Values, not {describe(child)}")
+    if local_grads is None:
+        return children, op, None
+    local_grads = tuple(to_float(grad, "a local gradient") for grad in local_grads)
+    if len(local_grads) != len(children):
+        raise ValueError(f"{len(children)} children need as many local gradients, not {len(local_grads)}")
+    return children, op, local_grads
+
+
+def pair_up(ws, xs):
+    """Return `ws` and `xs` as tuples of one length, or raise the ValueError that names both lengths."""
+    ws, xs = tuple(ws), tuple(xs)
+    if len(ws) != len(xs):
+        raise ValueError(f"dot needs two sequences of one length, not {len(ws)} and {len(xs)}")
+    return ws, xs
+
+
+def power_label(exponent):
+    """Return the label of `a ** exponent`: '**3' for a whole number, '**0.5' otherwise."""
+    whole = exponent.is_integer() and abs(exponent) < 1e16
+    return f"**{int(exponent)}" if whole else f"**{exponent!r}"
