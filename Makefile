@@ -1,0 +1,90 @@
+# make            what there is          make test   everything that must pass        make demo   see it work
+# `make test` and `make demo` set up their own virtual environment; both need Python 3.10+ and a C compiler only.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+OUT ?= demo-results
+C_FLAGS = -std=c11 -Icsrc -ffp-contract=off -pthread '-DPG_VERSION="test"' '-DPG_SOURCE_DIGEST="test"'
+C_WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wdouble-promotion -Wstrict-prototypes -Werror
+
+.PHONY: help build test demo bench wheel test-wheel asan tsan valgrind lint format clean
+
+help:
+	@echo "make test      set up .venv, build, run all tests and the benchmarks once"
+	@echo "make demo      set up .venv, build, run the demonstrations into $(OUT)/"
+	@echo "make bench     time pygrad, its pure-Python reference and micrograd side by side"
+	@echo "make build     compile csrc/ in place"
+	@echo "make wheel     build the wheel into dist/; make test-wheel installs it elsewhere and tests that"
+	@echo "make asan      the test suite under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make tsan      the C arena's threads under ThreadSanitizer"
+	@echo "make valgrind  a run under valgrind, which must report no leak of ours (needs valgrind)"
+	@echo "make lint      compiler warnings and ruff; make format formats the Python code"
+
+$(VENV)/ready: pyproject.toml setup.py csrc/ffi_build.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q "setuptools>=77" "cffi>=1.16"
+	$(BIN)/python -m pip install -q --no-build-isolation -e ".[test]"
+	touch $@
+
+build: $(VENV)/ready
+	$(BIN)/python setup.py -q build_ext --inplace
+
+test: build
+	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q bench --benchmark-disable
+
+demo: build
+	$(BIN)/python -m pygrad demo --out $(OUT)
+
+bench: build
+	$(BIN)/python -m pytest -q bench --benchmark-only --benchmark-disable-gc --benchmark-json=bench-results.json --benchmark-columns=median,min,rounds --benchmark-sort=name
+	$(BIN)/python bench/summary.py bench-results.json
+
+wheel: $(VENV)/ready
+	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
+
+# What users install: no source tree, no compiler.
+test-wheel: wheel
+	rm -rf build/wheel-test && mkdir -p build/wheel-test
+	$(PYTHON) -m venv build/wheel-test/venv
+	build/wheel-test/venv/bin/python -m pip install -q "$$(ls -t dist/pygrad_engine-*.whl | head -n 1)"
+	cd build/wheel-test && CC=/nonexistent venv/bin/pygrad --version
+	build/wheel-test/venv/bin/python -m pip install -q "$$(ls -t dist/pygrad_engine-*.whl | head -n 1)[test]"
+	cp -r tests README.md pyproject.toml build/wheel-test/
+	cd build/wheel-test && venv/bin/pytest -q tests
+
+# A second, sanitized installation; the preload is what lets an uninstrumented Python load it.
+asan: $(VENV)/ready
+	test -d build/asan-venv || $(PYTHON) -m venv --system-site-packages build/asan-venv
+	build/asan-venv/bin/python -m pip install -q "setuptools>=77" "cffi>=1.16"
+	PYGRAD_DEBUG=1 PYGRAD_SANITIZE=address,undefined build/asan-venv/bin/python -m pip install -q --no-build-isolation --force-reinstall --no-deps .
+	build/asan-venv/bin/python -m pip install -q "pytest>=8" "hypothesis>=6.100" numpy safetensors graphviz micrograd==0.1.0
+	rm -rf build/asan-tests && mkdir -p build/asan-tests && cp -r tests README.md pyproject.toml build/asan-tests/
+	cd build/asan-tests && env LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    PYTHONMALLOC=malloc ../asan-venv/bin/pytest -q tests -p no:cacheprovider
+
+tsan:
+	mkdir -p build
+	$(CC) $(C_FLAGS) -g -O1 -fsanitize=thread csrc/*.c tests/c/threads.c -o build/threads-tsan -lm
+	TSAN_OPTIONS=halt_on_error=1 build/threads-tsan
+	$(CC) $(C_FLAGS) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover csrc/*.c tests/c/threads.c -o build/threads-asan -lm
+	build/threads-asan
+	build/threads-asan fork
+
+valgrind: build
+	$(BIN)/python tests/valgrind_run.py
+
+lint: $(VENV)/ready
+	$(BIN)/python -m pip install -q "ruff>=0.9,<1"
+	for source in csrc/*.c; do $(CC) $(C_FLAGS) $(C_WARNINGS) -O2 -fsyntax-only $$source || exit 1; done
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: $(VENV)/ready
+	$(BIN)/python -m pip install -q "ruff>=0.9,<1"
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+clean:
+	rm -rf build dist $(VENV) *.egg-info pygrad/_core.* bench-results.json demo-results

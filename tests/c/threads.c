@@ -1,0 +1,127 @@
+/* threads.c: hammer the arena from several threads, without Python. Run it under ThreadSanitizer, and under ASan for leaks.
+ *
+ * Every thread builds its own graphs over leaves that all share, sweeps them, runs orders with closures in pieces, and lets
+ * go of everything. Afterwards the invariants must hold, nothing may be left, and the shared gradient must be the sum.
+ * With the argument "fork", the main thread forks meanwhile; the children must find a working arena.
+ */
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pygrad.h"
+
+enum { THREADS = 4, ROUNDS = 300, DEPTH = 200 };
+
+static pg_id shared; /* a leaf: every round of every thread adds DEPTH to its gradient */
+static int op_add;
+
+#define REQUIRE(condition)                                                     \
+    do {                                                                       \
+        if (!(condition)) {                                                    \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);    \
+            abort();                                                           \
+        }                                                                      \
+    } while (0)
+
+static int op_named(const char *name)
+{
+    for (int op = 0; op < pg_op_count(); op++)
+        if (strcmp(pg_op_name(op), name) == 0)
+            return op;
+    abort();
+}
+
+/* shared + shared + ..., DEPTH additions; every node is released but the last, which keeps them. */
+static pg_id build_chain(void)
+{
+    pg_id root = pg_leaf(0.0);
+    for (int i = 0; i < DEPTH; i++) {
+        const pg_id next = pg_binary(op_add, root, shared);
+        pg_release(root);
+        root = next;
+    }
+    return root;
+}
+
+static void sweep_round(void)
+{
+    const pg_id root = build_chain();
+    if (pg_backward(root, 1.0) == PG_CLOSURES) { /* another thread has closures just now */
+        pg_status status;
+        pg_order *order = pg_order_new(root, 1.0, &status);
+        REQUIRE(order && status == PG_OK);
+        REQUIRE(pg_order_next(order) == 0);
+        pg_order_free(order);
+    }
+    pg_release(root);
+}
+
+static void order_round(void)
+{
+    const pg_id root = build_chain();
+    const pg_id custom = pg_custom(1.0, 1, &root, NULL);
+    pg_set_closure(custom, 1);
+    pg_status status;
+    pg_order *order = pg_order_new(custom, 1.0, &status);
+    REQUIRE(order && status == PG_OK);
+    REQUIRE(pg_order_new(custom, 1.0, &status) == NULL && status == PG_BUSY);
+    REQUIRE(pg_order_next(order) == custom);
+    pg_set_grad(root, pg_grad(root) + 1.0); /* the closure's work */
+    REQUIRE(pg_order_next(order) == 0);
+    pg_order_free(order);
+    pg_release(root);
+    pg_release(custom);
+}
+
+static void *work(void *unused)
+{
+    for (int round = 0; round < ROUNDS; round++)
+        round % 3 ? sweep_round() : order_round();
+    return unused;
+}
+
+static void fork_meanwhile(void)
+{
+    for (int i = 0; i < 20; i++) {
+        const pid_t child = fork();
+        REQUIRE(child >= 0);
+        if (child == 0) {
+            const pg_id a = pg_leaf(3.0), b = pg_binary(op_named("mul"), a, a);
+            pg_status status;
+            pg_order *order = pg_order_new(b, 1.0, &status);
+            REQUIRE(order && pg_order_next(order) == 0);
+            pg_order_free(order);
+            REQUIRE(pg_grad(a) == 6.0);
+            _exit(0);
+        }
+        int status;
+        REQUIRE(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    REQUIRE(pg_init() == PG_OK);
+    op_add = op_named("add");
+    shared = pg_leaf(1.0);
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        REQUIRE(pthread_create(&threads[i], NULL, work, NULL) == 0);
+    if (argc > 1 && strcmp(argv[1], "fork") == 0)
+        fork_meanwhile();
+    for (int i = 0; i < THREADS; i++)
+        REQUIRE(pthread_join(threads[i], NULL) == 0);
+    const char *broken = pg_check();
+    if (broken)
+        fprintf(stderr, "%s\n", broken);
+    REQUIRE(!broken);
+    REQUIRE(pg_grad(shared) == (double)THREADS * ROUNDS * DEPTH);
+    REQUIRE(pg_live_nodes() == 1);
+    pg_release(shared);
+    puts("threads: all invariants hold, nothing is left");
+    return 0;
+}
