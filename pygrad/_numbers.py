@@ -14,6 +14,8 @@ def is_number(x):
 
 def to_float(x, what="a Value's data"):
     """Return `x` as a float, or raise the TypeError that says what to do instead."""
+    if type(x) is float:
+        return x
     if is_number(x):
         return float(x)
     raise TypeError(f"{what} must be a real number, not {describe(x)}{_advice(x)}")
@@ -25,6 +27,8 @@ def operand(x):
     NotImplemented for a foreign type, so that its own reflected operator gets a chance;
     TypeError for what can only be a mistake.
     """
+    if type(x) is float:
+        return x
     if is_number(x):
         return float(x)
     if isinstance(x, _REFUSED) or hasattr(x, "_prev"):  # the last is a Value of another engine

@@ -6,12 +6,8 @@ import math
 import os
 import sys
 
-_depth = 0  # how many detect_anomaly() blocks are open, in all threads
+depth = 0  # how many detect_anomaly() blocks are open, in all threads; the engines look at it for every operation
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-
-
-def enabled():
-    return _depth > 0
 
 
 @contextlib.contextmanager
@@ -20,12 +16,12 @@ def detect_anomaly():
 
     The message names the op, its operands and the line of your program. Costs time: use it to look for an error.
     """
-    global _depth
-    _depth += 1
+    global depth
+    depth += 1
     try:
         yield
     finally:
-        _depth -= 1
+        depth -= 1
 
 
 def check_forward(node, operands):

@@ -37,27 +37,23 @@ class Value(Surface):
     `local_grads=`) gives d self / d child instead, as in microgpt. Raises TypeError for what is no real number.
     """
 
-    # _a and _b are the operands' proxies: None where there is none or where it is hidden (the constant of `a * 2.0`).
-    # Of an operand list, _a is the tuple.
+    # _a and _b keep the operands' proxies alive: each a Value, a tuple of them, or None (none, or only a hidden one).
     __slots__ = ("_id", "_a", "_b", "__dict__", "__weakref__")
 
     def __new__(cls, *args, **kwargs):
-        self = object.__new__(cls)
-        self._id = 0  # until __init__ has run
-        self._a = self._b = None
+        self = _new(cls)
+        self._id = 0  # no node, until __init__ has run
         return self
 
     def __init__(self, data, _children=(), _op="", label="", **dialect):
-        children, _op, local_grads = parse_dialect(Value, _children, _op, dialect)
-        data = to_float(data)
-        if not children:
-            self._set_leaf(data)
-        elif self._id:
-            raise RuntimeError("this Value exists already: make a new one to give it children")
+        if _children or _op or dialect:
+            children, _op, local_grads = parse_dialect(Value, _children, _op, dialect)
         else:
-            grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
-            self._id = lib.pg_custom(data, len(children), _ids(children), grads) or _refuse(children)
-            self._a = children
+            children = ()
+        if children:
+            self._set_custom(to_float(data), children, local_grads)
+        else:
+            self._set_leaf(to_float(data))
         if _op:
             self._op = _op
         if label:
@@ -69,16 +65,24 @@ class Value(Surface):
 
     def _set_leaf(self, data):
         if not self._id:
-            self._id = lib.pg_leaf(data) or _refuse(())
+            self._id = lib.pg_leaf(data) or _refuse()
+            self._a = self._b = None
         elif self._is_leaf():
             lib.pg_set_data(self._id, data)
             lib.pg_set_grad(self._id, 0.0)
         else:
             raise RuntimeError(f"this Value is the result of {self._op!r}: only a leaf can be set by __init__")
 
+    def _set_custom(self, data, children, local_grads):
+        if self._id:
+            raise RuntimeError("this Value exists already: make a new one to give it children")
+        grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
+        self._id = lib.pg_custom(data, len(children), _ids(children), grads) or _refuse(*children)
+        self._a, self._b = children, None
+
     def _alive(self):
         """Return the id, or raise if there is no node."""
-        return self._id or _refuse((self,))
+        return self._id or _refuse(self)
 
     def _is_leaf(self):
         return lib.pg_op(self._alive()) == LEAF
@@ -87,7 +91,7 @@ class Value(Surface):
     def data(self):
         """The number, a float. It may be set, and backward() then uses what it is."""
         data = lib.pg_data(self._id)
-        return data if data == data or self._alive() else data  # id 0 reads as nan
+        return data if data == data or self._alive() else data  # without a node it reads as nan
 
     @data.setter
     def data(self, number):
@@ -128,7 +132,7 @@ class Value(Surface):
             if status in (lib.PG_IN_USE, lib.PG_BUSY):
                 raise AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
             if status != lib.PG_OK:
-                _refuse((self, *children))
+                _refuse(*children)
             self._id, self._a = out[0], children
             if "_closure" in self.__dict__:
                 _with_closure[self._id] = self
@@ -140,13 +144,12 @@ class Value(Surface):
         """
         ids = ffi.new("pg_id[]", lib.pg_operand_count(self._alive()))
         lib.pg_operands(self._id, ids)
-        known = self._a if type(self._a) is tuple else (self._a, self._b)
-        if len(known) == len(ids) and None not in known:
-            return known
         with _rewiring:
-            proxies = {v._id: v for v in known if v is not None}
-            self._a, self._b = tuple(proxies.get(id) or _adopt(id) for id in ids), None
-        return self._a
+            proxies = {v._id: v for v in (*_as_tuple(self._a), *_as_tuple(self._b))}
+            operands = tuple(proxies.get(id) or _adopt(id) for id in ids)
+            if len(proxies) < len(set(ids)):
+                self._a, self._b = operands, None
+        return operands
 
     @property
     def _backward(self):
@@ -187,28 +190,28 @@ class Value(Surface):
         return _binary_left(POW, other, self)
 
     def relu(self):
-        return _make(lib.pg_unary(RELU, self._id), self)
+        return _unary(RELU, self)
 
     def tanh(self):
-        return _make(lib.pg_unary(TANH, self._id), self)
+        return _unary(TANH, self)
 
     def exp(self):
-        return _make(lib.pg_unary(EXP, self._id), self)
+        return _unary(EXP, self)
 
     def log(self):
-        return _make(lib.pg_unary(LOG, self._id), self)
+        return _unary(LOG, self)
 
     def sigmoid(self):
-        return _make(lib.pg_unary(SIGMOID, self._id), self)
+        return _unary(SIGMOID, self)
 
     def sqrt(self):
-        return _make(lib.pg_unary(SQRT, self._id), self)
+        return _unary(SQRT, self)
 
     def sin(self):
-        return _make(lib.pg_unary(SIN, self._id), self)
+        return _unary(SIN, self)
 
     def cos(self):
-        return _make(lib.pg_unary(COS, self._id), self)
+        return _unary(COS, self)
 
     def minimum(self, other):
         return minimum(self, other)
@@ -218,14 +221,14 @@ class Value(Surface):
 
     def backward(self):
         """Set the gradients of all that this Value was computed from; leaves add theirs to what they have."""
-        if anomaly.enabled() or lib.pg_backward(self._id, 1.0) != lib.PG_OK:
+        if anomaly.depth or lib.pg_backward(self._alive(), 1.0) != lib.PG_OK:
             _backward_in_pieces(self)
 
     def __neg__(self):  # -self
-        return _make(lib.pg_unary(NEG, self._id), self)
+        return _unary(NEG, self)
 
     def __abs__(self):  # abs(self)
-        return _make(lib.pg_unary(ABS, self._id), self)
+        return _unary(ABS, self)
 
     abs = __abs__
 
@@ -273,44 +276,73 @@ def dot(ws, xs, bias=None):
     Raises ValueError if `ws` and `xs` differ in length.
     """
     ws, xs = pair_up(map(_as_value, ws), map(_as_value, xs))
-    pairs = tuple(v for pair in zip(ws, xs) for v in pair)
-    if bias is None:
-        return _make(lib.pg_dot(0, len(ws), _ids(ws), _ids(xs)), pairs)
-    bias = _as_value(bias)
-    return _make(lib.pg_dot(bias._id, len(ws), _ids(ws), _ids(xs)), (bias, *pairs))
+    bias = None if bias is None else _as_value(bias)
+    id = lib.pg_dot(bias._alive() if bias else 0, len(ws), _ids(ws), _ids(xs))
+    return _make(id, (bias, *ws) if bias else ws, xs)
+
+
+def dots(rows, xs, biases):
+    """Return [dot(ws, xs, bias) for ws, bias in zip(rows, biases)], all of them Values and of one length."""
+    count, x_ids, dot, xs = len(xs), _ids(xs), lib.pg_dot, tuple(xs)
+    return [_make(dot(bias._alive(), count, _ids(ws), x_ids), (bias, *ws), xs) for ws, bias in zip(rows, biases)]
 
 
 # --- nodes and their proxies ---
 
+_new = object.__new__
+_pg_unary, _pg_binary = lib.pg_unary, lib.pg_binary
+_pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
+
 
 def _make(id, a, b=None):
-    """Return the proxy of a new node, whose operands are `a` and `b` (or, in a list, the tuple `a`)."""
-    out = _new_object(Value)
+    """Return the proxy of a new node; `a` and `b` are its operands, as in Value._a."""
+    if not id:
+        _refuse(*_as_tuple(a), *_as_tuple(b))
+    out = _new(Value)
     out._id = id
     out._a = a
     out._b = b
-    if not id:
-        _refuse(a if type(a) is tuple else (a, b))
-    if anomaly.enabled():
+    if anomaly.depth:
         anomaly.check_forward(out, out._operands_in_order())
     return out
 
 
-_new_object = object.__new__
+# _unary and _binary are what all programs wait for: they do the work of _make themselves.
+
+
+def _unary(op, a):
+    """op(a)."""
+    out = _new(Value)
+    out._id = id = _pg_unary(op, a._id)
+    out._a = a
+    out._b = None
+    if not id:
+        _refuse(a)
+    if anomaly.depth:
+        anomaly.check_forward(out, (a,))
+    return out
 
 
 def _binary(op, a, b):
     """a op b, for a Value `a`."""
-    if isinstance(b, Value):
-        return _make(lib.pg_binary(op, a._id, b._id), a, b)
-    number = operand(b)
-    return number if number is NotImplemented else _make(lib.pg_binary_right(op, a._id, number), a)
+    if not isinstance(b, Value):
+        number = operand(b)
+        return number if number is NotImplemented else _make(_pg_binary_right(op, a._id, number), a)
+    out = _new(Value)
+    out._id = id = _pg_binary(op, a._id, b._id)
+    out._a = a
+    out._b = b
+    if not id:
+        _refuse(a, b)
+    if anomaly.depth:
+        anomaly.check_forward(out, (a, b))
+    return out
 
 
 def _binary_left(op, a, b):
     """a op b, for a number `a` and a Value `b`."""
     number = operand(a)
-    return number if number is NotImplemented else _make(lib.pg_binary_left(op, number, b._id), b)
+    return number if number is NotImplemented else _make(_pg_binary_left(op, number, b._id), b)
 
 
 def _adopt(id):
@@ -323,16 +355,20 @@ def _as_value(x):
     return x if isinstance(x, Value) else Value(x)
 
 
+def _as_tuple(operands):
+    """The Values in a proxy's _a or _b."""
+    return operands if type(operands) is tuple else () if operands is None else (operands,)
+
+
 def _ids(values):
     """The ids of Values, as C takes them."""
     return ffi.from_buffer("pg_id[]", array("I", [v._id for v in values]))
 
 
-def _refuse(values):
-    """Raise what a C function meant that made no node of these operands: a Value without a node, or no memory."""
-    for v in values:
-        if v is not None and not v._id:
-            raise RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
+def _refuse(*values):
+    """Raise what it meant that C made no node of these operands: one of them has no node itself, or memory is short."""
+    if not all(v._id for v in values):
+        raise RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
     raise MemoryError("no memory for another node; nothing was changed")
 
 
@@ -346,9 +382,9 @@ def _backward_in_pieces(root):
     if status[0] == lib.PG_BUSY:
         raise RuntimeError("a backward pass is still running over part of this graph: let it end first")
     if not order:
-        _refuse(())
+        _refuse()
     try:
-        if anomaly.enabled():
+        if anomaly.depth:
             _run_checked(root, order)
         else:
             while id := lib.pg_order_next(order):

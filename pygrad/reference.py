@@ -336,7 +336,7 @@ class Value(Surface):
         try:
             for v in order:
                 v._backward()
-                if anomaly.enabled():
+                if anomaly.depth:
                     anomaly.check_backward(v, v._operands)
         finally:
             for v in order:
@@ -387,7 +387,7 @@ def _make(row, operands):
     """Make the node of `row` over `operands` (Values)."""
     out = Value.__new__(Value)
     out._set_node(row, operands, row.forward(*[v.data for v in operands]))
-    if anomaly.enabled():
+    if anomaly.depth:
         anomaly.check_forward(out, operands)
     return out
 
