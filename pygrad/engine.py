@@ -1,8 +1,8 @@
 """The engine: micrograd's `Value`, with the graph in C.
 
-A Value is a thin proxy. The number, its gradient and how it was computed live in a node of the C arena (csrc/arena.h); the
-proxy holds the node's id and its operands' proxies, and gives the node back when it dies. So `backward()` is one call into C,
-and a graph is freed by reference counting as soon as nothing needs it.
+A Value is a thin proxy. The number, its gradient and how it was computed live in a node of the C arena (csrc/arena.h);
+the proxy holds the node's id and its operands' proxies, and gives the node back when it dies. So `backward()` is one
+call into C, and a graph is freed by reference counting as soon as nothing needs it.
 """
 
 import threading
@@ -43,19 +43,14 @@ class Value(Surface):
     def __new__(cls, *args, **kwargs):
         self = _new(cls)
         self._id = 0  # no node, until __init__ has run
+        self._a = self._b = None
         return self
 
     def __init__(self, data, _children=(), _op="", label="", **dialect):
         if _children or _op or dialect:
-            children, _op, local_grads = parse_dialect(Value, _children, _op, dialect)
-        else:
-            children = ()
-        if children:
-            self._set_custom(to_float(data), children, local_grads)
+            self._init_node(to_float(data), *parse_dialect(Value, _children, _op, dialect))
         else:
             self._set_leaf(to_float(data))
-        if _op:
-            self._op = _op
         if label:
             self.label = label
 
@@ -65,20 +60,24 @@ class Value(Surface):
 
     def _set_leaf(self, data):
         if not self._id:
-            self._id = lib.pg_leaf(data) or _refuse()
-            self._a = self._b = None
+            self._id = _pg_leaf(data) or _refuse()
         elif self._is_leaf():
             lib.pg_set_data(self._id, data)
             lib.pg_set_grad(self._id, 0.0)
         else:
             raise RuntimeError(f"this Value is the result of {self._op!r}: only a leaf can be set by __init__")
 
-    def _set_custom(self, data, children, local_grads):
-        if self._id:
+    def _init_node(self, data, children, op, local_grads):
+        if not children:
+            self._set_leaf(data)
+        elif self._id:
             raise RuntimeError("this Value exists already: make a new one to give it children")
-        grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
-        self._id = lib.pg_custom(data, len(children), _ids(children), grads) or _refuse(*children)
-        self._a, self._b = children, None
+        else:
+            grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
+            self._id = lib.pg_custom(data, len(children), _ids(children), grads) or _refuse(*children)
+            self._a = children
+        if op:
+            self._op = op
 
     def _alive(self):
         """Return the id, or raise if there is no node."""
@@ -290,7 +289,7 @@ def dots(rows, xs, biases):
 # --- nodes and their proxies ---
 
 _new = object.__new__
-_pg_unary, _pg_binary = lib.pg_unary, lib.pg_binary
+_pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
 _pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
 
 

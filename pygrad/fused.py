@@ -1,7 +1,8 @@
 """Fused neurons: w·x + b as one `dot` node instead of a node for each multiply and each add.
 
-The numbers are the same to the bit. The graph is not, so the fused path is taken only where a program cannot tell: plain
-neurons, plain Values and numbers, and no operator of Value replaced. Everything else runs as the Python code in `pygrad.nn`.
+The numbers are the same to the bit. The graph is not, so the fused path is taken only where a program cannot tell:
+plain neurons, plain Values and numbers, and no operator of Value replaced. All else runs as the Python code of
+`pygrad.nn`.
 """
 
 from pygrad import engine

@@ -7,7 +7,8 @@ gradient on to its operands, times the op's partial derivatives. That is all of 
 
 import itertools
 import math
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from pygrad import anomaly
 from pygrad._numbers import operand, to_float

@@ -1,0 +1,198 @@
+"""Loss functions on Values, with PyTorch's names: mean squared, hinge, binary and softmax cross-entropy.
+
+A prediction is a Value, as `model(x)` of a model with one output, or a list of them, nested if you like; the target
+has the same shape. `reduction` is "mean" (one Value, the default), "sum" or "none" (a Value for each element, in the
+shape of the input). Wrong shapes, empty input and an unknown reduction raise a ValueError.
+"""
+
+import builtins
+import operator
+
+from pygrad import engine
+
+_TINY = 3.720075976020836e-44  # exp(-100): a log is at least -100, as in PyTorch
+
+
+def mse_loss(input, target, *, reduction="mean"):
+    """Squared error, (input - target)**2."""
+    return _elementwise(lambda p, t: (p - t) ** 2, input, target, reduction)
+
+
+def hinge_loss(input, target, *, reduction="mean"):
+    """Max-margin loss of a score, max(0, 1 - target * input), for targets -1 and 1 (Cortes and Vapnik, 1995)."""
+
+    def loss(score, t):
+        if t != -1 and t != 1:
+            raise ValueError(f"a target of hinge_loss must be -1 or 1, not {t!r}")
+        return (1 + -t * score).relu()
+
+    return _elementwise(loss, input, target, reduction)
+
+
+def binary_cross_entropy(input, target, *, reduction="mean"):
+    """-(t log p + (1-t) log(1-p)) for probabilities p, of which one outside [0, 1] is a ValueError.
+
+    Logs are at least -100, as in PyTorch. There the gradient is 0; `binary_cross_entropy_with_logits` has no such edge.
+    """
+
+    def loss(p, t):
+        if p < 0 or p > 1:
+            raise ValueError(f"binary_cross_entropy needs probabilities from 0 to 1, not {p:.6g}: use ..._with_logits")
+        return -(t * p.maximum(_TINY).log() + (1 - t) * (1 - p).maximum(_TINY).log())
+
+    return _elementwise(loss, input, target, reduction)
+
+
+def binary_cross_entropy_with_logits(input, target, *, reduction="mean"):
+    """`binary_cross_entropy` of sigmoid(input), from the logits themselves: right for logits of any size."""
+    # max(z, 0) and |z| have the derivatives 1/2 and 0 at z = 0, and so the loss has the right one there: 1/2 - t
+    return _elementwise(lambda z, t: z.maximum(0) - t * z + (1 + (-abs(z)).exp()).log(), input, target, reduction)
+
+
+def cross_entropy(input, target, *, reduction="mean"):
+    """Cross-entropy of softmax(input) for one row of logits, or a list of rows.
+
+    A row's target is the index of its class, or the list of its classes' probabilities.
+    """
+    _check(reduction)
+    rows, target = _rows(input), _plain(target)
+    if not isinstance(rows[0], list):
+        return _row_cross_entropy(rows, target)
+    return _reduce(_pair(_row_cross_entropy, rows, target), reduction)
+
+
+def softmax(input):
+    """exp(z) / sum(exp(z)) over a row of logits, or over each of a list of rows; returns the same shape."""
+    return _over_rows(_row_softmax, _rows(input))
+
+
+def log_softmax(input):
+    """The log of softmax(input), without the way over softmax."""
+    return _over_rows(_row_log_softmax, _rows(input))
+
+
+def l2_penalty(parameters, alpha=1e-4):
+    """alpha times the sum of the squared parameters, to add to a loss (micrograd's regularization)."""
+    parameters = list(parameters)
+    return alpha * _dot(parameters, parameters)
+
+
+# --- one row of logits ------------------------------------------------------------------------------------------------
+
+
+def _rows(input):
+    """Return one row of logits, or a list of rows, as lists."""
+    rows = _plain(input)
+    if not isinstance(rows, list) or not rows:
+        raise ValueError("a row of logits, or a list of rows, is needed, with at least one in it")
+    return rows
+
+
+def _over_rows(f, rows):
+    return [f(row) for row in rows] if isinstance(rows[0], list) else f(rows)
+
+
+def _shifted(row):
+    """Return the row less its maximum (taken as a number: its gradients would cancel), its exp, and their sum."""
+    if not row:
+        raise ValueError("a row of logits must not be empty")
+    row = [_value(z) for z in row]
+    peak = max(z.data for z in row)
+    row = [z - peak for z in row]
+    exps = [z.exp() for z in row]
+    return row, exps, _sum(exps)
+
+
+def _row_softmax(row):
+    _, exps, total = _shifted(row)
+    return [e / total for e in exps]
+
+
+def _row_log_softmax(row):
+    row, _, total = _shifted(row)
+    log_total = total.log()
+    return [z - log_total for z in row]
+
+
+def _row_cross_entropy(row, target):
+    row, _, total = _shifted(row)
+    if isinstance(target, list):
+        if len(target) != len(row):
+            raise ValueError(f"a row of {len(row)} logits needs as many probabilities, not {len(target)}")
+        return builtins.sum(target) * total.log() - _dot(target, row)
+    if not 0 <= operator.index(target) < len(row):
+        raise ValueError(f"a target must be a class from 0 to {len(row) - 1}, not {target}")
+    return total.log() - row[target]
+
+
+# --- shapes and reductions --------------------------------------------------------------------------------------------
+
+
+def _plain(x):
+    """Return `x` as nested lists, whatever sequences or NumPy arrays it came as; a single item as it is."""
+    x = x.tolist() if hasattr(x, "tolist") else x
+    return [_plain(item) for item in x] if hasattr(x, "__iter__") and not isinstance(x, str) else x
+
+
+def _value(x):
+    return x if hasattr(x, "backward") else engine.Value(x)
+
+
+def _elementwise(loss, input, target, reduction):
+    """Return `loss` of every prediction and its target, reduced."""
+    _check(reduction)
+
+    def deep(i, t):
+        if isinstance(i, list):
+            return _pair(deep, i, t)
+        if isinstance(t, list):
+            raise ValueError(f"one prediction needs one target, not a list of {len(t)}")
+        return loss(_value(i), t)
+
+    return _reduce(deep(_plain(input), _plain(target)), reduction)
+
+
+def _pair(loss, input, target):
+    """Return `loss` of each item of the list `input` and its target, or raise if there are not as many targets."""
+    if not isinstance(target, list) or len(target) != len(input):
+        given = len(target) if isinstance(target, list) else "a single one"
+        raise ValueError(f"{len(input)} predictions need as many targets, not {given}")
+    return [loss(i, t) for i, t in zip(input, target, strict=True)]
+
+
+def _check(reduction):
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction must be "mean", "sum" or "none", not {reduction!r}')
+
+
+def _reduce(losses, reduction):
+    flat = list(_flat(losses))
+    if not flat:
+        raise ValueError("a loss needs at least one prediction")
+    if reduction == "none":
+        return losses
+    total = flat[0] if len(flat) == 1 else _sum(flat)
+    return total / len(flat) if reduction == "mean" and len(flat) > 1 else total
+
+
+def _flat(losses):
+    if not isinstance(losses, list):
+        yield losses
+    else:
+        for item in losses:
+            yield from _flat(item)
+
+
+# --- sum and dot: one node each for pygrad's own Values, Python's loop for those of another engine ----------------
+
+
+def _sum(values):
+    return (engine.sum if _own(values) else builtins.sum)(values)
+
+
+def _dot(ws, xs):
+    return engine.dot(ws, xs) if _own(xs) else builtins.sum(w * x for w, x in zip(ws, xs, strict=True))
+
+
+def _own(values):
+    return all(isinstance(v, engine.Value) for v in values)

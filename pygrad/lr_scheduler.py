@@ -1,0 +1,116 @@
+"""Learning-rate schedules with PyTorch's names: after each epoch, `scheduler.step()` sets the optimizer's "lr".
+
+Each schedule is one formula for the rate of an epoch, `rate(base, epoch)`, from the rate the optimizer began with. So
+one schedule an optimizer: of two, the last to step wins; write their combination as a LambdaLR.
+"""
+
+import math
+
+
+class LRScheduler:
+    """Base class. `base_lrs` are the optimizer's rates at the start, one a parameter group; `last_epoch` counts steps.
+
+    To go on after a break, load the optimizer's and the scheduler's `state_dict()`, or pass the last epoch, when the
+    optimizer's groups must have their "initial_lr" (else a ValueError).
+    """
+
+    def __init__(self, optimizer, last_epoch=-1):
+        self.optimizer, self.last_epoch = optimizer, last_epoch
+        for group in optimizer.param_groups:
+            if last_epoch == -1:
+                group.setdefault("initial_lr", group["lr"])
+            elif "initial_lr" not in group:
+                raise ValueError('to go on from last_epoch, each parameter group needs its "initial_lr"')
+        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        self.step()
+
+    def step(self):
+        """Go to the next epoch."""
+        self.last_epoch += 1
+        for group, rate in zip(self.optimizer.param_groups, self.rates(self.last_epoch), strict=True):
+            group["lr"] = rate
+
+    def rates(self, epoch):
+        return [self.rate(base, epoch) for base in self.base_lrs]
+
+    def get_last_lr(self):
+        """Return the rate of each parameter group."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self):
+        return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs)}
+
+    def load_state_dict(self, state_dict):
+        """Take over a `state_dict()`; ValueError, and no change, if it is of another number of parameter groups."""
+        last_epoch, base_lrs = state_dict["last_epoch"], list(state_dict["base_lrs"])
+        if len(base_lrs) != len(self.base_lrs):
+            raise ValueError(f"this state has {len(base_lrs)} learning rates, and the optimizer {len(self.base_lrs)}")
+        self.last_epoch, self.base_lrs = last_epoch, base_lrs
+
+
+class LambdaLR(LRScheduler):
+    """base * lr_lambda(epoch), of a function of your own, or of a list of them, one a parameter group."""
+
+    def __init__(self, optimizer, lr_lambda, last_epoch=-1):
+        groups = len(optimizer.param_groups)
+        self.lr_lambdas = list(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else [lr_lambda] * groups
+        if len(self.lr_lambdas) != groups:
+            raise ValueError(f"{groups} parameter groups need as many functions, not {len(self.lr_lambdas)}")
+        super().__init__(optimizer, last_epoch)
+
+    def rates(self, epoch):
+        return [base * f(epoch) for base, f in zip(self.base_lrs, self.lr_lambdas, strict=True)]
+
+
+class StepLR(LRScheduler):
+    """base * gamma**(epoch // step_size): a step down every `step_size` epochs."""
+
+    def __init__(self, optimizer, step_size, gamma=0.1, last_epoch=-1):
+        self.step_size, self.gamma = _at_least_one("step_size", step_size), gamma
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, base, epoch):
+        return base * self.gamma ** (epoch // self.step_size)
+
+
+class ExponentialLR(LRScheduler):
+    """base * gamma**epoch."""
+
+    def __init__(self, optimizer, gamma, last_epoch=-1):
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, base, epoch):
+        return base * self.gamma**epoch
+
+
+class CosineAnnealingLR(LRScheduler):
+    """Half a cosine wave from base down to `eta_min` in `T_max` epochs (Loshchilov and Hutter, SGDR, 2017)."""
+
+    def __init__(self, optimizer, T_max, eta_min=0.0, last_epoch=-1):
+        self.T_max, self.eta_min = _at_least_one("T_max", T_max), eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, base, epoch):
+        return self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
+
+
+class LinearLR(LRScheduler):
+    """base times a factor that goes in a line from `start_factor` to `end_factor` in `total_iters` epochs."""
+
+    def __init__(self, optimizer, start_factor=1.0 / 3, end_factor=1.0, total_iters=5, last_epoch=-1):
+        if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
+            raise ValueError(f"factors must be from 0 to 1, the first above 0, not {start_factor} and {end_factor}")
+        self.start_factor, self.end_factor = start_factor, end_factor
+        self.total_iters = _at_least_one("total_iters", total_iters)
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, base, epoch):
+        done = min(epoch, self.total_iters) / self.total_iters
+        return base * (self.start_factor + (self.end_factor - self.start_factor) * done)
+
+
+def _at_least_one(name, epochs):
+    if not epochs >= 1:
+        raise ValueError(f"{name} must be at least 1, not {epochs}")
+    return epochs

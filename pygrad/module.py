@@ -1,0 +1,123 @@
+"""Module: anything that holds Values as attributes, by themselves or in lists, tuples, dicts and other Modules.
+
+What `parameters()` and `state_dict()` find they find by walking those attributes, in the order they were set.
+"""
+
+from collections.abc import Mapping
+
+from pygrad._numbers import describe, to_float
+
+
+class Module:
+    """Base class of models: derive from it, and set Values and Modules as attributes."""
+
+    def zero_grad(self):
+        for p in self.parameters():
+            p.grad = 0
+
+    def parameters(self):
+        """Return a list of every leaf Value of this Module, in order, each one once."""
+        return [p for _, p in self.named_parameters()]
+
+    def named_parameters(self):
+        """Yield (name, Value), as ("layers.0.neurons.3.w.1", Value(…)); a shared Value once, by its first name."""
+        seen = set()
+        for name, tensor in _tensors(self):
+            for place, p in _leaves(tensor, name):
+                if p not in seen:
+                    seen.add(p)
+                    yield place, p
+
+    def num_parameters(self):
+        return len(self.parameters())
+
+    def state_dict(self):
+        """Return {name: numbers}, one entry an attribute that holds Values: a float, or a nested list of floats.
+
+        A shared Value is in every entry that holds it, as in PyTorch. Lists that are not rectangular, or hold other
+        things too, become one entry an item.
+        """
+        return {name: _numbers(tensor) for name, tensor in _tensors(self)}
+
+    def load_state_dict(self, state, strict=True):
+        """Write the numbers of a `state_dict()` into the Values here, and return (missing names, unexpected names).
+
+        Raises a ValueError that lists all that does not fit: wrong lengths and what is not a number, and, unless
+        `strict` is False, missing and unexpected names. The Module is then as it was.
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"a state must be a dict of names and numbers, not {describe(state)}")
+        own = dict(_tensors(self))
+        missing = [name for name in own if name not in state]
+        unexpected = [name for name in state if name not in own]
+        problems = [f"{name} is missing" for name in missing] + [f"{name} is unexpected" for name in unexpected]
+        problems, writes = problems if strict else [], []
+        for name in [name for name in own if name in state]:
+            try:
+                writes += _fit(own[name], state[name], name)
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError(f"this state does not fit the {type(self).__name__}: {'; '.join(problems)}")
+        for p, number in writes:
+            p.data = number
+        return missing, unexpected
+
+
+# --- walking a Module; a "tensor" is a leaf Value or a rectangular nested list of them --------------------------------
+
+
+def _tensors(x, name="", path=()):
+    """Yield (name, tensor) for all that `x` holds; `path` is what we came through, so that a cycle ends."""
+    if str(getattr(x, "dtype", "")) == "object":  # a NumPy array of Values
+        x = x.tolist()
+    if _shape(x) is not None:
+        yield name, x
+    elif not any(x is above for above in path):
+        for key, item in _items(x):
+            yield from _tensors(item, f"{name}.{key}" if name else str(key), (*path, x))
+
+
+def _items(x):
+    if isinstance(x, Module):
+        return vars(x).items()
+    if isinstance(x, dict):
+        return x.items()
+    return enumerate(x) if isinstance(x, (list, tuple)) else ()
+
+
+def _shape(x):
+    """Return the shape of a tensor, () for a leaf Value; None for anything else."""
+    if isinstance(x, (list, tuple)):
+        shapes = {_shape(item) for item in x}
+        inner = shapes.pop() if len(shapes) == 1 else None
+        return None if inner is None else (len(x), *inner)
+    return None if getattr(x, "_prev", True) else ()  # of any engine: operands, but none
+
+
+def _leaves(tensor, name):
+    """Yield (name, Value) for every Value of a tensor."""
+    if not isinstance(tensor, (list, tuple)):
+        yield name, tensor
+    else:
+        for i, item in enumerate(tensor):
+            yield from _leaves(item, f"{name}.{i}")
+
+
+def _numbers(tensor):
+    return [_numbers(item) for item in tensor] if isinstance(tensor, (list, tuple)) else tensor.data
+
+
+def _fit(tensor, entry, name):
+    """Return the list of (Value, float) that puts `entry` into `tensor`, or raise a ValueError."""
+    entry = entry.tolist() if hasattr(entry, "tolist") else entry  # a NumPy array
+    if not isinstance(tensor, (list, tuple)):
+        try:
+            return [(tensor, to_float(entry, name))]
+        except (TypeError, OverflowError) as error:
+            raise ValueError(str(error)) from None
+    if not isinstance(entry, (list, tuple)):
+        raise ValueError(f"{name} must be a list of {len(tensor)}, not {describe(entry)}")
+    if len(entry) != len(tensor):
+        raise ValueError(f"{name} must have length {len(tensor)}, not {len(entry)}")
+    return [pair for i, item in enumerate(tensor) for pair in _fit(item, entry[i], f"{name}.{i}")]
