@@ -1,0 +1,37 @@
+"""Three demos: `moons` is micrograd's own, `digits` reads handwriting, `race` measures three engines side by side.
+
+Each is a module with `run(out_dir, …)`, which leaves its files in `out_dir` and returns a small dict of results.
+"""
+
+import importlib
+from pathlib import Path
+
+NAMES = ("moons", "digits", "race")
+
+# What `quick` makes of each demo: seconds, to see that it works rather than what it can do.
+QUICK = {
+    "moons": {"steps": 5, "grid": 1.0},
+    "digits": {"epochs": 2, "images": 120},
+    "race": {"rounds": 3, "samples": 10},
+}
+
+
+class MissingExtra(ImportError):
+    """A package that a demo needs is not installed."""
+
+
+def run(name, out_dir, quick=False):
+    """Run the demo `name` (one of NAMES), leave its files in `out_dir` and return its results.
+
+    Raises MissingExtra when one of the packages of the `demo` extra is missing.
+    """
+    try:
+        demo = importlib.import_module(f"pygrad.demos.{name}")
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "pygrad":
+            raise  # a mistake of ours, not a missing package
+        message = f"the {name} demo needs the package {error.name}: pip install 'pygrad-engine[demo]'"
+        raise MissingExtra(message) from None
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    return demo.run(folder, **(QUICK[name] if quick else {}))

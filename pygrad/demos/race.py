@@ -1,0 +1,111 @@
+"""One training step on three engines: pygrad's C engine, `pygrad.reference` in pure Python, and micrograd.
+
+All three train the same network on the same samples, in turn, so that a busy machine slows them alike. A round counts
+only if their losses agree: a wrong answer has no speed. Python's garbage collector runs between the steps that are
+timed, not in them. That favours micrograd, whose graphs only the collector can free.
+"""
+
+import gc
+import random
+import time
+from statistics import median
+
+import numpy as np
+from micrograd.engine import Value as MicrogradValue
+from micrograd.nn import MLP as MicrogradMLP
+from sklearn.datasets import make_moons
+from tqdm import tqdm
+
+import pygrad.reference
+from pygrad.engine import Value
+from pygrad.nn import MLP
+
+SEED = 1337
+SIZES = (2, [16, 16, 1])
+TOLERANCE = 1e-9  # of the losses, relative
+
+
+def run(out_dir, rounds=7, samples=100):
+    """Time `rounds` training steps on each engine; print the table of medians and save it as text.
+
+    Returns {"seconds": {engine: median}, "losses": one a round, "files": paths}. RuntimeError when losses disagree.
+    """
+    X, y = make_moons(n_samples=samples, noise=0.1, random_state=SEED)
+    X, y = X.tolist(), (y * 2 - 1).tolist()
+    racers = {
+        "pygrad": (Value, seeded(MLP)),
+        "pygrad.reference": (pygrad.reference.Value, on_reference(seeded(MLP))),
+        "micrograd": (MicrogradValue, seeded(MicrogradMLP)),
+    }
+
+    times, losses = {name: [] for name in racers}, []
+    for _ in tqdm(range(rounds), desc="race", unit="round"):
+        results = {}
+        for name, (value, model) in racers.items():
+            results[name], seconds = timed(train_step, value, model, X, y)
+            times[name].append(seconds)
+        check(results)
+        losses.append(results["pygrad"])
+
+    medians = {name: median(seconds) for name, seconds in times.items()}
+    text = table(medians, rounds, samples)
+    print(text)
+    path = out_dir / "race.txt"
+    path.write_text(text + "\n", encoding="utf-8")
+    return {"seconds": medians, "losses": losses, "files": [path]}
+
+
+def seeded(mlp):
+    random.seed(SEED)  # the same weights for every engine
+    return mlp(*SIZES)
+
+
+def on_reference(model):
+    """Put the pure-Python engine's Values in place of the weights of `model`: a network takes any engine's."""
+    for layer in model.layers:
+        for neuron in layer.neurons:
+            neuron.w = [pygrad.reference.Value(w.data) for w in neuron.w]
+            neuron.b = pygrad.reference.Value(neuron.b.data)
+    return model
+
+
+def train_step(value, model, X, y):
+    """Forward, backward and update, as in the moons demo; return the loss."""
+    scores = [model([value(x0), value(x1)]) for x0, x1 in X]
+    losses = [(1 + -yi * score).relu() for yi, score in zip(y, scores)]
+    loss = sum(losses) * (1.0 / len(losses))
+    model.zero_grad()
+    loss.backward()
+    for p in model.parameters():
+        p.data -= 0.1 * p.grad
+    return loss.data
+
+
+def timed(step, *args):
+    """Return (what `step` returns, the seconds it took)."""
+    gc.collect()
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        result = step(*args)
+        return result, time.perf_counter() - start
+    finally:
+        gc.enable()
+
+
+def check(losses):
+    """Raise RuntimeError unless the engines' losses, {engine: loss}, agree."""
+    if not np.allclose(list(losses.values()), losses["micrograd"], rtol=TOLERANCE, atol=0):
+        raise RuntimeError(f"the engines disagree, so there is nothing to time: {losses}")
+
+
+def table(medians, rounds, samples):
+    """Return the medians, in milliseconds, as lines of text, with what each is against pygrad's."""
+    lines = [
+        f"One training step: moons, {samples} samples, MLP(2, [16, 16, 1]); medians of {rounds} rounds, gc off.",
+        "",
+        f"{'engine':<18}{'ms a step':>12}{'times pygrad':>14}",
+    ]
+    for name, seconds in medians.items():
+        lines.append(f"{name:<18}{seconds * 1e3:>12.2f}{seconds / medians['pygrad']:>14.1f}")
+    return "\n".join(lines)

@@ -1,0 +1,198 @@
+"""Pictures of expression graphs, as in the micrograd lecture: every Value a box, every op a circle.
+
+`trace(root)` lists what a Value was computed from; `draw_dot(root)` makes a `graphviz.Digraph` of it, with labels, data
+and gradients. A fused node (`dot`, `sum`) can be opened up into the multiplies and adds it stands for. In a notebook a
+Value of a small graph shows itself as a picture, through `mimebundle`.
+
+Only public attributes of a Value are read, so the Values of both engines are drawn, and micrograd's own too.
+"""
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from typing import Any, NamedTuple
+
+max_nodes = 100  # a notebook shows larger graphs as text only; set it to what your screen holds
+
+
+def trace(root):
+    """Return (nodes, edges): the set of Values that `root` reaches, itself included, and of pairs (child, parent)."""
+    nodes = _reached(root)
+    return set(nodes), {(child, parent) for parent in nodes for child in _operands(parent)}
+
+
+def draw_dot(root, format="svg", rankdir="LR", open_fused=False):
+    """Return the graph of `root` as a `graphviz.Digraph`, which `render_svg` turns into a picture.
+
+    With Graphviz's own `dot` on PATH its `.render(path)` works too, and a notebook shows it.
+
+    format: a Graphviz output format: "svg", "png", …
+    rankdir: "LR" (from left to right) or "TB" (from top to bottom); else a ValueError.
+    open_fused: draw a fused `dot` or `sum` node as the multiplies and adds that it stands for.
+
+    Raises ImportError when the `graphviz` package is missing.
+    """
+    if rankdir not in ("LR", "TB"):
+        raise ValueError(f"rankdir must be 'LR' or 'TB', not {rankdir!r}")
+    return _picture(_reached(root), format, rankdir, open_fused)
+
+
+def render_svg(picture):
+    """Return a `graphviz.Digraph` drawn as SVG text.
+
+    Uses Graphviz's own `dot` program, or else `graphviz-pure`, which pip installs. RuntimeError when neither is there.
+    """
+    program = dot_program()
+    if program is None:
+        raise RuntimeError("drawing a graph needs Graphviz's `dot` program on PATH, or: pip install graphviz-pure")
+    done = subprocess.run([program, "-Tsvg"], input=picture.source.encode(), capture_output=True, timeout=60)
+    if done.returncode != 0:
+        raise RuntimeError(f"{os.path.basename(program)} failed: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout.decode()
+
+
+def dot_program():
+    """Return the path of a program that draws dot files, or None."""
+    scripts = sysconfig.get_path("scripts")  # an environment that was not activated is not on PATH
+    return shutil.which("dot") or shutil.which("graphviz-pure") or shutil.which("graphviz-pure", path=scripts)
+
+
+def mimebundle(value):
+    """Return what a notebook shows for `value`: text always, a picture when it is small and Graphviz is there.
+
+    Never raises: a cell's result must not turn into an error because a picture of it cannot be drawn.
+    """
+    try:
+        bundle = {"text/plain": repr(value)}
+    except Exception:  # a Value whose __init__ never ran
+        return {"text/plain": object.__repr__(value)}
+    try:
+        nodes = _reached(value, limit=max_nodes)
+        if len(nodes) <= max_nodes and dot_program():
+            bundle["image/svg+xml"] = render_svg(_picture(nodes, "svg", "LR", open_fused=False))
+    except Exception:
+        pass
+    return bundle
+
+
+# --- the graph --------------------------------------------------------------------------------------------------------
+
+
+def _reached(root, limit=float("inf")):
+    """List what `root` reaches, itself first, each Value once; stop soon after `limit` Values."""
+    nodes, stack = {root: None}, [root]  # a dict is an ordered set
+    while stack and len(nodes) <= limit:
+        for child in _operands(stack.pop()):
+            if child not in nodes:
+                nodes[child] = None
+                stack.append(child)
+    return list(nodes)
+
+
+def _operands(value):
+    """Return the operands of `value`, in order where it knows the order (micrograd's Values do not)."""
+    in_order = getattr(value, "_operands_in_order", None)
+    return in_order() if in_order else tuple(value._prev)
+
+
+# --- the boxes --------------------------------------------------------------------------------------------------------
+
+
+class _Box(NamedTuple):
+    """One Value in the picture, and the op that made it: `operands` are the names of other boxes."""
+
+    name: str
+    label: Any
+    data: float
+    grad: float
+    op: str
+    operands: tuple
+
+
+def _picture(nodes, format, rankdir, open_fused):
+    picture = _graphviz().Digraph(format=format, graph_attr={"rankdir": rankdir})
+    names = {value: f"v{i}" for i, value in enumerate(nodes)}
+    for value in nodes:
+        for box in _boxes(value, names, open_fused):
+            _draw(picture, box)
+    return picture
+
+
+def _boxes(value, names, open_fused):
+    """Return the boxes of `value`: one, or those of its parts where it is to be opened.
+
+    It stays closed where its parts do not add up to its data: its operands' data has changed since the forward pass,
+    or it is an op of the user's that has a fused op's name.
+    """
+    whole = _Box(
+        names[value],
+        getattr(value, "label", ""),
+        value.data,
+        value.grad,
+        value._op,
+        tuple(names[child] for child in _operands(value)),
+    )
+    parts = _opened(value, whole) if open_fused and value._op in ("dot", "sum") else []
+    return parts if parts and _same(parts[-1].data, value.data) else [whole]
+
+
+def _opened(value, whole):
+    """Return the multiplies and adds that a fused node stands for, in its order; the last one is the node itself.
+
+    An add passes its gradient on unchanged, so all of them have the gradient of the node.
+    """
+    datas = [child.data for child in _operands(value)]
+    terms = list(zip(whole.operands, datas))  # what is added up: (name of a box, its data)
+    parts = []
+    if value._op == "dot":
+        odd = len(terms) % 2  # (bias, w0, x0, w1, x1, …): an odd count means a bias
+        pairs = list(zip(terms[odd::2], terms[odd + 1 :: 2]))
+        terms = terms[:odd]
+        for (w, w_data), (x, x_data) in pairs:
+            product = _Box(f"{whole.name}p{len(parts)}", "", w_data * x_data, whole.grad, "*", (w, x))
+            parts.append(product)
+            terms.append((product.name, product.data))
+    for i in range(1, len(terms)):
+        (left, left_data), (right, right_data) = terms[i - 1], terms[i]
+        add = _Box(f"{whole.name}s{i}", "", left_data + right_data, whole.grad, "+", (left, right))
+        parts.append(add)
+        terms[i] = (add.name, add.data)
+    if parts:
+        parts[-1] = parts[-1]._replace(name=whole.name, label=whole.label)
+    return parts
+
+
+def _same(a, b):
+    return a == b or (a != a and b != b)  # nan is the same as nan here
+
+
+# --- the drawing ------------------------------------------------------------------------------------------------------
+
+
+def _draw(picture, box):
+    label = f"{_escaped(box.label)} | " if box.label else ""
+    picture.node(box.name, f"{{ {label}data {box.data:.4f} | grad {box.grad:.4f} }}", shape="record")
+    op = box.name  # edges lead straight to the box of a node without an op label, as in micrograd
+    if box.op:
+        op = f"{box.name}op"
+        picture.node(op, _escaped(box.op))
+        picture.edge(op, box.name)
+    for operand in dict.fromkeys(box.operands):  # one edge for x*x, as in micrograd
+        picture.edge(operand, op)
+
+
+# What Graphviz reads as structure in a record label, or as an entity or a line break.
+_SPECIAL = str.maketrans({**{c: "\\" + c for c in "\\{}|<>"}, "&": "&amp;", "\n": "\\n", "\0": None})
+
+
+def _escaped(label):
+    return str(label).translate(_SPECIAL)
+
+
+def _graphviz():
+    try:
+        import graphviz
+    except ImportError:
+        raise ImportError("drawing a graph needs the graphviz package: pip install 'pygrad-engine[viz]'") from None
+    return graphviz
