@@ -74,7 +74,7 @@ static bool reserve_heap(pg_arena *arena, size_t blocks)
 /* Make sure that the chunk of `id` is there. */
 static bool reserve_chunk(pg_arena *arena, pg_id id)
 {
-    const uint32_t index = id / PG_CHUNK_SLOTS;
+    const uint32_t index = (uint32_t)id / PG_CHUNK_SLOTS;
     if (arena->chunks[index])
         return true;
     pg_chunk *chunk = pg_realloc(NULL, sizeof *chunk);
@@ -115,9 +115,9 @@ pg_id pg_new_leaf(pg_arena *arena, double data)
     if (id) {
         arena->free_leaf = pg_node_at(arena, id)->a;
     } else {
-        if (arena->leaf_count == PG_LEAF_BIT) /* all 2^31 are taken */
+        if (arena->leaf_count == PG_MOST_IDS)
             return 0;
-        id = PG_LEAF_BIT | arena->leaf_count;
+        id = -(pg_id)arena->leaf_count;
         if (!reserve_chunk(arena, id))
             return 0;
         arena->leaf_count++;
@@ -145,10 +145,10 @@ static bool start_block(pg_arena *arena)
         arena->free_block = pg_block_at(arena, index)->next_free;
     } else {
         index = arena->block_count;
-        if (index == PG_LEAF_BIT / PG_BLOCK_SLOTS) /* all 2^31 slots are taken */
+        if (index == PG_MOST_IDS / PG_BLOCK_SLOTS)
             return false;
         const size_t blocks = (index / PG_CHUNK_BLOCKS + 1) * PG_CHUNK_BLOCKS;
-        if (!reserve_heap(arena, blocks) || !reserve_chunk(arena, index * PG_BLOCK_SLOTS))
+        if (!reserve_heap(arena, blocks) || !reserve_chunk(arena, pg_id_of(index, 0)))
             return false;
         arena->block_count++;
     }
@@ -167,7 +167,7 @@ pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
         index = arena->current_block;
     }
     pg_block *block = pg_block_at(arena, index);
-    const pg_id id = index * PG_BLOCK_SLOTS + block->used;
+    const pg_id id = pg_id_of(index, block->used);
     *pg_node_at(arena, id) = (pg_node){.op = (uint8_t)op, .slots = (uint16_t)slots, .refs = 1};
     block->used = (uint8_t)(block->used + slots);
     block->live++;
@@ -177,7 +177,7 @@ pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
 
 static void free_interior(pg_arena *arena, pg_id id)
 {
-    const uint32_t index = id / PG_BLOCK_SLOTS;
+    const uint32_t index = pg_block_of(id);
     pg_block *block = pg_block_at(arena, index);
     if (--block->live > 0)
         return;
@@ -206,7 +206,7 @@ static void drop(pg_arena *arena, pg_id id, pg_id *dead)
     assert(node->refs > 0);
     if (node->refs == PG_REFS_FOREVER || --node->refs > 0)
         return;
-    node->refs = *dead;
+    node->refs = (uint32_t)*dead;
     *dead = id;
 }
 
@@ -229,7 +229,7 @@ void pg_unref(pg_arena *arena, pg_id id)
     while (dead) {
         const pg_id gone = dead;
         pg_node *node = pg_node_at(arena, gone);
-        dead = node->refs;
+        dead = (pg_id)node->refs;
         const pg_operand_span operands = pg_operands_of(node);
         if (operands.first)
             drop(arena, operands.first, &dead);

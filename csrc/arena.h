@@ -41,8 +41,8 @@
 #define PG_BLOCK_SLOTS 64u
 #define PG_CHUNK_SLOTS 65536u /* the unit of allocation: 2 MiB of slots; memory that is never used is never mapped */
 #define PG_CHUNK_BLOCKS (PG_CHUNK_SLOTS / PG_BLOCK_SLOTS)
-#define PG_CHUNK_COUNT 65536u      /* all ids; the upper half of them are leaves */
-#define PG_LEAF_BIT 0x80000000u    /* set in the id of a leaf */
+#define PG_CHUNK_COUNT 65536u      /* all ids, as unsigned: interior nodes from the bottom up, leaves from the top down */
+#define PG_MOST_IDS 0x7fffffffu    /* of either kind */
 #define PG_REFS_FOREVER UINT32_MAX /* a count that gets this far stays: the node lives on */
 
 enum {
@@ -94,7 +94,7 @@ typedef struct {
     uint32_t free_block;     /* head of the list of empty blocks; 0 ends it */
     uint64_t next_start;
 
-    uint32_t leaf_count; /* leaf slots ever handed out, slot 0 (no node) included */
+    uint32_t leaf_count; /* leaf ids ever handed out, 0 (no node) included: -1, -2, ... */
     pg_id free_leaf;     /* head of the list of free leaf slots; 0 ends it */
 
     size_t live_nodes; /* leaves included */
@@ -118,7 +118,8 @@ void pg_unlock(pg_arena *arena);
 
 static inline pg_node *pg_node_at(const pg_arena *arena, pg_id id)
 {
-    return &arena->chunks[id / PG_CHUNK_SLOTS]->nodes[id % PG_CHUNK_SLOTS];
+    const uint32_t place = (uint32_t)id;
+    return &arena->chunks[place / PG_CHUNK_SLOTS]->nodes[place % PG_CHUNK_SLOTS];
 }
 
 static inline pg_block *pg_block_at(const pg_arena *arena, uint32_t block)
@@ -128,7 +129,23 @@ static inline pg_block *pg_block_at(const pg_arena *arena, uint32_t block)
 
 static inline bool pg_is_leaf(pg_id id)
 {
-    return (id & PG_LEAF_BIT) != 0;
+    return id < 0;
+}
+
+/* The block of an interior node, and the node's slot in it; and the way back. */
+static inline uint32_t pg_block_of(pg_id id)
+{
+    return (uint32_t)id / PG_BLOCK_SLOTS;
+}
+
+static inline uint32_t pg_slot_of(pg_id id)
+{
+    return (uint32_t)id % PG_BLOCK_SLOTS;
+}
+
+static inline pg_id pg_id_of(uint32_t block, uint32_t slot)
+{
+    return (pg_id)(block * PG_BLOCK_SLOTS + slot);
 }
 
 /* The operands of a node: `first` (0 if there is none), then list[0..count). */

@@ -22,20 +22,20 @@ typedef struct {
 
 static uint32_t *expected_refs(const census *found, pg_id id)
 {
-    return pg_is_leaf(id) ? &found->leaf_refs[id - PG_LEAF_BIT] : &found->node_refs[id];
+    return pg_is_leaf(id) ? &found->leaf_refs[-id] : &found->node_refs[id];
 }
 
 static bool is_handed_out(const pg_arena *arena, pg_id id)
 {
     if (pg_is_leaf(id))
-        return id - PG_LEAF_BIT < arena->leaf_count;
-    return id >= PG_BLOCK_SLOTS && id < arena->block_count * PG_BLOCK_SLOTS;
+        return -(int64_t)id < arena->leaf_count;
+    return pg_block_of(id) >= 1 && pg_block_of(id) < arena->block_count;
 }
 
 static bool is_older(const pg_arena *arena, pg_id a, pg_id b)
 {
-    const uint64_t start_a = pg_block_at(arena, a / PG_BLOCK_SLOTS)->start;
-    const uint64_t start_b = pg_block_at(arena, b / PG_BLOCK_SLOTS)->start;
+    const uint64_t start_a = pg_block_at(arena, pg_block_of(a))->start;
+    const uint64_t start_b = pg_block_at(arena, pg_block_of(b))->start;
     return start_a < start_b || (start_a == start_b && a < b);
 }
 
@@ -74,7 +74,7 @@ static const char *check_block(census *found, uint32_t index)
     if (block->live == 0)
         return block->used == 0 || index != arena->current_block ? NULL : "I4: the empty current block has nodes";
     for (uint32_t slot = 0; slot < block->used;) {
-        const pg_id id = index * PG_BLOCK_SLOTS + slot;
+        const pg_id id = pg_id_of(index, slot);
         const pg_node *node = pg_node_at(arena, id);
         REQUIRE(node->slots > 0 && slot + node->slots <= block->used, "I3: a payload leaves its block");
         const char *broken = node->refs > 0 ? check_node(found, id) : NULL;
@@ -108,7 +108,7 @@ static const char *check_leaves(census *found)
     const pg_arena *arena = found->arena;
     size_t dead = 0, listed = 0;
     for (uint32_t i = 1; i < arena->leaf_count; i++) {
-        const pg_id id = PG_LEAF_BIT | i;
+        const pg_id id = -(pg_id)i;
         const char *broken = pg_node_at(arena, id)->refs > 0 ? check_node(found, id) : NULL;
         REQUIRE(!broken, broken);
         dead += pg_node_at(arena, id)->refs == 0;
@@ -136,13 +136,13 @@ static const char *check_all_refs(const census *found)
 {
     const pg_arena *arena = found->arena;
     for (uint32_t i = 1; i < arena->leaf_count; i++) {
-        const char *broken = check_refs(found, PG_LEAF_BIT | i);
+        const char *broken = check_refs(found, -(pg_id)i);
         REQUIRE(!broken, broken);
     }
     for (uint32_t index = 1; index < arena->block_count; index++) {
         const pg_block *block = pg_block_at(arena, index);
         for (uint32_t slot = 0; block->live && slot < block->used;) {
-            const pg_id id = index * PG_BLOCK_SLOTS + slot;
+            const pg_id id = pg_id_of(index, slot);
             const char *broken = check_refs(found, id);
             REQUIRE(!broken, broken);
             slot += pg_node_at(arena, id)->slots;

@@ -12,7 +12,7 @@ pg_operand_span pg_operands_of(const pg_node *node)
     case PG_DOT:
     case PG_CUSTOM:
     case PG_LOCAL: {
-        const uint32_t entries = node->op == PG_DOT ? 2 * node->b : node->b;
+        const uint32_t entries = (uint32_t)node->b * (node->op == PG_DOT ? 2 : 1);
         const void *payload = node + 1;
         if (node->op == PG_LOCAL)
             payload = (const double *)payload + node->b;
@@ -177,7 +177,7 @@ static bool all_named(const pg_id *ids, size_t count)
 /* Fill the payload with entries [begin, end) of the list, and take their references. */
 static void fill_list(pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end)
 {
-    node->b = (uint32_t)(end - begin);
+    node->b = (pg_id)(end - begin);
     pg_id *list = (void *)(node + 1);
     if (spec->op == PG_LOCAL) {
         memcpy(node + 1, spec->local_grads + begin, (end - begin) * sizeof(double));
@@ -263,6 +263,25 @@ pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs)
 pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs)
 {
     return make_list_locked(&(list_spec){.op = PG_DOT, .first = bias, .count = count, .xs = xs, .ws = ws});
+}
+
+pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out)
+{
+    if (!all_named(biases, rows) || !all_named(ws, (size_t)rows * count) || !all_named(xs, count))
+        return PG_NO_NODE;
+    pg_arena *arena = pg_lock();
+    uint32_t made = 0;
+    for (; made < rows; made++) {
+        const list_spec row = {
+            .op = PG_DOT, .first = biases[made], .count = count, .xs = xs, .ws = ws + (size_t)made * count};
+        out[made] = make_list(arena, &row);
+        if (!out[made])
+            break;
+    }
+    for (uint32_t i = 0; made < rows && i < made; i++) /* all or nothing */
+        pg_unref(arena, out[i]);
+    pg_unlock(arena);
+    return made == rows ? PG_OK : PG_NO_MEMORY;
 }
 
 static list_spec custom_spec(double data, uint32_t count, const pg_id *children, const double *local_grads)

@@ -2,7 +2,8 @@
  *
  * The build file hands the text between the two markers to cffi as it stands, so it must be plain C declarations.
  *
- * An id names a node of the process's one arena (arena.h); 0 names none. A function that makes a node returns its id
+ * An id names a node of the process's one arena (arena.h); 0 names none. Ids are signed and near 0 because Python
+ * converts such integers fastest. A function that makes a node returns its id
  * with one reference, the caller's, to be given back by pg_release(); it returns 0, and has changed nothing, when memory is
  * short or an operand is 0. Every function may be called from any thread, without the GIL.
  */
@@ -13,7 +14,7 @@
 #include <stdint.h>
 
 /* cdef-begin */
-typedef uint32_t pg_id;
+typedef int32_t pg_id; /* above 0 an interior node, below 0 a leaf */
 typedef struct pg_order pg_order;
 
 typedef enum {
@@ -54,6 +55,8 @@ pg_id pg_power(pg_id a, double exponent);         /* a ** exponent, by the row t
 pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs);
 /* bias + ws[0]*xs[0] + ..., added in that order; bias may be 0: then from 0.0. */
 pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs);
+/* A layer: out[i] = pg_dot(biases[i], count, ws + i*count, xs) for i < rows. PG_OK, PG_NO_MEMORY or PG_NO_NODE. */
+pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out);
 /* A node of the user's: `data` is given, and so are d/d child (local_grads, count of them). Without local_grads (NULL)
  * it passes nothing on by itself. */
 pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads);

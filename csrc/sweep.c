@@ -71,8 +71,8 @@ typedef struct {
 /* Mark an interior node; true if it had no mark. */
 static inline bool mark(walk *w, pg_id id)
 {
-    const uint32_t index = id / PG_BLOCK_SLOTS;
-    const uint64_t bit = UINT64_C(1) << (id % PG_BLOCK_SLOTS);
+    const uint32_t index = pg_block_of(id);
+    const uint64_t bit = UINT64_C(1) << pg_slot_of(id);
     if (index == w->block) {
         const bool first = !(w->marks & bit);
         w->marks |= bit;
@@ -97,12 +97,11 @@ static inline void walk_marked(walk *w, visit_fn *visit, void *context)
         pg_block *block = pg_block_at(w->arena, w->block);
         w->marks = block->marks;
         block->marks = 0; /* nothing marks in memory what is in the block at hand */
-        const pg_id base = w->block * PG_BLOCK_SLOTS;
-        pg_node *nodes = pg_node_at(w->arena, base);
+        pg_node *nodes = pg_node_at(w->arena, pg_id_of(w->block, 0));
         while (w->marks) {
             const unsigned slot = highest_bit(w->marks);
             w->marks &= ~(UINT64_C(1) << slot);
-            visit(w, base + slot, nodes + slot, context);
+            visit(w, pg_id_of(w->block, slot), nodes + slot, context);
         }
     }
 }

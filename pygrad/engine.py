@@ -19,15 +19,76 @@ _LABELS = [ffi.string(lib.pg_op_label(op)).decode() for op in range(lib.pg_op_co
 _CODES = {name: op for op, name in enumerate(_NAMES)}
 OPS = {name: (_LABELS[op], lib.pg_op_arity(op)) for name, op in _CODES.items()}  # the table of csrc/ops.def
 
-ADD, SUB, MUL, DIV, POW = (_CODES[name] for name in ("add", "sub", "mul", "div", "pow"))
-NEG, ABS, RELU, TANH, EXP, LOG = (_CODES[name] for name in ("neg", "abs", "relu", "tanh", "exp", "log"))
-SIGMOID, SQRT, SIN, COS, MINIMUM, MAXIMUM = (
-    _CODES[name] for name in ("sigmoid", "sqrt", "sin", "cos", "minimum", "maximum")
-)
-LEAF, POWER = _CODES["leaf"], _CODES["power"]
+_LEAF, _POWER = _CODES["leaf"], _CODES["power"]
+
+_new = object.__new__
+_pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
+_pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
 
 _with_closure = WeakValueDictionary()  # node id -> the Value whose `_backward` was assigned
 _rewiring = threading.Lock()  # held while a Value changes its node
+
+
+# --- the methods that make nodes; _unary and _binary, which every program waits for, do the work of _make themselves ----
+
+
+def _unary(name):
+    """Return the method of a unary row of the op table."""
+    op = _CODES[name]
+
+    def method(self):
+        out = _new(Value)
+        out._id = id = _pg_unary(op, self._id)
+        out._a = self
+        out._b = None
+        if not id:
+            _refuse(self)
+        if anomaly.depth:
+            anomaly.check_forward(out, (self,))
+        return out
+
+    return _named(method, name)
+
+
+def _binary(name):
+    """Return the method `self op other` of a binary row; `other` is a Value or a number."""
+    op = _CODES[name]
+
+    def method(self, other):
+        if type(other) is not Value and not isinstance(other, Value):
+            number = operand(other)
+            return number if number is NotImplemented else _make(_pg_binary_right(op, self._id, number), self)
+        out = _new(Value)
+        out._id = id = _pg_binary(op, self._id, other._id)
+        out._a = self
+        out._b = other
+        if not id:
+            _refuse(self, other)
+        if anomaly.depth:
+            anomaly.check_forward(out, (self, other))
+        return out
+
+    return _named(method, name)
+
+
+def _reflected(name):
+    """Return the method `other op self` of a binary row; `other` is a number."""
+    op = _CODES[name]
+
+    def method(self, other):
+        number = operand(other)
+        return number if number is NotImplemented else _make(_pg_binary_left(op, number, self._id), self)
+
+    return _named(method, name)
+
+
+def _named(method, name):
+    method.__name__, method.__qualname__ = name, f"Value.{name}"
+    method.__doc__ = f"Return the Value of the op {_LABELS[_CODES[name]]!r}: see csrc/ops.def for its derivative."
+    return method
+
+
+# --- Value ------------------------------------------------------------------------------------------------------------
 
 
 class Value(Surface):
@@ -84,7 +145,7 @@ class Value(Surface):
         return self._id or _refuse(self)
 
     def _is_leaf(self):
-        return lib.pg_op(self._alive()) == LEAF
+        return lib.pg_op(self._alive()) == _LEAF
 
     @property
     def data(self):
@@ -110,7 +171,7 @@ class Value(Surface):
     def _op(self):
         """The label of the op that made this Value; '' for a leaf."""
         op = lib.pg_op(self._alive())
-        label = power_label(lib.pg_exponent(self._id)) if op == POWER else _LABELS[op]
+        label = power_label(lib.pg_exponent(self._id)) if op == _POWER else _LABELS[op]
         return self.__dict__.get("_op_name", label)
 
     @_op.setter
@@ -171,93 +232,63 @@ class Value(Surface):
         """Return a new leaf with the same data: the graph is left behind."""
         return Value(self.data)
 
-    # --- operators, in micrograd's order ---
+    # --- operators, in micrograd's order; each is one row of csrc/ops.def ---
 
-    def __add__(self, other):
-        return _binary(ADD, self, other)
-
-    def __mul__(self, other):
-        return _binary(MUL, self, other)
+    __add__ = _binary("add")
+    __mul__ = _binary("mul")
 
     def __pow__(self, other):
         if isinstance(other, Value):
-            return _binary(POW, self, other)
+            return _pow(self, other)
         exponent = operand(other)
         return exponent if exponent is NotImplemented else _make(lib.pg_power(self._id, exponent), self)
 
-    def __rpow__(self, other):  # other ** self
-        return _binary_left(POW, other, self)
+    __rpow__ = _reflected("pow")  # other ** self
 
-    def relu(self):
-        return _unary(RELU, self)
-
-    def tanh(self):
-        return _unary(TANH, self)
-
-    def exp(self):
-        return _unary(EXP, self)
-
-    def log(self):
-        return _unary(LOG, self)
-
-    def sigmoid(self):
-        return _unary(SIGMOID, self)
-
-    def sqrt(self):
-        return _unary(SQRT, self)
-
-    def sin(self):
-        return _unary(SIN, self)
-
-    def cos(self):
-        return _unary(COS, self)
+    relu = _unary("relu")
+    tanh = _unary("tanh")
+    exp = _unary("exp")
+    log = _unary("log")
+    sigmoid = _unary("sigmoid")
+    sqrt = _unary("sqrt")
+    sin = _unary("sin")
+    cos = _unary("cos")
 
     def minimum(self, other):
-        return minimum(self, other)
+        return _minimum(self, _as_value(other))
 
     def maximum(self, other):
-        return maximum(self, other)
+        return _maximum(self, _as_value(other))
 
     def backward(self):
         """Set the gradients of all that this Value was computed from; leaves add theirs to what they have."""
         if anomaly.depth or lib.pg_backward(self._alive(), 1.0) != lib.PG_OK:
             _backward_in_pieces(self)
 
-    def __neg__(self):  # -self
-        return _unary(NEG, self)
-
-    def __abs__(self):  # abs(self)
-        return _unary(ABS, self)
-
-    abs = __abs__
+    __neg__ = _unary("neg")  # -self
+    __abs__ = abs = _unary("abs")  # abs(self)
 
     def __radd__(self, other):  # other + self
         return self.__add__(other)
 
-    def __sub__(self, other):  # self - other
-        return _binary(SUB, self, other)
-
-    def __rsub__(self, other):  # other - self
-        return _binary_left(SUB, other, self)
+    __sub__ = _binary("sub")  # self - other
+    __rsub__ = _reflected("sub")  # other - self
 
     def __rmul__(self, other):  # other * self
         return self.__mul__(other)
 
-    def __truediv__(self, other):  # self / other
-        return _binary(DIV, self, other)
-
-    def __rtruediv__(self, other):  # other / self
-        return _binary_left(DIV, other, self)
+    __truediv__ = _binary("div")  # self / other
+    __rtruediv__ = _reflected("div")  # other / self
 
 
 def minimum(a, b):
     """Return the smaller of two Values or numbers; equal ones share the gradient."""
-    return _binary(MINIMUM, _as_value(a), _as_value(b))
+    return _as_value(a).minimum(b)
 
 
 def maximum(a, b):
     """Return the larger of two Values or numbers; equal ones share the gradient."""
-    return _binary(MAXIMUM, _as_value(a), _as_value(b))
+    return _as_value(a).maximum(b)
 
 
 def sum(values, start=0):
@@ -280,17 +311,18 @@ def dot(ws, xs, bias=None):
     return _make(id, (bias, *ws) if bias else ws, xs)
 
 
-def dots(rows, xs, biases):
-    """Return [dot(ws, xs, bias) for ws, bias in zip(rows, biases)], all of them Values and of one length."""
-    count, x_ids, dot, xs = len(xs), _ids(xs), lib.pg_dot, tuple(xs)
-    return [_make(dot(bias._alive(), count, _ids(ws), x_ids), (bias, *ws), xs) for ws, bias in zip(rows, biases)]
+def layer(rows, xs, biases):
+    """Return [dot(ws, xs, bias) for ws, bias in zip(rows, biases)] for tuples of Values of one length, in one call."""
+    out = ffi.new("pg_id[]", len(rows))
+    w_ids = _ids([w for ws in rows for w in ws])
+    if lib.pg_dots(len(rows), len(xs), _ids(biases), w_ids, _ids(xs), out) != lib.PG_OK:
+        _refuse(*xs, *biases, *[w for ws in rows for w in ws])
+    return [_make(id, (bias, *ws), xs) for id, ws, bias in zip(out, rows, biases)]
 
+
+_pow, _minimum, _maximum = _binary("pow"), _binary("minimum"), _binary("maximum")
 
 # --- nodes and their proxies ---
-
-_new = object.__new__
-_pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
-_pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
 
 
 def _make(id, a, b=None):
@@ -304,44 +336,6 @@ def _make(id, a, b=None):
     if anomaly.depth:
         anomaly.check_forward(out, out._operands_in_order())
     return out
-
-
-# _unary and _binary are what all programs wait for: they do the work of _make themselves.
-
-
-def _unary(op, a):
-    """op(a)."""
-    out = _new(Value)
-    out._id = id = _pg_unary(op, a._id)
-    out._a = a
-    out._b = None
-    if not id:
-        _refuse(a)
-    if anomaly.depth:
-        anomaly.check_forward(out, (a,))
-    return out
-
-
-def _binary(op, a, b):
-    """a op b, for a Value `a`."""
-    if not isinstance(b, Value):
-        number = operand(b)
-        return number if number is NotImplemented else _make(_pg_binary_right(op, a._id, number), a)
-    out = _new(Value)
-    out._id = id = _pg_binary(op, a._id, b._id)
-    out._a = a
-    out._b = b
-    if not id:
-        _refuse(a, b)
-    if anomaly.depth:
-        anomaly.check_forward(out, (a, b))
-    return out
-
-
-def _binary_left(op, a, b):
-    """a op b, for a number `a` and a Value `b`."""
-    number = operand(a)
-    return number if number is NotImplemented else _make(_pg_binary_left(op, number, b._id), b)
 
 
 def _adopt(id):
@@ -361,7 +355,7 @@ def _as_tuple(operands):
 
 def _ids(values):
     """The ids of Values, as C takes them."""
-    return ffi.from_buffer("pg_id[]", array("I", [v._id for v in values]))
+    return ffi.from_buffer("pg_id[]", array("i", [v._id for v in values]))
 
 
 def _refuse(*values):
