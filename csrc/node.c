@@ -199,9 +199,7 @@ static double list_data(const pg_arena *arena, const pg_node *node, const list_s
     if (spec->op == PG_CUSTOM || spec->op == PG_LOCAL)
         return spec->data;
     const pg_operand_span operands = pg_operands_of(node);
-    double total = 0.0;
-    if (operands.first)
-        total += pg_node_at(arena, operands.first)->data;
+    double total = operands.first ? pg_node_at(arena, operands.first)->data : 0.0;
     if (spec->op == PG_SUM)
         for (uint32_t i = 0; i < operands.count; i++)
             total += pg_node_at(arena, operands.list[i])->data;

@@ -5,8 +5,12 @@ import linecache
 import math
 import os
 import sys
+import threading
+
+from pygrad.surface import MADE_AT
 
 depth = 0  # how many detect_anomaly() blocks are open, in all threads; the engines look at it for every operation
+_changing = threading.Lock()
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -16,19 +20,31 @@ def detect_anomaly():
 
     The message names the op, its operands and the line of your program. Costs time: use it to look for an error.
     """
-    global depth
-    depth += 1
+    _add_to_depth(1)
     try:
         yield
     finally:
-        depth -= 1
+        _add_to_depth(-1)
+
+
+def _add_to_depth(change):
+    global depth
+    with _changing:
+        depth += change
 
 
 def check_forward(node, operands):
     """Note the source line of a new node, and raise if its data is not finite."""
-    node.__dict__["_made_at"] = _caller()
+    node.__dict__[MADE_AT] = _caller()
     if not math.isfinite(node.data):
         raise FloatingPointError(f"{_name(node)} gave {node.data} from {_data(operands)}{_place(node)}")
+
+
+def check_before(leaves):
+    """Raise if a gradient is not finite before the pass has begun: it would be blamed on the wrong op."""
+    for v in leaves:
+        if not math.isfinite(v.grad):
+            raise FloatingPointError(f"a gradient is {v.grad} before backward() has begun: set it to 0 first")
 
 
 def check_backward(node, operands):
@@ -50,20 +66,22 @@ def _data(operands):
 
 
 def _caller():
-    """File and line of the innermost frame outside this package's engine files."""
+    """File and line of the innermost frame outside this package's own modules and NumPy."""
     frame = sys._getframe(1)
-    while frame.f_back and _is_engine(frame.f_code.co_filename):
+    while frame.f_back and _is_library(frame):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
 
 
-def _is_engine(filename):
-    return filename.startswith(_PACKAGE) and os.sep not in filename[len(_PACKAGE) :]
+def _is_library(frame):
+    filename = frame.f_code.co_filename
+    ours = filename.startswith(_PACKAGE) and os.sep not in filename[len(_PACKAGE) :]  # the demos are a user's code
+    return ours or frame.f_globals.get("__name__", "").partition(".")[0] == "numpy"
 
 
 def _place(node):
-    if "_made_at" not in node.__dict__:
+    if MADE_AT not in node.__dict__:
         return " (made before detect_anomaly() began)"
-    filename, line = node.__dict__["_made_at"]
+    filename, line = node.__dict__[MADE_AT]
     source = linecache.getline(filename, line).strip()
     return f', in {filename}, line {line}: "{source}"' if source else f", in {filename}, line {line}"

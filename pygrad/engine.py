@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from pygrad import anomaly
 from pygrad._lib import ffi, lib
 from pygrad._numbers import operand, to_float
-from pygrad.surface import Surface, pair_up, parse_dialect, power_label
+from pygrad.surface import CLOSURE, OP_NAME, Surface, is_default, pair_up, parse_dialect, parse_prev, power_label
 
 _NAMES = [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
 _LABELS = [ffi.string(lib.pg_op_label(op)).decode() for op in range(lib.pg_op_count())]
@@ -26,10 +26,10 @@ _pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
 _pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
 
 _with_closure = WeakValueDictionary()  # node id -> the Value whose `_backward` was assigned
-_rewiring = threading.Lock()  # held while a Value changes its node
+_rewiring = threading.RLock()  # held while a Value changes its node
 
 
-# --- the methods that make nodes; _unary and _binary, which every program waits for, do the work of _make themselves ----
+# --- the methods that make nodes; _unary and _binary, the ones programs wait for, do the work of _make themselves ---
 
 
 def _unary(name):
@@ -115,6 +115,20 @@ class Value(Surface):
         if label:
             self.label = label
 
+    def __init_subclass__(cls, **kwargs):
+        """Let a subclass with a __del__ of its own give its nodes back too."""
+        super().__init_subclass__(**kwargs)
+        own_del = vars(cls).get("__del__")
+        if own_del:
+
+            def both(self):
+                try:
+                    own_del(self)
+                finally:
+                    Value.__del__(self)
+
+            cls.__del__ = both
+
     def __del__(self, _release=lib.pg_release):
         _release(self._id)
         self._id = 0  # an object that a cycle's finaliser brings back is dead all the same
@@ -137,6 +151,8 @@ class Value(Surface):
             grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
             self._id = lib.pg_custom(data, len(children), _ids(children), grads) or _refuse(*children)
             self._a = children
+            if anomaly.depth:
+                anomaly.check_forward(self, children)
         if op:
             self._op = op
 
@@ -172,11 +188,11 @@ class Value(Surface):
         """The label of the op that made this Value; '' for a leaf."""
         op = lib.pg_op(self._alive())
         label = power_label(lib.pg_exponent(self._id)) if op == _POWER else _LABELS[op]
-        return self.__dict__.get("_op_name", label)
+        return self.__dict__.get(OP_NAME, label)
 
     @_op.setter
     def _op(self, name):
-        self.__dict__["_op_name"] = name
+        self.__dict__[OP_NAME] = name
 
     @property
     def _prev(self):
@@ -185,7 +201,9 @@ class Value(Surface):
 
     @_prev.setter
     def _prev(self, children):
-        children, _, _ = parse_dialect(Value, children, "", {})
+        children = parse_prev(Value, self, children)
+        if not children and self._is_leaf():
+            return
         out = ffi.new("pg_id *")
         with _rewiring:
             status = lib.pg_leaf_to_custom(self._alive(), len(children), _ids(children), out)
@@ -194,7 +212,7 @@ class Value(Surface):
             if status != lib.PG_OK:
                 _refuse(*children)
             self._id, self._a = out[0], children
-            if "_closure" in self.__dict__:
+            if CLOSURE in self.__dict__:
                 _with_closure[self._id] = self
 
     def _operands_in_order(self):
@@ -204,10 +222,11 @@ class Value(Surface):
         """
         ids = ffi.new("pg_id[]", lib.pg_operand_count(self._alive()))
         lib.pg_operands(self._id, ids)
-        with _rewiring:
+        with _rewiring:  # one thread adopts
             proxies = {v._id: v for v in (*_as_tuple(self._a), *_as_tuple(self._b))}
-            operands = tuple(proxies.get(id) or _adopt(id) for id in ids)
-            if len(proxies) < len(set(ids)):
+            hidden = {id: _adopt(id) for id in ids if id not in proxies}
+            operands = tuple([proxies.get(id) or hidden[id] for id in ids])
+            if hidden:
                 self._a, self._b = operands, None
         return operands
 
@@ -215,14 +234,14 @@ class Value(Surface):
     def _backward(self):
         """Pass `grad` on to the operands, once. Assign a function of no arguments to define an op of your own."""
         self._alive()
-        return self.__dict__.get("_closure") or self._propagate
+        return self.__dict__.get(CLOSURE) or self._propagate
 
     @_backward.setter
     def _backward(self, closure):
         if not callable(closure):
             raise TypeError("_backward must be a function of no arguments")
-        self.__dict__["_closure"] = closure
         _with_closure[self._alive()] = self
+        self.__dict__[CLOSURE] = closure
         lib.pg_set_closure(self._id, 1)
 
     def _propagate(self):
@@ -294,7 +313,7 @@ def maximum(a, b):
 def sum(values, start=0):
     """Return the sum of Values and numbers as one node, added from the left as Python's `sum` does."""
     values = tuple(map(_as_value, values))
-    if not start:
+    if is_default(start):
         return _make(lib.pg_sum(0, len(values), _ids(values)), values)
     start = _as_value(start)
     return _make(lib.pg_sum(start._id, len(values), _ids(values)), (start, *values))
@@ -341,7 +360,10 @@ def _make(id, a, b=None):
 def _adopt(id):
     """Give a hidden node its proxy."""
     lib.pg_retain(id)
-    return _make(id, None)
+    proxy = _new(Value)
+    proxy._id = id
+    proxy._a = proxy._b = None
+    return proxy
 
 
 def _as_value(x):
@@ -395,6 +417,7 @@ def _run_closure(id):
 
 def _run_checked(root, order):
     proxies = _proxies_below(root)
+    anomaly.check_before(proxies.values())
     is_closure = ffi.new("int *")
     while id := lib.pg_order_step(order, is_closure):
         if is_closure[0]:

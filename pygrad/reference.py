@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pygrad import anomaly
 from pygrad._numbers import operand, to_float
-from pygrad.surface import Surface, pair_up, parse_dialect, power_label
+from pygrad.surface import CLOSURE, OP_NAME, Surface, is_default, pair_up, parse_dialect, parse_prev, power_label
 
 # --- IEEE-754 arithmetic: inf and nan where Python's own operators and `math` raise -----------------------------------
 
@@ -101,7 +101,11 @@ def _higher(a, b):
 
 
 def _sum(*values):
-    total = 0.0
+    return _sum_from(0.0, *values)
+
+
+def _sum_from(start, *values):
+    total = start
     for a in values:
         total += a
     return total
@@ -109,9 +113,7 @@ def _sum(*values):
 
 def _dot(*operands):
     bias, pairs = _split_bias(operands)
-    total = 0.0
-    for a in bias:
-        total += a
+    (total,) = bias or (0.0,)
     for a, b in zip(pairs[::2], pairs[1::2]):
         total += a * b
     return total
@@ -133,13 +135,13 @@ OPS = {
     "add": Op("+", lambda a, b: a + b, lambda y, a, b: (1.0, 1.0)),
     "sub": Op("-", lambda a, b: a - b, lambda y, a, b: (1.0, -1.0)),
     "mul": Op("*", lambda a, b: a * b, lambda y, a, b: (b, a)),
-    "div": Op("/", _div, lambda y, a, b: (_div(1.0, b), _div(-y, b))),
+    "div": Op("/", _div, lambda y, a, b: (_div(1.0, b), _div(-_div(a, b), b))),
     "pow": Op("**", _pow, _pow_partials),
     "minimum": Op("minimum", _minimum, lambda y, a, b: (_share(a, b, _higher), _share(b, a, _higher))),
     "maximum": Op("maximum", _maximum, lambda y, a, b: (_share(a, b, _lower), _share(b, a, _lower))),
     "neg": Op("neg", lambda a: -a, lambda y, a: (-1.0,)),
     "abs": Op("abs", abs, lambda y, a: (float((a > 0.0) - (a < 0.0)),)),
-    "relu": Op("ReLU", lambda a: 0.0 if a < 0.0 else a, lambda y, a: (0.0 if a <= 0.0 else 1.0,)),
+    "relu": Op("ReLU", lambda a: 0.0 if a < 0.0 else a, lambda y, a: (0.0 if y <= 0.0 else 1.0,)),
     "tanh": Op("tanh", math.tanh, lambda y, a: (1.0 - y * y,)),
     "exp": Op("exp", _exp, lambda y, a: (y,)),
     "log": Op("log", _log, lambda y, a: (_div(1.0, a),)),
@@ -149,7 +151,7 @@ OPS = {
     "cos": Op("cos", _cos, lambda y, a: (-_sin(a),)),
     "square": Op("**2", lambda a: a * a, lambda y, a: (2.0 * a,)),
     "cube": Op("**3", lambda a: a * a * a, lambda y, a: (3.0 * (a * a),)),
-    "reciprocal": Op("**-1", lambda a: _div(1.0, a), lambda y, a: (-(y * y),)),
+    "reciprocal": Op("**-1", lambda a: _div(1.0, a), lambda y, a: (_div(-_div(1.0, a), a),)),
     "sum": Op("sum", _sum, lambda y, *values: (1.0,) * len(values)),
     "dot": Op("dot", _dot, _dot_partials),
 }
@@ -192,6 +194,8 @@ class Value(Surface):
             raise RuntimeError("this Value exists already: make a new one to give it children")
         if children:
             self._set_node(_given_row("", local_grads), children, data)
+            if anomaly.depth:
+                anomaly.check_forward(self, children)
         else:
             self._set_leaf(data)
         if _op:
@@ -211,7 +215,7 @@ class Value(Surface):
         self._serial = next(_serials)
         self._used = self._busy = False
         for child in operands:
-            child._used = True
+            child._alive()._used = True
 
     def _alive(self):
         if self._row is None:
@@ -235,11 +239,11 @@ class Value(Surface):
     @property
     def _op(self):
         """The label of the op that made this Value; '' for a leaf."""
-        return self.__dict__.get("_op_name", self._alive()._row.label)
+        return self.__dict__.get(OP_NAME, self._alive()._row.label)
 
     @_op.setter
     def _op(self, name):
-        self.__dict__["_op_name"] = name
+        self.__dict__[OP_NAME] = name
 
     @property
     def _prev(self):
@@ -248,7 +252,9 @@ class Value(Surface):
 
     @_prev.setter
     def _prev(self, children):
-        children, _, _ = parse_dialect(Value, children, "", {})
+        children = parse_prev(Value, self, children)
+        if not children and self._is_leaf():
+            return
         if not self._is_leaf() or self._used or self._busy:
             raise AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
         grad = self._grad
@@ -262,13 +268,13 @@ class Value(Surface):
     @property
     def _backward(self):
         """Pass `grad` on to the operands, once. Assign a function to define an op of your own."""
-        return self.__dict__.get("_closure") or self._alive()._propagate
+        return self._alive().__dict__.get(CLOSURE) or self._propagate
 
     @_backward.setter
     def _backward(self, closure):
         if not callable(closure):
             raise TypeError("_backward must be a function of no arguments")
-        self._alive().__dict__["_closure"] = closure
+        self._alive().__dict__[CLOSURE] = closure
 
     def _propagate(self):
         datas = [child._data for child in self._operands]
@@ -334,6 +340,8 @@ class Value(Surface):
             if not v._is_leaf():
                 v._grad = 0.0
         self._grad = 1.0
+        if anomaly.depth:
+            anomaly.check_before(child for v in order for child in v._operands)
         try:
             for v in order:
                 v._backward()
@@ -372,13 +380,13 @@ class Value(Surface):
 
 def _order(root):
     """List what `root` reaches, every node after all its consumers; no recursion, so any depth will do."""
-    reached, stack = {root}, [root]
+    reached, stack = {id(root): root}, [root]
     while stack:
         for child in stack.pop()._alive()._operands:
-            if child not in reached:
-                reached.add(child)
+            if id(child) not in reached:
+                reached[id(child)] = child
                 stack.append(child)
-    order = [v for v in reached if v is root or not v._is_leaf() or "_closure" in v.__dict__]
+    order = [v for v in reached.values() if v is root or not v._is_leaf() or CLOSURE in v.__dict__]
     if any(v._busy for v in order):
         raise RuntimeError("a backward pass is still running over part of this graph: let it end first")
     return sorted(order, key=lambda v: (v._is_leaf(), -v._serial))
@@ -418,7 +426,9 @@ def maximum(a, b):
 def sum(values, start=0):
     """Return the sum of Values and numbers as one node, added from the left as Python's `sum` does."""
     values = tuple(_as_value(v) for v in values)
-    return _make(OPS["sum"], (_as_value(start), *values) if start else values)
+    if is_default(start):
+        return _make(OPS["sum"], values)
+    return _make(OPS["sum"]._replace(forward=_sum_from), (_as_value(start), *values))
 
 
 def dot(ws, xs, bias=None):

@@ -5,6 +5,11 @@ Both engines (`pygrad.engine` and `pygrad.reference`) inherit it, so that there 
 
 from pygrad._numbers import describe, operand, to_float
 
+# What an engine keeps in a Value's __dict__, under keys that no attribute of a user's can have.
+CLOSURE = "<backward>"  # the function assigned to `_backward`
+OP_NAME = "<op>"  # the label assigned to `_op`
+MADE_AT = "<made at>"  # the source line, noted by detect_anomaly()
+
 
 class Surface:
     """Mixin of both `Value` classes, over their `data`, `grad`, `_op`, `_prev` and `_is_leaf()`."""
@@ -48,7 +53,7 @@ class Surface:
                 f"only a leaf Value can be copied or pickled, and this one is the result of {self._op!r}; "
                 "use .detach() for a new leaf with its data"
             )
-        attributes = {name: kept for name, kept in self.__dict__.items() if name != "_closure"}
+        attributes = {name: kept for name, kept in self.__dict__.items() if name not in (CLOSURE, MADE_AT)}
         return _restore_leaf, (type(self), self.data, self.grad), attributes
 
 
@@ -76,7 +81,7 @@ def parse_dialect(value_type, children, op, keywords):
     local_grads = op if isinstance(op, (tuple, list)) else None
     op = "" if local_grads is not None else op
     for name, given in keywords.items():
-        if name == "children":
+        if name == "children" and not children:
             children = given
         elif name in ("local_grads", "_local_grads"):
             local_grads = given
@@ -92,6 +97,19 @@ def parse_dialect(value_type, children, op, keywords):
     if len(local_grads) != len(children):
         raise ValueError(f"{len(children)} children need as many local gradients, not {len(local_grads)}")
     return children, op, local_grads
+
+
+def parse_prev(value_type, value, children):
+    """Return what is assigned to `value._prev` as a tuple of Values; a Value cannot be its own operand."""
+    children, _, _ = parse_dialect(value_type, children, "", {})
+    if any(child is value for child in children):
+        raise ValueError("a Value cannot be its own operand")
+    return children
+
+
+def is_default(start):
+    """True for the integer 0, the start of a sum that was given none."""
+    return type(start) is int and start == 0
 
 
 def pair_up(ws, xs):

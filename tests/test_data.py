@@ -37,7 +37,7 @@ def test_drop_last():
     assert [] == list(batches(X, batch_size=11, drop_last=True))
 
 
-@pytest.mark.parametrize(("size", "drop_last"), [(1, False), (4, False), (4, True), (5, True), (10, True), (99, False)])
+@pytest.mark.parametrize("size, drop_last", [(1, False), (4, False), (4, True), (5, True), (10, True), (99, False)])
 def test_len_is_the_number_of_batches(size, drop_last):
     """len() is the number of batches of a pass."""
     loader = batches(X, batch_size=size, drop_last=drop_last)
@@ -90,7 +90,7 @@ def test_empty_sequences_have_no_batches():
     assert [] == list(batches([], batch_size=4))
 
 
-@pytest.mark.parametrize(("test_size", "n"), [(0.25, 3), (0.2, 2), (0.01, 1), (4, 4)])
+@pytest.mark.parametrize("test_size, n", [(0.25, 3), (0.2, 2), (0.01, 1), (4, 4)])
 def test_split_sizes(test_size, n):
     """A fraction of the items is rounded up; a number is that number."""
     x_train, x_test, y_train, y_test = train_test_split(X, Y, test_size=test_size, seed=1)
@@ -122,7 +122,7 @@ def test_lengths_that_differ():
         train_test_split(X, Y[:9])
 
 
-@pytest.mark.parametrize(("size", "error"), [(0, ValueError), (-1, ValueError), (2.5, TypeError), (None, TypeError)])
+@pytest.mark.parametrize("size, error", [(0, ValueError), (-1, ValueError), (2.5, TypeError), (None, TypeError)])
 def test_batch_size_out_of_range(size, error):
     """A batch size below 1, or that is no integer, is refused."""
     with pytest.raises(error):

@@ -213,7 +213,7 @@ def test_targets_of_another_shape(Value, name, target):
 
 
 @pytest.mark.parametrize(
-    ("target", "error"),
+    "target, error",
     [(3, ValueError), (-1, ValueError), (1.0, TypeError), (None, TypeError), ([0.5, 0.5], ValueError)],
 )
 def test_wrong_targets_of_cross_entropy(Value, target, error):

@@ -38,7 +38,7 @@ class Polynomial(Module):
 # --- as micrograd -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "args"), [("Neuron", (3,)), ("Layer", (3, 4)), ("MLP", (3, [4, 4, 1]))])
+@pytest.mark.parametrize("name, args", [("Neuron", (3,)), ("Layer", (3, 4)), ("MLP", (3, [4, 4, 1]))])
 def test_same_seed_gives_micrograds_weights_repr_and_output(name, args):
     """The same seed gives the weights, the repr and the output of micrograd, to the bit."""
     micrograd = pytest.importorskip("micrograd.nn")
@@ -306,7 +306,7 @@ def test_a_state_of_numpy_arrays_loads():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change, message",
     [
         ({"w": None}, "w must be a list of 2, not NoneType"),
         ({"w": [1.0]}, "w must have length 2, not 1"),

@@ -59,7 +59,7 @@ def torch_steps(torch, name, steps, **kwargs):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    "name, options",
     [
         ("SGD", {}),
         ("SGD", {"lr": 0.01}),
@@ -224,7 +224,7 @@ def test_a_state_that_does_not_fit_changes_nothing(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    "name, options",
     [
         ("SGD", {"lr": -0.1}),
         ("SGD", {"lr": math.nan}),
@@ -250,7 +250,7 @@ def test_hyperparameters_out_of_range(name, options):
 
 
 @pytest.mark.parametrize(
-    ("params", "error", "message"),
+    "params, error, message",
     [
         ([], ValueError, "empty"),
         (lambda: Value(1.0), TypeError, "iterable of Values"),
@@ -310,7 +310,7 @@ def scheduled(schedules, optimizer, name, args, kwargs, epochs=40):
     return rates
 
 
-@pytest.mark.parametrize(("name", "args", "kwargs"), SCHEDULES)
+@pytest.mark.parametrize("name, args, kwargs", SCHEDULES)
 def test_schedule_is_pytorchs(torch, name, args, kwargs):
     """Forty epochs of two groups have the rates that PyTorch's schedule gives them."""
     groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "lr": lr} for lr in (0.1, 0.3)]
@@ -360,7 +360,7 @@ def test_a_schedule_refuses_the_state_of_another():
 
 
 @pytest.mark.parametrize(
-    ("name", "args"),
+    "name, args",
     [
         ("StepLR", (0,)),
         ("CosineAnnealingLR", (0,)),

@@ -1,0 +1,171 @@
+"""The build: what the knobs do, what cffi is told, and that a binary of other sources is refused."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import pygrad
+from pygrad._digest import source_digest
+from pygrad._lib import ffi, lib
+
+ROOT = Path(__file__).resolve().parent.parent
+needs_sources = pytest.mark.skipif(not (ROOT / "csrc").exists(), reason="runs in a source checkout")
+
+
+@pytest.fixture(scope="module")
+def build():
+    """The build file's names."""
+    pytest.importorskip("setuptools")
+    return runpy.run_path(str(ROOT / "csrc" / "ffi_build.py"))
+
+
+@needs_sources
+def test_knobs(build):
+    """PYGRAD_DEBUG turns assertions on and optimisation off; PYGRAD_SANITIZE reaches compiler and linker."""
+    plain, _ = build["compile_flags"]({})
+    debug, _ = build["compile_flags"]({"PYGRAD_DEBUG": "1"})
+    sanitized, link = build["compile_flags"]({"PYGRAD_SANITIZE": "address"})
+
+    assert "-O3" in plain
+    assert "-UNDEBUG" not in plain
+    assert {"-O0", "-UNDEBUG"} <= set(debug)
+    assert "-fsanitize=address" in sanitized
+    assert "-fsanitize=address" in link
+
+
+@needs_sources
+@pytest.mark.parametrize("environ", [{}, {"PYGRAD_DEBUG": "1"}, {"PYGRAD_SANITIZE": "thread"}])
+def test_no_build_changes_the_arithmetic(build, environ):
+    """No knob lets the compiler contract or reorder floating-point operations."""
+    flags, _ = build["compile_flags"](environ)
+
+    assert "-ffp-contract=off" in flags
+    assert not [flag for flag in flags if "fast" in flag]
+
+
+@needs_sources
+def test_the_header_is_the_truth(build):
+    """cffi gets what stands between the markers of pygrad.h, and every function of it is there."""
+    header = (ROOT / "csrc" / "pygrad.h").read_text(encoding="utf-8")
+    names = re.findall(r"\b(pg_\w+)\(", build["declarations"](header))
+
+    assert len(names) > 30
+    assert [] == [name for name in names if not hasattr(lib, name)]
+
+
+@needs_sources
+@pytest.mark.parametrize("header", ["", "/* cdef-begin */", "/* cdef-begin *//* cdef-begin *//* cdef-end */"])
+def test_a_header_without_markers_is_refused(build, header):
+    """A header that lost a marker stops the build."""
+    with pytest.raises(ValueError, match="exactly one"):
+        build["declarations"](header)
+
+
+@needs_sources
+def test_the_binary_belongs_to_these_sources():
+    """The compiled digest is that of csrc/ as it is now."""
+    assert source_digest(ROOT / "csrc") == ffi.string(lib.pg_source_digest()).decode()
+    assert pygrad.__version__ == ffi.string(lib.pg_version()).decode()
+
+
+@needs_sources
+def test_the_digest_sees_every_change(tmp_path):
+    """Another byte, another name and another file each make another digest; other kinds of file do not count."""
+    (tmp_path / "a.c").write_text("int a;")
+    digests = {source_digest(tmp_path)}
+    (tmp_path / "README.md").write_text("words")
+    assert digests == {source_digest(tmp_path)}
+    (tmp_path / "a.c").write_text("int b;")
+    digests.add(source_digest(tmp_path))
+    (tmp_path / "b.def").write_text("row")
+    digests.add(source_digest(tmp_path))
+    (tmp_path / "a.c").rename(tmp_path / "c.c")
+    digests.add(source_digest(tmp_path))
+
+    assert 4 == len(digests)
+
+
+def _import_with(patch):
+    """Import pygrad in a fresh process after `patch`; return the last line of what it says."""
+    program = textwrap.dedent(patch) + "\nimport pygrad\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=os.getcwd(), timeout=60)
+    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
+
+
+def test_a_binary_of_another_version_is_refused():
+    """A binary that says another version stops the import, and the message says what to do."""
+    said = _import_with("""
+        import types, sys
+        from unittest import mock
+        import cffi
+        stale = types.ModuleType("pygrad._core")
+        stale.ffi = cffi.FFI()
+        stale.lib = mock.Mock()
+        stale.lib.pg_version.return_value = stale.ffi.new("char[]", b"0.0.1")
+        sys.modules["pygrad._core"] = stale
+    """)
+
+    assert "ImportError" in said
+    assert "0.0.1" in said
+    assert "reinstall" in said
+
+
+@needs_sources
+def test_a_binary_of_older_sources_is_refused():
+    """In a checkout a binary whose digest is not that of csrc/ stops the import."""
+    said = _import_with("""
+        import runpy, sys, types
+        digest = types.ModuleType("pygrad._digest")
+        digest.source_digest = lambda csrc: "other"
+        sys.modules["pygrad._digest"] = digest
+    """)
+
+    assert "ImportError" in said
+    assert "older than csrc/" in said
+
+
+def test_a_missing_binary_is_explained():
+    """Without the compiled part the import says how to get it."""
+    said = _import_with("""
+        import sys
+        sys.modules["pygrad._core"] = None
+    """)
+
+    assert "ImportError" in said
+    assert "missing" in said
+
+
+def test_sub_interpreters_are_refused():
+    """A second interpreter in the process cannot import pygrad, and is told so."""
+    try:
+        import _interpreters as interpreters
+    except ImportError:
+        interpreters = pytest.importorskip("_xxsubinterpreters")
+    program = f"""
+        import sys
+        sys.path[:] = {sys.path!r}
+        import {interpreters.__name__} as interpreters
+        new = interpreters.create()
+        code = '''if 1:
+            import sys
+            sys.path[:] = {sys.path!r}
+            try:
+                import pygrad
+            except ImportError as error:
+                print(error)
+            else:
+                print("imported")
+        '''
+        result = interpreters.run_string(new, code)
+    """
+    program = textwrap.dedent(program)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+    assert "imported" not in done.stdout
+    assert "interpreter" in done.stdout

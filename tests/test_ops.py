@@ -1,0 +1,560 @@
+"""Every row of the op table, by the table: a new row is tested here before anyone writes a test for it.
+
+Forward results are compared with an independent formula, computed with 50 digits; partial derivatives with the
+derivative of that formula by finite differences at the same precision (where differences are exact to 20 digits and
+more). The formula of a unary row is mpmath's function of its name; rows that mpmath calls otherwise are in FORMULAS.
+"""
+
+import math
+
+import mpmath
+import pytest
+from programs import EPS, NOT_OPS, apply, arity, rows, same, same_bits, second_reference
+
+from pygrad import engine as c_engine
+from pygrad import reference
+
+FORMULAS = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "pow": lambda a, b: a**b,
+    "minimum": lambda a, b: (a + b - abs(a - b)) / 2,
+    "maximum": lambda a, b: (a + b + abs(a - b)) / 2,
+    "neg": lambda a: -a,
+    "abs": lambda a: mpmath.sqrt(a * a),
+    "relu": lambda a: (a + abs(a)) / 2,
+    "sigmoid": lambda a: 1 / (1 + mpmath.exp(-a)),
+    "square": lambda a: a**2,
+    "cube": lambda a: a**3,
+    "reciprocal": lambda a: 1 / a,
+    "sum": lambda *values: mpmath.fsum(values),
+    "dot": lambda *values: (
+        mpmath.fsum(values[: len(values) % 2])
+        + mpmath.fdot(values[len(values) % 2 :: 2], values[len(values) % 2 + 1 :: 2])
+    ),
+    # rows to come
+    "softplus": lambda a: mpmath.log(1 + mpmath.exp(a)),
+    "silu": lambda a: a / (1 + mpmath.exp(-a)),
+    "gelu": lambda a: a * mpmath.ncdf(a),
+}
+
+# Generic points, on both sides of every kink, with a != b. A point outside a row's domain drops out by itself.
+POINTS = {
+    1: [(x,) for x in (-37.5, -3.7, -1.3, -0.6, -0.02, 1e-3, 0.3, 0.9, 1.7, 4.2, 19.0)],
+    2: [
+        (1.7, -0.6),
+        (-2.3, 0.9),
+        (0.4, 3.1),
+        (2.5, 1.3),
+        (-1.1, -0.7),
+        (-0.7, -1.1),
+        (1.3, 2.5),
+        (-2.0, 3.1),
+        (5.5, 0.25),
+    ],
+    0: [(0.3,), (1.7, -0.6), (0.4, 3.1, -2.2), (0.7, -1.9, 2.3, 0.6, -1.1), (1.5, -0.7, 0.2, 3.3, -2.1, 0.9)],
+}
+
+
+def formula_of(name):
+    """The independent formula of a row."""
+    formula = FORMULAS.get(name) or getattr(mpmath, name, None)
+    assert formula, f"write the formula of {name!r} in FORMULAS: mpmath has no function of that name"
+    return formula
+
+
+def true_value(name, point):
+    """The formula at a point, with 50 digits; None outside its (real, finite) domain."""
+    try:
+        y = formula_of(name)(*map(mpmath.mpf, point))
+    except ZeroDivisionError:
+        return None
+    return y if isinstance(y, mpmath.mpf) and mpmath.isfinite(y) else None
+
+
+def true_partials(name, point):
+    """The partial derivatives of the formula at a point, by finite differences with 50 digits."""
+    formula, n = formula_of(name), len(point)
+    orders = [tuple(int(i == j) for j in range(n)) for i in range(n)]
+    if n == 1:
+        return [mpmath.diff(formula, point[0])]
+    return [mpmath.re(mpmath.diff(formula, point, order)) for order in orders]
+
+
+def points_of(name):
+    """The points of the row's arity that lie in its domain, at least three."""
+    points = [point for point in POINTS[arity(name)] if true_value(name, point) is not None]
+    assert len(points) >= 3
+    return points
+
+
+def check_op(engine, name):
+    """Check one row: forward, every partial, accumulation into a shared operand and over two sweeps."""
+    with mpmath.workdps(50):
+        for point in points_of(name):
+            check_point(engine, name, point)
+            check_shared(engine, name, (abs(point[0]),) * len(point))
+
+
+def check_point(engine, name, point):
+    leaves = [engine.Value(x) for x in point]
+    out = apply(engine, name, *leaves)
+    expected = true_value(name, point)
+    scale = max(abs(expected), max(map(abs, point)) if arity(name) == 0 else 0.0)
+    assert abs(expected - out.data) <= (4 + len(point)) * EPS * scale, (name, point, expected, out.data)
+
+    seeds = [0.1 * (i + 1) for i in range(len(point))]
+    for leaf, seed in zip(leaves, seeds):
+        leaf.grad = seed
+    for sweeps in (1, 2):
+        out.backward()
+        for leaf, seed, partial in zip(leaves, seeds, true_partials(name, point)):
+            assert_close(seed + sweeps * partial, leaf.grad, (name, point, sweeps))
+
+
+def check_shared(engine, name, point):
+    """One Value as every operand gets the sum of the partials."""
+    if true_value(name, point) is None:
+        return
+    shared = engine.Value(point[0])
+    apply(engine, name, *[shared] * len(point)).backward()
+    if name in ("minimum", "maximum"):  # a tie, where the formula has no derivative
+        assert 1.0 == shared.grad
+    else:
+        assert_close(mpmath.fsum(true_partials(name, point)), shared.grad, (name, point))
+
+
+def assert_close(expected, actual, note):
+    """Equal to 64 ulp of the expected number or, where terms cancel in the row's own formula, of 1."""
+    assert abs(expected - actual) <= 64 * EPS * max(1.0, abs(expected)), (note, float(expected), actual)
+
+
+# --- from the table ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", reference.OPS)
+def test_forward_and_partials(engine, name):
+    """The row computes its formula and passes on the formula's derivatives."""
+    check_op(engine, name)
+
+
+@pytest.mark.parametrize("name", rows(1))
+def test_small_slopes_are_right_to_their_own_last_digits(engine, name):
+    """The slope of a unary row is right relative to itself, as far as its result's own rounding allows."""
+    with mpmath.workdps(50):
+        for (x,) in points_of(name):
+            leaf = engine.Value(x)
+            out = apply(engine, name, leaf)
+            out.backward()
+            slope = true_partials(name, (x,))[0]
+            if abs(slope) > 1e-3:
+                assert abs(slope - leaf.grad) <= 1e-11 * abs(slope), (name, x, float(slope), leaf.grad)
+
+
+@pytest.mark.skipif(not hasattr(c_engine, "OPS"), reason="the stand-in engine has no table of its own")
+def test_both_tables_have_the_same_rows():
+    """The C table and the reference's name the same ops, with the same labels and arities."""
+    ours = {name: tuple(row) for name, row in c_engine.OPS.items() if name not in NOT_OPS}
+
+    assert {name: (row.label, arity(name)) for name, row in reference.OPS.items()} == ours
+
+
+EDGES = (0.0, -0.0, math.inf, -math.inf, math.nan, 5e-324, -5e-324, 1e308, -1e308, 1e-308, 710.0, -746.0)
+
+
+@pytest.mark.parametrize("name", rows(1))
+@pytest.mark.parametrize("x", EDGES)
+def test_edges_of_unary_rows(engine, name, x):
+    """At zeros, infinities, nan and the ends of the range nothing raises, and both engines give the same bits."""
+    expected, leaf = reference.Value(x), engine.Value(x)
+    right, out = apply(reference, name, expected), apply(engine, name, leaf)
+    right.backward()
+    out.backward()
+
+    assert same_bits(right.data, out.data)
+    assert same_bits(expected.grad, leaf.grad)
+
+
+@pytest.mark.parametrize("name", rows(2))
+@pytest.mark.parametrize("a", EDGES)
+def test_edges_of_binary_rows(engine, name, a):
+    """At every pair of edges nothing raises, and both engines give the same bits."""
+    for b in (*EDGES, 1.0, -1.0, 2.0, 3.0, -3.0, 0.5):
+        right_leaves, leaves = [reference.Value(x) for x in (a, b)], [engine.Value(x) for x in (a, b)]
+        right, out = apply(reference, name, *right_leaves), apply(engine, name, *leaves)
+        right.backward()
+        out.backward()
+
+        assert same_bits(right.data, out.data), (a, b)
+        for v, w in zip(right_leaves, leaves):
+            assert same_bits(v.grad, w.grad), (a, b)
+
+
+# --- kinks, conventions, IEEE-754: written out ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["relu", "abs"])
+@pytest.mark.parametrize(
+    "x, slopes", [(0.0, (0.0, 0.0)), (-0.0, (0.0, 0.0)), (5e-324, (1.0, 1.0)), (-5e-324, (0.0, -1.0))]
+)
+def test_slopes_at_and_beside_the_kink(Value, name, x, slopes):
+    """relu'(0) = abs'(0) = 0, and one step beside 0 the slope is the side's."""
+    leaf = Value(x)
+    getattr(leaf, name)().backward()
+
+    assert slopes[name == "abs"] == leaf.grad
+
+
+@pytest.mark.parametrize("name", ["minimum", "maximum"])
+@pytest.mark.parametrize("a, b", [(2.0, 2.0), (0.0, -0.0), (math.inf, math.inf)])
+def test_ties_share_the_gradient(engine, name, a, b):
+    """Equal operands of minimum and maximum get half of the gradient each, an infinity too."""
+    a, b = engine.Value(a), engine.Value(b)
+    getattr(engine, name)(a, b).backward()
+
+    assert (0.5, 0.5) == (a.grad, b.grad)
+
+
+@pytest.mark.parametrize("name, grads", [("minimum", (0.0, 1.0)), ("maximum", (1.0, 0.0))])
+def test_the_chosen_operand_gets_the_gradient(engine, name, grads):
+    """minimum and maximum give all to the operand they chose, as methods and as functions."""
+    for op in (getattr(engine, name), getattr(engine.Value, name)):
+        a, b = engine.Value(3.0), engine.Value(-2.0)
+        op(a, b).backward()
+
+        assert grads == (a.grad, b.grad)
+
+
+def test_nan_goes_through_minimum_and_maximum(engine):
+    """A nan on either side is the result, and both operands get the gradient."""
+    for op in (engine.minimum, engine.maximum):
+        for a, b in ((math.nan, 1.0), (1.0, math.nan)):
+            a, b = engine.Value(a), engine.Value(b)
+            out = op(a, b)
+            out.backward()
+
+            assert math.isnan(out.data)
+            assert (1.0, 1.0) == (a.grad, b.grad)
+
+
+@pytest.mark.parametrize(
+    "compute, expected",
+    [
+        (lambda v: v(0.0) ** -1, math.inf),
+        (lambda v: v(-0.0) ** -1, -math.inf),
+        (lambda v: v(0.0) ** -2, math.inf),
+        (lambda v: v(-0.0) ** -3, -math.inf),
+        (lambda v: v(0.0) ** v(-1.0), math.inf),
+        (lambda v: v(-8.0) ** (1 / 3), math.nan),
+        (lambda v: v(10.0) ** 400, math.inf),
+        (lambda v: v(-10.0) ** 401, -math.inf),
+        (lambda v: 10 ** v(400.0), math.inf),
+        (lambda v: v(math.nan) ** 0, 1.0),
+        (lambda v: 1 ** v(math.nan), 1.0),
+        (lambda v: v(1.0) / 0.0, math.inf),
+        (lambda v: v(1.0) / -0.0, -math.inf),
+        (lambda v: -1 / v(0.0), -math.inf),
+        (lambda v: v(0.0) / 0.0, math.nan),
+        (lambda v: v(math.nan) / 0.0, math.nan),
+        (lambda v: v(1e308) * 10.0, math.inf),
+        (lambda v: v(math.inf) - math.inf, math.nan),
+        (lambda v: v(0.0) * math.inf, math.nan),
+        (lambda v: v(0.0).log(), -math.inf),
+        (lambda v: v(-0.0).log(), -math.inf),
+        (lambda v: v(-1.0).log(), math.nan),
+        (lambda v: v(-math.inf).log(), math.nan),
+        (lambda v: v(math.inf).log(), math.inf),
+        (lambda v: v(710.0).exp(), math.inf),
+        (lambda v: v(-math.inf).exp(), 0.0),
+        (lambda v: v(-1.0).sqrt(), math.nan),
+        (lambda v: v(-0.0).sqrt(), -0.0),
+        (lambda v: v(-0.0) ** 0.5, 0.0),
+        (lambda v: v(-math.inf) ** 0.5, math.inf),
+        (lambda v: v(-0.0) ** -0.5, math.inf),
+        (lambda v: v(math.inf).sin(), math.nan),
+        (lambda v: v(-math.inf).cos(), math.nan),
+        (lambda v: v(math.inf).tanh(), 1.0),
+        (lambda v: v(-1000.0).sigmoid(), 0.0),
+        (lambda v: v(1000.0).sigmoid(), 1.0),
+        (lambda v: v(math.nan).relu(), math.nan),
+        (lambda v: v(-math.inf).relu(), 0.0),
+        (lambda v: abs(v(-math.inf)), math.inf),
+    ],
+)
+def test_domain_is_ieee_754(Value, compute, expected):
+    """Outside its domain an op gives inf or nan as IEEE-754 says: no exception, no complex number."""
+    assert same_bits(expected, compute(Value).data)
+
+
+def test_a_zero_gradient_times_an_infinite_slope_is_nan(Value):
+    """0 * inf stays nan: a sweep skips nothing."""
+    a = Value(0.0)
+    (a.sqrt() * 0.0).backward()
+
+    assert math.isnan(a.grad)
+
+
+@pytest.mark.parametrize("k", [0, 0.5, -0.5, 1, 2, 3, -1, -2, 4.7, 1 / 3, 7, -3])
+@pytest.mark.parametrize("x", [0.3, 1.7, 2.5])
+def test_power_of_a_number(Value, k, x):
+    """`v ** k` is Python's, to 2 ulp, and its slope is k * x ** (k - 1)."""
+    v = Value(x)
+    y = v**k
+    y.backward()
+
+    assert y.data == pytest.approx(x**k, rel=2 * EPS, abs=0)
+    assert v.grad == pytest.approx(k * x ** (k - 1), rel=4 * EPS, abs=0)
+
+
+@pytest.mark.parametrize("x", [1.1, -0.3, 1e-200, 1e200, 3.3333333333333335])
+def test_short_powers_are_defined_as_products(Value, x):
+    """`**` 2, 3 and -1 are `x*x`, `x*x*x` and `1/x` to the bit, whatever number type the exponent has."""
+    for two, three, minus_one in ((2, 3, -1), (2.0, 3.0, -1.0)):
+        assert x * x == (Value(x) ** two).data
+        assert x * x * x == (Value(x) ** three).data
+        assert 1 / x == (Value(x) ** minus_one).data
+
+
+def test_a_negative_base_with_a_whole_value_as_exponent(Value):
+    """`(-2) ** v` at v = 3 is -8 and has its slope by the base; by the exponent there is none (nan)."""
+    base, exponent = Value(-2.0), Value(3.0)
+    y = base**exponent
+    y.backward()
+
+    assert (-8.0, 12.0) == (y.data, base.grad)
+    assert math.isnan(exponent.grad)
+
+
+def test_a_constant_power_of_zero_has_no_slope(Value):
+    """`v ** 0` is 1 with slope 0, even at 0, at inf and at nan."""
+    for x in (0.0, math.inf, math.nan):
+        v = Value(x)
+        y = v**0
+        y.backward()
+
+        assert (1.0, 0.0) == (y.data, v.grad)
+
+
+@pytest.mark.parametrize("x, y", [(0.1, 0.2), (1e16, 1.0), (3.3, -7.1), (1e-300, 1e-300), (2.0, 3.0)])
+def test_eager_ops_give_pythons_bits(engine, x, y):
+    """An op gives the same bits as the same expression on floats."""
+    v, w = engine.Value(x), engine.Value(y)
+    pairs = [
+        (x + y, v + w),
+        (x - y, v - w),
+        (x * y, v * w),
+        (x / y, v / w),
+        (x * y + x, v * w + v),
+        (2 - x, 2 - v),
+        (2 / x, 2 / v),
+        (-x, -v),
+        (math.tanh(x), v.tanh()),
+        (math.sin(x), v.sin()),
+        (math.sqrt(x), v.sqrt()),
+        (math.exp(-x), (-v).exp()),
+        (math.log(x), v.log()),
+        (0 + x + y + x, engine.sum([v, w, v])),
+        (0.5 + x * y + y * x, engine.dot([v, w], [w, v], 0.5)),
+    ]
+    for expected, actual in pairs:
+        assert expected == actual.data
+
+
+# --- sum and dot ------------------------------------------------------------------------------------------------------
+
+
+def test_sum_adds_from_the_left(engine):
+    """`sum` rounds as Python's own, from the left, starting at `start`; it is one node."""
+    numbers = [0.1, 1e16, -1e16, 0.3]
+    total = engine.sum(map(engine.Value, numbers), 0.7)
+
+    assert (((0.7 + 0.1) + 1e16) - 1e16) + 0.3 == total.data
+    assert "sum" == total._op
+    assert 5 == len(total._prev)
+
+
+def test_dot_adds_from_the_bias(engine):
+    """`dot` gives the bits of micrograd's neuron: the bias first, then each product."""
+    ws, xs, bias = [0.1, 1e16, -1e16], [0.7, 1.1, 1.1], 0.3
+    total = engine.dot([engine.Value(w) for w in ws], xs, engine.Value(bias))
+
+    assert bias + ws[0] * xs[0] + ws[1] * xs[1] + ws[2] * xs[2] == total.data
+
+
+def test_sum_and_dot_take_numbers_and_any_iterable(engine):
+    """Numbers and Values mix, in lists, tuples and generators."""
+    v = engine.Value(3.0)
+    total = engine.sum(x for x in (1, v, 2.5)) + engine.dot((v, 2), iter([4, v]))
+    total.backward()
+
+    assert 6.5 + 18.0 == total.data
+    assert 1.0 + 4.0 + 2.0 == v.grad
+
+
+def test_empty_sum_and_dot_are_zero(engine):
+    """`sum` and `dot` of nothing are 0 and can be swept; a bias or a start stands alone."""
+    for empty in (engine.sum([]), engine.dot([], [])):
+        empty.backward()
+
+        assert 0.0 == empty.data
+
+    b = engine.Value(4.0)
+    out = engine.dot([], [], b) + engine.sum([], b)
+    out.backward()
+
+    assert (8.0, 2.0) == (out.data, b.grad)
+
+
+def test_repeated_operands_of_sum_and_dot_accumulate(engine):
+    """An operand that stands in several places gets each place's gradient."""
+    v = engine.Value(3.0)
+    engine.sum([v, v, v]).backward()
+
+    assert 3.0 == v.grad
+
+    v.grad = 0.0
+    engine.dot([v, v], [v, 2.0], v).backward()
+
+    assert 2 * 3.0 + 2.0 + 1.0 == v.grad
+
+
+def test_long_sum_and_dot(engine):
+    """Operand lists far longer than a block of the arena keep order, gradients and identity."""
+    values = [engine.Value(0.1 * i) for i in range(1_000)]
+    total, product = engine.sum(values), engine.dot(values, values[::-1], 1.0)
+    expected = 0.0
+    for v in values:
+        expected += v.data
+    total.backward()
+    product.backward()
+
+    assert expected == total.data
+    assert set(values) == total._prev
+    for v, w in zip(values, reversed(values)):
+        assert 1.0 + 2 * w.data == pytest.approx(v.grad, rel=4 * EPS)
+
+
+@pytest.mark.parametrize("ws, xs", [([1.0], []), ([], [1.0, 2.0]), ([1.0, 2.0], [3.0])])
+def test_dot_refuses_unequal_lengths(engine, ws, xs):
+    """`dot` of sequences of different length is a ValueError with both lengths, never a cut."""
+    ws = [engine.Value(w) for w in ws]
+
+    with pytest.raises(ValueError, match=rf"(?s){len(ws)}.*{len(xs)}"):
+        engine.dot(ws, xs)
+
+
+@pytest.mark.parametrize("bad", ["1", None, 1j, [1.0], object()])
+def test_functions_refuse_what_is_no_number(engine, bad):
+    """`sum`, `dot`, `minimum` and `maximum` raise TypeError for an operand that is no number."""
+    v = engine.Value(1.0)
+    calls = [
+        lambda: engine.sum([v, bad]),
+        lambda: engine.dot([v], [bad]),
+        lambda: engine.dot([bad], [v]),
+        lambda: engine.minimum(v, bad),
+        lambda: engine.maximum(bad, v),
+        lambda: v.minimum(bad),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError):
+            call()
+
+    v.backward()  # nothing is left half-done
+    assert 1.0 == v.grad
+
+
+# --- PyTorch's conventions --------------------------------------------------------------------------------------------
+
+_TORCH_NAMES = {"cube": lambda torch: lambda a: a**3, "sum": None, "dot": None}
+
+
+@pytest.mark.parametrize("name", rows(1, 2))
+def test_values_and_slopes_are_pytorchs(engine, name):
+    """At generic points, kinks, ties, zeros, infinities and nan, data and gradients are PyTorch's."""
+    torch = pytest.importorskip("torch")
+    theirs = _TORCH_NAMES[name](torch) if name in _TORCH_NAMES else getattr(torch, name)
+    edges = (0.0, -0.0, 1.0, -1.0, 2.0, math.inf, -math.inf, math.nan)
+    points = [(a,) for a in edges] if arity(name) == 1 else [(a, b) for a in edges for b in edges]
+    for point in [*POINTS[arity(name)], *points]:
+        tensors = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in point]
+        leaves = [engine.Value(x) for x in point]
+        expected, out = theirs(*tensors), apply(engine, name, *leaves)
+        expected.backward()
+        out.backward()
+
+        assert near(expected.item(), out.data), (point, expected.item(), out.data)
+        for x, tensor, leaf in zip(point, tensors, leaves):
+            assert near(tensor.grad.item(), leaf.grad), (point, x, tensor.grad.item(), leaf.grad)
+
+
+def near(a, b):
+    return same(a, b) or abs(a - b) <= 1e-13 * max(1e-3, abs(a))
+
+
+# --- the tests' own test ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", reference.OPS)
+@pytest.mark.parametrize("factor", [1.001, 0.999])
+def test_a_forward_that_is_off_is_found(name, factor):
+    """A result 0.1 % off does not pass `check_op`."""
+    faulty = second_reference()
+    row = faulty.OPS[name]
+    faulty.OPS[name] = row._replace(forward=lambda *operands: row.forward(*operands) * factor)
+
+    with pytest.raises(AssertionError):
+        check_op(faulty, name)
+
+
+@pytest.mark.parametrize("name", reference.OPS)
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_a_partial_that_is_off_is_found(name, which):
+    """One partial 0.1 % off, the first or the last operand's, does not pass `check_op`."""
+    faulty = second_reference()
+    row = faulty.OPS[name]
+
+    def off(y, *operands):
+        partials = list(row.partials(y, *operands))
+        partials[0 if which == "first" else -1] *= 1.001
+        return partials
+
+    faulty.OPS[name] = row._replace(partials=off)
+
+    with pytest.raises(AssertionError):
+        check_op(faulty, name)
+
+
+@pytest.mark.parametrize("name", [name for name in rows(2) if name != "add"] + ["dot"])  # add's partials are equal
+def test_swapped_partials_are_found(name):
+    """Partials handed to the wrong operands do not pass `check_op`."""
+    faulty = second_reference()
+    row = faulty.OPS[name]
+    faulty.OPS[name] = row._replace(partials=lambda y, *operands: row.partials(y, *operands)[::-1])
+
+    with pytest.raises(AssertionError):
+        check_op(faulty, name)
+
+
+@pytest.mark.parametrize("name", reference.OPS)
+def test_a_lost_accumulation_is_found(name):
+    """A sweep that overwrites gradients instead of adding to them does not pass `check_op`."""
+    faulty = second_reference()
+
+    def overwrite(self):
+        partials = self._row.partials(self._data, *[child._data for child in self._operands])
+        for child, partial in zip(self._operands, partials):
+            child._grad = self._grad * partial
+
+    faulty.Value._propagate = overwrite
+
+    with pytest.raises(AssertionError):
+        check_op(faulty, name)
+
+
+def test_check_op_passes_on_an_untouched_copy():
+    """Without a planted fault the copy passes, so what the tests above find is the fault."""
+    faulty = second_reference()
+    for name in faulty.OPS:
+        check_op(faulty, name)
