@@ -1,0 +1,31 @@
+"""The README tells the truth: its Python examples run and print what their comments say."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=[block.splitlines()[0] for block in BLOCKS])
+def test_example_prints_what_its_comments_say(block):
+    """Each `# prints X` of an example is what the example prints there."""
+    promised = re.findall(r"# prints ([\w.]+)", block)
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=120)
+
+    assert "" == done.stderr
+    assert promised == done.stdout.split()
+
+
+def test_the_readme_has_examples():
+    """The example of micrograd's README is among them, with its three numbers."""
+    assert any("24.7041" in block and "138.8338" in block and "645.5773" in block for block in BLOCKS)
+
+
+def test_the_wrong_project_is_never_named():
+    """Nobody is told to install the unrelated distribution that has our import's name."""
+    assert not re.search(r"pip install ['\"]?pygrad(?!-engine)\b", README.read_text(encoding="utf-8"))
