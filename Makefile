@@ -42,29 +42,37 @@ bench: build
 	$(BIN)/python -m pytest -q bench --benchmark-only --benchmark-disable-gc --benchmark-json=bench-results.json --benchmark-columns=median,min,rounds --benchmark-sort=name
 	$(BIN)/python bench/summary.py bench-results.json
 
+# Wheels are built from a copy: what another build left behind, a sanitized object say, must not get in.
+SOURCES = csrc pygrad tests bench setup.py pyproject.toml MANIFEST.in Makefile README.md LICENSE CHANGELOG.md CONTRIBUTING.md
+define copy_sources
+	rm -rf $(1) && mkdir -p $(1) && cp -r $(SOURCES) $(1)/ && rm -f $(1)/pygrad/_core.*
+endef
+
 wheel: $(VENV)/ready
-	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
+	$(call copy_sources,build/wheel/src)
+	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist build/wheel/src
 
 # What users install: no source tree, no compiler.
 test-wheel: wheel
-	rm -rf build/wheel-test && mkdir -p build/wheel-test
-	$(PYTHON) -m venv build/wheel-test/venv
-	build/wheel-test/venv/bin/python -m pip install -q "$$(ls -t dist/pygrad_engine-*.whl | head -n 1)"
-	cd build/wheel-test && CC=/nonexistent venv/bin/pygrad --version
-	build/wheel-test/venv/bin/python -m pip install -q "$$(ls -t dist/pygrad_engine-*.whl | head -n 1)[test]"
-	cp -r tests README.md pyproject.toml build/wheel-test/
-	cd build/wheel-test && venv/bin/pytest -q tests
+	rm -rf build/wheel/venv build/wheel/tests && $(PYTHON) -m venv build/wheel/venv
+	CC=/nonexistent build/wheel/venv/bin/python -m pip install -q "$$(ls -t dist/pygrad_engine-*.whl | head -n 1)"
+	cd build/wheel && venv/bin/pygrad --version
+	build/wheel/venv/bin/python -m pip install -q "$$(ls -t dist/pygrad_engine-*.whl | head -n 1)[test]"
+	cp -r tests README.md pyproject.toml build/wheel/
+	cd build/wheel && venv/bin/python -m pytest -q tests
 
 # A second, sanitized installation; the preload is what lets an uninstrumented Python load it.
 asan: $(VENV)/ready
-	test -d build/asan-venv || $(PYTHON) -m venv --system-site-packages build/asan-venv
-	build/asan-venv/bin/python -m pip install -q "setuptools>=77" "cffi>=1.16"
-	PYGRAD_DEBUG=1 PYGRAD_SANITIZE=address,undefined build/asan-venv/bin/python -m pip install -q --no-build-isolation --force-reinstall --no-deps .
-	build/asan-venv/bin/python -m pip install -q "pytest>=8" "hypothesis>=6.100" numpy safetensors graphviz micrograd==0.1.0
-	rm -rf build/asan-tests && mkdir -p build/asan-tests && cp -r tests README.md pyproject.toml build/asan-tests/
-	cd build/asan-tests && env LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	$(call copy_sources,build/asan/src)
+	test -d build/asan/venv || $(PYTHON) -m venv build/asan/venv
+	build/asan/venv/bin/python -m pip install -q "setuptools>=77" "cffi>=1.16"
+	PYGRAD_DEBUG=1 PYGRAD_SANITIZE=address,undefined \
+	    build/asan/venv/bin/python -m pip install -q --no-build-isolation --force-reinstall --no-deps build/asan/src
+	build/asan/venv/bin/python -m pip install -q "pygrad-engine[test]"
+	rm -rf build/asan/tests && cp -r tests README.md pyproject.toml build/asan/
+	cd build/asan && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	    PYTHONMALLOC=malloc ../asan-venv/bin/pytest -q tests -p no:cacheprovider
+	    PYTHONMALLOC=malloc HYPOTHESIS_PROFILE=brief venv/bin/python -m pytest -q tests --durations=12
 
 tsan:
 	mkdir -p build

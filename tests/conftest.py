@@ -4,7 +4,7 @@ Every test that asks for `engine` runs twice, on `pygrad.engine` and on `pygrad.
 After each test, garbage collected, the C arena must hold as many nodes as before the test, and its checker must find
 every invariant intact. So no test may leak, whatever else it is about.
 
-HYPOTHESIS_PROFILE = default | ci | expensive sets the number of random programs; "expensive" also runs the tests
+HYPOTHESIS_PROFILE = brief | default | ci | expensive sets the number of random programs; "expensive" also runs the tests
 marked so.
 """
 
@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 
 settings.register_profile("default", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("brief", settings.get_profile("default"), max_examples=25)
 settings.register_profile("ci", settings.get_profile("default"), max_examples=400, derandomize=True, print_blob=True)
 settings.register_profile("expensive", settings.get_profile("default"), max_examples=10_000)
 settings.load_profile(PROFILE)

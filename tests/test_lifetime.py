@@ -523,6 +523,7 @@ def test_a_deep_graph_needs_no_recursion(engine):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads its size from /proc")
+@pytest.mark.skipif(os.environ.get("PYTHONMALLOC") == "malloc", reason="measures Python's own allocator")
 def test_bytes_of_a_kept_value(engine):
     """Keeping one Value of each of 10^5 graphs, each larger than a block, costs at most 2.2 KiB a Value."""
     if engine is not c_engine or not hasattr(engine, "live_nodes"):

@@ -1,0 +1,89 @@
+"""The engines that race: name -> what a workload needs of each. A new engine is one more record here.
+
+A record says how to make a Value and a network of them, so a workload is written once and timed on all.
+"""
+
+import math
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import NamedTuple
+
+from pygrad import engine, nn, reference
+
+
+class Engine(NamedTuple):
+    """One engine. `mlp(nin, nouts, tanh=False)` makes a network as micrograd's nn.MLP, or one all of tanh neurons."""
+
+    name: str
+    Value: type
+    mlp: Callable
+    sum: Callable  # sum(values)
+    dot: Callable  # dot(ws, xs, bias)
+    in_c: bool = False  # fast enough for the full sizes of the memory loops
+    cyclic: bool = False  # its graphs are reference cycles, which only the garbage collector frees
+    most_nodes: float = math.inf  # the largest graph that it can sweep
+
+
+def _pygrad_mlp(nin, nouts, tanh=False):
+    return nn.MLP(nin, nouts, activation="tanh", output_activation="tanh") if tanh else nn.MLP(nin, nouts)
+
+
+def _mlp_on(value):
+    """Return `mlp` for another Value: pygrad's network with that engine's weights, which then runs as plain Python."""
+
+    def mlp(nin, nouts, tanh=False):
+        model = _pygrad_mlp(nin, nouts, tanh)
+        for neuron in (n for layer in model.layers for n in layer.neurons):
+            neuron.w, neuron.b = [value(w.data) for w in neuron.w], value(neuron.b.data)
+        return model
+
+    return mlp
+
+
+def _micrograd():
+    from micrograd.engine import Value
+    from micrograd.nn import MLP, Module
+
+    class TanhNeuron(Module):
+        """A linear neuron of micrograd's, and the tanh of the lecture: micrograd 0.1.0 itself has none."""
+
+        def __init__(self, linear):
+            linear.nonlin = False
+            self.linear, self.parameters = linear, linear.parameters
+
+        def __call__(self, x):
+            act = self.linear(x)
+            out = Value(math.tanh(act.data), (act,), "tanh")
+
+            def _backward():
+                act.grad += (1 - out.data**2) * out.grad
+
+            out._backward = _backward
+            return out
+
+    def mlp(nin, nouts, tanh=False):
+        model = MLP(nin, nouts)
+        for layer in model.layers if tanh else ():
+            layer.neurons = [TanhNeuron(n) for n in layer.neurons]
+        return model
+
+    # Its backward recurses, a call a level. From Python 3.11 on such calls need no C stack, only the limit raised;
+    # before that they crash somewhere beyond 10^4 levels, and the larger graphs are left out.
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 4_000_000))
+    most = math.inf if sys.version_info >= (3, 11) else 2_000
+    return Engine("micrograd", Value, mlp, sum, _plain_dot, cyclic=True, most_nodes=most)
+
+
+def _plain_dot(ws, xs, bias):
+    return sum((w * x for w, x in zip(ws, xs)), bias)
+
+
+_RECORDS = [
+    Engine("pygrad", engine.Value, _pygrad_mlp, engine.sum, engine.dot, in_c=True),
+    Engine("reference", reference.Value, _mlp_on(reference.Value), reference.sum, reference.dot),
+]
+if find_spec("micrograd"):
+    _RECORDS.append(_micrograd())
+
+ENGINES = {record.name: record for record in _RECORDS}
