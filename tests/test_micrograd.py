@@ -236,3 +236,16 @@ def test_training_follows_micrograd(engine):
 def test_training_gives_the_same_bits_twice(engine):
     """Two runs give the same bits (micrograd's last bits differ from run to run)."""
     assert train(engine.Value, engine.sum, 10) == train(engine.Value, engine.sum, 10)
+
+
+def test_the_lectures_exercise(Value):
+    """The exercise after the lecture, softmax and negative log-likelihood by hand, has its published numbers."""
+    logits = [Value(0.0), Value(3.0), Value(-2.0), Value(1.0)]
+    counts = [logit.exp() for logit in logits]
+    total = sum(counts)
+    loss = -(counts[3] / total).log()
+    loss.backward()
+
+    assert 2.1755153626167147 == pytest.approx(loss.data, rel=1e-14)
+    expected = [0.041772570515350445, 0.8390245074625319, 0.005653302662216329, -0.8864503806400986]
+    assert expected == pytest.approx([logit.grad for logit in logits], rel=1e-13)
