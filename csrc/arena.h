@@ -156,6 +156,7 @@ typedef struct {
 } pg_operand_span;
 
 pg_operand_span pg_operands_of(const pg_node *node);
+pg_node *pg_part_before(const pg_arena *arena, const pg_node *node); /* of a split list; NULL at its beginning */
 const double *pg_local_grads(const pg_node *node); /* of a PG_LOCAL node, b of them; its list follows them */
 
 /* Room for a leaf, or for an interior node of so many slots. One reference, the caller's; grad 0. 0: out of memory. */

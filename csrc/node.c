@@ -23,6 +23,12 @@ pg_operand_span pg_operands_of(const pg_node *node)
     }
 }
 
+pg_node *pg_part_before(const pg_arena *arena, const pg_node *node)
+{
+    pg_node *first = pg_node_at(arena, node->a);
+    return first->flags & PG_FLAG_PART ? first : NULL; /* node 0 has no flags */
+}
+
 const double *pg_local_grads(const pg_node *node)
 {
     return (const void *)(node + 1);
@@ -35,9 +41,15 @@ static uint32_t slots_for(size_t payload_bytes)
 
 /* --- nodes of a fixed number of operands --- */
 
+/* False for id 0, and for an id whose node went while the caller was on its way here. */
+static bool is_live(const pg_arena *arena, pg_id id)
+{
+    return pg_node_at(arena, id)->refs > 0;
+}
+
 static pg_id make_unary(pg_arena *arena, int op, pg_id a)
 {
-    const pg_id id = a ? pg_new_node(arena, op, 1) : 0;
+    const pg_id id = is_live(arena, a) ? pg_new_node(arena, op, 1) : 0;
     if (id) {
         pg_node *node = pg_node_at(arena, id);
         node->a = a;
@@ -49,7 +61,7 @@ static pg_id make_unary(pg_arena *arena, int op, pg_id a)
 
 static pg_id make_binary(pg_arena *arena, int op, pg_id a, pg_id b)
 {
-    const pg_id id = a && b ? pg_new_node(arena, op, 1) : 0;
+    const pg_id id = is_live(arena, a) && is_live(arena, b) ? pg_new_node(arena, op, 1) : 0;
     if (id) {
         pg_node *node = pg_node_at(arena, id);
         node->a = a;
@@ -72,7 +84,7 @@ static pg_id make_binary_hiding(pg_arena *arena, int op, pg_id a, pg_id b, pg_id
 
 static pg_id make_power(pg_arena *arena, pg_id a, double exponent)
 {
-    const pg_id id = a ? pg_new_node(arena, PG_POWER, slots_for(sizeof exponent)) : 0;
+    const pg_id id = is_live(arena, a) ? pg_new_node(arena, PG_POWER, slots_for(sizeof exponent)) : 0;
     if (id) {
         pg_node *node = pg_node_at(arena, id);
         node->a = a;
@@ -166,10 +178,10 @@ static size_t entry_bytes(int op)
     }
 }
 
-static bool all_named(const pg_id *ids, size_t count)
+static bool all_live(const pg_arena *arena, const pg_id *ids, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (!ids[i])
+        if (!is_live(arena, ids[i]))
             return false;
     return true;
 }
@@ -228,7 +240,8 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
 static pg_id make_list(pg_arena *arena, const list_spec *spec)
 {
     const size_t room = (PG_BLOCK_SLOTS - 1) * sizeof(pg_node) / entry_bytes(spec->op);
-    if (!all_named(spec->xs, spec->count) || (spec->op == PG_DOT && !all_named(spec->ws, spec->count)))
+    if (!all_live(arena, spec->xs, spec->count) || (spec->ws && !all_live(arena, spec->ws, spec->count)) ||
+        (spec->first && !is_live(arena, spec->first)))
         return 0;
     pg_id part = 0;
     size_t begin = 0;
@@ -265,11 +278,9 @@ pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs)
 
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out)
 {
-    if (!all_named(biases, rows) || !all_named(ws, (size_t)rows * count) || !all_named(xs, count))
-        return PG_NO_NODE;
     pg_arena *arena = pg_lock();
     uint32_t made = 0;
-    for (; made < rows; made++) {
+    for (; made < rows && is_live(arena, biases[made]); made++) {
         const list_spec row = {
             .op = PG_DOT, .first = biases[made], .count = count, .xs = xs, .ws = ws + (size_t)made * count};
         out[made] = make_list(arena, &row);
@@ -279,7 +290,7 @@ pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_i
     for (uint32_t i = 0; made < rows && i < made; i++) /* all or nothing */
         pg_unref(arena, out[i]);
     pg_unlock(arena);
-    return made == rows ? PG_OK : PG_NO_MEMORY;
+    return made == rows ? PG_OK : PG_NO_MEMORY; /* or an operand is no live node */
 }
 
 static list_spec custom_spec(double data, uint32_t count, const pg_id *children, const double *local_grads)
@@ -307,6 +318,8 @@ static pg_status leaf_to_custom(pg_arena *arena, pg_id leaf, const list_spec *sp
     pg_node *old = pg_node_at(arena, leaf);
     if (old->flags & PG_FLAG_BUSY)
         return PG_BUSY;
+    if (!is_live(arena, leaf))
+        return PG_NO_NODE;
     if (!pg_is_leaf(leaf) || old->refs != 1)
         return PG_IN_USE;
     const pg_id id = make_list(arena, spec);
@@ -316,7 +329,7 @@ static pg_status leaf_to_custom(pg_arena *arena, pg_id leaf, const list_spec *sp
     node->data = old->data;
     node->grad = old->grad;
     set_closure(arena, node, (old->flags & PG_FLAG_CLOSURE) != 0);
-    pg_unref(arena, leaf);
+    set_closure(arena, old, false);
     *out = id;
     return PG_OK;
 }
@@ -325,7 +338,7 @@ pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, p
 {
     const list_spec spec = custom_spec(0.0, count, children, NULL);
     pg_arena *arena = pg_lock();
-    const pg_status status = leaf ? leaf_to_custom(arena, leaf, &spec, out) : PG_NO_NODE;
+    const pg_status status = leaf_to_custom(arena, leaf, &spec, out);
     pg_unlock(arena);
     return status;
 }
@@ -383,20 +396,12 @@ double pg_exponent(pg_id id)
     return exponent;
 }
 
-/* The part of a split list that comes before `node`, or NULL. */
-static const pg_node *part_before(const pg_arena *arena, const pg_node *node)
-{
-    if (!node->a || !(pg_node_at(arena, node->a)->flags & PG_FLAG_PART))
-        return NULL;
-    return pg_node_at(arena, node->a);
-}
-
 static size_t count_operands(const pg_arena *arena, const pg_node *node)
 {
     size_t count = 0;
-    for (const pg_node *part = node; part; part = part_before(arena, part)) {
+    for (const pg_node *part = node; part; part = pg_part_before(arena, part)) {
         const pg_operand_span operands = pg_operands_of(part);
-        count += operands.count + (operands.first && !part_before(arena, part));
+        count += operands.count + (operands.first && !pg_part_before(arena, part));
     }
     return count;
 }
@@ -414,11 +419,11 @@ void pg_operands(pg_id id, pg_id *out)
     pg_arena *arena = pg_lock();
     const pg_node *node = pg_node_at(arena, id);
     pg_id *end = out + count_operands(arena, node);
-    for (const pg_node *part = node; part; part = part_before(arena, part)) {
+    for (const pg_node *part = node; part; part = pg_part_before(arena, part)) {
         const pg_operand_span operands = pg_operands_of(part);
         end -= operands.count;
         memcpy(end, operands.list, operands.count * sizeof *end);
-        if (operands.first && !part_before(arena, part))
+        if (operands.first && !pg_part_before(arena, part))
             *--end = operands.first;
     }
     pg_unlock(arena);

@@ -5,7 +5,7 @@
  * An id names a node of the process's one arena (arena.h); 0 names none. Ids are signed and near 0 because Python
  * converts such integers fastest. A function that makes a node returns its id
  * with one reference, the caller's, to be given back by pg_release(); it returns 0, and has changed nothing, when memory is
- * short or an operand is 0. Every function may be called from any thread, without the GIL.
+ * short or an operand is no live node. Every function may be called from any thread, without the GIL.
  */
 #ifndef PYGRAD_H
 #define PYGRAD_H
@@ -55,13 +55,14 @@ pg_id pg_power(pg_id a, double exponent);         /* a ** exponent, by the row t
 pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs);
 /* bias + ws[0]*xs[0] + ..., added in that order; bias may be 0: then from 0.0. */
 pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs);
-/* A layer: out[i] = pg_dot(biases[i], count, ws + i*count, xs) for i < rows. PG_OK, PG_NO_MEMORY or PG_NO_NODE. */
+/* A layer: out[i] = pg_dot(biases[i], count, ws + i*count, xs) for i < rows. All are made, or none. */
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out);
 /* A node of the user's: `data` is given, and so are d/d child (local_grads, count of them). Without local_grads (NULL)
  * it passes nothing on by itself. */
 pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads);
-/* Make a leaf that nothing uses into a custom node with these operands, data and grad kept. The new id goes to *out and
- * takes the place of the old one, which is gone. PG_IN_USE, PG_BUSY, PG_NO_MEMORY: nothing was changed. */
+/* Make a custom node that takes the place of a leaf that nothing uses: these operands, and the leaf's data, grad and
+ * closure. Its id goes to *out; the leaf stays, for the caller to release. PG_IN_USE, PG_BUSY, PG_NO_MEMORY, PG_NO_NODE:
+ * nothing was changed. */
 pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, pg_id *out);
 
 /* --- lifetime --- */
@@ -88,11 +89,11 @@ void pg_set_closure(pg_id id, int on);
 
 /* Sweep from `root`, whose gradient is `seed`. PG_OK; or PG_CLOSURES or PG_NO_NODE with nothing done. */
 pg_status pg_backward(pg_id root, double seed);
-/* Pass the gradient of one node on to its operands, once; nothing is set to 0 first. */
+/* Pass the gradient of one node on to its operands, once; none of theirs is set to 0 first. */
 void pg_backprop(pg_id id);
-/* List what `root` reaches, set its interior gradients to 0 and hold it until pg_order_free().
- * NULL on failure, with PG_NO_MEMORY, PG_BUSY or PG_NO_NODE in *status. */
-pg_order *pg_order_new(pg_id root, double seed, pg_status *status);
+/* List what `root` reaches, set its interior gradients to 0 and hold it until pg_order_free(). The order goes to *out;
+ * PG_NO_MEMORY, PG_BUSY, PG_NO_NODE: nothing was changed. */
+pg_status pg_order_new(pg_id root, double seed, pg_order **out);
 /* Run natively up to the next node with a closure and return its id, which the caller must run; 0 at the end. */
 pg_id pg_order_next(pg_order *order);
 /* The same, but stop after every node; a node without a closure has been run. *is_closure says which. */

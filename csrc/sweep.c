@@ -235,7 +235,12 @@ pg_status pg_backward(pg_id root, double seed)
 void pg_backprop(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    propagate(&(walk){.arena = arena}, pg_node_at(arena, id), false);
+    for (pg_node *node = pg_node_at(arena, id), *part; node; node = part) { /* a split list as a whole */
+        part = pg_part_before(arena, node);
+        if (part)
+            part->grad = 0.0; /* a sweep would have set it to 0 */
+        propagate(&(walk){.arena = arena}, node, false);
+    }
     pg_unlock(arena);
 }
 
@@ -355,26 +360,26 @@ static void end_order(pg_arena *arena, pg_order *order)
     pg_free(order);
 }
 
-pg_order *pg_order_new(pg_id root, double seed, pg_status *status)
+pg_status pg_order_new(pg_id root, double seed, pg_order **out)
 {
-    *status = root ? PG_NO_MEMORY : PG_NO_NODE;
-    pg_order *order = root ? pg_realloc(NULL, sizeof *order) : NULL;
+    if (!root)
+        return PG_NO_NODE;
+    pg_order *order = pg_realloc(NULL, sizeof *order);
     if (!order)
-        return NULL;
+        return PG_NO_MEMORY;
     pg_arena *arena = pg_lock();
     listing found = {.status = PG_OK};
     list_reached(arena, root, &found);
     if (found.status == PG_OK) {
         *order = (pg_order){.root = root, .nodes = found.nodes, .owner = pthread_self()};
         begin_order(arena, order, seed);
+        *out = order;
     } else {
         pg_free(found.nodes.ids);
         pg_free(order);
-        order = NULL;
     }
     pg_unlock(arena);
-    *status = found.status;
-    return order;
+    return found.status;
 }
 
 /* Run the next node, or only name it if its step is a closure; 0 at the end. */

@@ -11,6 +11,7 @@ from pygrad.surface import MADE_AT
 
 depth = 0  # how many detect_anomaly() blocks are open, in all threads; the engines look at it for every operation
 _changing = threading.Lock()
+_thread = threading.local()  # .depth: how many of the open blocks are this thread's
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -31,6 +32,17 @@ def _add_to_depth(change):
     global depth
     with _changing:
         depth += change
+        _thread.depth = getattr(_thread, "depth", 0) + change
+
+
+def _forget_other_threads():
+    """In the child of a fork only this thread's blocks are still open."""
+    global depth, _changing
+    depth, _changing = getattr(_thread, "depth", 0), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_other_threads)
 
 
 def check_forward(node, operands):

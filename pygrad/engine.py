@@ -5,6 +5,7 @@ the proxy holds the node's id and its operands' proxies, and gives the node back
 call into C, and a graph is freed by reference counting as soon as nothing needs it.
 """
 
+import os
 import threading
 from array import array
 from weakref import WeakValueDictionary
@@ -26,7 +27,10 @@ _pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
 _pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
 
 _with_closure = WeakValueDictionary()  # node id -> the Value whose `_backward` was assigned
-_rewiring = threading.RLock()  # held while a Value changes its node
+_rewiring = threading.RLock()  # held while a Value changes its node, and over a fork
+if hasattr(os, "register_at_fork"):
+    _release = _rewiring.release
+    os.register_at_fork(before=_rewiring.acquire, after_in_parent=_release, after_in_child=_release)
 
 
 # --- the methods that make nodes; _unary and _binary, the ones programs wait for, do the work of _make themselves ---
@@ -38,9 +42,9 @@ def _unary(name):
 
     def method(self):
         out = _new(Value)
-        out._id = id = _pg_unary(op, self._id)
-        out._a = self
-        out._b = None
+        out._pg_id = id = _pg_unary(op, self._pg_id)
+        out._pg_a = self
+        out._pg_b = None
         if not id:
             _refuse(self)
         if anomaly.depth:
@@ -57,11 +61,13 @@ def _binary(name):
     def method(self, other):
         if type(other) is not Value and not isinstance(other, Value):
             number = operand(other)
-            return number if number is NotImplemented else _make(_pg_binary_right(op, self._id, number), self)
+            if number is NotImplemented:
+                return number
+            return _make(self, None, _pg_binary_right, op, self._pg_id, number)
         out = _new(Value)
-        out._id = id = _pg_binary(op, self._id, other._id)
-        out._a = self
-        out._b = other
+        out._pg_id = id = _pg_binary(op, self._pg_id, other._pg_id)
+        out._pg_a = self
+        out._pg_b = other
         if not id:
             _refuse(self, other)
         if anomaly.depth:
@@ -77,7 +83,9 @@ def _reflected(name):
 
     def method(self, other):
         number = operand(other)
-        return number if number is NotImplemented else _make(_pg_binary_left(op, number, self._id), self)
+        if number is NotImplemented:
+            return number
+        return _make(self, None, _pg_binary_left, op, number, self._pg_id)
 
     return _named(method, name)
 
@@ -98,13 +106,13 @@ class Value(Surface):
     `local_grads=`) gives d self / d child instead, as in microgpt. Raises TypeError for what is no real number.
     """
 
-    # _a and _b keep the operands' proxies alive: each a Value, a tuple of them, or None (none, or only a hidden one).
-    __slots__ = ("_id", "_a", "_b", "__dict__", "__weakref__")
+    # _pg_a and _pg_b keep the operands' proxies alive: each a Value, a tuple of them, or None.
+    __slots__ = ("_pg_id", "_pg_a", "_pg_b", "__dict__", "__weakref__")
 
     def __new__(cls, *args, **kwargs):
         self = _new(cls)
-        self._id = 0  # no node, until __init__ has run
-        self._a = self._b = None
+        self._pg_id = 0  # no node, until __init__ has run
+        self._pg_a = self._pg_b = None
         return self
 
     def __init__(self, data, _children=(), _op="", label="", **dialect):
@@ -118,8 +126,8 @@ class Value(Surface):
     def __init_subclass__(cls, **kwargs):
         """Let a subclass with a __del__ of its own give its nodes back too."""
         super().__init_subclass__(**kwargs)
-        own_del = vars(cls).get("__del__")
-        if own_del:
+        own_del = cls.__del__
+        if own_del is not Value.__del__:
 
             def both(self):
                 try:
@@ -130,27 +138,31 @@ class Value(Surface):
             cls.__del__ = both
 
     def __del__(self, _release=lib.pg_release):
-        _release(self._id)
-        self._id = 0  # an object that a cycle's finaliser brings back is dead all the same
+        try:
+            id = self._pg_id
+            self._pg_id = 0  # first: who brings this object back meanwhile must not find a node that is gone
+            _release(id)
+        except AttributeError:  # __new__ never ran
+            pass
 
     def _set_leaf(self, data):
-        if not self._id:
-            self._id = _pg_leaf(data) or _refuse()
+        if not self._pg_id:
+            self._pg_id = _pg_leaf(data) or _refuse()
         elif self._is_leaf():
-            lib.pg_set_data(self._id, data)
-            lib.pg_set_grad(self._id, 0.0)
+            lib.pg_set_data(self._pg_id, data)
+            lib.pg_set_grad(self._pg_id, 0.0)
         else:
             raise RuntimeError(f"this Value is the result of {self._op!r}: only a leaf can be set by __init__")
 
     def _init_node(self, data, children, op, local_grads):
         if not children:
             self._set_leaf(data)
-        elif self._id:
+        elif self._pg_id:
             raise RuntimeError("this Value exists already: make a new one to give it children")
         else:
             grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
-            self._id = lib.pg_custom(data, len(children), _ids(children), grads) or _refuse(*children)
-            self._a = children
+            self._pg_id = lib.pg_custom(data, len(children), _ids(children), grads) or _refuse(*children)
+            self._pg_a = children
             if anomaly.depth:
                 anomaly.check_forward(self, children)
         if op:
@@ -158,7 +170,7 @@ class Value(Surface):
 
     def _alive(self):
         """Return the id, or raise if there is no node."""
-        return self._id or _refuse(self)
+        return self._pg_id or _refuse(self)
 
     def _is_leaf(self):
         return lib.pg_op(self._alive()) == _LEAF
@@ -166,7 +178,7 @@ class Value(Surface):
     @property
     def data(self):
         """The number, a float. It may be set, and backward() then uses what it is."""
-        data = lib.pg_data(self._id)
+        data = lib.pg_data(self._pg_id)
         return data if data == data or self._alive() else data  # without a node it reads as nan
 
     @data.setter
@@ -176,7 +188,7 @@ class Value(Surface):
     @property
     def grad(self):
         """d root / d self, a float, after `root.backward()`. It may be set."""
-        grad = lib.pg_grad(self._id)
+        grad = lib.pg_grad(self._pg_id)
         return grad if grad == grad or self._alive() else grad
 
     @grad.setter
@@ -187,7 +199,7 @@ class Value(Surface):
     def _op(self):
         """The label of the op that made this Value; '' for a leaf."""
         op = lib.pg_op(self._alive())
-        label = power_label(lib.pg_exponent(self._id)) if op == _POWER else _LABELS[op]
+        label = power_label(lib.pg_exponent(self._pg_id)) if op == _POWER else _LABELS[op]
         return self.__dict__.get(OP_NAME, label)
 
     @_op.setter
@@ -204,37 +216,44 @@ class Value(Surface):
         children = parse_prev(Value, self, children)
         if not children and self._is_leaf():
             return
-        out = ffi.new("pg_id *")
+        old, new = _blank(), ffi.new("pg_id *")
         with _rewiring:
-            status = lib.pg_leaf_to_custom(self._alive(), len(children), _ids(children), out)
+            try:
+                status = lib.pg_leaf_to_custom(self._alive(), len(children), _ids(children), new)
+            finally:  # whatever interrupts us, each node has its proxy: the old leaf's is kept by this Value
+                if new[0]:
+                    old._pg_id, self._pg_id = self._pg_id, new[0]
+                    self._pg_a, self._pg_b = children, old
             if status in (lib.PG_IN_USE, lib.PG_BUSY):
                 raise AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
             if status != lib.PG_OK:
                 _refuse(*children)
-            self._id, self._a = out[0], children
             if CLOSURE in self.__dict__:
-                _with_closure[self._id] = self
+                _with_closure[self._pg_id] = self
 
     def _operands_in_order(self):
         """The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, ….
 
         A hidden operand gets its proxy here, and this Value keeps it.
         """
-        ids = ffi.new("pg_id[]", lib.pg_operand_count(self._alive()))
-        lib.pg_operands(self._id, ids)
-        with _rewiring:  # one thread adopts
-            proxies = {v._id: v for v in (*_as_tuple(self._a), *_as_tuple(self._b))}
+        while True:
+            a, b, id = self._pg_a, self._pg_b, self._alive()
+            ids = ffi.new("pg_id[]", lib.pg_operand_count(id))
+            lib.pg_operands(id, ids)
+            proxies = {v._pg_id: v for v in (*_as_tuple(a), *_as_tuple(b))}
             hidden = {id: _adopt(id) for id in ids if id not in proxies}
-            operands = tuple([proxies.get(id) or hidden[id] for id in ids])
-            if hidden:
-                self._a, self._b = operands, None
-        return operands
+            operands = tuple([proxies[id] if id in proxies else hidden[id] for id in ids])
+            if not hidden:
+                return operands
+            if self._pg_a is a and self._pg_b is b:  # nobody else was faster
+                self._pg_a, self._pg_b = operands, None
+                return operands
 
     @property
     def _backward(self):
         """Pass `grad` on to the operands, once. Assign a function of no arguments to define an op of your own."""
         self._alive()
-        return self.__dict__.get(CLOSURE) or self._propagate
+        return self.__dict__.get(CLOSURE, self._propagate)
 
     @_backward.setter
     def _backward(self, closure):
@@ -242,7 +261,7 @@ class Value(Surface):
             raise TypeError("_backward must be a function of no arguments")
         _with_closure[self._alive()] = self
         self.__dict__[CLOSURE] = closure
-        lib.pg_set_closure(self._id, 1)
+        lib.pg_set_closure(self._pg_id, 1)
 
     def _propagate(self):
         lib.pg_backprop(self._alive())
@@ -260,7 +279,7 @@ class Value(Surface):
         if isinstance(other, Value):
             return _pow(self, other)
         exponent = operand(other)
-        return exponent if exponent is NotImplemented else _make(lib.pg_power(self._id, exponent), self)
+        return exponent if exponent is NotImplemented else _make(self, None, lib.pg_power, self._pg_id, exponent)
 
     __rpow__ = _reflected("pow")  # other ** self
 
@@ -314,9 +333,9 @@ def sum(values, start=0):
     """Return the sum of Values and numbers as one node, added from the left as Python's `sum` does."""
     values = tuple(map(_as_value, values))
     if is_default(start):
-        return _make(lib.pg_sum(0, len(values), _ids(values)), values)
+        return _make(values, None, lib.pg_sum, 0, len(values), _ids(values))
     start = _as_value(start)
-    return _make(lib.pg_sum(start._id, len(values), _ids(values)), (start, *values))
+    return _make(values, start, lib.pg_sum, start._alive(), len(values), _ids(values))
 
 
 def dot(ws, xs, bias=None):
@@ -325,18 +344,30 @@ def dot(ws, xs, bias=None):
     Raises ValueError if `ws` and `xs` differ in length.
     """
     ws, xs = pair_up(map(_as_value, ws), map(_as_value, xs))
-    bias = None if bias is None else _as_value(bias)
-    id = lib.pg_dot(bias._alive() if bias else 0, len(ws), _ids(ws), _ids(xs))
-    return _make(id, (bias, *ws) if bias else ws, xs)
+    if bias is None:
+        return _make(ws, xs, lib.pg_dot, 0, len(ws), _ids(ws), _ids(xs))
+    bias = _as_value(bias)
+    return _make((bias, *ws), xs, lib.pg_dot, bias._alive(), len(ws), _ids(ws), _ids(xs))
 
 
 def layer(rows, xs, biases):
-    """Return [dot(ws, xs, bias) for ws, bias in zip(rows, biases)] for tuples of Values of one length, in one call."""
-    out = ffi.new("pg_id[]", len(rows))
+    """Return [dot(ws, xs, bias) for ws, bias in zip(rows, biases)] in one call, for tuples of Values.
+
+    Raises ValueError unless every row is as long as `xs`, and `biases` as long as `rows`.
+    """
+    if len(biases) != len(rows) or any(len(ws) != len(xs) for ws in rows):
+        raise ValueError("a layer needs a bias for each row, and rows as long as its input")
+    made = ffi.new("pg_id[]", len(rows))
+    outs = [_blank((bias, *ws), xs) for ws, bias in zip(rows, biases)]
     w_ids = _ids([w for ws in rows for w in ws])
-    if lib.pg_dots(len(rows), len(xs), _ids(biases), w_ids, _ids(xs), out) != lib.PG_OK:
+    if lib.pg_dots(len(rows), len(xs), _ids(biases), w_ids, _ids(xs), made) != lib.PG_OK:
         _refuse(*xs, *biases, *[w for ws in rows for w in ws])
-    return [_make(id, (bias, *ws), xs) for id, ws, bias in zip(out, rows, biases)]
+    for out, id in zip(outs, made):
+        out._pg_id = id
+    if anomaly.depth:
+        for out in outs:
+            anomaly.check_forward(out, out._operands_in_order())
+    return outs
 
 
 _pow, _minimum, _maximum = _binary("pow"), _binary("minimum"), _binary("maximum")
@@ -344,14 +375,21 @@ _pow, _minimum, _maximum = _binary("pow"), _binary("minimum"), _binary("maximum"
 # --- nodes and their proxies ---
 
 
-def _make(id, a, b=None):
-    """Return the proxy of a new node; `a` and `b` are its operands, as in Value._a."""
-    if not id:
-        _refuse(*_as_tuple(a), *_as_tuple(b))
+def _blank(a=None, b=None):
+    """Return a proxy that has no node yet; `a` and `b` are its operands, as in Value._pg_a."""
     out = _new(Value)
-    out._id = id
-    out._a = a
-    out._b = b
+    out._pg_id = 0
+    out._pg_a = a
+    out._pg_b = b
+    return out
+
+
+def _make(a, b, make, *arguments):
+    """Return the proxy of the node that the C function `make` makes of its arguments; the proxy is there first."""
+    out = _blank(a, b)
+    out._pg_id = make(*arguments)
+    if not out._pg_id:
+        _refuse(*_as_tuple(a), *_as_tuple(b))
     if anomaly.depth:
         anomaly.check_forward(out, out._operands_in_order())
     return out
@@ -359,10 +397,9 @@ def _make(id, a, b=None):
 
 def _adopt(id):
     """Give a hidden node its proxy."""
+    proxy = _blank()
     lib.pg_retain(id)
-    proxy = _new(Value)
-    proxy._id = id
-    proxy._a = proxy._b = None
+    proxy._pg_id = id
     return proxy
 
 
@@ -371,18 +408,18 @@ def _as_value(x):
 
 
 def _as_tuple(operands):
-    """The Values in a proxy's _a or _b."""
+    """The Values in a proxy's _pg_a or _pg_b."""
     return operands if type(operands) is tuple else () if operands is None else (operands,)
 
 
 def _ids(values):
     """The ids of Values, as C takes them."""
-    return ffi.from_buffer("pg_id[]", array("i", [v._id for v in values]))
+    return ffi.from_buffer("pg_id[]", array("i", [v._pg_id for v in values]))
 
 
 def _refuse(*values):
     """Raise what it meant that C made no node of these operands: one of them has no node itself, or memory is short."""
-    if not all(v._id for v in values):
+    if not all(v._pg_id for v in values):
         raise RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
     raise MemoryError("no memory for another node; nothing was changed")
 
@@ -392,20 +429,21 @@ def _refuse(*values):
 
 def _backward_in_pieces(root):
     """Run the sweep from closure to closure, each of which is Python's to call; or node by node to find an anomaly."""
-    status = ffi.new("pg_status *")
-    order = lib.pg_order_new(root._alive(), 1.0, status)
-    if status[0] == lib.PG_BUSY:
-        raise RuntimeError("a backward pass is still running over part of this graph: let it end first")
-    if not order:
-        _refuse()
+    order = ffi.new("pg_order **")
     try:
+        status = lib.pg_order_new(root._alive(), 1.0, order)
+        if status == lib.PG_BUSY:
+            raise RuntimeError("a backward pass is still running over part of this graph: let it end first")
+        if status != lib.PG_OK:
+            _refuse(root)
         if anomaly.depth:
-            _run_checked(root, order)
+            _run_checked(root, order[0])
         else:
-            while id := lib.pg_order_next(order):
+            while id := lib.pg_order_next(order[0]):
                 _run_closure(id)
     finally:
-        lib.pg_order_free(order)
+        if order[0]:
+            lib.pg_order_free(order[0])
 
 
 def _run_closure(id):
@@ -419,20 +457,21 @@ def _run_checked(root, order):
     proxies = _proxies_below(root)
     anomaly.check_before(proxies.values())
     is_closure = ffi.new("int *")
+    stepped = root
     while id := lib.pg_order_step(order, is_closure):
         if is_closure[0]:
             _run_closure(id)
-        if id in proxies:  # hidden parts of a split list have none: their consumer is checked
-            anomaly.check_backward(proxies[id], proxies[id]._operands_in_order())
+        stepped = proxies.get(id, stepped)  # the parts of a split list have no proxies and follow their consumer
+        anomaly.check_backward(stepped, stepped._operands_in_order())
 
 
 def _proxies_below(root):
     """Map id -> proxy for all that `root` reaches."""
-    proxies, stack = {root._id: root}, [root]
+    proxies, stack = {root._pg_id: root}, [root]
     while stack:
         for v in stack.pop()._operands_in_order():
-            if v._id not in proxies:
-                proxies[v._id] = v
+            if v._pg_id not in proxies:
+                proxies[v._pg_id] = v
                 stack.append(v)
     return proxies
 

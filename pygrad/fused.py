@@ -19,9 +19,9 @@ def weigh(neurons, x):
     """Return [n.w·x + n.b for n in neurons], or None where that must run as plain Python code."""
     if [vars(Value).get(name) for name in _OPERATORS] != _ORIGINALS:
         return None
-    rows, biases = [n.w for n in neurons], [n.b for n in neurons]
+    rows, biases = [tuple(n.w) for n in neurons], [n.b for n in neurons]
     xs = tuple([xi if type(xi) is Value else Value(xi) if is_number(xi) else None for xi in x])
-    if None in xs or {len(xs)} != set(map(len, rows)) or not _all_plain(biases, *rows):
+    if any(xi is None for xi in xs) or {len(xs)} != set(map(len, rows)) or not _all_plain(biases, *rows):
         return None
     return engine.layer(rows, xs, biases)
 

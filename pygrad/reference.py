@@ -268,7 +268,7 @@ class Value(Surface):
     @property
     def _backward(self):
         """Pass `grad` on to the operands, once. Assign a function to define an op of your own."""
-        return self._alive().__dict__.get(CLOSURE) or self._propagate
+        return self._alive().__dict__.get(CLOSURE, self._propagate)
 
     @_backward.setter
     def _backward(self, closure):
@@ -344,7 +344,7 @@ class Value(Surface):
             anomaly.check_before(child for v in order for child in v._operands)
         try:
             for v in order:
-                v._backward()
+                v.__dict__.get(CLOSURE, v._propagate)()
                 if anomaly.depth:
                     anomaly.check_backward(v, v._operands)
         finally:

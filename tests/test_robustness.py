@@ -1,0 +1,270 @@
+"""What an adversary found: interruptions, races, odd subclasses and operands; each once crashed, leaked or was wrong."""
+
+import itertools
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import weakref
+
+import pytest
+
+from pygrad import detect_anomaly, engine
+from pygrad.engine import Value
+
+
+def interrupted_after(function_name, run):
+    """Run `run()`, interrupted just as the C function of that name returns; return True if it was interrupted."""
+
+    def profile(frame, event, function):
+        if event == "c_return" and function.__name__ == function_name:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(profile)
+    try:
+        run()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def test_an_interrupted_prev_assignment_is_whole():
+    """An interruption as `_prev` is assigned leaves a Value that is a custom node, with one proxy a node."""
+    a, v = Value(2.0), Value(5.0)
+
+    def assign():
+        v._prev = {a}
+
+    assert interrupted_after("pg_leaf_to_custom", assign)
+    assert {a} == v._prev
+    assert 5.0 == v.data
+    engine.check_arena()
+
+
+def test_an_interrupted_sweep_leaves_no_busy_nodes():
+    """An interruption as an order begins does not block the graph for later sweeps."""
+    a = Value(2.0)
+    out = Value(1.0, (a * 3.0,), "custom")
+    out._backward = lambda: None
+
+    assert interrupted_after("pg_order_new", out.backward)
+    out.backward()
+    assert 1.0 == out.grad
+
+
+def test_reading_and_assigning_prev_from_two_threads():
+    """`_prev` read while another thread assigns it is the old or the new operands, and the arena stays whole."""
+    children = [Value(float(i)) for i in range(40)]
+    target, stop = [Value(1.0)], threading.Event()
+    lengths = set()
+
+    def read():
+        while not stop.is_set():
+            lengths.add(len(target[0]._prev))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        for _ in range(3000):
+            target[0] = Value(1.0)
+            target[0]._prev = children
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(before)
+
+    assert lengths <= {0, 40}
+    engine.check_arena()
+
+
+def test_bringing_a_value_back_while_it_dies():
+    """A thread that gets a dying Value through a weak reference gets an error or a whole Value, never a freed node."""
+    stop, seen = threading.Event(), [None]
+
+    def revive():
+        while not stop.is_set():
+            v = seen[0] and seen[0]()
+            if v is not None:
+                try:
+                    (v * 2.0).backward()
+                except RuntimeError:
+                    pass
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=revive)
+    thread.start()
+    try:
+        for i in range(5000):
+            v = Value(float(i))
+            seen[0] = weakref.ref(v)
+            del v
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(before)
+    engine.check_arena()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_while_another_thread_reads_prev():
+    """The child of a fork can read `_prev`, whatever another thread of its parent held."""
+    program = """
+        import os, sys, threading
+        from pygrad.engine import Value
+        sys.setswitchinterval(1e-6)
+        stop = threading.Event()
+        def read():
+            while not stop.is_set():
+                v = Value(1.0)
+                v._prev = {Value(2.0)}
+                (v * 2.0)._prev
+        thread = threading.Thread(target=read)
+        thread.start()
+        for _ in range(50):
+            child = os.fork()
+            if child == 0:
+                v = Value(1.0)
+                v._prev = {Value(2.0)}
+                os._exit(len((v * 2.0)._prev))
+            assert 2 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        stop.set()
+        thread.join()
+        print("done")
+    """
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    assert ("done\n", "") == (done.stdout, done.stderr)
+
+
+# --- lists that are split ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [3, 504, 505, 600, 2000])
+def test_manual_backpropagation_of_a_long_sum(engine, n):
+    """`_backward()` by hand reaches every operand of a list, however many nodes it is split over."""
+    values = [engine.Value(float(i)) for i in range(n)]
+    out = engine.sum(values)
+    out.grad = 3.0
+    out._backward()
+    out._backward()
+
+    assert [6.0] * n == [v.grad for v in values]
+
+
+def test_manual_backpropagation_of_many_local_gradients(engine):
+    """The same of a node with local gradients of its own."""
+    values = [engine.Value(1.0) for _ in range(400)]
+    out = engine.Value(1.0, values, [float(i) for i in range(400)])
+    out.grad = 2.0
+    out._backward()
+
+    assert [2.0 * i for i in range(400)] == [v.grad for v in values]
+
+
+def test_an_overflow_in_a_long_dot_is_an_anomaly(engine):
+    """detect_anomaly() sees every operand of a split list."""
+    ws, xs = ([engine.Value(1.0) for _ in range(1000)] for _ in "wx")
+    out = engine.dot(ws, xs) * 1e10
+    xs[0].data = 1e300
+    with detect_anomaly(), pytest.raises(FloatingPointError, match="dot"):
+        out.backward()
+
+
+# --- odd operands and subclasses --------------------------------------------------------------------------------------
+
+
+def test_a_closure_may_be_false(engine):
+    """A callable that is false, as an empty list of hooks, is a closure all the same."""
+
+    class Hooks(list):
+        calls = 0
+
+        def __call__(self):
+            Hooks.calls += 1
+
+    out = engine.Value(1.0, (engine.Value(2.0),), "custom")
+    out._backward = Hooks()
+    out.backward()
+
+    assert 1 == Hooks.calls
+
+
+def test_a_bias_may_be_false(engine):
+    """A subclass with a truth value of its own is a bias like any other."""
+
+    class Falsy(engine.Value):
+        def __bool__(self):
+            return False
+
+    bias = Falsy(5.0)
+    out = engine.dot([engine.Value(2.0)], [3.0], bias)
+    out.backward()
+
+    assert (11.0, 1.0) == (out.data, bias.grad)
+
+
+def test_a_start_without_a_node_is_refused():
+    """A start whose __init__ never ran is not taken for none."""
+    with pytest.raises(RuntimeError, match="never initialised"):
+        engine.sum([Value(1.0)], Value.__new__(Value))
+
+
+def test_attributes_of_a_subclass_are_its_own():
+    """A subclass may call its attributes `_id`, `_a` and `_b`."""
+    counter = itertools.count()
+
+    class Named(Value):
+        def __init__(self, data):
+            super().__init__(data)
+            self._id, self._a, self._b = next(counter), "a", "b"
+
+    v = Named(3.0)
+    out = v * 2.0
+    out.backward()
+
+    assert (6.0, 2.0, {v}) == (out.data, v.grad, out._prev - {w for w in out._prev if w is not v})
+
+
+def test_a_finaliser_from_a_mixin_gives_the_node_back():
+    """A __del__ that comes before Value's in the order of classes leaks nothing."""
+
+    class Mixin:
+        def __del__(self):
+            pass
+
+    class Mixed(Mixin, Value):
+        pass
+
+    before = engine.live_nodes()
+    Mixed(1.0)
+
+    assert before == engine.live_nodes()
+
+
+@pytest.mark.parametrize(
+    "rows, biases", [([3], 2), ([3, 3], 1), ([2], 1), ([4], 1)], ids=["biases", "rows", "short", "long"]
+)
+def test_a_layer_of_unequal_lengths_is_refused(rows, biases):
+    """`layer` checks what C would trust."""
+    with pytest.raises(ValueError, match="a layer needs"):
+        engine.layer([tuple(map(Value, range(n))) for n in rows], (Value(1.0),) * 3, (Value(0.0),) * biases)
+
+
+def test_a_layer_that_is_an_anomaly_leaks_nothing():
+    """The nodes of a layer that detect_anomaly() refuses are given back."""
+    x = (Value(1e308),)
+    rows = [(Value(1e308),), *[(Value(1.0),) for _ in range(9)]]
+    biases = tuple(Value(0.0) for _ in rows)
+    before = engine.live_nodes()
+    with detect_anomaly(), pytest.raises(FloatingPointError):
+        engine.layer(rows, x, biases)
+
+    assert before == engine.live_nodes()
