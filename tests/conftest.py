@@ -4,7 +4,7 @@ Every test that asks for `engine` runs twice, on `pygrad.engine` and on `pygrad.
 After each test, garbage collected, the C arena must hold as many nodes as before the test, and its checker must find
 every invariant intact. So no test may leak, whatever else it is about.
 
-HYPOTHESIS_PROFILE = brief | default | ci | expensive sets the number of random programs; "expensive" also runs the tests
+HYPOTHESIS_PROFILE = brief | default | ci | expensive sets the number of random programs; "expensive" also runs tests
 marked so.
 """
 
