@@ -17,7 +17,7 @@ help:
 	@echo "make build     compile csrc/ in place"
 	@echo "make wheel     build the wheel into dist/; make test-wheel installs it elsewhere and tests that"
 	@echo "make asan      the test suite under AddressSanitizer and UndefinedBehaviorSanitizer"
-	@echo "make tsan      the C arena's threads under ThreadSanitizer"
+	@echo "make tsan      the C arena's threads and forks, under ThreadSanitizer and AddressSanitizer"
 	@echo "make valgrind  a run under valgrind, which must report no leak of ours (needs valgrind)"
 	@echo "make lint      compiler warnings and ruff; make format formats the Python code"
 
@@ -68,11 +68,12 @@ asan: $(VENV)/ready
 	build/asan/venv/bin/python -m pip install -q "setuptools>=77" "cffi>=1.16"
 	PYGRAD_DEBUG=1 PYGRAD_SANITIZE=address,undefined \
 	    build/asan/venv/bin/python -m pip install -q --no-build-isolation --force-reinstall --no-deps build/asan/src
-	build/asan/venv/bin/python -m pip install -q "pygrad-engine[test]"
+	build/asan/venv/bin/python -m pip install -q "pygrad-engine[test]" "pytest-xdist>=3"
 	rm -rf build/asan/tests && cp -r tests README.md pyproject.toml build/asan/
 	cd build/asan && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	    PYTHONMALLOC=malloc HYPOTHESIS_PROFILE=brief venv/bin/python -m pytest -q tests --durations=12
+	    PYTHONMALLOC=malloc PYGRAD_SANITIZED=1 HYPOTHESIS_PROFILE=brief \
+	    venv/bin/python -m pytest -q tests -n 2 --durations=5
 
 tsan:
 	mkdir -p build
@@ -80,7 +81,8 @@ tsan:
 	TSAN_OPTIONS=halt_on_error=1 build/threads-tsan
 	$(CC) $(C_FLAGS) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover csrc/*.c tests/c/threads.c -o build/threads-asan -lm
 	build/threads-asan
-	build/threads-asan fork
+	$(CC) $(C_FLAGS) -g -O2 csrc/*.c tests/c/threads.c -o build/threads -lm
+	build/threads fork
 
 valgrind: build
 	$(BIN)/python tests/valgrind_run.py

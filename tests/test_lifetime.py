@@ -408,6 +408,7 @@ def child_trains(Value, shared):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.skipif("PYGRAD_SANITIZED" in os.environ, reason="the sanitizer's allocator does not survive such a fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_fork_while_another_thread_sweeps(Value, size):
     """A child forked at any moment of another thread's sweep trains on its own; the parent goes on, all right."""
@@ -523,7 +524,7 @@ def test_a_deep_graph_needs_no_recursion(engine):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads its size from /proc")
-@pytest.mark.skipif(os.environ.get("PYTHONMALLOC") == "malloc", reason="measures Python's own allocator")
+@pytest.mark.skipif("PYGRAD_SANITIZED" in os.environ, reason="measures Python's own allocator")
 def test_bytes_of_a_kept_value(engine):
     """Keeping one Value of each of 10^5 graphs, each larger than a block, costs at most 2.2 KiB a Value."""
     if engine is not c_engine or not hasattr(engine, "live_nodes"):

@@ -112,6 +112,7 @@ def test_bringing_a_value_back_while_it_dies():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif("PYGRAD_SANITIZED" in os.environ, reason="the sanitizer's allocator does not survive such a fork")
 def test_a_fork_while_another_thread_reads_prev():
     """The child of a fork can read `_prev`, whatever another thread of its parent held."""
     program = """

@@ -2,7 +2,8 @@
  *
  * Every thread builds its own graphs over leaves that all share, sweeps them, runs orders with closures in pieces, and lets
  * go of everything. Afterwards the invariants must hold, nothing may be left, and the shared gradient must be the sum.
- * With the argument "fork", the main thread forks meanwhile; the children must find a working arena.
+ * With the argument "fork", the main thread forks meanwhile; the children must find a working arena. (Not under a
+ * sanitizer: its own allocator does not survive the fork of a process with threads.)
  */
 #include <math.h>
 #include <pthread.h>
