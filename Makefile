@@ -41,6 +41,7 @@ demo: build
 bench: build
 	$(BIN)/python -m pytest -q bench --benchmark-only --benchmark-disable-gc --benchmark-json=bench-results.json --benchmark-columns=median,min,rounds --benchmark-sort=name
 	$(BIN)/python bench/summary.py bench-results.json
+	$(BIN)/python bench/side_by_side.py
 
 # Wheels are built from a copy: what another build left behind, a sanitized object say, must not get in.
 SOURCES = csrc pygrad tests bench setup.py pyproject.toml MANIFEST.in Makefile README.md LICENSE CHANGELOG.md CONTRIBUTING.md

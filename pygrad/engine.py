@@ -7,7 +7,6 @@ call into C, and a graph is freed by reference counting as soon as nothing needs
 
 import os
 import threading
-from array import array
 from weakref import WeakValueDictionary
 
 from pygrad import anomaly
@@ -22,6 +21,7 @@ OPS = {name: (_LABELS[op], lib.pg_op_arity(op)) for name, op in _CODES.items()} 
 
 _LEAF, _POWER = _CODES["leaf"], _CODES["power"]
 
+_IDS = ffi.typeof("pg_id[]")
 _new = object.__new__
 _pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
 _pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
@@ -353,14 +353,18 @@ def dot(ws, xs, bias=None):
 def layer(rows, xs, biases):
     """Return [dot(ws, xs, bias) for ws, bias in zip(rows, biases)] in one call, for tuples of Values.
 
-    Raises ValueError unless every row is as long as `xs`, and `biases` as long as `rows`.
+    None unless all of them are plain Values, every row is as long as `xs`, and `biases` as long as `rows`.
     """
-    if len(biases) != len(rows) or any(len(ws) != len(xs) for ws in rows):
-        raise ValueError("a layer needs a bias for each row, and rows as long as its input")
+    nin = len(xs)
+    w_ids = [w._pg_id for ws in rows for w in ws if type(w) is Value]
+    x_ids = [x._pg_id for x in xs if type(x) is Value]
+    b_ids = [b._pg_id for b in biases if type(b) is Value]
+    fits = len(w_ids) == len(rows) * nin and len(x_ids) == nin and len(b_ids) == len(biases) == len(rows)
+    if not fits or not {nin}.issuperset(map(len, rows)):
+        return None
     made = ffi.new("pg_id[]", len(rows))
     outs = [_blank((bias, *ws), xs) for ws, bias in zip(rows, biases)]
-    w_ids = _ids([w for ws in rows for w in ws])
-    if lib.pg_dots(len(rows), len(xs), _ids(biases), w_ids, _ids(xs), made) != lib.PG_OK:
+    if lib.pg_dots(len(rows), nin, _as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids), made) != lib.PG_OK:
         _refuse(*xs, *biases, *[w for ws in rows for w in ws])
     for out, id in zip(outs, made):
         out._pg_id = id
@@ -414,7 +418,11 @@ def _as_tuple(operands):
 
 def _ids(values):
     """The ids of Values, as C takes them."""
-    return ffi.from_buffer("pg_id[]", array("i", [v._pg_id for v in values]))
+    return _as_ids([v._pg_id for v in values])
+
+
+def _as_ids(ids):
+    return ffi.new(_IDS, ids)
 
 
 def _refuse(*values):

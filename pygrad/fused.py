@@ -5,8 +5,6 @@ plain neurons, plain Values and numbers, and no operator of Value replaced. All 
 `pygrad.nn`.
 """
 
-from itertools import chain
-
 from pygrad import engine
 from pygrad._numbers import is_number
 from pygrad.engine import Value
@@ -19,13 +17,5 @@ def weigh(neurons, x):
     """Return [n.w·x + n.b for n in neurons], or None where that must run as plain Python code."""
     if [vars(Value).get(name) for name in _OPERATORS] != _ORIGINALS:
         return None
-    rows, biases = [tuple(n.w) for n in neurons], [n.b for n in neurons]
     xs = tuple([xi if type(xi) is Value else Value(xi) if is_number(xi) else None for xi in x])
-    if any(xi is None for xi in xs) or {len(xs)} != set(map(len, rows)) or not _all_plain(biases, *rows):
-        return None
-    return engine.layer(rows, xs, biases)
-
-
-def _all_plain(*lists):
-    """True if the lists hold nothing but Values, no subclasses either."""
-    return {Value}.issuperset(map(type, chain.from_iterable(lists)))
+    return engine.layer([tuple(n.w) for n in neurons], xs, [n.b for n in neurons])
