@@ -265,14 +265,6 @@ size_t pg_live_nodes(void)
     return live;
 }
 
-size_t pg_live_leaves(void)
-{
-    pg_arena *arena = pg_lock();
-    const size_t live = arena->live_leaves;
-    pg_unlock(arena);
-    return live;
-}
-
 size_t pg_reserved_bytes(void)
 {
     pg_arena *arena = pg_lock();

@@ -25,7 +25,7 @@
  *
  * Lock. cffi drops the GIL for every call, so threads may be inside at once; each public function holds the spin lock
  * from its first look at the arena to its last, and nothing that is not bounded by the graph happens under it. No Python API
- * call and no GIL hand-over may happen under it either. The exceptions that run without it: none.
+ * call and no GIL hand-over may happen under it either.
  */
 #ifndef PG_ARENA_H
 #define PG_ARENA_H

@@ -103,7 +103,6 @@ void pg_order_free(pg_order *order);
 /* --- looking at the arena --- */
 
 size_t pg_live_nodes(void);
-size_t pg_live_leaves(void);
 size_t pg_reserved_bytes(void);
 /* Verify every stated invariant (check.c): NULL, or what is broken. */
 const char *pg_check(void);

@@ -5,6 +5,7 @@ derivative of that formula by finite differences at the same precision (where di
 more). The formula of a unary row is mpmath's function of its name; rows that mpmath calls otherwise are in FORMULAS.
 """
 
+import itertools
 import math
 
 import mpmath
@@ -558,3 +559,19 @@ def test_check_op_passes_on_an_untouched_copy():
     faulty = second_reference()
     for name in faulty.OPS:
         check_op(faulty, name)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, arity) in c_engine.OPS.items() if name in reference.OPS and arity])
+def test_the_rows_of_both_tables_agree(name):
+    """Every unary and binary row of ops.def gives the value and the partials of the reference's row, to the bit."""
+    from pygrad._lib import ffi, lib
+
+    op, arity, row = list(c_engine.OPS).index(name), c_engine.OPS[name][1], reference.OPS[name]
+    out = ffi.new("double[3]")
+    for a, b in itertools.product([-2.5, -1.0, -0.0, 0.0, 0.3, 1.0, 2.5, math.inf, math.nan], repeat=2):
+        operands = (a, b)[:arity]
+        lib.pg_op_eval(op, a, b, out)
+        y = row.forward(*operands)
+        expected = [y, *row.partials(y, *operands)]
+
+        assert [float(x).hex() for x in expected] == [x.hex() for x in list(out)[: arity + 1]], operands
