@@ -228,3 +228,16 @@ def sweep_magnitudes(root):
         partials = v._row.partials(v.data, *[w.data for w in v._operands])
         for w, partial in zip(v._operands, partials):
             w.scale += v.scale * abs(partial)
+
+
+def reference_that_loses_accumulation():
+    """Return a second reference engine whose nodes overwrite gradients instead of adding to them: a planted fault."""
+    faulty = second_reference()
+
+    def overwrite(self):
+        partials = self._row.partials(self._data, *[child._data for child in self._operands])
+        for child, partial in zip(self._operands, partials):
+            child._grad = self._grad * partial
+
+    faulty.Value._propagate = overwrite
+    return faulty

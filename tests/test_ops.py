@@ -10,7 +10,17 @@ import math
 
 import mpmath
 import pytest
-from programs import EPS, NOT_OPS, apply, arity, rows, same, same_bits, second_reference
+from programs import (
+    EPS,
+    NOT_OPS,
+    apply,
+    arity,
+    reference_that_loses_accumulation,
+    rows,
+    same,
+    same_bits,
+    second_reference,
+)
 
 from pygrad import engine as c_engine
 from pygrad import reference
@@ -541,14 +551,7 @@ def test_swapped_partials_are_found(name):
 @pytest.mark.parametrize("name", reference.OPS)
 def test_a_lost_accumulation_is_found(name):
     """A sweep that overwrites gradients instead of adding to them does not pass `check_op`."""
-    faulty = second_reference()
-
-    def overwrite(self):
-        partials = self._row.partials(self._data, *[child._data for child in self._operands])
-        for child, partial in zip(self._operands, partials):
-            child._grad = self._grad * partial
-
-    faulty.Value._propagate = overwrite
+    faulty = reference_that_loses_accumulation()
 
     with pytest.raises(AssertionError):
         check_op(faulty, name)

@@ -10,7 +10,15 @@ import math
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from programs import EPS, Machine, compare, programs, same_bits, second_reference
+from programs import (
+    EPS,
+    Machine,
+    compare,
+    programs,
+    reference_that_loses_accumulation,
+    same_bits,
+    second_reference,
+)
 
 from pygrad import engine as c_engine
 from pygrad import reference
@@ -79,14 +87,7 @@ def test_a_planted_fault_in_the_table_is_found(name, fault):
 
 def test_a_lost_accumulation_is_found():
     """An engine whose nodes overwrite gradients instead of adding to them does not pass the comparison."""
-    faulty = second_reference()
-
-    def overwrite(self):
-        partials = self._row.partials(self._data, *[child._data for child in self._operands])
-        for child, partial in zip(self._operands, partials):
-            child._grad = self._grad * partial
-
-    faulty.Value._propagate = overwrite
+    faulty = reference_that_loses_accumulation()
 
     with pytest.raises(AssertionError):
         compare(faulty, DIAMOND)

@@ -33,6 +33,21 @@ def interrupted_after(function_name, run):
     return False
 
 
+@contextlib.contextmanager
+def beside(work, stop):
+    """Run the block while another thread does `work`, switching as often as Python can; then set the event `stop`."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(before)
+
+
 def test_an_interrupted_prev_assignment_is_whole():
     """An interruption as `_prev` is assigned leaves a Value that is a custom node, with one proxy a node."""
     a, v = Value(2.0), Value(5.0)
@@ -67,18 +82,10 @@ def test_reading_and_assigning_prev_from_two_threads():
         while not stop.is_set():
             lengths.add(len(target[0]._prev))
 
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
+    with beside(read, stop):
         for _ in range(3000):
             target[0] = Value(1.0)
             target[0]._prev = children
-    finally:
-        stop.set()
-        thread.join()
-        sys.setswitchinterval(before)
 
     assert lengths <= {0, 40}
     engine.check_arena()
@@ -95,19 +102,11 @@ def test_bringing_a_value_back_while_it_dies():
                 with contextlib.suppress(RuntimeError):
                     (v * 2.0).backward()
 
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    thread = threading.Thread(target=revive)
-    thread.start()
-    try:
+    with beside(revive, stop):
         for i in range(5000):
             v = Value(float(i))
             seen[0] = weakref.ref(v)
             del v
-    finally:
-        stop.set()
-        thread.join()
-        sys.setswitchinterval(before)
     engine.check_arena()
 
 
