@@ -12,18 +12,11 @@ pg_arena *pg_the_arena = &the_arena;
 
 /* --- the lock --- */
 
-pg_arena *pg_lock(void)
+void pg_wait_for_lock(pg_arena *arena)
 {
-    pg_arena *arena = pg_the_arena;
     for (int spins = 0; atomic_exchange_explicit(&arena->lock, 1, memory_order_acquire) != 0; spins++)
         if (spins >= 64)
             sched_yield(); /* the holder may be a long sweep, or not on a core at all */
-    return arena;
-}
-
-void pg_unlock(pg_arena *arena)
-{
-    atomic_store_explicit(&arena->lock, 0, memory_order_release);
 }
 
 /* A fork copies the arena as it stands, so it waits until nobody is inside. */
@@ -49,6 +42,11 @@ static void after_fork_in_child(void)
 const char *pg_version(void)
 {
     return PG_VERSION;
+}
+
+uintptr_t pg_arena_address(void)
+{
+    return (uintptr_t)pg_the_arena;
 }
 
 const char *pg_source_digest(void)
@@ -77,7 +75,7 @@ static bool reserve_chunk(pg_arena *arena, pg_id id)
     const uint32_t index = (uint32_t)id / PG_CHUNK_SLOTS;
     if (arena->chunks[index])
         return true;
-    pg_chunk *chunk = pg_realloc(NULL, sizeof *chunk);
+    pg_chunk *chunk = pg_zeroed(sizeof *chunk);
     if (!chunk)
         return false;
     arena->chunks[index] = chunk;
@@ -86,12 +84,13 @@ static bool reserve_chunk(pg_arena *arena, pg_id id)
 }
 
 /* Id 0 means none. It has a node all the same, which reads as nan and is never live, so that reading it is harmless;
- * block 0 and leaf 0 are never handed out, so that 0 can end their free lists. */
+ * block 0 (full) and leaf 0 are never handed out, so that 0 can end their free lists. */
 static bool make_node_0(pg_arena *arena)
 {
     if (!reserve_chunk(arena, 0))
         return false;
     *pg_node_at(arena, 0) = (pg_node){.data = NAN, .grad = NAN, .op = PG_LEAF, .slots = 1};
+    pg_block_at(arena, 0)->used = PG_BLOCK_SLOTS;
     arena->next_start = arena->leaf_count = arena->block_count = 1;
     return true;
 }
@@ -109,23 +108,17 @@ pg_status pg_init(void)
 
 /* --- leaves --- */
 
-pg_id pg_new_leaf(pg_arena *arena, double data)
+bool pg_reserve_leaf(pg_arena *arena)
 {
-    pg_id id = arena->free_leaf;
-    if (id) {
-        arena->free_leaf = pg_node_at(arena, id)->a;
-    } else {
-        if (arena->leaf_count == PG_MOST_IDS)
-            return 0;
-        id = -(pg_id)arena->leaf_count;
-        if (!reserve_chunk(arena, id))
-            return 0;
-        arena->leaf_count++;
-    }
-    *pg_node_at(arena, id) = (pg_node){.data = data, .op = PG_LEAF, .slots = 1, .refs = 1};
-    arena->live_nodes++;
-    arena->live_leaves++;
-    return id;
+    if (arena->leaf_count == PG_MOST_IDS)
+        return false;
+    const pg_id id = -(pg_id)arena->leaf_count;
+    if (!reserve_chunk(arena, id))
+        return false;
+    arena->leaf_count++;
+    *pg_node_at(arena, id) = (pg_node){.op = PG_LEAF, .slots = 1};
+    arena->free_leaf = id;
+    return true;
 }
 
 static void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
@@ -137,8 +130,8 @@ static void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
 
 /* --- interior nodes --- */
 
-/* Make an empty block the current one, with a start number above all others. */
-static bool start_block(pg_arena *arena)
+/* Its start number is above all others. */
+bool pg_start_block(pg_arena *arena)
 {
     uint32_t index = arena->free_block;
     if (index) {
@@ -157,24 +150,6 @@ static bool start_block(pg_arena *arena)
     return true;
 }
 
-pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
-{
-    assert(slots <= PG_BLOCK_SLOTS);
-    uint32_t index = arena->current_block;
-    if (index == 0 || pg_block_at(arena, index)->used + slots > PG_BLOCK_SLOTS) {
-        if (!start_block(arena))
-            return 0;
-        index = arena->current_block;
-    }
-    pg_block *block = pg_block_at(arena, index);
-    const pg_id id = pg_id_of(index, block->used);
-    *pg_node_at(arena, id) = (pg_node){.op = (uint8_t)op, .slots = (uint16_t)slots, .refs = 1};
-    block->used = (uint8_t)(block->used + slots);
-    block->live++;
-    arena->live_nodes++;
-    return id;
-}
-
 static void free_interior(pg_arena *arena, pg_id id)
 {
     const uint32_t index = pg_block_of(id);
@@ -191,14 +166,6 @@ static void free_interior(pg_arena *arena, pg_id id)
 
 /* --- references --- */
 
-void pg_ref(pg_arena *arena, pg_id id)
-{
-    pg_node *node = pg_node_at(arena, id);
-    assert(node->refs > 0);
-    if (node->refs != PG_REFS_FOREVER)
-        node->refs++;
-}
-
 /* Drop one reference; a node that loses its last goes to the front of *dead, a list linked through `refs`. */
 static void drop(pg_arena *arena, pg_id id, pg_id *dead)
 {
@@ -210,7 +177,7 @@ static void drop(pg_arena *arena, pg_id id, pg_id *dead)
     *dead = id;
 }
 
-static void free_node(pg_arena *arena, pg_id id, pg_node *node)
+static void free_slot(pg_arena *arena, pg_id id, pg_node *node)
 {
     node->refs = 0;
     if (node->flags & PG_FLAG_CLOSURE)
@@ -222,7 +189,7 @@ static void free_node(pg_arena *arena, pg_id id, pg_node *node)
         free_interior(arena, id);
 }
 
-void pg_unref(pg_arena *arena, pg_id id)
+void pg_free_node(pg_arena *arena, pg_id id)
 {
     pg_id dead = 0;
     drop(arena, id, &dead);
@@ -235,7 +202,7 @@ void pg_unref(pg_arena *arena, pg_id id)
             drop(arena, operands.first, &dead);
         for (uint32_t i = 0; i < operands.count; i++)
             drop(arena, operands.list[i], &dead);
-        free_node(arena, gone, node);
+        free_slot(arena, gone, node);
     }
 }
 

@@ -21,7 +21,8 @@
  *   I4  a block with live count 0 is on the free list, or is the current one and begins at slot 0;
  *   I5  every leaf slot handed out is live or on the free list;
  *   I6  the counts of the arena (live nodes, leaves, closures) are what a walk finds;
- *   I7  the sweep's heap is empty, and has room for every block.
+ *   I7  the sweep's heap is empty, and has room for every block;
+ *   I8  a block without live nodes has no proxies.
  *
  * Lock. cffi drops the GIL for every call, so threads may be inside at once; each public function holds the spin lock
  * from its first look at the arena to its last, and nothing that is not bounded by the graph happens under it. No Python API
@@ -72,11 +73,12 @@ typedef struct {
     uint32_t next_free;
     uint8_t used; /* slots filled so far */
     uint8_t live;
+    void *proxies; /* those of its nodes, a list of pyvalue.c's */
 } pg_block;
 
 typedef struct {
     pg_node nodes[PG_CHUNK_SLOTS];
-    pg_block blocks[PG_CHUNK_BLOCKS]; /* unused in a chunk of leaves */
+    pg_block blocks[PG_CHUNK_BLOCKS]; /* in a chunk of leaves only for their proxies */
 } pg_chunk;
 
 /* The sweep's to-do list: a max-heap of the blocks that have marks, keyed by start number. */
@@ -107,14 +109,28 @@ typedef struct {
     size_t heap_capacity;
 
     pg_order *orders; /* the running ones (sweep.c) */
+
+    _Atomic uint64_t until_failure; /* allocations until one is made to fail; 0: never (mem.c) */
 } pg_arena;
 
 /* The process's one arena. A pointer, so that a second binary can be given the first one's. */
 extern pg_arena *pg_the_arena;
 
+void pg_wait_for_lock(pg_arena *arena);
+
 /* Take the lock and return the arena; every public function begins with this and ends with pg_unlock(). */
-pg_arena *pg_lock(void);
-void pg_unlock(pg_arena *arena);
+static inline pg_arena *pg_lock(void)
+{
+    pg_arena *arena = pg_the_arena;
+    if (atomic_exchange_explicit(&arena->lock, 1, memory_order_acquire) != 0)
+        pg_wait_for_lock(arena);
+    return arena;
+}
+
+static inline void pg_unlock(pg_arena *arena)
+{
+    atomic_store_explicit(&arena->lock, 0, memory_order_release);
+}
 
 static inline pg_node *pg_node_at(const pg_arena *arena, pg_id id)
 {
@@ -132,7 +148,7 @@ static inline bool pg_is_leaf(pg_id id)
     return id < 0;
 }
 
-/* The block of an interior node, and the node's slot in it; and the way back. */
+/* The block of a node, and the node's slot in it; and the way back for an interior node. */
 static inline uint32_t pg_block_of(pg_id id)
 {
     return (uint32_t)id / PG_BLOCK_SLOTS;
@@ -159,12 +175,65 @@ pg_operand_span pg_operands_of(const pg_node *node);
 pg_node *pg_part_before(const pg_arena *arena, const pg_node *node); /* of a split list; NULL at its beginning */
 const double *pg_local_grads(const pg_node *node); /* of a PG_LOCAL node, b of them; its list follows them */
 
-/* Room for a leaf, or for an interior node of so many slots. One reference, the caller's; grad 0. 0: out of memory. */
-pg_id pg_new_leaf(pg_arena *arena, double data);
-pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots);
+/* False for id 0, and for an id whose node went while the caller was on its way here. */
+static inline bool pg_is_live(const pg_arena *arena, pg_id id)
+{
+    return pg_node_at(arena, id)->refs > 0;
+}
+
+bool pg_reserve_leaf(pg_arena *arena); /* have a free leaf slot; false: out of memory */
+bool pg_start_block(pg_arena *arena);  /* make an empty block the current one; false: out of memory */
+void pg_free_node(pg_arena *arena, pg_id id);
+
+/* Room for a leaf. One reference, the caller's. 0: out of memory. */
+static inline pg_id pg_new_leaf(pg_arena *arena, double data)
+{
+    if (!arena->free_leaf && !pg_reserve_leaf(arena))
+        return 0;
+    const pg_id id = arena->free_leaf;
+    pg_node *leaf = pg_node_at(arena, id);
+    arena->free_leaf = leaf->a;
+    *leaf = (pg_node){.data = data, .op = PG_LEAF, .slots = 1, .refs = 1};
+    arena->live_nodes++;
+    arena->live_leaves++;
+    return id;
+}
+
+/* Room for an interior node of so many slots; data, grad and operands 0. One reference, the caller's. 0: out of memory. */
+static inline pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
+{
+    uint32_t index = arena->current_block;
+    pg_block *block = pg_block_at(arena, index);
+    if (block->used + slots > PG_BLOCK_SLOTS) { /* as block 0 always is */
+        if (!pg_start_block(arena))
+            return 0;
+        index = arena->current_block;
+        block = pg_block_at(arena, index);
+    }
+    const pg_id id = pg_id_of(index, block->used);
+    *pg_node_at(arena, id) = (pg_node){.op = (uint8_t)op, .slots = (uint16_t)slots, .refs = 1};
+    block->used = (uint8_t)(block->used + slots);
+    block->live++;
+    arena->live_nodes++;
+    return id;
+}
+
 /* Add a reference / give one back, which may free the node and, iteratively, what only it held. */
-void pg_ref(pg_arena *arena, pg_id id);
-void pg_unref(pg_arena *arena, pg_id id);
+static inline void pg_ref(pg_arena *arena, pg_id id)
+{
+    pg_node *node = pg_node_at(arena, id);
+    if (node->refs != PG_REFS_FOREVER)
+        node->refs++;
+}
+
+static inline void pg_unref(pg_arena *arena, pg_id id)
+{
+    pg_node *node = pg_node_at(arena, id);
+    if (node->refs == 1)
+        pg_free_node(arena, id);
+    else if (node->refs != PG_REFS_FOREVER)
+        node->refs--;
+}
 
 /* In the child of a fork: drop the running orders of the threads that it lacks (sweep.c). */
 void pg_orders_after_fork(pg_arena *arena);

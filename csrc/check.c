@@ -1,6 +1,4 @@
 /* check.c: verify the invariants that arena.h states, from the outside: nothing here is used by the engine. */
-#include <string.h>
-
 #include "arena.h"
 #include "mem.h"
 
@@ -71,6 +69,7 @@ static const char *check_block(census *found, uint32_t index)
     uint32_t live = 0;
     REQUIRE(block->marks == 0, "I3: a block has marks and no sweep runs");
     REQUIRE(block->used <= PG_BLOCK_SLOTS, "I3: a block is overfull");
+    REQUIRE(block->live > 0 || !block->proxies, "I8: an empty block has a proxy");
     if (block->live == 0)
         return block->used == 0 || index != arena->current_block ? NULL : "I4: the empty current block has nodes";
     for (uint32_t slot = 0; slot < block->used;) {
@@ -109,7 +108,7 @@ static const char *check_leaves(census *found)
     size_t dead = 0, listed = 0;
     for (uint32_t i = 1; i < arena->leaf_count; i++) {
         const pg_id id = -(pg_id)i;
-        const char *broken = pg_node_at(arena, id)->refs > 0 ? check_node(found, id) : NULL;
+        const char *broken = pg_is_live(arena, id) ? check_node(found, id) : NULL;
         REQUIRE(!broken, broken);
         dead += pg_node_at(arena, id)->refs == 0;
     }
@@ -170,19 +169,13 @@ static const char *check_arena(census *found)
     return broken ? broken : check_counts(found);
 }
 
-static uint32_t *zeroed(size_t count)
-{
-    uint32_t *memory = pg_realloc(NULL, count * sizeof *memory);
-    return memory ? memset(memory, 0, count * sizeof *memory) : NULL;
-}
-
 const char *pg_check(void)
 {
     pg_arena *arena = pg_lock();
     census found = {
         .arena = arena,
-        .leaf_refs = zeroed(arena->leaf_count),
-        .node_refs = zeroed((size_t)arena->block_count * PG_BLOCK_SLOTS),
+        .leaf_refs = pg_zeroed(arena->leaf_count * sizeof(uint32_t)),
+        .node_refs = pg_zeroed((size_t)arena->block_count * PG_BLOCK_SLOTS * sizeof(uint32_t)),
     };
     const char *broken = found.leaf_refs && found.node_refs ? check_arena(&found) : "no memory to check with";
     pg_unlock(arena);

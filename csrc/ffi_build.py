@@ -1,8 +1,12 @@
-"""Build pygrad._core: hand csrc/ to cffi. setup.py names this file; it is not part of the installed package.
+"""Build the two binaries of csrc/; setup.py names this file, and it is not part of the installed package.
+
+- pygrad._core, through cffi: the arena (`ffi`).
+- pygrad._native, the native proxy: pyvalue.c, with the arena's functions once more (`native`). It may fail to build.
 
 Knobs (environment variables):
     PYGRAD_DEBUG=1                 no optimisation, assertions on
     PYGRAD_SANITIZE=address,...    the compiler's -fsanitize= list
+    PYGRAD_REQUIRE_NATIVE=1        a native proxy that does not build is an error
 """
 
 import os
@@ -11,10 +15,12 @@ import runpy
 from pathlib import Path
 
 import cffi
+from setuptools import Extension
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
-SOURCES = sorted(f"csrc/{path.name}" for path in CSRC.glob("*.c"))
+PROXY = "csrc/pyvalue.c"
+SOURCES = sorted({f"csrc/{path.name}" for path in CSRC.glob("*.c")} - {PROXY})
 HEADERS = sorted(f"csrc/{path.name}" for pattern in ("*.h", "*.def") for path in CSRC.glob(pattern))
 
 
@@ -33,7 +39,7 @@ def version():
 
 def compile_flags(environ):
     """Return (compiler flags, linker flags). The same bits as Python's own arithmetic: no contraction, no fast-math."""
-    flags, link = ["-std=c11", "-ffp-contract=off", "-fno-math-errno"], []
+    flags, link = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"], []
     if environ.get("PYGRAD_DEBUG") == "1":
         flags += ["-O0", "-g", "-UNDEBUG"]
     else:
@@ -45,18 +51,20 @@ def compile_flags(environ):
 
 
 compile_args, link_args = compile_flags(os.environ)
-ffi = cffi.FFI()
-ffi.cdef(declarations((CSRC / "pygrad.h").read_text(encoding="utf-8")))
-ffi.set_source(
-    "pygrad._core",
-    '#include "pygrad.h"',
-    sources=SOURCES,
-    depends=HEADERS + ["csrc/ffi_build.py", "pygrad/__init__.py"],
-    include_dirs=["csrc"],
-    define_macros=[
+OPTIONS = {
+    "depends": HEADERS + ["csrc/ffi_build.py", "pygrad/__init__.py"],
+    "include_dirs": ["csrc"],
+    "define_macros": [
         ("PG_VERSION", f'"{version()}"'),
         ("PG_SOURCE_DIGEST", f'"{runpy.run_path(str(ROOT / "pygrad" / "_digest.py"))["source_digest"](CSRC)}"'),
     ],
-    extra_compile_args=compile_args,
-    extra_link_args=link_args,
-)
+    "extra_compile_args": compile_args,
+    "extra_link_args": link_args,
+}
+
+ffi = cffi.FFI()
+ffi.cdef(declarations((CSRC / "pygrad.h").read_text(encoding="utf-8")))
+ffi.set_source("pygrad._core", '#include "pygrad.h"', sources=SOURCES, **OPTIONS)
+
+required = os.environ.get("PYGRAD_REQUIRE_NATIVE") == "1"
+native = Extension("pygrad._native", sources=[PROXY, *SOURCES], optional=not required, **OPTIONS)

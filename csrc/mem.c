@@ -4,23 +4,27 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "pygrad.h"
-
-static _Atomic uint64_t until_failure; /* 0: never */
+#include "arena.h"
 
 void pg_fail_allocation(uint64_t n)
 {
-    atomic_store(&until_failure, n);
+    atomic_store(&pg_the_arena->until_failure, n);
 }
 
 static int fails_now(void)
 {
-    return atomic_load(&until_failure) != 0 && atomic_fetch_sub(&until_failure, 1) == 1;
+    _Atomic uint64_t *until = &pg_the_arena->until_failure;
+    return atomic_load(until) != 0 && atomic_fetch_sub(until, 1) == 1;
 }
 
 void *pg_realloc(void *old, size_t bytes)
 {
     return fails_now() ? NULL : realloc(old, bytes);
+}
+
+void *pg_zeroed(size_t bytes)
+{
+    return fails_now() ? NULL : calloc(1, bytes);
 }
 
 void pg_free(void *memory)

@@ -4,8 +4,9 @@
 
 #include <stddef.h>
 
-/* As realloc and free; NULL when memory is short, and then `old` is still there. */
+/* As realloc, calloc and free; NULL when memory is short, and then `old` is still there. */
 void *pg_realloc(void *old, size_t bytes);
+void *pg_zeroed(size_t bytes);
 void pg_free(void *memory);
 
 #endif

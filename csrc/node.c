@@ -1,7 +1,7 @@
 /* node.c: making nodes, and reading and writing one. */
 #include <string.h>
 
-#include "arena.h"
+#include "node.h"
 
 /* --- payloads --- */
 
@@ -34,66 +34,7 @@ const double *pg_local_grads(const pg_node *node)
     return (const void *)(node + 1);
 }
 
-static uint32_t slots_for(size_t payload_bytes)
-{
-    return 1 + (uint32_t)((payload_bytes + sizeof(pg_node) - 1) / sizeof(pg_node));
-}
-
 /* --- nodes of a fixed number of operands --- */
-
-/* False for id 0, and for an id whose node went while the caller was on its way here. */
-static bool is_live(const pg_arena *arena, pg_id id)
-{
-    return pg_node_at(arena, id)->refs > 0;
-}
-
-static pg_id make_unary(pg_arena *arena, int op, pg_id a)
-{
-    const pg_id id = is_live(arena, a) ? pg_new_node(arena, op, 1) : 0;
-    if (id) {
-        pg_node *node = pg_node_at(arena, id);
-        node->a = a;
-        node->data = pg_op_forward(op, pg_node_at(arena, a)->data, 0.0);
-        pg_ref(arena, a);
-    }
-    return id;
-}
-
-static pg_id make_binary(pg_arena *arena, int op, pg_id a, pg_id b)
-{
-    const pg_id id = is_live(arena, a) && is_live(arena, b) ? pg_new_node(arena, op, 1) : 0;
-    if (id) {
-        pg_node *node = pg_node_at(arena, id);
-        node->a = a;
-        node->b = b;
-        node->data = pg_op_forward(op, pg_node_at(arena, a)->data, pg_node_at(arena, b)->data);
-        pg_ref(arena, a);
-        pg_ref(arena, b);
-    }
-    return id;
-}
-
-/* A binary node one of whose operands is a new leaf, which becomes the node's alone. */
-static pg_id make_binary_hiding(pg_arena *arena, int op, pg_id a, pg_id b, pg_id hidden)
-{
-    const pg_id id = make_binary(arena, op, a, b);
-    if (hidden)
-        pg_unref(arena, hidden); /* the node holds it now; if there is no node it goes */
-    return id;
-}
-
-static pg_id make_power(pg_arena *arena, pg_id a, double exponent)
-{
-    const pg_id id = is_live(arena, a) ? pg_new_node(arena, PG_POWER, slots_for(sizeof exponent)) : 0;
-    if (id) {
-        pg_node *node = pg_node_at(arena, id);
-        node->a = a;
-        node->data = pow(pg_node_at(arena, a)->data, exponent);
-        memcpy(node + 1, &exponent, sizeof exponent);
-        pg_ref(arena, a);
-    }
-    return id;
-}
 
 pg_id pg_leaf(double data)
 {
@@ -106,7 +47,7 @@ pg_id pg_leaf(double data)
 pg_id pg_unary(int op, pg_id a)
 {
     pg_arena *arena = pg_lock();
-    const pg_id id = make_unary(arena, op, a);
+    const pg_id id = pg_make_unary(arena, op, a);
     pg_unlock(arena);
     return id;
 }
@@ -114,7 +55,7 @@ pg_id pg_unary(int op, pg_id a)
 pg_id pg_binary(int op, pg_id a, pg_id b)
 {
     pg_arena *arena = pg_lock();
-    const pg_id id = make_binary(arena, op, a, b);
+    const pg_id id = pg_make_binary(arena, op, a, b);
     pg_unlock(arena);
     return id;
 }
@@ -123,7 +64,7 @@ pg_id pg_binary_right(int op, pg_id a, double b)
 {
     pg_arena *arena = pg_lock();
     const pg_id hidden = pg_new_leaf(arena, b);
-    const pg_id id = make_binary_hiding(arena, op, a, hidden, hidden);
+    const pg_id id = pg_make_hiding(arena, op, a, hidden, hidden);
     pg_unlock(arena);
     return id;
 }
@@ -132,7 +73,7 @@ pg_id pg_binary_left(int op, double a, pg_id b)
 {
     pg_arena *arena = pg_lock();
     const pg_id hidden = pg_new_leaf(arena, a);
-    const pg_id id = make_binary_hiding(arena, op, hidden, b, hidden);
+    const pg_id id = pg_make_hiding(arena, op, hidden, b, hidden);
     pg_unlock(arena);
     return id;
 }
@@ -140,15 +81,7 @@ pg_id pg_binary_left(int op, double a, pg_id b)
 pg_id pg_power(pg_id a, double exponent)
 {
     pg_arena *arena = pg_lock();
-    pg_id id;
-    if (exponent == 2.0)
-        id = make_unary(arena, PG_OP_square, a);
-    else if (exponent == 3.0)
-        id = make_unary(arena, PG_OP_cube, a);
-    else if (exponent == -1.0)
-        id = make_unary(arena, PG_OP_reciprocal, a);
-    else
-        id = make_power(arena, a, exponent);
+    const pg_id id = pg_make_power(arena, a, exponent);
     pg_unlock(arena);
     return id;
 }
@@ -181,7 +114,7 @@ static size_t entry_bytes(int op)
 static bool all_live(const pg_arena *arena, const pg_id *ids, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (!is_live(arena, ids[i]))
+        if (!pg_is_live(arena, ids[i]))
             return false;
     return true;
 }
@@ -223,7 +156,7 @@ static double list_data(const pg_arena *arena, const pg_node *node, const list_s
 
 static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size_t begin, size_t end)
 {
-    const pg_id id = pg_new_node(arena, spec->op, slots_for((end - begin) * entry_bytes(spec->op)));
+    const pg_id id = pg_new_node(arena, spec->op, pg_slots_for((end - begin) * entry_bytes(spec->op)));
     if (id) {
         pg_node *node = pg_node_at(arena, id);
         node->a = first;
@@ -235,13 +168,13 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
     return id;
 }
 
-/* Make a list node. A list too long for one block becomes a chain of nodes of the same op, each the `a` of the next; all
+/* A list too long for one block becomes a chain of nodes of the same op, each the `a` of the next; all
  * but the last are hidden. */
 static pg_id make_list(pg_arena *arena, const list_spec *spec)
 {
     const size_t room = (PG_BLOCK_SLOTS - 1) * sizeof(pg_node) / entry_bytes(spec->op);
     if (!all_live(arena, spec->xs, spec->count) || (spec->ws && !all_live(arena, spec->ws, spec->count)) ||
-        (spec->first && !is_live(arena, spec->first)))
+        (spec->first && !pg_is_live(arena, spec->first)))
         return 0;
     pg_id part = 0;
     size_t begin = 0;
@@ -280,7 +213,7 @@ pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_i
 {
     pg_arena *arena = pg_lock();
     uint32_t made = 0;
-    for (; made < rows && is_live(arena, biases[made]); made++) {
+    for (; made < rows && pg_is_live(arena, biases[made]); made++) {
         const list_spec row = {
             .op = PG_DOT, .first = biases[made], .count = count, .xs = xs, .ws = ws + (size_t)made * count};
         out[made] = make_list(arena, &row);
@@ -318,7 +251,7 @@ static pg_status leaf_to_custom(pg_arena *arena, pg_id leaf, const list_spec *sp
     pg_node *old = pg_node_at(arena, leaf);
     if (old->flags & PG_FLAG_BUSY)
         return PG_BUSY;
-    if (!is_live(arena, leaf))
+    if (!pg_is_live(arena, leaf))
         return PG_NO_NODE;
     if (!pg_is_leaf(leaf) || old->refs != 1)
         return PG_IN_USE;

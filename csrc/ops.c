@@ -1,4 +1,4 @@
-/* ops.c: names, labels, arities and forward values, each generated from ops.def. */
+/* ops.c: names, labels, arities and values, each generated from ops.def. */
 #include "ops.h"
 
 #include "pygrad.h"
@@ -40,19 +40,6 @@ const char *pg_op_label(int op)
 int pg_op_arity(int op)
 {
     return rows[op].arity;
-}
-
-double pg_op_forward(int op, double a, double b)
-{
-    switch (op) {
-#define PG_UNARY(name, label, forward, da) \
-    case PG_OP_##name:                     \
-        return forward;
-#define PG_BINARY(name, label, forward, da, db) PG_UNARY(name, label, forward, da)
-#include "ops.def"
-    default:
-        return NAN; /* a structural op: its node is computed where it is made */
-    }
 }
 
 void pg_op_eval(int op, double a, double b, double *out)

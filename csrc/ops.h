@@ -30,7 +30,19 @@ static inline double pg_sigmoid(double a)
     return a >= 0.0 ? 1.0 / (1.0 + exp(-a)) : exp(a) / (1.0 + exp(a));
 }
 
-/* The result of a unary (b is ignored) or binary row. */
-double pg_op_forward(int op, double a, double b);
+/* The result of a unary (b is ignored) or binary row; nan for a structural op, whose node is computed where it is made.
+ * Inline, so that where `op` is a constant only its own row is left. */
+static inline double pg_op_forward(int op, double a, double b)
+{
+    switch (op) {
+#define PG_UNARY(name, label, forward, da) \
+    case PG_OP_##name:                     \
+        return forward;
+#define PG_BINARY(name, label, forward, da, db) PG_UNARY(name, label, forward, da)
+#include "ops.def"
+    default:
+        return NAN;
+    }
+}
 
 #endif

@@ -5,7 +5,7 @@ __version__ = "0.1.0"
 from pygrad import functional, nn, optim, viz
 from pygrad.anomaly import detect_anomaly
 from pygrad.compat import install_as_micrograd
-from pygrad.engine import Value, dot, maximum, minimum, sum
+from pygrad.engine import Value, config, dot, maximum, minimum, sum
 from pygrad.nn import MLP, Layer, Module, Neuron
 from pygrad.storage import load_model, save_model
 
@@ -15,6 +15,7 @@ __all__ = [
     "Module",
     "Neuron",
     "Value",
+    "config",
     "detect_anomaly",
     "dot",
     "functional",

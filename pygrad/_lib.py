@@ -1,5 +1,6 @@
 """Load the compiled arena and refuse one that does not belong to this Python code."""
 
+import sys
 from pathlib import Path
 
 import pygrad
@@ -13,13 +14,27 @@ except ImportError as error:
     raise ImportError(f"pygrad's compiled part is missing or does not load ({error}): {_REBUILD}") from error
 
 
-def _check_binary():
-    built = ffi.string(lib.pg_version()).decode()
+def _string(chars):
+    return ffi.string(chars).decode()
+
+
+def _check_version(built):
     if built != pygrad.__version__:
         raise ImportError(f"pygrad {pygrad.__version__} found the binary of version {built}: {_REBUILD}")
+
+
+def _check_sources(digest):
     csrc = Path(__file__).resolve().parent.parent / "csrc"
-    if (csrc / "ops.def").exists() and ffi.string(lib.pg_source_digest()).decode() != source_digest(csrc):
+    if (csrc / "ops.def").exists() and digest != source_digest(csrc):
         raise ImportError(f"pygrad's binary is older than csrc/: {_REBUILD}")
+
+
+def native_arena(version, digest):
+    """Return the arena's address to the binary of the native proxy: built of the same sources, it knows its layout."""
+    _check_version(version)
+    if digest != _string(lib.pg_source_digest()):
+        raise ImportError(f"pygrad's two binaries are built of different sources: {_REBUILD}")
+    return lib.pg_arena_address()
 
 
 def _refuse_subinterpreters():
@@ -36,7 +51,15 @@ def _refuse_subinterpreters():
         raise ImportError("pygrad cannot be used in a sub-interpreter: import it in the main interpreter")
 
 
-_check_binary()
+def _refuse_free_threads():
+    """The proxies rely on the global interpreter lock for what is not in the arena."""
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise ImportError("pygrad needs the global interpreter lock: start Python with PYTHON_GIL=1 or -X gil=1")
+
+
+_check_version(_string(lib.pg_version()))
+_check_sources(_string(lib.pg_source_digest()))
 _refuse_subinterpreters()
+_refuse_free_threads()
 if lib.pg_init() != lib.PG_OK:
     raise MemoryError("pygrad cannot get memory for its arena")

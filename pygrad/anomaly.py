@@ -10,6 +10,7 @@ import threading
 from pygrad.surface import MADE_AT
 
 depth = 0  # how many detect_anomaly() blocks are open, in all threads; the engines look at it for every operation
+_told = []  # functions that are called with each new depth: the native proxy cannot look at it here
 _changing = threading.Lock()
 _thread = threading.local()  # .depth: how many of the open blocks are this thread's
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -28,17 +29,30 @@ def detect_anomaly():
         _add_to_depth(-1)
 
 
-def _add_to_depth(change):
+def tell_depth_to(function):
+    """Call `function(depth)` whenever `depth` changes."""
+    _told.append(function)
+    function(depth)
+
+
+def _set_depth(new):
     global depth
+    depth = new
+    for function in _told:
+        function(new)
+
+
+def _add_to_depth(change):
     with _changing:
-        depth += change
+        _set_depth(depth + change)
         _thread.depth = getattr(_thread, "depth", 0) + change
 
 
 def _forget_other_threads():
     """In the child of a fork only this thread's blocks are still open."""
-    global depth, _changing
-    depth, _changing = getattr(_thread, "depth", 0), threading.Lock()
+    global _changing
+    _set_depth(getattr(_thread, "depth", 0))
+    _changing = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

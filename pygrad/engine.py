@@ -1,322 +1,52 @@
 """The engine: micrograd's `Value`, with the graph in C.
 
-A Value is a thin proxy. The number, its gradient and how it was computed live in a node of the C arena (csrc/arena.h);
-the proxy holds the node's id and its operands' proxies, and gives the node back when it dies. So `backward()` is one
-call into C, and a graph is freed by reference counting as soon as nothing needs it.
+`Value` and what makes Values come in two makes that behave alike, over the same arena:
+
+- `pygrad.portable`, in Python: the one to read;
+- `pygrad._native`, a CPython type made of csrc/pyvalue.c: the fast one, used where it could be built.
+
+PYGRAD_PROXY=python or native chooses one of them; PYGRAD_REQUIRE_NATIVE=1 makes a missing native one an error.
 """
 
 import os
-import threading
-from weakref import WeakValueDictionary
 
 from pygrad import anomaly
-from pygrad._lib import ffi, lib
-from pygrad._numbers import operand, to_float
-from pygrad.surface import CLOSURE, OP_NAME, Surface, is_default, pair_up, parse_dialect, parse_prev, power_label
+from pygrad.arena import OPS, check_arena, live_nodes, reserved_bytes
 
-_NAMES = [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
-_LABELS = [ffi.string(lib.pg_op_label(op)).decode() for op in range(lib.pg_op_count())]
-_CODES = {name: op for op, name in enumerate(_NAMES)}
-OPS = {name: (_LABELS[op], lib.pg_op_arity(op)) for name, op in _CODES.items()}  # the table of csrc/ops.def
-
-_LEAF, _POWER = _CODES["leaf"], _CODES["power"]
-
-_IDS = ffi.typeof("pg_id[]")
-_new = object.__new__
-_pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
-_pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
-
-_with_closure = WeakValueDictionary()  # node id -> the Value whose `_backward` was assigned
-_rewiring = threading.RLock()  # held while a Value changes its node, and over a fork
-if hasattr(os, "register_at_fork"):
-    _release = _rewiring.release
-    os.register_at_fork(before=_rewiring.acquire, after_in_parent=_release, after_in_child=_release)
+__all__ = ["OPS", "Value", "check_arena", "config", "dot", "layer", "live_nodes", "maximum", "minimum", "reserved_bytes", "sum"]
 
 
-# --- the methods that make nodes; _unary and _binary, the ones programs wait for, do the work of _make themselves ---
-
-
-def _unary(name):
-    """Return the method of a unary row of the op table."""
-    op = _CODES[name]
-
-    def method(self):
-        out = _new(Value)
-        out._pg_id = id = _pg_unary(op, self._pg_id)
-        out._pg_a = self
-        out._pg_b = None
-        if not id:
-            _refuse(self)
-        if anomaly.depth:
-            anomaly.check_forward(out, (self,))
-        return out
-
-    return _named(method, name)
-
-
-def _binary(name):
-    """Return the method `self op other` of a binary row; `other` is a Value or a number."""
-    op = _CODES[name]
-
-    def method(self, other):
-        if type(other) is not Value and not isinstance(other, Value):
-            number = operand(other)
-            if number is NotImplemented:
-                return number
-            return _make(self, None, _pg_binary_right, op, self._pg_id, number)
-        out = _new(Value)
-        out._pg_id = id = _pg_binary(op, self._pg_id, other._pg_id)
-        out._pg_a = self
-        out._pg_b = other
-        if not id:
-            _refuse(self, other)
-        if anomaly.depth:
-            anomaly.check_forward(out, (self, other))
-        return out
-
-    return _named(method, name)
-
-
-def _reflected(name):
-    """Return the method `other op self` of a binary row; `other` is a number."""
-    op = _CODES[name]
-
-    def method(self, other):
-        number = operand(other)
-        if number is NotImplemented:
-            return number
-        return _make(self, None, _pg_binary_left, op, number, self._pg_id)
-
-    return _named(method, name)
-
-
-def _named(method, name):
-    method.__name__, method.__qualname__ = name, f"Value.{name}"
-    method.__doc__ = f"Return the Value of the op {_LABELS[_CODES[name]]!r}: see csrc/ops.def for its derivative."
-    return method
-
-
-# --- Value ------------------------------------------------------------------------------------------------------------
-
-
-class Value(Surface):
-    """A number that remembers how it was computed.
-
-    Value(data, _children=(), _op='', label='') as in micrograd; a tuple or list of numbers as third argument (or
-    `local_grads=`) gives d self / d child instead, as in microgpt. Raises TypeError for what is no real number.
-    """
-
-    # _pg_a and _pg_b keep the operands' proxies alive: each a Value, a tuple of them, or None.
-    __slots__ = ("_pg_id", "_pg_a", "_pg_b", "__dict__", "__weakref__")
-
-    def __new__(cls, *args, **kwargs):
-        self = _new(cls)
-        self._pg_id = 0  # no node, until __init__ has run
-        self._pg_a = self._pg_b = None
-        return self
-
-    def __init__(self, data, _children=(), _op="", label="", **dialect):
-        if _children or _op or dialect:
-            self._init_node(to_float(data), *parse_dialect(Value, _children, _op, dialect))
-        else:
-            self._set_leaf(to_float(data))
-        if label:
-            self.label = label
-
-    def __init_subclass__(cls, **kwargs):
-        """Let a subclass with a __del__ of its own give its nodes back too."""
-        super().__init_subclass__(**kwargs)
-        own_del = cls.__del__
-        if own_del is not Value.__del__:
-
-            def both(self):
-                try:
-                    own_del(self)
-                finally:
-                    Value.__del__(self)
-
-            cls.__del__ = both
-
-    def __del__(self, _release=lib.pg_release):
+def _choose(environ):
+    """Return (the proxy's module, why it is that one). Raises ImportError if the one asked for cannot be had."""
+    wanted = environ.get("PYGRAD_PROXY", "")
+    if wanted not in ("", "python", "native"):
+        raise ImportError(f"PYGRAD_PROXY must be python or native, not {wanted!r}")
+    if wanted != "python":
         try:
-            id = self._pg_id
-            self._pg_id = 0  # first: who brings this object back meanwhile must not find a node that is gone
-            _release(id)
-        except AttributeError:  # __new__ never ran
-            pass
+            from pygrad import _native
 
-    def _set_leaf(self, data):
-        if not self._pg_id:
-            self._pg_id = _pg_leaf(data) or _refuse()
-        elif self._is_leaf():
-            lib.pg_set_data(self._pg_id, data)
-            lib.pg_set_grad(self._pg_id, 0.0)
-        else:
-            raise RuntimeError(f"this Value is the result of {self._op!r}: only a leaf can be set by __init__")
+            return _native, "asked for by PYGRAD_PROXY" if wanted else "the fastest one"
+        except ImportError as error:
+            if wanted or environ.get("PYGRAD_REQUIRE_NATIVE") == "1":
+                raise ImportError(f"pygrad's native proxy is missing or does not load ({error}): reinstall it") from error
+            why = f"the native one is missing or does not load ({error})"
+    else:
+        why = "asked for by PYGRAD_PROXY"
+    from pygrad import portable
 
-    def _init_node(self, data, children, op, local_grads):
-        if not children:
-            self._set_leaf(data)
-        elif self._pg_id:
-            raise RuntimeError("this Value exists already: make a new one to give it children")
-        else:
-            grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
-            self._pg_id = lib.pg_custom(data, len(children), _ids(children), grads) or _refuse(*children)
-            self._pg_a = children
-            if anomaly.depth:
-                anomaly.check_forward(self, children)
-        if op:
-            self._op = op
+    return portable, why
 
-    def _alive(self):
-        """Return the id, or raise if there is no node."""
-        return self._pg_id or _refuse(self)
 
-    def _is_leaf(self):
-        return lib.pg_op(self._alive()) == _LEAF
+_proxy, _why = _choose(os.environ)
+Value, sum, dot, layer = _proxy.Value, _proxy.sum, _proxy.dot, _proxy.layer
+IS_NATIVE = _proxy.__name__ == "pygrad._native"
+if IS_NATIVE:
+    anomaly.tell_depth_to(_proxy.set_anomaly_depth)
 
-    @property
-    def data(self):
-        """The number, a float. It may be set, and backward() then uses what it is."""
-        data = lib.pg_data(self._pg_id)
-        return data if data == data or self._alive() else data  # without a node it reads as nan
 
-    @data.setter
-    def data(self, number):
-        lib.pg_set_data(self._alive(), to_float(number))
-
-    @property
-    def grad(self):
-        """d root / d self, a float, after `root.backward()`. It may be set."""
-        grad = lib.pg_grad(self._pg_id)
-        return grad if grad == grad or self._alive() else grad
-
-    @grad.setter
-    def grad(self, number):
-        lib.pg_set_grad(self._alive(), to_float(number, "a gradient"))
-
-    @property
-    def _op(self):
-        """The label of the op that made this Value; '' for a leaf."""
-        op = lib.pg_op(self._alive())
-        label = power_label(lib.pg_exponent(self._pg_id)) if op == _POWER else _LABELS[op]
-        return self.__dict__.get(OP_NAME, label)
-
-    @_op.setter
-    def _op(self, name):
-        self.__dict__[OP_NAME] = name
-
-    @property
-    def _prev(self):
-        """The operands, as a new set; always the same objects."""
-        return set(self._operands_in_order())
-
-    @_prev.setter
-    def _prev(self, children):
-        children = parse_prev(Value, self, children)
-        if not children and self._is_leaf():
-            return
-        old, new = _blank(), ffi.new("pg_id *")
-        with _rewiring:
-            try:
-                status = lib.pg_leaf_to_custom(self._alive(), len(children), _ids(children), new)
-            finally:  # whatever interrupts us, each node has its proxy: the old leaf's is kept by this Value
-                if new[0]:
-                    old._pg_id, self._pg_id = self._pg_id, new[0]
-                    self._pg_a, self._pg_b = children, old
-            if status in (lib.PG_IN_USE, lib.PG_BUSY):
-                raise AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
-            if status != lib.PG_OK:
-                _refuse(*children)
-            if CLOSURE in self.__dict__:
-                _with_closure[self._pg_id] = self
-
-    def _operands_in_order(self):
-        """The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, ….
-
-        A hidden operand gets its proxy here, and this Value keeps it.
-        """
-        while True:
-            a, b, id = self._pg_a, self._pg_b, self._alive()
-            ids = ffi.new("pg_id[]", lib.pg_operand_count(id))
-            lib.pg_operands(id, ids)
-            proxies = {v._pg_id: v for v in (*_as_tuple(a), *_as_tuple(b))}
-            hidden = {id: _adopt(id) for id in ids if id not in proxies}
-            operands = tuple([proxies[id] if id in proxies else hidden[id] for id in ids])
-            if not hidden:
-                return operands
-            if self._pg_a is a and self._pg_b is b:  # nobody else was faster
-                self._pg_a, self._pg_b = operands, None
-                return operands
-
-    @property
-    def _backward(self):
-        """Pass `grad` on to the operands, once. Assign a function of no arguments to define an op of your own."""
-        self._alive()
-        return self.__dict__.get(CLOSURE, self._propagate)
-
-    @_backward.setter
-    def _backward(self, closure):
-        if not callable(closure):
-            raise TypeError("_backward must be a function of no arguments")
-        _with_closure[self._alive()] = self
-        self.__dict__[CLOSURE] = closure
-        lib.pg_set_closure(self._pg_id, 1)
-
-    def _propagate(self):
-        lib.pg_backprop(self._alive())
-
-    def detach(self):
-        """Return a new leaf with the same data: the graph is left behind."""
-        return Value(self.data)
-
-    # --- operators, in micrograd's order; each is one row of csrc/ops.def ---
-
-    __add__ = _binary("add")
-    __mul__ = _binary("mul")
-
-    def __pow__(self, other):
-        if isinstance(other, Value):
-            return _pow(self, other)
-        exponent = operand(other)
-        return exponent if exponent is NotImplemented else _make(self, None, lib.pg_power, self._pg_id, exponent)
-
-    __rpow__ = _reflected("pow")  # other ** self
-
-    relu = _unary("relu")
-    tanh = _unary("tanh")
-    exp = _unary("exp")
-    log = _unary("log")
-    sigmoid = _unary("sigmoid")
-    sqrt = _unary("sqrt")
-    sin = _unary("sin")
-    cos = _unary("cos")
-
-    def minimum(self, other):
-        return _minimum(self, _as_value(other))
-
-    def maximum(self, other):
-        return _maximum(self, _as_value(other))
-
-    def backward(self):
-        """Set the gradients of all that this Value was computed from; leaves add theirs to what they have."""
-        if anomaly.depth or lib.pg_backward(self._alive(), 1.0) != lib.PG_OK:
-            _backward_in_pieces(self)
-
-    __neg__ = _unary("neg")  # -self
-    __abs__ = abs = _unary("abs")  # abs(self)
-
-    def __radd__(self, other):  # other + self
-        return self.__add__(other)
-
-    __sub__ = _binary("sub")  # self - other
-    __rsub__ = _reflected("sub")  # other - self
-
-    def __rmul__(self, other):  # other * self
-        return self.__mul__(other)
-
-    __truediv__ = _binary("div")  # self / other
-    __rtruediv__ = _reflected("div")  # other / self
+def config():
+    """Return {"proxy": "native" or "python", "why": the reason in words}: which make of Value is in use."""
+    return {"proxy": "native" if IS_NATIVE else "python", "why": _why}
 
 
 def minimum(a, b):
@@ -329,176 +59,5 @@ def maximum(a, b):
     return _as_value(a).maximum(b)
 
 
-def sum(values, start=0):
-    """Return the sum of Values and numbers as one node, added from the left as Python's `sum` does."""
-    values = tuple(map(_as_value, values))
-    if is_default(start):
-        return _make(values, None, lib.pg_sum, 0, len(values), _ids(values))
-    start = _as_value(start)
-    return _make(values, start, lib.pg_sum, start._alive(), len(values), _ids(values))
-
-
-def dot(ws, xs, bias=None):
-    """Return `bias + ws[0]*xs[0] + ws[1]*xs[1] + …` as one node, added in that order.
-
-    Raises ValueError if `ws` and `xs` differ in length.
-    """
-    ws, xs = pair_up(map(_as_value, ws), map(_as_value, xs))
-    if bias is None:
-        return _make(ws, xs, lib.pg_dot, 0, len(ws), _ids(ws), _ids(xs))
-    bias = _as_value(bias)
-    return _make((bias, *ws), xs, lib.pg_dot, bias._alive(), len(ws), _ids(ws), _ids(xs))
-
-
-def layer(rows, xs, biases):
-    """Return [dot(ws, xs, bias) for ws, bias in zip(rows, biases)] in one call, for tuples of Values.
-
-    None unless all of them are plain Values, every row is as long as `xs`, and `biases` as long as `rows`.
-    """
-    nin = len(xs)
-    w_ids = [w._pg_id for ws in rows for w in ws if type(w) is Value]
-    x_ids = [x._pg_id for x in xs if type(x) is Value]
-    b_ids = [b._pg_id for b in biases if type(b) is Value]
-    fits = len(w_ids) == len(rows) * nin and len(x_ids) == nin and len(b_ids) == len(biases) == len(rows)
-    if not fits or not {nin}.issuperset(map(len, rows)):
-        return None
-    made = ffi.new("pg_id[]", len(rows))
-    outs = [_blank((bias, *ws), xs) for ws, bias in zip(rows, biases)]
-    if lib.pg_dots(len(rows), nin, _as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids), made) != lib.PG_OK:
-        _refuse(*xs, *biases, *[w for ws in rows for w in ws])
-    for out, id in zip(outs, made):
-        out._pg_id = id
-    if anomaly.depth:
-        for out in outs:
-            anomaly.check_forward(out, out._operands_in_order())
-    return outs
-
-
-_pow, _minimum, _maximum = _binary("pow"), _binary("minimum"), _binary("maximum")
-
-# --- nodes and their proxies ---
-
-
-def _blank(a=None, b=None):
-    """Return a proxy that has no node yet; `a` and `b` are its operands, as in Value._pg_a."""
-    out = _new(Value)
-    out._pg_id = 0
-    out._pg_a = a
-    out._pg_b = b
-    return out
-
-
-def _make(a, b, make, *arguments):
-    """Return the proxy of the node that the C function `make` makes of its arguments; the proxy is there first."""
-    out = _blank(a, b)
-    out._pg_id = make(*arguments)
-    if not out._pg_id:
-        _refuse(*_as_tuple(a), *_as_tuple(b))
-    if anomaly.depth:
-        anomaly.check_forward(out, out._operands_in_order())
-    return out
-
-
-def _adopt(id):
-    """Give a hidden node its proxy."""
-    proxy = _blank()
-    lib.pg_retain(id)
-    proxy._pg_id = id
-    return proxy
-
-
 def _as_value(x):
     return x if isinstance(x, Value) else Value(x)
-
-
-def _as_tuple(operands):
-    """The Values in a proxy's _pg_a or _pg_b."""
-    return operands if type(operands) is tuple else () if operands is None else (operands,)
-
-
-def _ids(values):
-    """The ids of Values, as C takes them."""
-    return _as_ids([v._pg_id for v in values])
-
-
-def _as_ids(ids):
-    return ffi.new(_IDS, ids)
-
-
-def _refuse(*values):
-    """Raise what it meant that C made no node of these operands: one of them has no node itself, or memory is short."""
-    if not all(v._pg_id for v in values):
-        raise RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
-    raise MemoryError("no memory for another node; nothing was changed")
-
-
-# --- backward with closures ---
-
-
-def _backward_in_pieces(root):
-    """Run the sweep from closure to closure, each of which is Python's to call; or node by node to find an anomaly."""
-    order = ffi.new("pg_order **")
-    try:
-        status = lib.pg_order_new(root._alive(), 1.0, order)
-        if status == lib.PG_BUSY:
-            raise RuntimeError("a backward pass is still running over part of this graph: let it end first")
-        if status != lib.PG_OK:
-            _refuse(root)
-        if anomaly.depth:
-            _run_checked(root, order[0])
-        else:
-            while id := lib.pg_order_next(order[0]):
-                _run_closure(id)
-    finally:
-        if order[0]:
-            lib.pg_order_free(order[0])
-
-
-def _run_closure(id):
-    value = _with_closure.get(id)
-    if value is None:
-        raise RuntimeError("a Value with a _backward of its own is being collected: its graph cannot be swept any more")
-    value._backward()
-
-
-def _run_checked(root, order):
-    proxies = _proxies_below(root)
-    anomaly.check_before(proxies.values())
-    is_closure = ffi.new("int *")
-    stepped = root
-    while id := lib.pg_order_step(order, is_closure):
-        if is_closure[0]:
-            _run_closure(id)
-        stepped = proxies.get(id, stepped)  # the parts of a split list have no proxies and follow their consumer
-        anomaly.check_backward(stepped, stepped._operands_in_order())
-
-
-def _proxies_below(root):
-    """Map id -> proxy for all that `root` reaches."""
-    proxies, stack = {root._pg_id: root}, [root]
-    while stack:
-        for v in stack.pop()._operands_in_order():
-            if v._pg_id not in proxies:
-                proxies[v._pg_id] = v
-                stack.append(v)
-    return proxies
-
-
-# --- looking at the arena ---
-
-
-def live_nodes():
-    """Return how many nodes are alive in the arena, leaves and hidden ones included."""
-    return lib.pg_live_nodes()
-
-
-def reserved_bytes():
-    """Return how much memory the arena has reserved, in bytes; it keeps what it once needed."""
-    return lib.pg_reserved_bytes()
-
-
-def check_arena():
-    """Verify every invariant of the arena (csrc/check.c); raise RuntimeError if one is broken."""
-    broken = lib.pg_check()
-    if broken:
-        raise RuntimeError(f"the arena is corrupt: {ffi.string(broken).decode()}")

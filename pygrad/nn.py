@@ -2,8 +2,8 @@
 
 import random
 
+from pygrad import fused
 from pygrad.engine import Value
-from pygrad.fused import weigh
 from pygrad.module import Module
 
 
@@ -25,10 +25,9 @@ class Neuron(Module):
         x = _row(x)
         if len(x) != len(self.w):
             raise ValueError(f"this neuron takes {len(self.w)} inputs, and the input has length {len(x)}")
-        (act,) = weigh([self], x) or [sum((wi * xi for wi, xi in zip(self.w, x)), self.b)]
-        return self._activate(act)
-
-    def _activate(self, act):
+        if out := fused.outputs([self], x):
+            return out[0]
+        act = sum((wi * xi for wi, xi in zip(self.w, x)), self.b)
         return getattr(act, self.activation)() if self.nonlin else act
 
     def parameters(self):
@@ -41,12 +40,9 @@ class Neuron(Module):
 _plain_call = Neuron.__call__
 
 
-def _fused(neurons, x):
-    """Return the neurons' outputs, weighed all at once; None where somebody has made other neurons of them."""
-    if Neuron.__call__ is not _plain_call or not {Neuron}.issuperset(map(type, neurons)):
-        return None
-    acts = weigh(neurons, x)
-    return acts and [n._activate(act) for n, act in zip(neurons, acts)]
+def _are_plain(neurons):
+    """True if nobody has made other neurons of these."""
+    return Neuron.__call__ is _plain_call and {Neuron}.issuperset(map(type, neurons))
 
 
 class Layer(Module):
@@ -57,7 +53,7 @@ class Layer(Module):
 
     def __call__(self, x):
         x = _row(x)
-        out = _fused(self.neurons, x) or [n(x) for n in self.neurons]
+        out = _are_plain(self.neurons) and fused.outputs(self.neurons, x) or [n(x) for n in self.neurons]
         return out[0] if len(out) == 1 else out
 
     def parameters(self):

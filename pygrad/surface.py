@@ -53,8 +53,15 @@ class Surface:
                 f"only a leaf Value can be copied or pickled, and this one is the result of {self._op!r}; "
                 "use .detach() for a new leaf with its data"
             )
-        attributes = {name: kept for name, kept in self.__dict__.items() if name not in (CLOSURE, MADE_AT)}
-        return _restore_leaf, (type(self), self.data, self.grad), attributes
+        attributes = {name: kept for name, kept in self._attributes().items() if name not in (CLOSURE, MADE_AT)}
+        return _restore_leaf, (type(self), self.data, self.grad), attributes or None
+
+    def _attributes(self):
+        """Return a copy of what hangs on this Value."""
+        return dict(self.__dict__)
+
+    def __dir__(self):
+        return sorted({*dir(type(self)), *self._attributes()})
 
 
 def _compare(value, other, compare):
@@ -69,6 +76,17 @@ def _restore_leaf(cls, data, grad):
     leaf._set_leaf(data)
     leaf.grad = grad
     return leaf
+
+
+def argument_parser(value_type):
+    """Return the function of Value's arguments that gives (data, children, op label, label, local gradients or None)."""
+
+    def parse(data, _children=(), _op="", label="", **dialect):
+        children, op, local_grads = parse_dialect(value_type, _children, _op, dialect)
+        return to_float(data), children, op, label, local_grads
+
+    parse.__qualname__ = "Value.__init__"  # whose arguments an error message is about
+    return parse
 
 
 def parse_dialect(value_type, children, op, keywords):

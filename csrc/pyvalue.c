@@ -1,0 +1,1642 @@
+/* pyvalue.c: `Value` as a CPython type: the same proxy as pygrad/portable.py, over the same arena. The one file here that
+ * knows Python.
+ *
+ * A proxy holds its node's id and counts as one reference of the node; a list in the node's block leads back from the node to
+ * its proxy. What a node was computed from the arena knows, so a proxy need not keep its operands' proxies: when a
+ * program drops an intermediate Value, its proxy goes and its node stays, and a new proxy stands for it if somebody asks.
+ * A graph in use is then 32 bytes a node that Python knows nothing of, and is freed in one loop in C.
+ *
+ * That is only right as long as nobody can tell the new proxy from the old. So a proxy on which something hangs (an
+ * attribute, a weak reference, a class of the user's, operands that `_prev` has shown) must live as long as its node:
+ *
+ *   P1  The consumers of a KEPT proxy have proxies, which hold it (in `a` and `b`) and are KEPT themselves.
+ *   P2  The same with TRACKED, which says besides that the cycle collector knows them: what hangs on a TRACKED proxy may
+ *       lead back to it.
+ *
+ * A new proxy takes these flags over from its operands. A proxy that gets one when it has consumers already makes all
+ * proxies there are KEPT and TRACKED (keep_everything).
+ *
+ * Lock (arena.h): between pg_lock() and pg_unlock() stands no call of Python's. All else relies on the GIL.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#include "node.h"
+
+typedef struct value {
+    PyObject_HEAD
+    pg_id id; /* 0: __init__ has not run */
+    unsigned flags;
+    struct value *next; /* in a list: of the proxies of a block, of spare ones, or of those that wait for their end */
+    PyObject *a, *b; /* what it holds: each a Value, a tuple of Values, or NULL. A tuple as long as the operands is they */
+    PyObject *dict;
+    PyObject *weakrefs;
+} value;
+
+enum { KEPT = 1, TRACKED = 2 };
+
+static PyTypeObject *value_type;
+static long anomaly_depth; /* > 0 within detect_anomaly(), which sets it */
+
+/* The parts of the contract that are Python, shared with the portable proxy; each used where time does not matter. */
+static struct {
+    PyObject *to_float, *is_number, *operand;                 /* pygrad._numbers */
+    PyObject *surface, *parse_arguments, *parse_prev;         /* pygrad.surface */
+    PyObject *power_label, *closure_key, *op_key;
+    PyObject *refuse, *backward_in_pieces;                    /* pygrad.arena */
+    PyObject *check_forward;                                  /* pygrad.anomaly */
+    PyObject *labels;                                         /* of the ops, a tuple */
+    PyObject *originals; /* of what a fused path leaves out: name -> the attribute of Value as it was defined */
+    PyObject *value_of;
+    PyObject *data, *grad, *_op, *_prev, *_backward, *label;  /* names */
+    PyObject *data_of_a_value, *a_gradient;                   /* for messages */
+} py;
+
+static inline bool is_value(PyObject *x)
+{
+    return Py_IS_TYPE(x, value_type) || ((Py_TYPE(x)->tp_flags & Py_TPFLAGS_HEAPTYPE) && PyObject_TypeCheck(x, value_type));
+}
+
+/* --- memory of proxies ------------------------------------------------------------------------------------------------ */
+
+enum { MOST_SPARE = 4096 };
+
+static value *spare; /* dead proxies of type Value, each with its reference to the type */
+static int spare_count;
+static uint64_t proxies_made; /* ever */
+
+static value *new_proxy(void)
+{
+    value *v = spare;
+    if (v) {
+        spare = v->next;
+        spare_count--;
+#if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS)
+        _Py_NewReference((PyObject *)v);
+#else
+        Py_SET_REFCNT((PyObject *)v, 1);
+#endif
+    } else {
+        v = PyObject_GC_New(value, value_type);
+        if (!v)
+            return NULL;
+        v->id = 0;
+        v->flags = 0;
+        v->a = v->b = v->dict = v->weakrefs = NULL;
+    }
+    proxies_made++;
+    return v;
+}
+
+/* Take back the memory of a proxy that holds nothing any more. */
+static inline void recycle(value *v)
+{
+    PyTypeObject *type = Py_TYPE(v);
+    if (type == value_type && spare_count < MOST_SPARE) {
+        v->flags = 0;
+        v->next = spare;
+        spare = v;
+        spare_count++;
+        return;
+    }
+    PyObject_GC_Del(v);
+    Py_DECREF(type);
+}
+
+/* --- a node and its proxy --------------------------------------------------------------------------------------------- */
+
+static inline pg_node *node_of(const value *v)
+{
+    return pg_node_at(pg_the_arena, v->id);
+}
+
+/* The list of the proxies in the block of a node. */
+static inline value **proxies_near(pg_id id)
+{
+    return (value **)&pg_block_at(pg_the_arena, pg_block_of(id))->proxies;
+}
+
+/* Give a proxy its node; id 0 if there was no memory for one. */
+static inline void bind(value *v, pg_id id)
+{
+    v->id = id;
+    if (id) {
+        value **list = proxies_near(id);
+        v->next = *list;
+        *list = v;
+    }
+}
+
+/* Take a proxy out of its block's list, where it mostly is at the front. */
+static inline void unlist(value *v)
+{
+    value **link = proxies_near(v->id);
+    while (*link && *link != v)
+        link = &(*link)->next;
+    if (*link)
+        *link = v->next;
+}
+
+static inline void release_node(value *v)
+{
+    const pg_id id = v->id;
+    if (!id)
+        return;
+    pg_arena *arena = pg_lock();
+    unlist(v);
+    v->id = 0;
+    pg_unref(arena, id);
+    pg_unlock(arena);
+}
+
+/* The proxy of a node, borrowed; NULL if there is none, or one that is being taken down. */
+static value *proxy_of(pg_id id)
+{
+    for (value *v = *proxies_near(id); v; v = v->next)
+        if (v->id == id && Py_REFCNT(v) > 0)
+            return v;
+    return NULL;
+}
+
+/* The proxy of a node, a new one if there is none. A new reference, or NULL. */
+static value *adopt(pg_id id)
+{
+    value *v = proxy_of(id);
+    if (v)
+        return (value *)Py_NewRef((PyObject *)v);
+    v = new_proxy();
+    if (v) {
+        pg_arena *arena = pg_lock();
+        pg_ref(arena, id);
+        bind(v, id);
+        pg_unlock(arena);
+    }
+    return v;
+}
+
+/* Raise what it meant that C made no node of these operands. `values`: a tuple, which is given away; or NULL. */
+static PyObject *refuse(PyObject *values)
+{
+    if (values) {
+        PyObject *none = PyObject_Call(py.refuse, values, NULL);
+        Py_XDECREF(none);
+        Py_DECREF(values);
+    }
+    return NULL;
+}
+
+static bool is_alive(value *v)
+{
+    if (!v->id)
+        refuse(PyTuple_Pack(1, v));
+    return v->id != 0;
+}
+
+/* --- keeping proxies alive (P1, P2) ----------------------------------------------------------------------------------- */
+
+static void track(value *v, unsigned flags)
+{
+    v->flags |= flags;
+    if (flags & TRACKED && !PyObject_GC_IsTracked((PyObject *)v))
+        PyObject_GC_Track(v);
+}
+
+/* The operands' ids in order, for PyMem_Free; NULL is out of memory. */
+static pg_id *operand_ids(const value *v, Py_ssize_t *count)
+{
+    *count = (Py_ssize_t)pg_operand_count(v->id);
+    pg_id *ids = PyMem_New(pg_id, *count + 1);
+    if (ids)
+        pg_operands(v->id, ids);
+    else
+        PyErr_NoMemory();
+    return ids;
+}
+
+/* The proxies of the operands in order, as a tuple: all of them, or (existing) only those there are. */
+static PyObject *operand_proxies(const value *v, bool existing)
+{
+    Py_ssize_t count;
+    pg_id *ids = operand_ids(v, &count);
+    PyObject *found = ids ? PyList_New(0) : NULL;
+    for (Py_ssize_t i = 0; found && i < count; i++) {
+        if (existing && !proxy_of(ids[i]))
+            continue;
+        PyObject *operand = (PyObject *)adopt(ids[i]);
+        if (!operand || PyList_Append(found, operand) < 0)
+            Py_CLEAR(found);
+        Py_XDECREF(operand);
+    }
+    PyMem_Free(ids);
+    PyObject *operands = found ? PyList_AsTuple(found) : NULL;
+    Py_XDECREF(found);
+    return operands;
+}
+
+/* Make `v` hold these operands, a tuple that is given away, instead of what it held. */
+static void hold(value *v, PyObject *operands)
+{
+    PyObject *a = v->a, *b = v->b;
+    v->a = operands;
+    v->b = NULL;
+    Py_XDECREF(a);
+    Py_XDECREF(b);
+}
+
+/* The live interior nodes that are operands or consumers in a program's eyes, each with a reference that the caller must
+ * give back. */
+static pg_id *list_interior(size_t *count)
+{
+    size_t capacity = pg_live_nodes() + 1;
+    pg_id *ids = PyMem_New(pg_id, capacity);
+    if (!ids)
+        return (pg_id *)PyErr_NoMemory();
+    pg_arena *arena = pg_lock();
+    size_t n = 0;
+    for (uint32_t index = 1; index < arena->block_count; index++) {
+        const pg_block *block = pg_block_at(arena, index);
+        for (uint32_t slot = 0; block->live && slot < block->used && n < capacity;) {
+            const pg_id id = pg_id_of(index, slot);
+            const pg_node *node = pg_node_at(arena, id);
+            slot += node->slots;
+            if (node->refs > 0 && !(node->flags & PG_FLAG_PART)) {
+                pg_ref(arena, id);
+                ids[n++] = id;
+            }
+        }
+    }
+    pg_unlock(arena);
+    *count = n;
+    return ids;
+}
+
+/* Make one node's proxy hold its operands' proxies. */
+static int keep_operands(pg_id id)
+{
+    value *v = proxy_of(id);
+    if (!v || v->flags & TRACKED)
+        return 0;
+    PyObject *operands = operand_proxies(v, true);
+    if (!operands)
+        return -1;
+    hold(v, operands);
+    track(v, KEPT | TRACKED);
+    return 0;
+}
+
+static uint64_t all_kept_at; /* proxies_made when all were KEPT and TRACKED */
+
+/* Give every live interior node a proxy that holds its operands' proxies, KEPT and TRACKED. On failure (MemoryError) some
+ * may be so, which is as good. No garbage collection meanwhile: it could run a program's code. */
+static int keep_everything(void)
+{
+    if (all_kept_at == proxies_made)
+        return 0;
+    size_t count = 0, made = 0;
+    pg_id *ids = list_interior(&count);
+    value **proxies = ids ? PyMem_New(value *, count + 1) : NULL;
+    const int collecting = PyGC_Disable();
+    int status = proxies ? 0 : -1;
+    for (; status == 0 && made < count; made++)
+        if (!(proxies[made] = adopt(ids[made]))) {
+            status = -1;
+            break;
+        }
+    for (size_t i = 0; status == 0 && i < count; i++)
+        status = keep_operands(ids[i]);
+    if (status == 0)
+        all_kept_at = proxies_made;
+    else if (!PyErr_Occurred())
+        PyErr_NoMemory();
+    for (size_t i = 0; i < made; i++)
+        Py_DECREF(proxies[i]); /* its consumers hold it now */
+    for (size_t i = 0; i < count; i++)
+        pg_release(ids[i]);
+    if (collecting)
+        PyGC_Enable();
+    PyMem_Free(proxies);
+    PyMem_Free(ids);
+    return status;
+}
+
+/* See to it that `v` has these flags, and its consumers too. */
+static int keep(value *v, unsigned flags)
+{
+    if ((v->flags & flags) == flags)
+        return 0;
+    if (v->id && node_of(v)->refs > 1 && keep_everything() < 0)
+        return -1;
+    track(v, flags);
+    return 0;
+}
+
+/* --- the end of a proxy ----------------------------------------------------------------------------------------------- */
+
+enum { DEEPEST = 50 }; /* proxies that are taken down within one another: a chain of a million must not need the stack */
+
+static _Thread_local int depth;
+static _Thread_local value *waiting; /* for their turn */
+
+static int value_clear(PyObject *self)
+{
+    value *v = (value *)self;
+    Py_CLEAR(v->a);
+    Py_CLEAR(v->b);
+    Py_CLEAR(v->dict);
+    return 0;
+}
+
+static int value_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    value *v = (value *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(v->a);
+    Py_VISIT(v->b);
+    Py_VISIT(v->dict);
+    return 0;
+}
+
+static void take_down(value *v)
+{
+    depth++;
+    value_clear((PyObject *)v);
+    release_node(v);
+    recycle(v);
+    depth--;
+}
+
+/* Take a proxy down that may hold others: nested to a certain depth, beyond that one after the other. */
+static void take_down_in_turn(value *v)
+{
+    if (depth >= DEEPEST) {
+        if (v->id)
+            unlist(v); /* a proxy is in one list at a time */
+        v->next = waiting;
+        waiting = v;
+        return;
+    }
+    take_down(v);
+    while (depth == 0 && waiting) {
+        v = waiting;
+        waiting = v->next;
+        take_down(v);
+    }
+}
+
+/* True if weak references and consumers ask `v` to live on; then the consumers hold it. */
+static bool is_still_wanted(value *v)
+{
+    if (v->flags & KEPT || !v->id || node_of(v)->refs == 1)
+        return false;
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    Py_SET_REFCNT((PyObject *)v, 1);
+    if (keep(v, KEPT) < 0)
+        PyErr_Clear(); /* no memory: then the weak references are cleared too early */
+    Py_SET_REFCNT((PyObject *)v, Py_REFCNT(v) - 1);
+    PyErr_Restore(type, error, traceback);
+    return Py_REFCNT(v) > 0;
+}
+
+static void value_dealloc(PyObject *self)
+{
+    value *v = (value *)self;
+    if (!v->flags && !v->weakrefs && Py_IS_TYPE(self, value_type)) {
+        release_node(v);
+        recycle(v);
+        return;
+    }
+    if (v->weakrefs && is_still_wanted(v))
+        return;
+    PyObject_GC_UnTrack(self);
+    if (v->weakrefs)
+        PyObject_ClearWeakRefs(self); /* runs a program's code, which proxy_of() gives no dying proxy */
+    take_down_in_turn(v);
+}
+
+/* --- numbers ---------------------------------------------------------------------------------------------------------- */
+
+/* float(x) for a real number, or the TypeError that names `what`. */
+static bool to_double(PyObject *x, PyObject *what, double *number)
+{
+    if (PyFloat_CheckExact(x)) {
+        *number = PyFloat_AS_DOUBLE(x);
+        return true;
+    }
+    PyObject *result = PyFloat_Check(x) || PyLong_Check(x) ? PyNumber_Float(x)
+                                                           : PyObject_CallFunctionObjArgs(py.to_float, x, what, NULL);
+    if (!result)
+        return false;
+    *number = PyFloat_AsDouble(result);
+    Py_DECREF(result);
+    return true;
+}
+
+/* The other operand of an operator. 1: a number; 0: NotImplemented; -1: an error was raised. */
+static int to_operand(PyObject *x, double *number)
+{
+    if (PyFloat_CheckExact(x)) {
+        *number = PyFloat_AS_DOUBLE(x);
+        return 1;
+    }
+    PyObject *result = PyFloat_Check(x) || PyLong_Check(x) ? PyNumber_Float(x) : PyObject_CallOneArg(py.operand, x);
+    if (!result)
+        return -1;
+    const int found = result != Py_NotImplemented;
+    if (found)
+        *number = PyFloat_AsDouble(result);
+    Py_DECREF(result);
+    return found;
+}
+
+/* --- making Values: the proxy is there first, then the node ----------------------------------------------------------- */
+
+static PyObject *checked(value *out, PyObject *operands)
+{
+    PyObject *none = operands ? PyObject_CallFunctionObjArgs(py.check_forward, out, operands, NULL) : NULL;
+    Py_XDECREF(operands);
+    if (!none)
+        Py_CLEAR(out);
+    Py_XDECREF(none);
+    return (PyObject *)out;
+}
+
+/* What is rarely asked of a new Value of one or two operands: flags of its operands', a failure, detect_anomaly(). */
+static PyObject *finish_rare(value *out, value *a, value *b)
+{
+    if (!out->id) {
+        Py_DECREF(out);
+        return refuse(b ? PyTuple_Pack(2, a, b) : PyTuple_Pack(1, a));
+    }
+    const unsigned flags = a->flags | (b ? b->flags : 0u);
+    if (flags) {
+        out->a = Py_NewRef((PyObject *)a);
+        out->b = Py_XNewRef((PyObject *)b);
+        track(out, flags);
+    }
+    return anomaly_depth ? checked(out, operand_proxies(out, false)) : (PyObject *)out;
+}
+
+static inline PyObject *finish(value *out, value *a, value *b)
+{
+    if (!out->id || a->flags || (b && b->flags) || anomaly_depth)
+        return finish_rare(out, a, b);
+    return (PyObject *)out;
+}
+
+static inline PyObject *make_unary(int op, value *a)
+{
+    value *out = new_proxy();
+    if (!out)
+        return NULL;
+    pg_arena *arena = pg_lock();
+    bind(out, pg_make_unary(arena, op, a->id));
+    pg_unlock(arena);
+    return finish(out, a, NULL);
+}
+
+static inline PyObject *make_binary(int op, value *a, value *b)
+{
+    value *out = new_proxy();
+    if (!out)
+        return NULL;
+    pg_arena *arena = pg_lock();
+    bind(out, pg_make_binary(arena, op, a->id, b->id));
+    pg_unlock(arena);
+    return finish(out, a, b);
+}
+
+/* a op number / number op a. */
+static inline PyObject *make_with_number(int op, value *a, double number, bool number_first)
+{
+    value *out = new_proxy();
+    if (!out)
+        return NULL;
+    pg_arena *arena = pg_lock();
+    const pg_id hidden = pg_new_leaf(arena, number);
+    bind(out, pg_make_hiding(arena, op, number_first ? hidden : a->id, number_first ? a->id : hidden, hidden));
+    pg_unlock(arena);
+    return finish(out, a, NULL);
+}
+
+static PyObject *make_power(value *a, double exponent)
+{
+    value *out = new_proxy();
+    if (!out)
+        return NULL;
+    pg_arena *arena = pg_lock();
+    bind(out, pg_make_power(arena, a->id, exponent));
+    pg_unlock(arena);
+    return finish(out, a, NULL);
+}
+
+static PyObject *make_leaf(double data)
+{
+    value *out = new_proxy();
+    if (!out)
+        return NULL;
+    pg_arena *arena = pg_lock();
+    bind(out, pg_new_leaf(arena, data));
+    pg_unlock(arena);
+    if (out->id)
+        return (PyObject *)out;
+    Py_DECREF(out);
+    return refuse(PyTuple_New(0));
+}
+
+/* --- operators -------------------------------------------------------------------------------------------------------- */
+
+static inline PyObject *operator_with(int op, value *a, PyObject *other, bool other_first)
+{
+    double number;
+    const int found = to_operand(other, &number);
+    if (found > 0)
+        return make_with_number(op, a, number, other_first);
+    return found == 0 ? Py_NewRef(Py_NotImplemented) : NULL;
+}
+
+/* `left op right`, at least one of which is a Value. */
+static inline PyObject *operator(int op, PyObject *left, PyObject *right)
+{
+    if (!is_value(left))
+        return operator_with(op, (value *)right, left, true);
+    if (!is_value(right))
+        return operator_with(op, (value *)left, right, false);
+    return make_binary(op, (value *)left, (value *)right);
+}
+
+static PyObject *value_subtract(PyObject *left, PyObject *right)
+{
+    return operator(PG_OP_sub, left, right);
+}
+
+static PyObject *value_divide(PyObject *left, PyObject *right)
+{
+    return operator(PG_OP_div, left, right);
+}
+
+/* `number + self` and `number * self` are self.__add__(number) and self.__mul__(number), whoever has defined those. */
+#define COMMUTATIVE(function, op, slot, method)                              \
+    static PyObject *function(PyObject *left, PyObject *right)               \
+    {                                                                        \
+        if (is_value(left))                                                  \
+            return operator(op, left, right);                                \
+        if (Py_TYPE(right)->tp_as_number->slot != function)                  \
+            return PyObject_CallMethod(right, method, "O", left);            \
+        return operator_with(op, (value *)right, left, false);               \
+    }
+COMMUTATIVE(value_add, PG_OP_add, nb_add, "__add__")
+COMMUTATIVE(value_multiply, PG_OP_mul, nb_multiply, "__mul__")
+
+static PyObject *value_power(PyObject *base, PyObject *exponent, PyObject *modulus)
+{
+    double number;
+    if (modulus != Py_None)
+        Py_RETURN_NOTIMPLEMENTED;
+    if (!is_value(base) || is_value(exponent))
+        return operator(PG_OP_pow, base, exponent);
+    const int found = to_operand(exponent, &number);
+    if (found > 0)
+        return make_power((value *)base, number);
+    return found == 0 ? Py_NewRef(Py_NotImplemented) : NULL;
+}
+
+static PyObject *value_negative(PyObject *self)
+{
+    return make_unary(PG_OP_neg, (value *)self);
+}
+
+static PyObject *value_absolute(PyObject *self)
+{
+    return make_unary(PG_OP_abs, (value *)self);
+}
+
+/* One method a row of the op table: add_op_methods() takes those that have a name of their own. */
+static PyObject *binary_method(int op, PyObject *self, PyObject *other)
+{
+    double number;
+    if (is_value(other))
+        return make_binary(op, (value *)self, (value *)other);
+    return to_double(other, py.data_of_a_value, &number) ? make_with_number(op, (value *)self, number, false) : NULL;
+}
+
+#define PG_UNARY(name, label, forward, da)                                      \
+    static PyObject *method_##name(PyObject *self, PyObject *Py_UNUSED(nothing)) \
+    {                                                                           \
+        return make_unary(PG_OP_##name, (value *)self);                         \
+    }
+#define PG_BINARY(name, label, forward, da, db)                                 \
+    static PyObject *method_##name(PyObject *self, PyObject *other)             \
+    {                                                                           \
+        return binary_method(PG_OP_##name, self, other);                        \
+    }
+#include "ops.def"
+
+#define OP_METHOD(name, label, flags)                \
+    [PG_OP_##name] = {#name, method_##name, (flags), \
+                      "Return the Value of the op '" label "': see csrc/ops.def for its derivative."},
+#define PG_UNARY(name, label, forward, da) OP_METHOD(name, label, METH_NOARGS)
+#define PG_BINARY(name, label, forward, da, db) OP_METHOD(name, label, METH_O)
+static PyMethodDef op_methods[PG_OP_COUNT] = {
+#include "ops.def"
+};
+
+/* --- attributes ------------------------------------------------------------------------------------------------------- */
+
+static int cannot_delete(const char *name)
+{
+    PyErr_Format(PyExc_AttributeError, "a Value's %s cannot be deleted", name);
+    return -1;
+}
+
+/* Numbers are read and written without the lock: they are whole words, and no invariant hangs on them. */
+static PyObject *get_data(PyObject *self, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    return is_alive(v) ? PyFloat_FromDouble(node_of(v)->data) : NULL;
+}
+
+static PyObject *get_grad(PyObject *self, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    return is_alive(v) ? PyFloat_FromDouble(node_of(v)->grad) : NULL;
+}
+
+static int set_data(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    double number;
+    if (!x)
+        return cannot_delete("data");
+    if (!is_alive(v) || !to_double(x, py.data_of_a_value, &number))
+        return -1;
+    node_of(v)->data = number;
+    return 0;
+}
+
+static int set_grad(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    double number;
+    if (!x)
+        return cannot_delete("grad");
+    if (!is_alive(v) || !to_double(x, py.a_gradient, &number))
+        return -1;
+    node_of(v)->grad = number;
+    return 0;
+}
+
+/* What hangs on a Value under this key: a new reference, or NULL (without an error if there is nothing). */
+static PyObject *get_hung(const value *v, PyObject *key)
+{
+    return v->dict ? Py_XNewRef(PyDict_GetItemWithError(v->dict, key)) : NULL;
+}
+
+/* True for what cannot lead back to a Value. */
+static bool is_atom(PyObject *x)
+{
+    return x == Py_None || PyUnicode_CheckExact(x) || PyFloat_CheckExact(x) || PyLong_CheckExact(x) || PyBool_Check(x) ||
+           PyBytes_CheckExact(x);
+}
+
+static unsigned flags_for(PyObject *x)
+{
+    return is_atom(x) ? KEPT : KEPT | TRACKED;
+}
+
+static int hang(value *v, PyObject *key, PyObject *x)
+{
+    if (keep(v, flags_for(x)) < 0)
+        return -1;
+    if (!v->dict && !(v->dict = PyDict_New()))
+        return -1;
+    return PyDict_SetItem(v->dict, key, x);
+}
+
+static int value_setattro(PyObject *self, PyObject *name, PyObject *x)
+{
+    const bool ours = name == py.data || name == py.grad || name == py._op || name == py._prev || name == py._backward;
+    if (x && !ours && keep((value *)self, flags_for(x)) < 0)
+        return -1;
+    return PyObject_GenericSetAttr(self, name, x);
+}
+
+static PyObject *get_dict(PyObject *self, void *closure)
+{
+    return keep((value *)self, KEPT | TRACKED) < 0 ? NULL : PyObject_GenericGetDict(self, closure);
+}
+
+static int set_dict(PyObject *self, PyObject *dict, void *closure)
+{
+    return keep((value *)self, KEPT | TRACKED) < 0 ? -1 : PyObject_GenericSetDict(self, dict, closure);
+}
+
+static PyObject *value_attributes(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    value *v = (value *)self;
+    return v->dict ? PyDict_Copy(v->dict) : PyDict_New();
+}
+
+static PyObject *get_op(PyObject *self, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    PyObject *label = is_alive(v) ? get_hung(v, py.op_key) : NULL;
+    if (label || PyErr_Occurred())
+        return label;
+    const int op = pg_op(v->id);
+    if (op == PG_POWER)
+        return PyObject_CallFunction(py.power_label, "d", pg_exponent(v->id));
+    return Py_NewRef(PyTuple_GET_ITEM(py.labels, op));
+}
+
+static int set_op(PyObject *self, PyObject *label, void *Py_UNUSED(closure))
+{
+    return label ? hang((value *)self, py.op_key, label) : cannot_delete("_op");
+}
+
+static PyObject *get_backward(PyObject *self, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    PyObject *closure = is_alive(v) ? get_hung(v, py.closure_key) : NULL;
+    return closure || PyErr_Occurred() ? closure : PyObject_GetAttrString(self, "_propagate");
+}
+
+static int set_backward(PyObject *self, PyObject *closure, void *Py_UNUSED(context))
+{
+    value *v = (value *)self;
+    if (!closure)
+        return cannot_delete("_backward");
+    if (!PyCallable_Check(closure)) {
+        PyErr_SetString(PyExc_TypeError, "_backward must be a function of no arguments");
+        return -1;
+    }
+    if (!is_alive(v) || keep(v, KEPT | TRACKED) < 0 || hang(v, py.closure_key, closure) < 0)
+        return -1;
+    pg_set_closure(v->id, 1);
+    return 0;
+}
+
+/* --- operands --------------------------------------------------------------------------------------------------------- */
+
+static PyObject *value_operands(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    value *v = (value *)self;
+    if (!is_alive(v))
+        return NULL;
+    const Py_ssize_t count = (Py_ssize_t)pg_operand_count(v->id);
+    if (count == 0)
+        return PyTuple_New(0);
+    if (v->a && PyTuple_CheckExact(v->a) && PyTuple_GET_SIZE(v->a) == count)
+        return Py_NewRef(v->a);
+    if (keep(v, KEPT) < 0)
+        return NULL;
+    PyObject *operands = operand_proxies(v, false);
+    if (operands)
+        hold(v, Py_NewRef(operands));
+    return operands;
+}
+
+static PyObject *get_prev(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *operands = value_operands(self, NULL);
+    PyObject *set = operands ? PySet_New(operands) : NULL;
+    Py_XDECREF(operands);
+    return set;
+}
+
+/* The ids of a tuple of Values, for PyMem_Free; and the flags of all of them. */
+static pg_id *ids_of(PyObject *values, unsigned *flags)
+{
+    const Py_ssize_t count = PyTuple_GET_SIZE(values);
+    pg_id *ids = PyMem_New(pg_id, count + 1);
+    if (!ids)
+        return (pg_id *)PyErr_NoMemory();
+    for (Py_ssize_t i = 0; i < count; i++) {
+        const value *v = (value *)PyTuple_GET_ITEM(values, i);
+        ids[i] = v->id;
+        *flags |= v->flags;
+    }
+    return ids;
+}
+
+/* Put a custom node with these operands in the place of the leaf of `v`. */
+static int rewire(value *v, PyObject *children)
+{
+    unsigned flags = 0;
+    pg_id *ids = ids_of(children, &flags), leaf = v->id, custom = 0;
+    if (!ids || keep(v, KEPT | TRACKED) < 0) {
+        PyMem_Free(ids);
+        return -1;
+    }
+    const pg_status status = pg_leaf_to_custom(leaf, (uint32_t)PyTuple_GET_SIZE(children), ids, &custom);
+    PyMem_Free(ids);
+    if (status == PG_OK) {
+        pg_arena *arena = pg_lock();
+        unlist(v);
+        bind(v, custom);
+        pg_unref(arena, leaf);
+        pg_unlock(arena);
+        hold(v, Py_NewRef(children));
+        return 0;
+    }
+    if (status == PG_IN_USE || status == PG_BUSY)
+        PyErr_SetString(PyExc_AttributeError, "_prev is fixed at creation: pass the operands as Value(data, _children)");
+    else
+        refuse(Py_NewRef(children));
+    return -1;
+}
+
+static int set_prev(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    if (!x)
+        return cannot_delete("_prev");
+    if (!is_alive(v))
+        return -1;
+    PyObject *children = PyObject_CallFunctionObjArgs(py.parse_prev, value_type, self, x, NULL);
+    if (!children)
+        return -1;
+    const bool nothing = PyTuple_GET_SIZE(children) == 0 && pg_is_leaf(v->id);
+    const int status = nothing ? 0 : rewire(v, children);
+    Py_DECREF(children);
+    return status;
+}
+
+/* --- construction ----------------------------------------------------------------------------------------------------- */
+
+static PyObject *value_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    if (type == value_type)
+        return (PyObject *)new_proxy();
+    value *v = (value *)type->tp_alloc(type, 0); /* zeroed, and tracked */
+    if (v)
+        v->flags = KEPT | TRACKED;
+    proxies_made++;
+    return (PyObject *)v;
+}
+
+static int set_leaf(value *v, double data)
+{
+    if (!v->id) {
+        pg_arena *arena = pg_lock();
+        bind(v, pg_new_leaf(arena, data));
+        pg_unlock(arena);
+        if (!v->id)
+            refuse(PyTuple_New(0));
+        return v->id ? 0 : -1;
+    }
+    if (!pg_is_leaf(v->id)) {
+        PyObject *op = get_op((PyObject *)v, NULL);
+        if (op)
+            PyErr_Format(PyExc_RuntimeError, "this Value is the result of %R: only a leaf can be set by __init__", op);
+        Py_XDECREF(op);
+        return -1;
+    }
+    node_of(v)->data = data;
+    node_of(v)->grad = 0.0;
+    return 0;
+}
+
+static PyObject *value_set_leaf(PyObject *self, PyObject *x)
+{
+    double data;
+    if (!to_double(x, py.data_of_a_value, &data) || set_leaf((value *)self, data) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Local gradients as C takes them, for PyMem_Free. */
+static double *doubles_of(PyObject *floats)
+{
+    const Py_ssize_t count = PyTuple_GET_SIZE(floats);
+    double *numbers = PyMem_New(double, count + 1);
+    if (!numbers)
+        return (double *)PyErr_NoMemory();
+    for (Py_ssize_t i = 0; i < count; i++)
+        numbers[i] = PyFloat_AsDouble(PyTuple_GET_ITEM(floats, i));
+    return numbers;
+}
+
+/* Give `v` a custom node: children is a tuple of Values, local_grads one of as many floats, or None. */
+static int set_custom(value *v, double data, PyObject *children, PyObject *local_grads)
+{
+    if (v->id) {
+        PyErr_SetString(PyExc_RuntimeError, "this Value exists already: make a new one to give it children");
+        return -1;
+    }
+    unsigned flags = 0;
+    const bool local = local_grads != Py_None;
+    pg_id *ids = ids_of(children, &flags);
+    double *numbers = ids && local ? doubles_of(local_grads) : NULL;
+    if (ids && (numbers || !local)) {
+        const pg_id id = pg_custom(data, (uint32_t)PyTuple_GET_SIZE(children), ids, numbers);
+        bind(v, id);
+        if (!id)
+            refuse(Py_NewRef(children));
+    }
+    PyMem_Free(numbers);
+    PyMem_Free(ids);
+    if (!v->id)
+        return -1;
+    if (flags) {
+        hold(v, Py_NewRef(children));
+        track(v, flags);
+    }
+    if (!anomaly_depth)
+        return 0;
+    return checked((value *)Py_NewRef((PyObject *)v), Py_NewRef(children)) ? (Py_DECREF(v), 0) : -1;
+}
+
+static int value_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    double data;
+    value *v = (value *)self;
+    if (!kwargs && PyTuple_GET_SIZE(args) == 1)
+        return to_double(PyTuple_GET_ITEM(args, 0), py.data_of_a_value, &data) ? set_leaf(v, data) : -1;
+    PyObject *parsed = PyObject_Call(py.parse_arguments, args, kwargs), *children, *op, *label, *local_grads;
+    if (!parsed || !PyArg_ParseTuple(parsed, "dOOOO", &data, &children, &op, &label, &local_grads)) {
+        Py_XDECREF(parsed);
+        return -1;
+    }
+    const bool leaf = PyTuple_GET_SIZE(children) == 0;
+    int status = leaf ? set_leaf(v, data) : set_custom(v, data, children, local_grads);
+    if (status == 0 && PyObject_IsTrue(op) > 0)
+        status = hang(v, py.op_key, op);
+    if (status == 0 && PyObject_IsTrue(label) > 0)
+        status = PyObject_SetAttr(self, py.label, label);
+    Py_DECREF(parsed);
+    return PyErr_Occurred() ? -1 : status;
+}
+
+/* `Value(number)` without the detour over __new__ and __init__, unless a program has put its own there. */
+static PyObject *value_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names)
+{
+    const Py_ssize_t count = PyVectorcall_NARGS(nargsf), named = names ? PyTuple_GET_SIZE(names) : 0;
+    double data;
+    if (count == 1 && !named && value_type->tp_init == value_init && value_type->tp_new == value_new)
+        return to_double(args[0], py.data_of_a_value, &data) ? make_leaf(data) : NULL;
+    PyObject *positional = PyTuple_New(count), *keywords = named ? PyDict_New() : NULL, *made = NULL;
+    for (Py_ssize_t i = 0; positional && i < count; i++)
+        PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
+    for (Py_ssize_t i = 0; keywords && i < named; i++)
+        if (PyDict_SetItem(keywords, PyTuple_GET_ITEM(names, i), args[count + i]) < 0)
+            Py_CLEAR(keywords);
+    if (positional && !named == !keywords)
+        made = PyType_Type.tp_call(type, positional, keywords);
+    Py_XDECREF(positional);
+    Py_XDECREF(keywords);
+    return made;
+}
+
+/* --- comparison: by data; `==`, `!=` and hash stay Python's own, by identity ------------------------------------------- */
+
+/* As to_operand(), but a Value of any engine stands for its data. */
+static int to_comparable(PyObject *x, double *number)
+{
+    if (!is_value(x) && (PyFloat_CheckExact(x) || !PyObject_IsInstance(x, py.surface)))
+        return to_operand(x, number);
+    PyObject *data = PyObject_GetAttr(x, py.data);
+    if (!data)
+        return -1;
+    *number = PyFloat_AsDouble(data);
+    Py_DECREF(data);
+    return PyErr_Occurred() ? -1 : 1;
+}
+
+static PyObject *value_richcompare(PyObject *self, PyObject *other, int op)
+{
+    double a, b;
+    if (op == Py_EQ || op == Py_NE)
+        Py_RETURN_NOTIMPLEMENTED;
+    const int found = to_comparable(other, &b);
+    if (found == 0)
+        Py_RETURN_NOTIMPLEMENTED;
+    if (found < 0 || to_comparable(self, &a) < 0)
+        return NULL;
+    return PyBool_FromLong(op == Py_LT ? a < b : op == Py_LE ? a <= b : op == Py_GT ? a > b : a >= b);
+}
+
+static Py_hash_t value_hash(PyObject *self)
+{
+    return PyBaseObject_Type.tp_hash(self);
+}
+
+/* --- backward --------------------------------------------------------------------------------------------------------- */
+
+static PyObject *value_backward(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    value *v = (value *)self;
+    if (!is_alive(v))
+        return NULL;
+    if (!anomaly_depth && pg_backward(v->id, 1.0) == PG_OK)
+        Py_RETURN_NONE;
+    return PyObject_CallFunctionObjArgs(py.backward_in_pieces, self, py.value_of, NULL);
+}
+
+static PyObject *value_propagate(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    value *v = (value *)self;
+    if (!is_alive(v))
+        return NULL;
+    pg_backprop(v->id);
+    Py_RETURN_NONE;
+}
+
+static PyObject *value_is_leaf(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    value *v = (value *)self;
+    return is_alive(v) ? PyBool_FromLong(pg_is_leaf(v->id)) : NULL;
+}
+
+static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    value *v = (value *)self;
+    return is_alive(v) ? make_leaf(node_of(v)->data) : NULL;
+}
+
+/* --- the type --------------------------------------------------------------------------------------------------------- */
+
+static PyMethodDef value_methods[] = {
+    {"backward", value_backward, METH_NOARGS,
+     "Set the gradients of all that this Value was computed from; leaves add theirs to what they have."},
+    {"detach", value_detach, METH_NOARGS, "Return a new leaf with the same data: the graph is left behind."},
+    {"_operands_in_order", value_operands, METH_NOARGS,
+     "The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, ...."},
+    {"_propagate", value_propagate, METH_NOARGS, "Pass `grad` on to the operands, once."},
+    {"_is_leaf", value_is_leaf, METH_NOARGS, NULL},
+    {"_set_leaf", value_set_leaf, METH_O, NULL},
+    {"_attributes", value_attributes, METH_NOARGS, "A copy of what hangs on this Value."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef value_members[] = {
+    {"_pg_id", T_INT, offsetof(value, id), READONLY, NULL},
+    {"__dictoffset__", T_PYSSIZET, offsetof(value, dict), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(value, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef value_getset[] = {
+    {"data", get_data, set_data, "The number, a float. It may be set, and backward() then uses what it is.", NULL},
+    {"grad", get_grad, set_grad, "d root / d self, a float, after `root.backward()`. It may be set.", NULL},
+    {"_op", get_op, set_op, "The label of the op that made this Value; '' for a leaf.", NULL},
+    {"_prev", get_prev, set_prev, "The operands, as a new set; always the same objects.", NULL},
+    {"_backward", get_backward, set_backward,
+     "Pass `grad` on to the operands, once. Assign a function of no arguments to define an op of your own.", NULL},
+    {"__dict__", get_dict, set_dict, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+#define VALUE_DOC                                                                                               \
+    "A number that remembers how it was computed.\n\n"                                                          \
+    "Value(data, _children=(), _op='', label='') as in micrograd; a tuple or list of numbers as third argument\n" \
+    "(or `local_grads=`) gives d self / d child instead, as in microgpt. Raises TypeError for what is no real\n"  \
+    "number."
+
+static PyType_Slot value_slots[] = {
+    {Py_tp_doc, VALUE_DOC},
+    {Py_tp_new, value_new},
+    {Py_tp_init, value_init},
+    {Py_tp_dealloc, value_dealloc},
+    {Py_tp_traverse, value_traverse},
+    {Py_tp_clear, value_clear},
+    {Py_tp_free, PyObject_GC_Del},
+    {Py_tp_setattro, value_setattro},
+    {Py_tp_richcompare, value_richcompare},
+    {Py_tp_hash, value_hash},
+    {Py_tp_methods, value_methods},
+    {Py_tp_members, value_members},
+    {Py_tp_getset, value_getset},
+    {Py_nb_add, value_add},
+    {Py_nb_subtract, value_subtract},
+    {Py_nb_multiply, value_multiply},
+    {Py_nb_true_divide, value_divide},
+    {Py_nb_power, value_power},
+    {Py_nb_negative, value_negative},
+    {Py_nb_absolute, value_absolute},
+    {0, NULL},
+};
+
+static PyType_Spec value_spec = {
+    .name = "pygrad.engine.Value",
+    .basicsize = sizeof(value),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = value_slots,
+};
+
+/* True if `Value.name` is what it was when pygrad was loaded. */
+static bool is_original(PyObject *name)
+{
+    PyObject *original = PyDict_GetItemWithError(py.originals, name);
+    return original && PyDict_GetItemWithError(value_type->tp_dict, name) == original;
+}
+
+static bool is_plain_arithmetic(void)
+{
+    const PyNumberMethods *as_number = value_type->tp_as_number;
+    return as_number->nb_add == value_add && as_number->nb_multiply == value_multiply;
+}
+
+/* --- sums and dots of any length -------------------------------------------------------------------------------------- */
+
+/* Values and numbers as a new tuple of Values. */
+static PyObject *values_of(PyObject *iterable)
+{
+    PyObject *given = PySequence_Tuple(iterable);
+    if (!given)
+        return NULL;
+    const Py_ssize_t count = PyTuple_GET_SIZE(given);
+    PyObject *values = PyTuple_New(count);
+    for (Py_ssize_t i = 0; values && i < count; i++) {
+        PyObject *x = PyTuple_GET_ITEM(given, i);
+        double number;
+        PyObject *v = is_value(x) ? Py_NewRef(x) : to_double(x, py.data_of_a_value, &number) ? make_leaf(number) : NULL;
+        if (v)
+            PyTuple_SET_ITEM(values, i, v);
+        else
+            Py_CLEAR(values);
+    }
+    Py_DECREF(given);
+    return values;
+}
+
+static PyObject *value_or_number(PyObject *x)
+{
+    double number;
+    if (is_value(x))
+        return Py_NewRef(x);
+    return to_double(x, py.data_of_a_value, &number) ? make_leaf(number) : NULL;
+}
+
+/* bias, w0, x0, w1, x1, ...; or start, x0, x1, ... where there is no `ws`. */
+static PyObject *in_order(PyObject *first, PyObject *ws, PyObject *xs)
+{
+    const Py_ssize_t count = PyTuple_GET_SIZE(xs), head = first != NULL;
+    PyObject *operands = PyTuple_New(head + (ws ? 2 : 1) * count);
+    if (!operands)
+        return NULL;
+    Py_ssize_t at = 0;
+    if (first)
+        PyTuple_SET_ITEM(operands, at++, Py_NewRef(first));
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (ws)
+            PyTuple_SET_ITEM(operands, at++, Py_NewRef(PyTuple_GET_ITEM(ws, i)));
+        PyTuple_SET_ITEM(operands, at++, Py_NewRef(PyTuple_GET_ITEM(xs, i)));
+    }
+    return operands;
+}
+
+/* The Value of pg_dot(first, ws, xs), or without `ws` of pg_sum(first, xs); `first` may be NULL. */
+static PyObject *make_list(PyObject *first, PyObject *ws, PyObject *xs)
+{
+    unsigned flags = first ? ((value *)first)->flags : 0;
+    const pg_id first_id = first ? ((value *)first)->id : 0;
+    const uint32_t count = (uint32_t)PyTuple_GET_SIZE(xs);
+    pg_id *x_ids = ids_of(xs, &flags), *w_ids = ws && x_ids ? ids_of(ws, &flags) : NULL;
+    value *out = x_ids && (w_ids || !ws) && (!first || is_alive((value *)first)) ? new_proxy() : NULL;
+    if (out)
+        bind(out, ws ? pg_dot(first_id, count, w_ids, x_ids) : pg_sum(first_id, count, x_ids));
+    PyMem_Free(x_ids);
+    PyMem_Free(w_ids);
+    if (out && !out->id) {
+        refuse(in_order(first, ws, xs));
+        Py_CLEAR(out);
+    }
+    if (!out || !(flags || anomaly_depth))
+        return (PyObject *)out;
+    PyObject *operands = in_order(first, ws, xs);
+    if (!operands) {
+        Py_DECREF(out);
+        return NULL;
+    }
+    hold(out, operands);
+    track(out, flags | KEPT);
+    return anomaly_depth ? checked(out, Py_NewRef(operands)) : (PyObject *)out;
+}
+
+/* The arguments of `name(required..., optional=...)`: out[] gets them, borrowed. */
+static bool parse(const char *name, PyObject *const *args, Py_ssize_t count, PyObject *names, int required, int all,
+                  const char *const *parameters, PyObject **out)
+{
+    const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
+    if (count > all) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at most %d arguments (%zd given)", name, all, count + named);
+        return false;
+    }
+    for (Py_ssize_t i = 0; i < count; i++)
+        out[i] = args[i];
+    for (Py_ssize_t i = 0; i < named; i++) {
+        PyObject *keyword = PyTuple_GET_ITEM(names, i);
+        int at = 0;
+        while (at < all && PyUnicode_CompareWithASCIIString(keyword, parameters[at]) != 0)
+            at++;
+        if (at == all || at < count) {
+            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", name, keyword);
+            return false;
+        }
+        out[at] = args[count + i];
+    }
+    for (int i = 0; i < required; i++)
+        if (!out[i]) {
+            PyErr_Format(PyExc_TypeError, "%s() misses its argument '%s'", name, parameters[i]);
+            return false;
+        }
+    return true;
+}
+
+static PyObject *module_sum(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    static const char *const parameters[] = {"values", "start"};
+    PyObject *given[2] = {NULL, NULL}, *out = NULL, *first = NULL;
+    if (!parse("sum", args, count, names, 1, 2, parameters, given))
+        return NULL;
+    const bool from_zero = !given[1] || (PyLong_CheckExact(given[1]) && PyObject_IsTrue(given[1]) == 0);
+    PyObject *values = values_of(given[0]);
+    if (values && (from_zero || (first = value_or_number(given[1]))))
+        out = make_list(first, NULL, values);
+    Py_XDECREF(first);
+    Py_XDECREF(values);
+    return out;
+}
+
+static PyObject *module_dot(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    static const char *const parameters[] = {"ws", "xs", "bias"};
+    PyObject *given[3] = {NULL, NULL, NULL}, *out = NULL, *bias = NULL;
+    if (!parse("dot", args, count, names, 2, 3, parameters, given))
+        return NULL;
+    PyObject *ws = values_of(given[0]), *xs = ws ? values_of(given[1]) : NULL;
+    if (xs && PyTuple_GET_SIZE(ws) != PyTuple_GET_SIZE(xs))
+        PyErr_Format(PyExc_ValueError, "dot needs two sequences of one length, not %zd and %zd", PyTuple_GET_SIZE(ws),
+                     PyTuple_GET_SIZE(xs));
+    else if (xs && (!given[2] || given[2] == Py_None || (bias = value_or_number(given[2]))))
+        out = make_list(bias, ws, xs);
+    Py_XDECREF(bias);
+    Py_XDECREF(xs);
+    Py_XDECREF(ws);
+    return out;
+}
+
+/* --- a layer of neurons in one call ----------------------------------------------------------------------------------- */
+
+/* What a layer is made of: nothing in it runs a program's code, so that borrowed references stay good. */
+typedef struct {
+    Py_ssize_t rows, nin;
+    PyObject *xs; /* a tuple of Values */
+    pg_id *ids;   /* of the inputs, the biases, and the weights row by row; then room for the results */
+    unsigned flags;
+} layer;
+
+/* Note the id of a plain Value; false for anything else. */
+static inline bool take(layer *l, pg_id **at, PyObject *x)
+{
+    const value *v = (value *)x;
+    if (!Py_IS_TYPE(x, value_type) || !v->id)
+        return false;
+    *(*at)++ = v->id;
+    l->flags |= v->flags;
+    return true;
+}
+
+/* A list or tuple and how to look into it; its items are borrowed. */
+static PyObject *const *items_of(PyObject *sequence, Py_ssize_t *count)
+{
+    if (!PyList_CheckExact(sequence) && !PyTuple_CheckExact(sequence))
+        return NULL;
+    *count = PySequence_Fast_GET_SIZE(sequence);
+    return PySequence_Fast_ITEMS(sequence);
+}
+
+static bool take_all(layer *l, pg_id **at, PyObject *sequence, Py_ssize_t expected)
+{
+    Py_ssize_t count = -1;
+    PyObject *const *items = items_of(sequence, &count);
+    if (!items || count != expected)
+        return false;
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (!take(l, at, items[i]))
+            return false;
+    return true;
+}
+
+static bool take_layer(layer *l, PyObject *rows, PyObject *biases)
+{
+    pg_id *at = l->ids;
+    Py_ssize_t count;
+    PyObject *const *items = items_of(rows, &count);
+    bool plain = take_all(l, &at, l->xs, l->nin) && take_all(l, &at, biases, l->rows);
+    for (Py_ssize_t i = 0; plain && i < l->rows; i++)
+        plain = take_all(l, &at, items[i], l->nin);
+    return plain;
+}
+
+/* Inputs as Values: a tuple; None if one is neither a plain Value nor a number; NULL with an error. */
+static PyObject *inputs_of(PyObject *x)
+{
+    PyObject *given = PySequence_Tuple(x);
+    const Py_ssize_t count = given ? PyTuple_GET_SIZE(given) : 0;
+    PyObject *xs = given ? PyTuple_New(count) : NULL;
+    for (Py_ssize_t i = 0; xs && xs != Py_None && i < count; i++) {
+        PyObject *xi = PyTuple_GET_ITEM(given, i), *number = NULL;
+        if (!Py_IS_TYPE(xi, value_type) && !PyFloat_CheckExact(xi) && !(number = PyObject_CallOneArg(py.is_number, xi)))
+            Py_CLEAR(xs);
+        else if (number == Py_False)
+            Py_SETREF(xs, Py_NewRef(Py_None));
+        else if ((xi = value_or_number(xi)))
+            PyTuple_SET_ITEM(xs, i, xi);
+        else
+            Py_CLEAR(xs);
+        Py_XDECREF(number);
+    }
+    Py_XDECREF(given);
+    return xs;
+}
+
+/* The op of an activation's name: a row of the table, PG_LEAF for None (no activation), PG_CUSTOM for any other method. */
+static int activation_op(PyObject *name)
+{
+    if (name == Py_None)
+        return PG_LEAF;
+    for (int op = 0; op < PG_OP_COUNT; op++)
+        if (op_methods[op].ml_flags == METH_NOARGS && PyUnicode_CompareWithASCIIString(name, op_methods[op].ml_name) == 0)
+            return is_original(name) ? op : PG_CUSTOM;
+    return PG_CUSTOM;
+}
+
+/* Give each of `outs`, proxies without nodes, one of the ids, through its activation where that is a row of the table. */
+static bool bind_layer(PyObject *outs, const pg_id *ids, const int *ops)
+{
+    bool all = true;
+    pg_arena *arena = pg_lock();
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(outs); i++) {
+        const bool through = ops[i] != PG_LEAF && ops[i] != PG_CUSTOM;
+        const pg_id id = through ? pg_make_unary(arena, ops[i], ids[i]) : ids[i];
+        if (through)
+            pg_unref(arena, ids[i]);
+        bind((value *)PyList_GET_ITEM(outs, i), id);
+        all = all && id;
+    }
+    pg_unlock(arena);
+    return all;
+}
+
+/* The activations, by name, of Values made so far. */
+static PyObject *activate(PyObject *outs, PyObject *activations, const int *ops, bool all)
+{
+    for (Py_ssize_t i = 0; outs && i < PyList_GET_SIZE(outs); i++) {
+        if (ops[i] == PG_LEAF || (ops[i] != PG_CUSTOM && !all))
+            continue;
+        PyObject *out = PyObject_CallMethodNoArgs(PyList_GET_ITEM(outs, i), PyTuple_GET_ITEM(activations, i));
+        if (!out || PyList_SetItem(outs, i, out) < 0)
+            Py_CLEAR(outs);
+    }
+    return outs;
+}
+
+/* All nodes of a plain layer in two calls into the arena. */
+static PyObject *make_layer(layer *l, PyObject *activations, const int *ops)
+{
+    const pg_id *xs = l->ids, *biases = xs + l->nin, *ws = biases + l->rows;
+    pg_id *made = l->ids + l->nin + l->rows + l->rows * l->nin;
+    PyObject *outs = PyList_New(l->rows);
+    for (Py_ssize_t i = 0; outs && i < l->rows; i++) {
+        PyObject *out = (PyObject *)new_proxy();
+        if (out)
+            PyList_SET_ITEM(outs, i, out);
+        else
+            Py_CLEAR(outs);
+    }
+    if (!outs)
+        return NULL;
+    if (pg_dots((uint32_t)l->rows, (uint32_t)l->nin, biases, ws, xs, made) != PG_OK || !bind_layer(outs, made, ops)) {
+        Py_DECREF(outs);
+        return refuse(PyTuple_New(0));
+    }
+    return activate(outs, activations, ops, false);
+}
+
+/* The same, neuron by neuron: for proxies that must hold their operands, and under detect_anomaly(). */
+static PyObject *make_neurons(const layer *l, PyObject *rows, PyObject *biases, PyObject *activations, const int *ops)
+{
+    PyObject *outs = PyList_New(0);
+    for (Py_ssize_t i = 0; outs && i < l->rows; i++) {
+        PyObject *ws = PySequence_GetItem(rows, i), *row = ws ? PySequence_Tuple(ws) : NULL;
+        PyObject *bias = PySequence_GetItem(biases, i), *out = row && bias ? make_list(bias, row, l->xs) : NULL;
+        if (!out || PyList_Append(outs, out) < 0)
+            Py_CLEAR(outs);
+        Py_XDECREF(out);
+        Py_XDECREF(bias);
+        Py_XDECREF(row);
+        Py_XDECREF(ws);
+    }
+    return outs ? activate(outs, activations, ops, true) : NULL;
+}
+
+static PyObject *layer_of(layer *l, PyObject *rows, PyObject *biases, PyObject *activations)
+{
+    const size_t count = (size_t)(l->nin + 2 * l->rows + l->rows * l->nin);
+    int *ops = PyMem_New(int, l->rows + 1);
+    l->ids = PyMem_New(pg_id, count + 1);
+    PyObject *outs = NULL;
+    if (!l->ids || !ops)
+        PyErr_NoMemory();
+    else if (!take_layer(l, rows, biases))
+        outs = Py_NewRef(Py_None);
+    else {
+        for (Py_ssize_t i = 0; i < l->rows; i++) { /* mostly the same one */
+            PyObject *name = PyTuple_GET_ITEM(activations, i);
+            ops[i] = i > 0 && name == PyTuple_GET_ITEM(activations, i - 1) ? ops[i - 1] : activation_op(name);
+        }
+        outs = l->flags || anomaly_depth ? make_neurons(l, rows, biases, activations, ops) : make_layer(l, activations, ops);
+    }
+    PyMem_Free(l->ids);
+    PyMem_Free(ops);
+    return outs;
+}
+
+static PyObject *module_layer(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    static const char *const parameters[] = {"rows", "xs", "biases", "activations"};
+    PyObject *given[4] = {NULL, NULL, NULL, NULL};
+    if (!parse("layer", args, count, names, 4, 4, parameters, given))
+        return NULL;
+    PyObject *rows = given[0], *biases = given[2], *activations = given[3];
+    if (!is_plain_arithmetic() || !PyList_CheckExact(rows) || !PyList_CheckExact(biases))
+        Py_RETURN_NONE;
+    PyObject *xs = inputs_of(given[1]), *names_of = xs ? PySequence_Tuple(activations) : NULL, *outs = NULL;
+    if (names_of) {
+        layer l = {.rows = PyList_GET_SIZE(rows), .xs = xs};
+        l.nin = xs == Py_None ? 0 : PyTuple_GET_SIZE(xs);
+        const bool fits = xs != Py_None && PyTuple_GET_SIZE(names_of) == l.rows;
+        outs = fits ? layer_of(&l, rows, biases, names_of) : Py_NewRef(Py_None);
+    }
+    Py_XDECREF(names_of);
+    Py_XDECREF(xs);
+    return outs;
+}
+
+/* --- the module ------------------------------------------------------------------------------------------------------- */
+
+static PyObject *module_value_of(PyObject *Py_UNUSED(module), PyObject *x)
+{
+    const long id = PyLong_AsLong(x);
+    if (PyErr_Occurred())
+        return NULL;
+    value *v = proxy_of((pg_id)id);
+    return Py_NewRef(v ? (PyObject *)v : Py_None);
+}
+
+static PyObject *module_plain_ids(PyObject *Py_UNUSED(module), PyObject *values)
+{
+    if (!is_original(py.data) || !is_original(py.grad))
+        Py_RETURN_NONE;
+    PyObject *given = PySequence_Tuple(values);
+    if (!given)
+        return NULL;
+    const Py_ssize_t count = PyTuple_GET_SIZE(given);
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(pg_id));
+    layer l = {.rows = 0};
+    pg_id *ids = PyMem_New(pg_id, count + 1), *at = ids;
+    if (bytes && ids && take_all(&l, &at, given, count))
+        memcpy(PyBytes_AS_STRING(bytes), ids, (size_t)count * sizeof *ids);
+    else if (bytes && ids)
+        Py_SETREF(bytes, Py_NewRef(Py_None));
+    else
+        Py_CLEAR(bytes);
+    PyMem_Free(ids);
+    Py_DECREF(given);
+    return bytes;
+}
+
+static PyObject *module_set_anomaly_depth(PyObject *Py_UNUSED(module), PyObject *x)
+{
+    anomaly_depth = PyLong_AsLong(x);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+#define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
+static PyMethodDef module_methods[] = {
+    {"sum", FAST(module_sum),
+     "sum(values, start=0)\n--\n\nReturn the sum of Values and numbers as one node, added from the left as Python's `sum` does."},
+    {"dot", FAST(module_dot),
+     "dot(ws, xs, bias=None)\n--\n\nReturn `bias + ws[0]*xs[0] + ws[1]*xs[1] + ...` as one node, added in that order.\n\n"
+     "Raises ValueError if `ws` and `xs` differ in length."},
+    {"layer", FAST(module_layer), "See pygrad.portable.layer."},
+    {"plain_ids", module_plain_ids, METH_O, "See pygrad.portable.plain_ids."},
+    {"value_of", module_value_of, METH_O, "Return the proxy of a node id, or None."},
+    {"set_anomaly_depth", module_set_anomaly_depth, METH_O, "Called by pygrad.anomaly."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module_def = {
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "pygrad._native",
+    .m_doc = "Value as a CPython type (csrc/pyvalue.c); use it through pygrad.engine.",
+    .m_size = -1,
+    .m_methods = module_methods,
+};
+
+/* One attribute of one module of ours. */
+static PyObject *import(const char *module_name, const char *name)
+{
+    PyObject *module = PyImport_ImportModule(module_name);
+    PyObject *attribute = module ? PyObject_GetAttrString(module, name) : NULL;
+    Py_XDECREF(module);
+    return attribute;
+}
+
+static bool import_python_parts(void)
+{
+    return (py.to_float = import("pygrad._numbers", "to_float")) && (py.is_number = import("pygrad._numbers", "is_number")) &&
+           (py.operand = import("pygrad._numbers", "operand")) && (py.surface = import("pygrad.surface", "Surface")) &&
+           (py.parse_prev = import("pygrad.surface", "parse_prev")) &&
+           (py.power_label = import("pygrad.surface", "power_label")) &&
+           (py.closure_key = import("pygrad.surface", "CLOSURE")) && (py.op_key = import("pygrad.surface", "OP_NAME")) &&
+           (py.refuse = import("pygrad.arena", "refuse")) &&
+           (py.backward_in_pieces = import("pygrad.arena", "backward_in_pieces")) &&
+           (py.check_forward = import("pygrad.anomaly", "check_forward"));
+}
+
+static bool make_names(void)
+{
+    return (py.data = PyUnicode_InternFromString("data")) && (py.grad = PyUnicode_InternFromString("grad")) &&
+           (py._op = PyUnicode_InternFromString("_op")) && (py._prev = PyUnicode_InternFromString("_prev")) &&
+           (py._backward = PyUnicode_InternFromString("_backward")) && (py.label = PyUnicode_InternFromString("label")) &&
+           (py.data_of_a_value = PyUnicode_FromString("a Value's data")) &&
+           (py.a_gradient = PyUnicode_FromString("a gradient"));
+}
+
+static bool make_labels(void)
+{
+    py.labels = PyTuple_New(PG_OP_COUNT);
+    for (int op = 0; py.labels && op < PG_OP_COUNT; op++) {
+        PyObject *label = PyUnicode_FromString(pg_op_label(op));
+        if (!label)
+            return false;
+        PyTuple_SET_ITEM(py.labels, op, label);
+    }
+    return py.labels != NULL;
+}
+
+/* Work on the arena of pygrad._core, if it was built of the same sources: only then the structs are the same. */
+static bool attach(void)
+{
+    PyObject *arena = import("pygrad._lib", "native_arena");
+    PyObject *address = arena ? PyObject_CallFunction(arena, "ss", pg_version(), pg_source_digest()) : NULL;
+    if (address)
+        pg_the_arena = PyLong_AsVoidPtr(address);
+    Py_XDECREF(arena);
+    Py_XDECREF(address);
+    return address && pg_the_arena && !PyErr_Occurred();
+}
+
+/* A row is a method under its own name if no operator stands for it. */
+static bool is_method(int op)
+{
+    const char first = pg_op_label(op)[0];
+    return op_methods[op].ml_name && ((first >= 'A' && first <= 'Z') || (first >= 'a' && first <= 'z')) && op != PG_OP_neg;
+}
+
+static bool add_op_methods(void)
+{
+    for (int op = 0; op < PG_OP_COUNT; op++) {
+        PyObject *method = is_method(op) ? PyDescr_NewMethod(value_type, &op_methods[op]) : NULL;
+        if (is_method(op) && (!method || PyObject_SetAttrString((PyObject *)value_type, op_methods[op].ml_name, method) < 0))
+            return false;
+        Py_XDECREF(method);
+    }
+    return true;
+}
+
+static bool make_type(void)
+{
+    PyObject *bases = PyTuple_Pack(1, py.surface);
+    value_type = bases ? (PyTypeObject *)PyType_FromSpecWithBases(&value_spec, bases) : NULL;
+    Py_XDECREF(bases);
+    if (!value_type || !add_op_methods())
+        return false;
+    value_type->tp_vectorcall = value_vectorcall;
+    PyObject *argument_parser = import("pygrad.surface", "argument_parser");
+    py.parse_arguments = argument_parser ? PyObject_CallOneArg(argument_parser, (PyObject *)value_type) : NULL;
+    Py_XDECREF(argument_parser);
+    if (!py.parse_arguments)
+        return false;
+    py.originals = PyDict_Copy(value_type->tp_dict);
+    return py.originals != NULL;
+}
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    if (!import_python_parts() || !make_names() || !make_labels() || !attach() || !make_type())
+        return NULL;
+    PyObject *module = PyModule_Create(&module_def);
+    if (!module || PyModule_AddObjectRef(module, "Value", (PyObject *)value_type) < 0 ||
+        !(py.value_of = PyObject_GetAttrString(module, "value_of"))) {
+        Py_XDECREF(module);
+        return NULL;
+    }
+    return module;
+}

@@ -1,0 +1,91 @@
+"""What both proxies need of the C arena: its op table, backward passes with closures in them, refusals, figures."""
+
+from pygrad import anomaly
+from pygrad._lib import ffi, lib
+
+NAMES = [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
+LABELS = [ffi.string(lib.pg_op_label(op)).decode() for op in range(lib.pg_op_count())]
+CODES = {name: op for op, name in enumerate(NAMES)}
+OPS = {name: (LABELS[op], lib.pg_op_arity(op)) for name, op in CODES.items()}  # the table of csrc/ops.def
+
+
+def refuse(*values):
+    """Raise what it meant that C made no node of these operands: one of them has no node itself, or memory is short."""
+    if not all(v._pg_id for v in values):
+        raise RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
+    raise MemoryError("no memory for another node; nothing was changed")
+
+
+# --- backward with closures -------------------------------------------------------------------------------------------
+
+
+def backward_in_pieces(root, value_of):
+    """Run the sweep from closure to closure, each of which is Python's to call; or node by node to find an anomaly.
+
+    `value_of(id)` is the Value of a node with a closure, or None.
+    """
+    order = ffi.new("pg_order **")
+    try:
+        status = lib.pg_order_new(root._pg_id, 1.0, order)
+        if status == lib.PG_BUSY:
+            raise RuntimeError("a backward pass is still running over part of this graph: let it end first")
+        if status != lib.PG_OK:
+            refuse(root)
+        if anomaly.depth:
+            _run_checked(root, order[0], value_of)
+        else:
+            while id := lib.pg_order_next(order[0]):
+                _run_closure(id, value_of)
+    finally:
+        if order[0]:
+            lib.pg_order_free(order[0])
+
+
+def _run_closure(id, value_of):
+    value = value_of(id)
+    if value is None:
+        raise RuntimeError("a Value with a _backward of its own is being collected: its graph cannot be swept any more")
+    value._backward()
+
+
+def _run_checked(root, order, value_of):
+    proxies = _proxies_below(root)
+    anomaly.check_before(proxies.values())
+    is_closure = ffi.new("int *")
+    stepped = root
+    while id := lib.pg_order_step(order, is_closure):
+        if is_closure[0]:
+            _run_closure(id, value_of)
+        stepped = proxies.get(id, stepped)  # the parts of a split list have no proxies and follow their consumer
+        anomaly.check_backward(stepped, stepped._operands_in_order())
+
+
+def _proxies_below(root):
+    """Map id -> proxy for all that `root` reaches."""
+    proxies, stack = {root._pg_id: root}, [root]
+    while stack:
+        for v in stack.pop()._operands_in_order():
+            if v._pg_id not in proxies:
+                proxies[v._pg_id] = v
+                stack.append(v)
+    return proxies
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def live_nodes():
+    """Return how many nodes are alive in the arena, leaves and hidden ones included."""
+    return lib.pg_live_nodes()
+
+
+def reserved_bytes():
+    """Return how much memory the arena has reserved, in bytes; it keeps what it once needed."""
+    return lib.pg_reserved_bytes()
+
+
+def check_arena():
+    """Verify every invariant of the arena (csrc/check.c); raise RuntimeError if one is broken."""
+    broken = lib.pg_check()
+    if broken:
+        raise RuntimeError(f"the arena is corrupt: {ffi.string(broken).decode()}")
