@@ -12,11 +12,49 @@ pg_arena *pg_the_arena = &the_arena;
 
 /* --- the lock --- */
 
-void pg_wait_for_lock(pg_arena *arena)
+static void spin_lock(pg_arena *arena)
 {
     for (int spins = 0; atomic_exchange_explicit(&arena->lock, 1, memory_order_acquire) != 0; spins++)
         if (spins >= 64)
             sched_yield(); /* the holder may be a long sweep, or not on a core at all */
+}
+
+static void spin_unlock(pg_arena *arena)
+{
+    atomic_store_explicit(&arena->lock, 0, memory_order_release);
+}
+
+#if !defined(PG_UNDER_GIL)
+pg_arena *pg_lock(void)
+{
+    pg_arena *arena = pg_the_arena;
+    void (*enter)(void) = arena->enter;
+    if (!enter) {
+        spin_lock(arena);
+        if (!(enter = arena->enter))
+            return arena;
+        spin_unlock(arena); /* while we waited it became the wrong lock */
+    }
+    enter();
+    return arena;
+}
+
+void pg_unlock(pg_arena *arena)
+{
+    if (arena->enter)
+        arena->leave();
+    else
+        spin_unlock(arena);
+}
+#endif
+
+void pg_lock_by_gil(void (*enter)(void), void (*leave)(void))
+{
+    pg_arena *arena = pg_the_arena;
+    spin_lock(arena);
+    arena->leave = leave;
+    arena->enter = enter;
+    spin_unlock(arena);
 }
 
 /* A fork copies the arena as it stands, so it waits until nobody is inside. */
@@ -90,7 +128,8 @@ static bool make_node_0(pg_arena *arena)
     if (!reserve_chunk(arena, 0))
         return false;
     *pg_node_at(arena, 0) = (pg_node){.data = NAN, .grad = NAN, .op = PG_LEAF, .slots = 1};
-    pg_block_at(arena, 0)->used = PG_BLOCK_SLOTS;
+    arena->current = pg_block_at(arena, 0);
+    arena->current->used = PG_BLOCK_SLOTS;
     arena->next_start = arena->leaf_count = arena->block_count = 1;
     return true;
 }
@@ -121,7 +160,7 @@ bool pg_reserve_leaf(pg_arena *arena)
     return true;
 }
 
-static void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
+PG_INLINE void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
 {
     leaf->a = arena->free_leaf;
     arena->free_leaf = id;
@@ -147,10 +186,12 @@ bool pg_start_block(pg_arena *arena)
     }
     *pg_block_at(arena, index) = (pg_block){.start = arena->next_start++};
     arena->current_block = index;
+    arena->current = pg_block_at(arena, index);
+    arena->current_nodes = pg_node_at(arena, pg_id_of(index, 0));
     return true;
 }
 
-static void free_interior(pg_arena *arena, pg_id id)
+PG_INLINE void free_interior(pg_arena *arena, pg_id id)
 {
     const uint32_t index = pg_block_of(id);
     pg_block *block = pg_block_at(arena, index);
@@ -167,7 +208,7 @@ static void free_interior(pg_arena *arena, pg_id id)
 /* --- references --- */
 
 /* Drop one reference; a node that loses its last goes to the front of *dead, a list linked through `refs`. */
-static void drop(pg_arena *arena, pg_id id, pg_id *dead)
+PG_INLINE void drop(pg_arena *arena, pg_id id, pg_id *dead)
 {
     pg_node *node = pg_node_at(arena, id);
     assert(node->refs > 0);
@@ -177,7 +218,14 @@ static void drop(pg_arena *arena, pg_id id, pg_id *dead)
     *dead = id;
 }
 
-static void free_slot(pg_arena *arena, pg_id id, pg_node *node)
+static void drop_list(pg_arena *arena, const pg_node *node, pg_id *dead)
+{
+    const pg_operand_span operands = pg_operands_of(node);
+    for (uint32_t i = 0; i < operands.count; i++)
+        drop(arena, operands.list[i], dead);
+}
+
+PG_INLINE void free_slot(pg_arena *arena, pg_id id, pg_node *node)
 {
     node->refs = 0;
     if (node->flags & PG_FLAG_CLOSURE)
@@ -193,15 +241,16 @@ void pg_free_node(pg_arena *arena, pg_id id)
 {
     pg_id dead = 0;
     drop(arena, id, &dead);
-    while (dead) {
+    while (dead) { /* a worklist: no recursion, however long the chain */
         const pg_id gone = dead;
         pg_node *node = pg_node_at(arena, gone);
         dead = (pg_id)node->refs;
-        const pg_operand_span operands = pg_operands_of(node);
-        if (operands.first)
-            drop(arena, operands.first, &dead);
-        for (uint32_t i = 0; i < operands.count; i++)
-            drop(arena, operands.list[i], &dead);
+        if (node->a)
+            drop(arena, node->a, &dead);
+        if (node->op >= PG_SUM)
+            drop_list(arena, node, &dead);
+        else if (node->b)
+            drop(arena, node->b, &dead);
         free_slot(arena, gone, node);
     }
 }
@@ -209,7 +258,7 @@ void pg_free_node(pg_arena *arena, pg_id id)
 void pg_retain(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    pg_ref(arena, id);
+    pg_ref(pg_node_at(arena, id));
     pg_unlock(arena);
 }
 

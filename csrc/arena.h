@@ -24,9 +24,11 @@
  *   I7  the sweep's heap is empty, and has room for every block;
  *   I8  a block without live nodes has no proxies.
  *
- * Lock. cffi drops the GIL for every call, so threads may be inside at once; each public function holds the spin lock
- * from its first look at the arena to its last, and nothing that is not bounded by the graph happens under it. No Python API
- * call and no GIL hand-over may happen under it either.
+ * Lock. cffi drops the GIL for every call, so threads may be inside at once; each public function holds the lock from its
+ * first look at the arena to its last, and nothing that is not bounded by the graph happens under it. No Python API call and
+ * no GIL hand-over may happen under it either. It is a spin lock; but once the native proxy is there, whose operations hold
+ * the GIL anyway, it is the GIL: that saves each of them two atomic exchanges, and the few calls through cffi ask for the GIL
+ * (`enter`, `leave`). pyvalue.c's copy of this code is compiled with PG_UNDER_GIL.
  */
 #ifndef PG_ARENA_H
 #define PG_ARENA_H
@@ -38,6 +40,13 @@
 
 #include "ops.h"
 #include "pygrad.h"
+
+/* What every operation goes through is inlined, whatever the compiler thinks: with a constant op only its row is left. */
+#if defined(__GNUC__)
+#define PG_INLINE static inline __attribute__((always_inline))
+#else
+#define PG_INLINE static inline
+#endif
 
 #define PG_BLOCK_SLOTS 64u
 #define PG_CHUNK_SLOTS 65536u /* the unit of allocation: 2 MiB of slots; memory that is never used is never mapped */
@@ -89,10 +98,14 @@ typedef struct {
 
 typedef struct {
     atomic_uint lock;
+    _Atomic(void (*)(void)) enter; /* take and drop the GIL, where that is the lock; else NULL */
+    void (*leave)(void);
     pg_chunk *chunks[PG_CHUNK_COUNT];
 
     uint32_t block_count;    /* blocks ever made */
-    uint32_t current_block;  /* where the next interior node goes */
+    uint32_t current_block;  /* where the next interior node goes; at first block 0, which is full */
+    pg_block *current;       /* that block */
+    pg_node *current_nodes;  /* and its slots */
     uint32_t free_block;     /* head of the list of empty blocks; 0 ends it */
     uint64_t next_start;
 
@@ -116,29 +129,31 @@ typedef struct {
 /* The process's one arena. A pointer, so that a second binary can be given the first one's. */
 extern pg_arena *pg_the_arena;
 
-void pg_wait_for_lock(pg_arena *arena);
-
 /* Take the lock and return the arena; every public function begins with this and ends with pg_unlock(). */
-static inline pg_arena *pg_lock(void)
+#if defined(PG_UNDER_GIL)
+PG_INLINE pg_arena *pg_lock(void)
 {
-    pg_arena *arena = pg_the_arena;
-    if (atomic_exchange_explicit(&arena->lock, 1, memory_order_acquire) != 0)
-        pg_wait_for_lock(arena);
-    return arena;
+    return pg_the_arena;
 }
 
-static inline void pg_unlock(pg_arena *arena)
+PG_INLINE void pg_unlock(pg_arena *arena)
 {
-    atomic_store_explicit(&arena->lock, 0, memory_order_release);
+    (void)arena;
 }
+#else
+pg_arena *pg_lock(void);
+void pg_unlock(pg_arena *arena);
+#endif
+/* Make the GIL the lock, from now on; the caller holds it. */
+void pg_lock_by_gil(void (*enter)(void), void (*leave)(void));
 
-static inline pg_node *pg_node_at(const pg_arena *arena, pg_id id)
+PG_INLINE pg_node *pg_node_at(const pg_arena *arena, pg_id id)
 {
     const uint32_t place = (uint32_t)id;
     return &arena->chunks[place / PG_CHUNK_SLOTS]->nodes[place % PG_CHUNK_SLOTS];
 }
 
-static inline pg_block *pg_block_at(const pg_arena *arena, uint32_t block)
+PG_INLINE pg_block *pg_block_at(const pg_arena *arena, uint32_t block)
 {
     return &arena->chunks[block / PG_CHUNK_BLOCKS]->blocks[block % PG_CHUNK_BLOCKS];
 }
@@ -171,7 +186,17 @@ typedef struct {
     const pg_id *list;
 } pg_operand_span;
 
-pg_operand_span pg_operands_of(const pg_node *node);
+static inline pg_operand_span pg_operands_of(const pg_node *node)
+{
+    if (node->op < PG_SUM) /* a leaf has neither, a unary op has a, a binary op has a and b */
+        return (pg_operand_span){node->a, node->b != 0, &node->b};
+    const uint32_t entries = (uint32_t)node->b * (node->op == PG_DOT ? 2 : 1);
+    const void *payload = node + 1;
+    if (node->op == PG_LOCAL)
+        payload = (const double *)payload + node->b;
+    return (pg_operand_span){node->a, entries, payload};
+}
+
 pg_node *pg_part_before(const pg_arena *arena, const pg_node *node); /* of a split list; NULL at its beginning */
 const double *pg_local_grads(const pg_node *node); /* of a PG_LOCAL node, b of them; its list follows them */
 
@@ -186,7 +211,7 @@ bool pg_start_block(pg_arena *arena);  /* make an empty block the current one; f
 void pg_free_node(pg_arena *arena, pg_id id);
 
 /* Room for a leaf. One reference, the caller's. 0: out of memory. */
-static inline pg_id pg_new_leaf(pg_arena *arena, double data)
+PG_INLINE pg_id pg_new_leaf(pg_arena *arena, double data)
 {
     if (!arena->free_leaf && !pg_reserve_leaf(arena))
         return 0;
@@ -200,33 +225,28 @@ static inline pg_id pg_new_leaf(pg_arena *arena, double data)
 }
 
 /* Room for an interior node of so many slots; data, grad and operands 0. One reference, the caller's. 0: out of memory. */
-static inline pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
+PG_INLINE pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
 {
-    uint32_t index = arena->current_block;
-    pg_block *block = pg_block_at(arena, index);
-    if (block->used + slots > PG_BLOCK_SLOTS) { /* as block 0 always is */
-        if (!pg_start_block(arena))
-            return 0;
-        index = arena->current_block;
-        block = pg_block_at(arena, index);
-    }
-    const pg_id id = pg_id_of(index, block->used);
-    *pg_node_at(arena, id) = (pg_node){.op = (uint8_t)op, .slots = (uint16_t)slots, .refs = 1};
+    if (arena->current->used + slots > PG_BLOCK_SLOTS && !pg_start_block(arena))
+        return 0;
+    pg_block *block = arena->current;
+    pg_node *node = arena->current_nodes + block->used;
+    const pg_id id = pg_id_of(arena->current_block, block->used);
+    *node = (pg_node){.op = (uint8_t)op, .slots = (uint16_t)slots, .refs = 1};
     block->used = (uint8_t)(block->used + slots);
     block->live++;
     arena->live_nodes++;
     return id;
 }
 
-/* Add a reference / give one back, which may free the node and, iteratively, what only it held. */
-static inline void pg_ref(pg_arena *arena, pg_id id)
+PG_INLINE void pg_ref(pg_node *node)
 {
-    pg_node *node = pg_node_at(arena, id);
     if (node->refs != PG_REFS_FOREVER)
         node->refs++;
 }
 
-static inline void pg_unref(pg_arena *arena, pg_id id)
+/* Give a reference back, which may free the node and, iteratively, what only it held. */
+PG_INLINE void pg_unref(pg_arena *arena, pg_id id)
 {
     pg_node *node = pg_node_at(arena, id);
     if (node->refs == 1)

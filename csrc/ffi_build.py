@@ -67,4 +67,5 @@ ffi.cdef(declarations((CSRC / "pygrad.h").read_text(encoding="utf-8")))
 ffi.set_source("pygrad._core", '#include "pygrad.h"', sources=SOURCES, **OPTIONS)
 
 required = os.environ.get("PYGRAD_REQUIRE_NATIVE") == "1"
-native = Extension("pygrad._native", sources=[PROXY, *SOURCES], optional=not required, **OPTIONS)
+under_gil = {**OPTIONS, "define_macros": [*OPTIONS["define_macros"], ("PG_UNDER_GIL", "1")]}
+native = Extension("pygrad._native", sources=[PROXY, *SOURCES], optional=not required, **under_gil)

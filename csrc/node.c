@@ -5,24 +5,6 @@
 
 /* --- payloads --- */
 
-pg_operand_span pg_operands_of(const pg_node *node)
-{
-    switch (node->op) {
-    case PG_SUM:
-    case PG_DOT:
-    case PG_CUSTOM:
-    case PG_LOCAL: {
-        const uint32_t entries = (uint32_t)node->b * (node->op == PG_DOT ? 2 : 1);
-        const void *payload = node + 1;
-        if (node->op == PG_LOCAL)
-            payload = (const double *)payload + node->b;
-        return (pg_operand_span){node->a, entries, payload};
-    }
-    default: /* a leaf has neither, a unary op has a, a binary op has a and b */
-        return (pg_operand_span){node->a, node->b != 0, &node->b};
-    }
-}
-
 pg_node *pg_part_before(const pg_arena *arena, const pg_node *node)
 {
     pg_node *first = pg_node_at(arena, node->a);
@@ -63,8 +45,7 @@ pg_id pg_binary(int op, pg_id a, pg_id b)
 pg_id pg_binary_right(int op, pg_id a, double b)
 {
     pg_arena *arena = pg_lock();
-    const pg_id hidden = pg_new_leaf(arena, b);
-    const pg_id id = pg_make_hiding(arena, op, a, hidden, hidden);
+    const pg_id id = pg_make_with_number(arena, op, a, b, false);
     pg_unlock(arena);
     return id;
 }
@@ -72,8 +53,7 @@ pg_id pg_binary_right(int op, pg_id a, double b)
 pg_id pg_binary_left(int op, double a, pg_id b)
 {
     pg_arena *arena = pg_lock();
-    const pg_id hidden = pg_new_leaf(arena, a);
-    const pg_id id = pg_make_hiding(arena, op, hidden, b, hidden);
+    const pg_id id = pg_make_with_number(arena, op, b, a, true);
     pg_unlock(arena);
     return id;
 }
@@ -131,10 +111,10 @@ static void fill_list(pg_arena *arena, pg_node *node, const list_spec *spec, siz
     for (size_t i = begin; i < end; i++) {
         if (spec->op == PG_DOT) {
             *list++ = spec->ws[i];
-            pg_ref(arena, spec->ws[i]);
+            pg_ref(pg_node_at(arena, spec->ws[i]));
         }
         *list++ = spec->xs[i];
-        pg_ref(arena, spec->xs[i]);
+        pg_ref(pg_node_at(arena, spec->xs[i]));
     }
 }
 
@@ -161,7 +141,7 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
         pg_node *node = pg_node_at(arena, id);
         node->a = first;
         if (first)
-            pg_ref(arena, first);
+            pg_ref(pg_node_at(arena, first));
         fill_list(arena, node, spec, begin, end);
         node->data = list_data(arena, node, spec);
     }

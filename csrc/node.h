@@ -12,43 +12,54 @@ static inline uint32_t pg_slots_for(size_t payload_bytes)
     return 1 + (uint32_t)((payload_bytes + sizeof(pg_node) - 1) / sizeof(pg_node));
 }
 
-static inline pg_id pg_make_unary(pg_arena *arena, int op, pg_id a)
+PG_INLINE pg_id pg_make_unary(pg_arena *arena, int op, pg_id a)
 {
-    const pg_id id = pg_is_live(arena, a) ? pg_new_node(arena, op, 1) : 0;
+    pg_node *na = pg_node_at(arena, a);
+    const pg_id id = na->refs > 0 ? pg_new_node(arena, op, 1) : 0;
     if (id) {
         pg_node *node = pg_node_at(arena, id);
         node->a = a;
-        node->data = pg_op_forward(op, pg_node_at(arena, a)->data, 0.0);
-        pg_ref(arena, a);
+        node->data = pg_op_forward(op, na->data, 0.0);
+        pg_ref(na);
     }
     return id;
 }
 
-static inline pg_id pg_make_binary(pg_arena *arena, int op, pg_id a, pg_id b)
+PG_INLINE pg_id pg_make_binary(pg_arena *arena, int op, pg_id a, pg_id b)
 {
-    const pg_id id = pg_is_live(arena, a) && pg_is_live(arena, b) ? pg_new_node(arena, op, 1) : 0;
+    pg_node *na = pg_node_at(arena, a), *nb = pg_node_at(arena, b);
+    const pg_id id = na->refs > 0 && nb->refs > 0 ? pg_new_node(arena, op, 1) : 0;
     if (id) {
         pg_node *node = pg_node_at(arena, id);
         node->a = a;
         node->b = b;
-        node->data = pg_op_forward(op, pg_node_at(arena, a)->data, pg_node_at(arena, b)->data);
-        pg_ref(arena, a);
-        pg_ref(arena, b);
+        node->data = pg_op_forward(op, na->data, nb->data);
+        pg_ref(na);
+        pg_ref(nb);
     }
     return id;
 }
 
-/* A binary node one of whose operands is a new leaf, `hidden`, which becomes the node's alone. */
-static inline pg_id pg_make_hiding(pg_arena *arena, int op, pg_id a, pg_id b, pg_id hidden)
+/* `a op number`, or (number_first) `number op a`: the number becomes a hidden leaf, whose one reference is the node's. */
+PG_INLINE pg_id pg_make_with_number(pg_arena *arena, int op, pg_id a, double number, bool number_first)
 {
-    const pg_id id = pg_make_binary(arena, op, a, b);
-    if (hidden)
-        pg_unref(arena, hidden); /* the node holds it now; if there is no node it goes */
+    pg_node *na = pg_node_at(arena, a);
+    const pg_id hidden = na->refs > 0 ? pg_new_leaf(arena, number) : 0;
+    const pg_id id = hidden ? pg_new_node(arena, op, 1) : 0;
+    if (id) {
+        pg_node *node = pg_node_at(arena, id);
+        node->a = number_first ? hidden : a;
+        node->b = number_first ? a : hidden;
+        node->data = number_first ? pg_op_forward(op, number, na->data) : pg_op_forward(op, na->data, number);
+        pg_ref(na);
+    } else if (hidden) {
+        pg_unref(arena, hidden);
+    }
     return id;
 }
 
 /* a ** exponent, by the row that serves the exponent. */
-static inline pg_id pg_make_power(pg_arena *arena, pg_id a, double exponent)
+PG_INLINE pg_id pg_make_power(pg_arena *arena, pg_id a, double exponent)
 {
     if (exponent == 2.0)
         return pg_make_unary(arena, PG_OP_square, a);
@@ -56,13 +67,14 @@ static inline pg_id pg_make_power(pg_arena *arena, pg_id a, double exponent)
         return pg_make_unary(arena, PG_OP_cube, a);
     if (exponent == -1.0)
         return pg_make_unary(arena, PG_OP_reciprocal, a);
-    const pg_id id = pg_is_live(arena, a) ? pg_new_node(arena, PG_POWER, pg_slots_for(sizeof exponent)) : 0;
+    pg_node *na = pg_node_at(arena, a);
+    const pg_id id = na->refs > 0 ? pg_new_node(arena, PG_POWER, pg_slots_for(sizeof exponent)) : 0;
     if (id) {
         pg_node *node = pg_node_at(arena, id);
         node->a = a;
-        node->data = pow(pg_node_at(arena, a)->data, exponent);
+        node->data = pow(na->data, exponent);
         memcpy(node + 1, &exponent, sizeof exponent);
-        pg_ref(arena, a);
+        pg_ref(na);
     }
     return id;
 }

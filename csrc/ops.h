@@ -11,7 +11,7 @@ typedef enum {
 #define PG_BINARY(name, label, forward, da, db) PG_OP_##name,
 #include "ops.def"
     PG_POWER,  /* a ** k, k a literal */
-    PG_SUM,    /* a + the list */
+    PG_SUM,    /* a + the list; this and what follows have an operand list */
     PG_DOT,    /* a + the list's pairs, multiplied */
     PG_CUSTOM, /* the user's: passes nothing on by itself */
     PG_LOCAL,  /* the user's: passes on the local gradients it was given */

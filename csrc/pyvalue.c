@@ -16,7 +16,8 @@
  * A new proxy takes these flags over from its operands. A proxy that gets one when it has consumers already makes all
  * proxies there are KEPT and TRACKED (keep_everything).
  *
- * Lock (arena.h): between pg_lock() and pg_unlock() stands no call of Python's. All else relies on the GIL.
+ * Lock (arena.h): this binary's is the GIL, which every function here holds. Between pg_lock() and pg_unlock() stands no call
+ * of Python's all the same: it could run a program's code.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -53,9 +54,9 @@ static struct {
     PyObject *data_of_a_value, *a_gradient;                   /* for messages */
 } py;
 
-static inline bool is_value(PyObject *x)
+PG_INLINE bool is_value(PyObject *x)
 {
-    return Py_IS_TYPE(x, value_type) || ((Py_TYPE(x)->tp_flags & Py_TPFLAGS_HEAPTYPE) && PyObject_TypeCheck(x, value_type));
+    return Py_IS_TYPE(x, value_type) || (!PyFloat_CheckExact(x) && (Py_TYPE(x)->tp_flags & Py_TPFLAGS_HEAPTYPE) && PyObject_TypeCheck(x, value_type));
 }
 
 /* --- memory of proxies ------------------------------------------------------------------------------------------------ */
@@ -66,7 +67,7 @@ static value *spare; /* dead proxies of type Value, each with its reference to t
 static int spare_count;
 static uint64_t proxies_made; /* ever */
 
-static value *new_proxy(void)
+PG_INLINE value *new_proxy(void)
 {
     value *v = spare;
     if (v) {
@@ -90,7 +91,7 @@ static value *new_proxy(void)
 }
 
 /* Take back the memory of a proxy that holds nothing any more. */
-static inline void recycle(value *v)
+PG_INLINE void recycle(value *v)
 {
     PyTypeObject *type = Py_TYPE(v);
     if (type == value_type && spare_count < MOST_SPARE) {
@@ -106,19 +107,19 @@ static inline void recycle(value *v)
 
 /* --- a node and its proxy --------------------------------------------------------------------------------------------- */
 
-static inline pg_node *node_of(const value *v)
+PG_INLINE pg_node *node_of(const value *v)
 {
     return pg_node_at(pg_the_arena, v->id);
 }
 
 /* The list of the proxies in the block of a node. */
-static inline value **proxies_near(pg_id id)
+PG_INLINE value **proxies_near(pg_id id)
 {
     return (value **)&pg_block_at(pg_the_arena, pg_block_of(id))->proxies;
 }
 
 /* Give a proxy its node; id 0 if there was no memory for one. */
-static inline void bind(value *v, pg_id id)
+PG_INLINE void bind(value *v, pg_id id)
 {
     v->id = id;
     if (id) {
@@ -129,7 +130,7 @@ static inline void bind(value *v, pg_id id)
 }
 
 /* Take a proxy out of its block's list, where it mostly is at the front. */
-static inline void unlist(value *v)
+PG_INLINE void unlist(value *v)
 {
     value **link = proxies_near(v->id);
     while (*link && *link != v)
@@ -138,7 +139,7 @@ static inline void unlist(value *v)
         *link = v->next;
 }
 
-static inline void release_node(value *v)
+PG_INLINE void release_node(value *v)
 {
     const pg_id id = v->id;
     if (!id)
@@ -168,7 +169,7 @@ static value *adopt(pg_id id)
     v = new_proxy();
     if (v) {
         pg_arena *arena = pg_lock();
-        pg_ref(arena, id);
+        pg_ref(pg_node_at(arena, id));
         bind(v, id);
         pg_unlock(arena);
     }
@@ -261,7 +262,7 @@ static pg_id *list_interior(size_t *count)
             const pg_node *node = pg_node_at(arena, id);
             slot += node->slots;
             if (node->refs > 0 && !(node->flags & PG_FLAG_PART)) {
-                pg_ref(arena, id);
+                pg_ref(pg_node_at(arena, id));
                 ids[n++] = id;
             }
         }
@@ -478,14 +479,14 @@ static PyObject *finish_rare(value *out, value *a, value *b)
     return anomaly_depth ? checked(out, operand_proxies(out, false)) : (PyObject *)out;
 }
 
-static inline PyObject *finish(value *out, value *a, value *b)
+PG_INLINE PyObject *finish(value *out, value *a, value *b)
 {
     if (!out->id || a->flags || (b && b->flags) || anomaly_depth)
         return finish_rare(out, a, b);
     return (PyObject *)out;
 }
 
-static inline PyObject *make_unary(int op, value *a)
+PG_INLINE PyObject *make_unary(int op, value *a)
 {
     value *out = new_proxy();
     if (!out)
@@ -496,7 +497,7 @@ static inline PyObject *make_unary(int op, value *a)
     return finish(out, a, NULL);
 }
 
-static inline PyObject *make_binary(int op, value *a, value *b)
+PG_INLINE PyObject *make_binary(int op, value *a, value *b)
 {
     value *out = new_proxy();
     if (!out)
@@ -508,14 +509,13 @@ static inline PyObject *make_binary(int op, value *a, value *b)
 }
 
 /* a op number / number op a. */
-static inline PyObject *make_with_number(int op, value *a, double number, bool number_first)
+PG_INLINE PyObject *make_with_number(int op, value *a, double number, bool number_first)
 {
     value *out = new_proxy();
     if (!out)
         return NULL;
     pg_arena *arena = pg_lock();
-    const pg_id hidden = pg_new_leaf(arena, number);
-    bind(out, pg_make_hiding(arena, op, number_first ? hidden : a->id, number_first ? a->id : hidden, hidden));
+    bind(out, pg_make_with_number(arena, op, a->id, number, number_first));
     pg_unlock(arena);
     return finish(out, a, NULL);
 }
@@ -547,7 +547,7 @@ static PyObject *make_leaf(double data)
 
 /* --- operators -------------------------------------------------------------------------------------------------------- */
 
-static inline PyObject *operator_with(int op, value *a, PyObject *other, bool other_first)
+PG_INLINE PyObject *operator_with(int op, value *a, PyObject *other, bool other_first)
 {
     double number;
     const int found = to_operand(other, &number);
@@ -557,7 +557,7 @@ static inline PyObject *operator_with(int op, value *a, PyObject *other, bool ot
 }
 
 /* `left op right`, at least one of which is a Value. */
-static inline PyObject *operator(int op, PyObject *left, PyObject *right)
+PG_INLINE PyObject *operator(int op, PyObject *left, PyObject *right)
 {
     if (!is_value(left))
         return operator_with(op, (value *)right, left, true);
@@ -1581,6 +1581,19 @@ static bool make_labels(void)
     return py.labels != NULL;
 }
 
+static PyGILState_STATE outer; /* of the thread that is inside through cffi; the GIL guards it */
+
+static void enter(void)
+{
+    const PyGILState_STATE state = PyGILState_Ensure();
+    outer = state;
+}
+
+static void leave(void)
+{
+    PyGILState_Release(outer);
+}
+
 /* Work on the arena of pygrad._core, if it was built of the same sources: only then the structs are the same. */
 static bool attach(void)
 {
@@ -1590,7 +1603,10 @@ static bool attach(void)
         pg_the_arena = PyLong_AsVoidPtr(address);
     Py_XDECREF(arena);
     Py_XDECREF(address);
-    return address && pg_the_arena && !PyErr_Occurred();
+    if (!address || PyErr_Occurred())
+        return false;
+    pg_lock_by_gil(enter, leave);
+    return true;
 }
 
 /* A row is a method under its own name if no operator stands for it. */

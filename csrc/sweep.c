@@ -353,7 +353,7 @@ static void begin_order(pg_arena *arena, pg_order *order, double seed)
             node->grad = 0.0;
     }
     pg_node_at(arena, order->root)->grad = seed;
-    pg_ref(arena, order->root);
+    pg_ref(pg_node_at(arena, order->root));
     order->next = arena->orders;
     arena->orders = order;
 }
