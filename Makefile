@@ -6,9 +6,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= demo-results
 C_FLAGS = -std=c11 -Icsrc -ffp-contract=off -pthread '-DPG_VERSION="test"' '-DPG_SOURCE_DIGEST="test"'
+ARENA = $(filter-out csrc/pyvalue.c,$(wildcard csrc/*.c))
 C_WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wdouble-promotion -Wstrict-prototypes -Werror
 
-.PHONY: help build test demo bench wheel test-wheel asan tsan valgrind lint format clean
+.PHONY: help build test demo bench wheel test-wheel test-fallback asan tsan valgrind lint format clean
 
 help:
 	@echo "make test      set up .venv, build, run all tests and the benchmarks once"
@@ -16,6 +17,7 @@ help:
 	@echo "make bench     time pygrad, its pure-Python reference and micrograd side by side"
 	@echo "make build     compile csrc/ in place"
 	@echo "make wheel     build the wheel into dist/; make test-wheel installs it elsewhere and tests that"
+	@echo "make test-fallback  an installation without the native proxy"
 	@echo "make asan      the test suite under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make tsan      the C arena's threads and forks, under ThreadSanitizer and AddressSanitizer"
 	@echo "make valgrind  a run under valgrind, which must report no leak of ours (needs valgrind)"
@@ -32,7 +34,8 @@ build: $(VENV)/ready
 	$(BIN)/python setup.py -q build_ext --inplace
 
 test: build
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -n 2 tests
+	PYGRAD_PROXY=python $(BIN)/python -m pytest -q -n 2 tests
 	$(BIN)/python -m pytest -q bench --benchmark-disable
 
 demo: build
@@ -46,7 +49,7 @@ bench: build
 # Wheels are built from a copy: what another build left behind, a sanitized object say, must not get in.
 SOURCES = csrc pygrad tests bench setup.py pyproject.toml MANIFEST.in Makefile README.md LICENSE CHANGELOG.md CONTRIBUTING.md
 define copy_sources
-	rm -rf $(1) && mkdir -p $(1) && cp -r $(SOURCES) $(1)/ && rm -f $(1)/pygrad/_core.*
+	rm -rf $(1) && mkdir -p $(1) && cp -r $(SOURCES) $(1)/ && rm -f $(1)/pygrad/_core.* $(1)/pygrad/_native.*
 endef
 
 wheel: $(VENV)/ready
@@ -60,29 +63,45 @@ test-wheel: wheel
 	cd build/wheel && venv/bin/pygrad --version
 	build/wheel/venv/bin/python -m pip install -q "$$(ls -t dist/pygrad_engine-*.whl | head -n 1)[test]"
 	cp -r tests README.md pyproject.toml build/wheel/
-	cd build/wheel && venv/bin/python -m pytest -q tests
+	cd build/wheel && PYGRAD_REQUIRE_NATIVE=1 venv/bin/python -m pytest -q -n 2 tests
 
+# Where the native proxy does not compile, all the rest must install and work; and say so.
+NO_NATIVE = case "$$*" in *pyvalue*) exit 1;; *) exec cc "$$@";; esac
+test-fallback: $(VENV)/ready
+	$(call copy_sources,build/fallback/src)
+	printf '%s\n' '#!/bin/sh' '$(NO_NATIVE)' > build/fallback/cc && chmod +x build/fallback/cc
+	$(PYTHON) -m venv build/fallback/venv && build/fallback/venv/bin/python -m pip install -q "setuptools>=77" "cffi>=1.16"
+	! CC=$(CURDIR)/build/fallback/cc PYGRAD_REQUIRE_NATIVE=1 \
+	    build/fallback/venv/bin/python -m pip install -q --no-build-isolation --no-deps build/fallback/src 2>build/fallback/refused
+	grep -q pyvalue build/fallback/refused
+	rm -rf build/fallback/src/build
+	CC=$(CURDIR)/build/fallback/cc build/fallback/venv/bin/python -m pip install -q --no-build-isolation build/fallback/src
+	cd build/fallback && venv/bin/python -c "import pygrad; c = pygrad.config(); assert c['proxy'] == 'python', c; print(c)"
+	cd build/fallback && ! PYGRAD_REQUIRE_NATIVE=1 venv/bin/python -c "import pygrad" 2>/dev/null
+	cd build/fallback && ! PYGRAD_PROXY=native venv/bin/python -c "import pygrad" 2>/dev/null
+
+SANITIZED = cd $(CURDIR)/build/asan && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    PYTHONMALLOC=malloc PYGRAD_SANITIZED=1 HYPOTHESIS_PROFILE=brief
 # A second, sanitized installation; the preload is what lets an uninstrumented Python load it.
 asan: $(VENV)/ready
 	$(call copy_sources,build/asan/src)
 	test -d build/asan/venv || $(PYTHON) -m venv build/asan/venv
 	build/asan/venv/bin/python -m pip install -q "setuptools>=77" "cffi>=1.16"
-	PYGRAD_DEBUG=1 PYGRAD_SANITIZE=address,undefined \
+	PYGRAD_DEBUG=1 PYGRAD_SANITIZE=address,undefined PYGRAD_REQUIRE_NATIVE=1 \
 	    build/asan/venv/bin/python -m pip install -q --no-build-isolation --force-reinstall --no-deps build/asan/src
-	build/asan/venv/bin/python -m pip install -q "pygrad-engine[test]" "pytest-xdist>=3"
+	build/asan/venv/bin/python -m pip install -q "pygrad-engine[test]"
 	rm -rf build/asan/tests && cp -r tests README.md pyproject.toml build/asan/
-	cd build/asan && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
-	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	    PYTHONMALLOC=malloc PYGRAD_SANITIZED=1 HYPOTHESIS_PROFILE=brief \
-	    venv/bin/python -m pytest -q tests -n 2 --durations=5
+	for proxy in native python; do $(SANITIZED) PYGRAD_PROXY=$$proxy \
+	    venv/bin/python -m pytest -q tests -n 2 --durations=5 || exit 1; done
 
 tsan:
 	mkdir -p build
-	$(CC) $(C_FLAGS) -g -O1 -fsanitize=thread csrc/*.c tests/c/threads.c -o build/threads-tsan -lm
+	$(CC) $(C_FLAGS) -g -O1 -fsanitize=thread $(ARENA) tests/c/threads.c -o build/threads-tsan -lm
 	TSAN_OPTIONS=halt_on_error=1 build/threads-tsan
-	$(CC) $(C_FLAGS) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover csrc/*.c tests/c/threads.c -o build/threads-asan -lm
+	$(CC) $(C_FLAGS) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover $(ARENA) tests/c/threads.c -o build/threads-asan -lm
 	build/threads-asan
-	$(CC) $(C_FLAGS) -g -O2 csrc/*.c tests/c/threads.c -o build/threads -lm
+	$(CC) $(C_FLAGS) -g -O2 $(ARENA) tests/c/threads.c -o build/threads -lm
 	build/threads fork
 
 valgrind: build
@@ -90,7 +109,8 @@ valgrind: build
 
 lint: $(VENV)/ready
 	$(BIN)/python -m pip install -q "ruff>=0.9,<1"
-	for source in csrc/*.c; do $(CC) $(C_FLAGS) $(C_WARNINGS) -O2 -fsyntax-only $$source || exit 1; done
+	for source in $(ARENA); do $(CC) $(C_FLAGS) $(C_WARNINGS) -O2 -fsyntax-only $$source || exit 1; done
+	$(CC) $(C_FLAGS) $(C_WARNINGS) -O2 -fsyntax-only -isystem "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" -DPG_UNDER_GIL csrc/pyvalue.c
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 format: $(VENV)/ready
@@ -98,4 +118,4 @@ format: $(VENV)/ready
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 clean:
-	rm -rf build dist $(VENV) *.egg-info pygrad/_core.* bench-results.json demo-results
+	rm -rf build dist $(VENV) *.egg-info pygrad/_core.* pygrad/_native.* bench-results.json demo-results

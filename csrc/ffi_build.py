@@ -52,7 +52,7 @@ def compile_flags(environ):
 
 compile_args, link_args = compile_flags(os.environ)
 OPTIONS = {
-    "depends": HEADERS + ["csrc/ffi_build.py", "pygrad/__init__.py"],
+    "depends": [*HEADERS, *SOURCES, PROXY, "csrc/ffi_build.py", "pygrad/__init__.py"],  # all that the digest is of
     "include_dirs": ["csrc"],
     "define_macros": [
         ("PG_VERSION", f'"{version()}"'),

@@ -105,6 +105,13 @@ PG_INLINE void recycle(value *v)
     Py_DECREF(type);
 }
 
+/* Room for so many things, for PyMem_Free; or NULL and MemoryError. */
+static void *allocate(Py_ssize_t count, size_t size)
+{
+    void *memory = PyMem_Malloc((size_t)(count + 1) * size);
+    return memory ? memory : PyErr_NoMemory();
+}
+
 /* --- a node and its proxy --------------------------------------------------------------------------------------------- */
 
 PG_INLINE pg_node *node_of(const value *v)
@@ -207,11 +214,9 @@ static void track(value *v, unsigned flags)
 static pg_id *operand_ids(const value *v, Py_ssize_t *count)
 {
     *count = (Py_ssize_t)pg_operand_count(v->id);
-    pg_id *ids = PyMem_New(pg_id, *count + 1);
+    pg_id *ids = allocate(*count, sizeof(pg_id));
     if (ids)
         pg_operands(v->id, ids);
-    else
-        PyErr_NoMemory();
     return ids;
 }
 
@@ -249,10 +254,10 @@ static void hold(value *v, PyObject *operands)
  * give back. */
 static pg_id *list_interior(size_t *count)
 {
-    size_t capacity = pg_live_nodes() + 1;
-    pg_id *ids = PyMem_New(pg_id, capacity);
+    const size_t capacity = pg_live_nodes();
+    pg_id *ids = allocate((Py_ssize_t)capacity, sizeof(pg_id));
     if (!ids)
-        return (pg_id *)PyErr_NoMemory();
+        return NULL;
     pg_arena *arena = pg_lock();
     size_t n = 0;
     for (uint32_t index = 1; index < arena->block_count; index++) {
@@ -296,7 +301,7 @@ static int keep_everything(void)
         return 0;
     size_t count = 0, made = 0;
     pg_id *ids = list_interior(&count);
-    value **proxies = ids ? PyMem_New(value *, count + 1) : NULL;
+    value **proxies = ids ? allocate((Py_ssize_t)count, sizeof(value *)) : NULL;
     const int collecting = PyGC_Disable();
     int status = proxies ? 0 : -1;
     for (; status == 0 && made < count; made++)
@@ -308,8 +313,6 @@ static int keep_everything(void)
         status = keep_operands(ids[i]);
     if (status == 0)
         all_kept_at = proxies_made;
-    else if (!PyErr_Occurred())
-        PyErr_NoMemory();
     for (size_t i = 0; i < made; i++)
         Py_DECREF(proxies[i]); /* its consumers hold it now */
     for (size_t i = 0; i < count; i++)
@@ -809,9 +812,9 @@ static PyObject *get_prev(PyObject *self, void *Py_UNUSED(closure))
 static pg_id *ids_of(PyObject *values, unsigned *flags)
 {
     const Py_ssize_t count = PyTuple_GET_SIZE(values);
-    pg_id *ids = PyMem_New(pg_id, count + 1);
+    pg_id *ids = allocate(count, sizeof(pg_id));
     if (!ids)
-        return (pg_id *)PyErr_NoMemory();
+        return NULL;
     for (Py_ssize_t i = 0; i < count; i++) {
         const value *v = (value *)PyTuple_GET_ITEM(values, i);
         ids[i] = v->id;
@@ -910,9 +913,9 @@ static PyObject *value_set_leaf(PyObject *self, PyObject *x)
 static double *doubles_of(PyObject *floats)
 {
     const Py_ssize_t count = PyTuple_GET_SIZE(floats);
-    double *numbers = PyMem_New(double, count + 1);
+    double *numbers = allocate(count, sizeof(double));
     if (!numbers)
-        return (double *)PyErr_NoMemory();
+        return NULL;
     for (Py_ssize_t i = 0; i < count; i++)
         numbers[i] = PyFloat_AsDouble(PyTuple_GET_ITEM(floats, i));
     return numbers;
@@ -1435,15 +1438,13 @@ static PyObject *make_neurons(const layer *l, PyObject *rows, PyObject *biases, 
 
 static PyObject *layer_of(layer *l, PyObject *rows, PyObject *biases, PyObject *activations)
 {
-    const size_t count = (size_t)(l->nin + 2 * l->rows + l->rows * l->nin);
-    int *ops = PyMem_New(int, l->rows + 1);
-    l->ids = PyMem_New(pg_id, count + 1);
+    const Py_ssize_t count = l->nin + 2 * l->rows + l->rows * l->nin;
+    int *ops = allocate(l->rows, sizeof(int));
+    l->ids = allocate(count, sizeof(pg_id));
     PyObject *outs = NULL;
-    if (!l->ids || !ops)
-        PyErr_NoMemory();
-    else if (!take_layer(l, rows, biases))
+    if (l->ids && ops && !take_layer(l, rows, biases)) {
         outs = Py_NewRef(Py_None);
-    else {
+    } else if (l->ids && ops) {
         for (Py_ssize_t i = 0; i < l->rows; i++) { /* mostly the same one */
             PyObject *name = PyTuple_GET_ITEM(activations, i);
             ops[i] = i > 0 && name == PyTuple_GET_ITEM(activations, i - 1) ? ops[i - 1] : activation_op(name);
@@ -1497,7 +1498,7 @@ static PyObject *module_plain_ids(PyObject *Py_UNUSED(module), PyObject *values)
     const Py_ssize_t count = PyTuple_GET_SIZE(given);
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(pg_id));
     layer l = {.rows = 0};
-    pg_id *ids = PyMem_New(pg_id, count + 1), *at = ids;
+    pg_id *ids = allocate(count, sizeof(pg_id)), *at = ids;
     if (bytes && ids && take_all(&l, &at, given, count))
         memcpy(PyBytes_AS_STRING(bytes), ids, (size_t)count * sizeof *ids);
     else if (bytes && ids)
@@ -1643,6 +1644,8 @@ static bool make_type(void)
     py.originals = PyDict_Copy(value_type->tp_dict);
     return py.originals != NULL;
 }
+
+PyMODINIT_FUNC PyInit__native(void);
 
 PyMODINIT_FUNC PyInit__native(void)
 {

@@ -13,7 +13,19 @@ import os
 from pygrad import anomaly
 from pygrad.arena import OPS, check_arena, live_nodes, reserved_bytes
 
-__all__ = ["OPS", "Value", "check_arena", "config", "dot", "layer", "live_nodes", "maximum", "minimum", "reserved_bytes", "sum"]
+__all__ = [
+    "OPS",
+    "Value",
+    "check_arena",
+    "config",
+    "dot",
+    "layer",
+    "live_nodes",
+    "maximum",
+    "minimum",
+    "reserved_bytes",
+    "sum",
+]
 
 
 def _choose(environ):
@@ -21,20 +33,22 @@ def _choose(environ):
     wanted = environ.get("PYGRAD_PROXY", "")
     if wanted not in ("", "python", "native"):
         raise ImportError(f"PYGRAD_PROXY must be python or native, not {wanted!r}")
-    if wanted != "python":
-        try:
-            from pygrad import _native
+    if wanted == "python":
+        return _portable(), "asked for by PYGRAD_PROXY"
+    try:
+        from pygrad import _native
+    except ImportError as error:
+        missing = f"pygrad's native proxy is missing or does not load ({error})"
+        if wanted or environ.get("PYGRAD_REQUIRE_NATIVE") == "1":
+            raise ImportError(f"{missing}: reinstall pygrad-engine where a C compiler is") from error
+        return _portable(), missing
+    return _native, "asked for by PYGRAD_PROXY" if wanted else "it was built, and is the faster one"
 
-            return _native, "asked for by PYGRAD_PROXY" if wanted else "the fastest one"
-        except ImportError as error:
-            if wanted or environ.get("PYGRAD_REQUIRE_NATIVE") == "1":
-                raise ImportError(f"pygrad's native proxy is missing or does not load ({error}): reinstall it") from error
-            why = f"the native one is missing or does not load ({error})"
-    else:
-        why = "asked for by PYGRAD_PROXY"
+
+def _portable():
     from pygrad import portable
 
-    return portable, why
+    return portable
 
 
 _proxy, _why = _choose(os.environ)

@@ -79,7 +79,7 @@ def _restore_leaf(cls, data, grad):
 
 
 def argument_parser(value_type):
-    """Return the function of Value's arguments that gives (data, children, op label, label, local gradients or None)."""
+    """Return what reads Value's arguments into (data, children, op label, label, local gradients or None)."""
 
     def parse(data, _children=(), _op="", label="", **dialect):
         children, op, local_grads = parse_dialect(value_type, _children, _op, dialect)

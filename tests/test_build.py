@@ -91,10 +91,22 @@ def test_the_digest_sees_every_change(tmp_path):
     assert 4 == len(digests)
 
 
-def _import_with(patch):
+def _run(program, **environ):
+    """Run a program in a fresh process, which has of our environment variables only those given."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYGRAD_")}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        cwd=os.getcwd(),
+        timeout=60,
+        env=inherited | environ,
+    )
+
+
+def _import_with(patch, **environ):
     """Import pygrad in a fresh process after `patch`; return the last line of what it says."""
-    program = textwrap.dedent(patch) + "\nimport pygrad\n"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=os.getcwd(), timeout=60)
+    done = _run(textwrap.dedent(patch) + "\nimport pygrad\n", **environ)
     return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
 
@@ -139,6 +151,65 @@ def test_a_missing_binary_is_explained():
 
     assert "ImportError" in said
     assert "missing" in said
+
+
+# --- the two proxies --------------------------------------------------------------------------------------------------
+
+NO_NATIVE = "import sys; sys.modules['pygrad._native'] = None"  # as if it had not been built
+CONFIG = "import pygrad; print(pygrad.config()['proxy'], pygrad.engine.Value.__module__, pygrad.config()['why'])"
+
+
+@pytest.mark.parametrize("proxy", ["native", "python"])
+def test_the_environment_chooses_the_proxy(proxy):
+    """PYGRAD_PROXY names the proxy, config() says which it is, and both call their class pygrad.engine.Value."""
+    said = _run(CONFIG, PYGRAD_PROXY=proxy).stdout
+
+    assert said.startswith(f"{proxy} pygrad.engine ")
+    assert "PYGRAD_PROXY" in said
+
+
+def test_without_the_native_proxy_the_portable_one_serves():
+    """Where the native proxy was not built, pygrad works all the same, and config() says why it is the portable one."""
+    said = _run(f"{NO_NATIVE}; {CONFIG}").stdout
+
+    assert said.startswith("python pygrad.engine ")
+    assert "_native" in said
+
+
+@pytest.mark.parametrize("environ", [{"PYGRAD_REQUIRE_NATIVE": "1"}, {"PYGRAD_PROXY": "native"}])
+def test_a_required_native_proxy_must_be_there(environ):
+    """Asked for and missing, the native proxy stops the import, and the message says what to do."""
+    said = _import_with(NO_NATIVE, **environ)
+
+    assert "ImportError" in said
+    assert "reinstall" in said
+
+
+def test_an_unknown_proxy_is_refused():
+    """PYGRAD_PROXY has two values; another one stops the import, and the message names them."""
+    assert "python or native, not 'fast'" in _import_with("", PYGRAD_PROXY="fast")
+
+
+def test_binaries_of_different_sources_are_refused():
+    """The native proxy works on the other binary's arena only if both know the same structs."""
+    said = _run("""
+        import pygrad
+        from pygrad import _lib
+        try:
+            _lib.native_arena(pygrad.__version__, "0123456789abcdef")
+        except ImportError as error:
+            print(error)
+    """).stdout
+
+    assert "different sources" in said
+
+
+def test_a_free_threaded_python_is_refused():
+    """Without the global interpreter lock the import stops, and the message says how to get it."""
+    said = _import_with("import sys; sys._is_gil_enabled = lambda: False")
+
+    assert "ImportError" in said
+    assert "PYTHON_GIL=1" in said
 
 
 def test_sub_interpreters_are_refused():
