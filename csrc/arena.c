@@ -92,7 +92,7 @@ const char *pg_source_digest(void)
     return PG_SOURCE_DIGEST;
 }
 
-/* --- chunks --- */
+/* --- memory --- */
 
 /* Let the heap hold every block there will be with one chunk more: a sweep must never allocate. */
 static bool reserve_heap(pg_arena *arena, size_t blocks)
@@ -107,29 +107,57 @@ static bool reserve_heap(pg_arena *arena, size_t blocks)
     return true;
 }
 
-/* Make sure that the chunk of `id` is there. */
-static bool reserve_chunk(pg_arena *arena, pg_id id)
+/* Take the memory of a chunk: number 0, 1, ... of interior nodes, -1, -2, ... of leaves. */
+static bool take_chunk(pg_arena *arena, int32_t chunk)
 {
-    const uint32_t index = (uint32_t)id / PG_CHUNK_SLOTS;
-    if (arena->chunks[index])
-        return true;
-    pg_chunk *chunk = pg_zeroed(sizeof *chunk);
-    if (!chunk)
+    const size_t node_bytes = PG_CHUNK_SLOTS * sizeof *arena->nodes, block_bytes = PG_CHUNK_BLOCKS * sizeof *arena->blocks;
+    if (!pg_take(arena->nodes + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, node_bytes) ||
+        !pg_take(arena->blocks + (ptrdiff_t)chunk * PG_CHUNK_BLOCKS, block_bytes))
         return false;
-    arena->chunks[index] = chunk;
-    arena->reserved_bytes += sizeof *chunk;
+    arena->reserved_bytes += node_bytes + block_bytes;
     return true;
+}
+
+/* Reserve the addresses of so many chunks of either kind. */
+static bool reserve_addresses(pg_arena *arena, int32_t chunks)
+{
+    const size_t node_bytes = (size_t)chunks * PG_CHUNK_SLOTS * sizeof *arena->nodes;
+    const size_t block_bytes = (size_t)chunks * PG_CHUNK_BLOCKS * sizeof *arena->blocks;
+    char *nodes = pg_reserve(2 * node_bytes), *blocks = nodes ? pg_reserve(2 * block_bytes) : NULL;
+    if (!blocks) {
+        pg_give_up(nodes, 2 * node_bytes);
+        return false;
+    }
+    arena->nodes = (void *)(nodes + node_bytes);
+    arena->blocks = (void *)(blocks + block_bytes);
+    arena->most_chunks = chunks;
+    return true;
+}
+
+enum { MOST_CHUNKS = INT32_MAX / PG_CHUNK_SLOTS, LEAST_CHUNKS = 8 };
+
+/* As many ids as an int32_t has, which is 128 GiB of addresses; where a process may not have that many (ulimit -v), a part
+ * of those it may. */
+static bool reserve_all(pg_arena *arena)
+{
+    if (reserve_addresses(arena, MOST_CHUNKS))
+        return true;
+    for (int32_t chunks = MOST_CHUNKS / 8; chunks >= LEAST_CHUNKS; chunks /= 2)
+        if (reserve_addresses(arena, chunks))
+            return true;
+    return false;
 }
 
 /* Id 0 means none. It has a node all the same, which reads as nan and is never live, so that reading it is harmless;
  * block 0 (full) and leaf 0 are never handed out, so that 0 can end their free lists. */
 static bool make_node_0(pg_arena *arena)
 {
-    if (!reserve_chunk(arena, 0))
+    if (!reserve_all(arena) || !reserve_heap(arena, PG_CHUNK_BLOCKS) || !take_chunk(arena, 0))
         return false;
     *pg_node_at(arena, 0) = (pg_node){.data = NAN, .grad = NAN, .op = PG_LEAF, .slots = 1};
     arena->current = pg_block_at(arena, 0);
     arena->current->used = PG_BLOCK_SLOTS;
+    arena->interior_chunks = 1;
     arena->next_start = arena->leaf_count = arena->block_count = 1;
     return true;
 }
@@ -149,12 +177,12 @@ pg_status pg_init(void)
 
 bool pg_reserve_leaf(pg_arena *arena)
 {
-    if (arena->leaf_count == PG_MOST_IDS)
-        return false;
-    const pg_id id = -(pg_id)arena->leaf_count;
-    if (!reserve_chunk(arena, id))
-        return false;
-    arena->leaf_count++;
+    if (arena->leaf_count > (uint32_t)arena->leaf_chunks * PG_CHUNK_SLOTS) {
+        if (arena->leaf_chunks == arena->most_chunks || !take_chunk(arena, -arena->leaf_chunks - 1))
+            return false;
+        arena->leaf_chunks++;
+    }
+    const pg_id id = -(pg_id)arena->leaf_count++;
     *pg_node_at(arena, id) = (pg_node){.op = PG_LEAF, .slots = 1};
     arena->free_leaf = id;
     return true;
@@ -169,21 +197,30 @@ PG_INLINE void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
 
 /* --- interior nodes --- */
 
+/* Have one more block; false: out of memory. */
+static bool make_block(pg_arena *arena)
+{
+    if (arena->block_count == (uint32_t)arena->interior_chunks * PG_CHUNK_BLOCKS) {
+        const size_t blocks = ((size_t)arena->interior_chunks + 1) * PG_CHUNK_BLOCKS;
+        if (arena->interior_chunks == arena->most_chunks || !reserve_heap(arena, blocks) ||
+            !take_chunk(arena, arena->interior_chunks))
+            return false;
+        arena->interior_chunks++;
+    }
+    arena->block_count++;
+    return true;
+}
+
 /* Its start number is above all others. */
 bool pg_start_block(pg_arena *arena)
 {
     uint32_t index = arena->free_block;
-    if (index) {
+    if (index)
         arena->free_block = pg_block_at(arena, index)->next_free;
-    } else {
-        index = arena->block_count;
-        if (index == PG_MOST_IDS / PG_BLOCK_SLOTS)
-            return false;
-        const size_t blocks = (index / PG_CHUNK_BLOCKS + 1) * PG_CHUNK_BLOCKS;
-        if (!reserve_heap(arena, blocks) || !reserve_chunk(arena, pg_id_of(index, 0)))
-            return false;
-        arena->block_count++;
-    }
+    else if (make_block(arena))
+        index = arena->block_count - 1;
+    else
+        return false;
     *pg_block_at(arena, index) = (pg_block){.start = arena->next_start++};
     arena->current_block = index;
     arena->current = pg_block_at(arena, index);

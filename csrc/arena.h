@@ -48,11 +48,9 @@
 #define PG_INLINE static inline
 #endif
 
-#define PG_BLOCK_SLOTS 64u
-#define PG_CHUNK_SLOTS 65536u /* the unit of allocation: 2 MiB of slots; memory that is never used is never mapped */
+#define PG_BLOCK_SLOTS 64
+#define PG_CHUNK_SLOTS 65536 /* the unit in which memory is taken: 2 MiB of slots */
 #define PG_CHUNK_BLOCKS (PG_CHUNK_SLOTS / PG_BLOCK_SLOTS)
-#define PG_CHUNK_COUNT 65536u      /* all ids, as unsigned: interior nodes from the bottom up, leaves from the top down */
-#define PG_MOST_IDS 0x7fffffffu    /* of either kind */
 #define PG_REFS_FOREVER UINT32_MAX /* a count that gets this far stays: the node lives on */
 
 enum {
@@ -85,11 +83,6 @@ typedef struct {
     void *proxies; /* those of its nodes, a list of pyvalue.c's */
 } pg_block;
 
-typedef struct {
-    pg_node nodes[PG_CHUNK_SLOTS];
-    pg_block blocks[PG_CHUNK_BLOCKS]; /* in a chunk of leaves only for their proxies */
-} pg_chunk;
-
 /* The sweep's to-do list: a max-heap of the blocks that have marks, keyed by start number. */
 typedef struct {
     uint64_t start;
@@ -100,7 +93,14 @@ typedef struct {
     atomic_uint lock;
     _Atomic(void (*)(void)) enter; /* take and drop the GIL, where that is the lock; else NULL */
     void (*leave)(void);
-    pg_chunk *chunks[PG_CHUNK_COUNT];
+    /* All slots there can be, as one array with 0 in its middle: leaves below, interior nodes above. Its addresses are
+     * reserved from the beginning, its memory is taken a chunk at a time; so a slot never moves, and finding it is one
+     * addition. The blocks likewise; a block of leaves has nothing but the list of proxies. */
+    pg_node *nodes;
+    pg_block *blocks;
+    int32_t most_chunks;     /* of either kind */
+    int32_t interior_chunks; /* taken so far */
+    int32_t leaf_chunks;
 
     uint32_t block_count;    /* blocks ever made */
     uint32_t current_block;  /* where the next interior node goes; at first block 0, which is full */
@@ -149,13 +149,12 @@ void pg_lock_by_gil(void (*enter)(void), void (*leave)(void));
 
 PG_INLINE pg_node *pg_node_at(const pg_arena *arena, pg_id id)
 {
-    const uint32_t place = (uint32_t)id;
-    return &arena->chunks[place / PG_CHUNK_SLOTS]->nodes[place % PG_CHUNK_SLOTS];
+    return arena->nodes + id;
 }
 
 PG_INLINE pg_block *pg_block_at(const pg_arena *arena, uint32_t block)
 {
-    return &arena->chunks[block / PG_CHUNK_BLOCKS]->blocks[block % PG_CHUNK_BLOCKS];
+    return arena->blocks + block;
 }
 
 static inline bool pg_is_leaf(pg_id id)
@@ -163,11 +162,18 @@ static inline bool pg_is_leaf(pg_id id)
     return id < 0;
 }
 
-/* The block of a node, and the node's slot in it; and the way back for an interior node. */
+/* The block of an interior node, and the node's slot in it; and the way back. */
 static inline uint32_t pg_block_of(pg_id id)
 {
     return (uint32_t)id / PG_BLOCK_SLOTS;
 }
+
+/* The block of a node of either kind. */
+PG_INLINE pg_block *pg_block_holding(const pg_arena *arena, pg_id id)
+{
+    return arena->blocks + (id >> 6); /* rounds down, for leaves too */
+}
+_Static_assert(PG_BLOCK_SLOTS == 1 << 6 && -1 >> 6 == -1, "pg_block_holding() divides by a shift");
 
 static inline uint32_t pg_slot_of(pg_id id)
 {

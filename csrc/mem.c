@@ -1,8 +1,13 @@
 /* mem.c: the allocator, with a trip-wire for tests. */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
+#define _DARWIN_C_SOURCE
 #include "mem.h"
 
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "arena.h"
 
@@ -30,4 +35,23 @@ void *pg_zeroed(size_t bytes)
 void pg_free(void *memory)
 {
     free(memory);
+}
+
+void *pg_reserve(size_t bytes)
+{
+    void *start = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return start == MAP_FAILED ? NULL : start;
+}
+
+bool pg_take(void *start, size_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t first = (uintptr_t)start / page * page, end = ((uintptr_t)start + bytes + page - 1) / page * page;
+    return !fails_now() && mprotect((void *)first, end - first, PROT_READ | PROT_WRITE) == 0;
+}
+
+void pg_give_up(void *start, size_t bytes)
+{
+    if (start)
+        munmap(start, bytes);
 }

@@ -122,7 +122,7 @@ PG_INLINE pg_node *node_of(const value *v)
 /* The list of the proxies in the block of a node. */
 PG_INLINE value **proxies_near(pg_id id)
 {
-    return (value **)&pg_block_at(pg_the_arena, pg_block_of(id))->proxies;
+    return (value **)&pg_block_holding(pg_the_arena, id)->proxies;
 }
 
 /* Give a proxy its node; id 0 if there was no memory for one. */

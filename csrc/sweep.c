@@ -83,46 +83,59 @@ static inline void fetch_early(const pg_node *node)
 /* A walk over marked nodes, newest first. The marks of the block it is in are kept at hand, in a register. */
 typedef struct {
     pg_arena *arena;
-    uint32_t block; /* the block it is in; 0: none yet */
+    pg_id first;    /* slot 0 of the block it is in; INT32_MIN, which is near no node: none yet */
     uint64_t marks; /* that block's marks still to be visited */
 } walk;
 
-/* Mark an interior node; true if it had no mark. */
-static inline bool mark(walk *w, pg_id id)
+static inline walk walk_of(pg_arena *arena)
+{
+    return (walk){.arena = arena, .first = INT32_MIN};
+}
+
+/* Mark a node of another block in memory; true if it had no mark. */
+static bool mark_far(pg_arena *arena, pg_id id)
 {
     const uint32_t index = pg_block_of(id);
     const uint64_t bit = UINT64_C(1) << pg_slot_of(id);
-    if (index == w->block) {
-        const bool first = !(w->marks & bit);
-        w->marks |= bit;
-        return first;
-    }
-    pg_block *block = pg_block_at(w->arena, index);
+    pg_block *block = pg_block_at(arena, index);
     if (block->marks & bit)
         return false;
     if (block->marks == 0)
-        heap_push(w->arena, index, block->start);
+        heap_push(arena, index, block->start);
     block->marks |= bit;
     return true;
+}
+
+/* Mark a node if it is an interior one; true if it is, and had no mark. */
+PG_INLINE bool mark(walk *w, pg_id id)
+{
+    const uint32_t slot = (uint32_t)id - (uint32_t)w->first;
+    if (slot < PG_BLOCK_SLOTS) {
+        const bool first = !(w->marks >> slot & 1);
+        w->marks |= UINT64_C(1) << slot;
+        return first;
+    }
+    return !pg_is_leaf(id) && mark_far(w->arena, id);
 }
 
 typedef void visit_fn(walk *w, pg_id id, pg_node *node, void *context);
 
 /* Visit every marked node and those that the visits mark. Inlined, so that `visit` is a direct call. */
-static inline void walk_marked(walk *w, visit_fn *visit, void *context)
+PG_INLINE void walk_marked(walk *w, visit_fn *visit, void *context)
 {
     while (w->arena->heap_size > 0) {
-        w->block = heap_pop(w->arena);
-        pg_block *block = pg_block_at(w->arena, w->block);
+        const uint32_t index = heap_pop(w->arena);
+        pg_block *block = pg_block_at(w->arena, index);
+        w->first = pg_id_of(index, 0);
         w->marks = block->marks;
         block->marks = 0; /* nothing marks in memory what is in the block at hand */
-        pg_node *nodes = pg_node_at(w->arena, pg_id_of(w->block, 0));
+        pg_node *nodes = pg_node_at(w->arena, w->first);
         unsigned slot = PG_BLOCK_SLOTS;
         while (w->marks) {
             slot = next_marked(w->marks, slot);
             w->marks &= ~(UINT64_C(1) << slot);
             fetch_early(nodes + slot);
-            visit(w, pg_id_of(w->block, slot), nodes + slot, context);
+            visit(w, w->first + (pg_id)slot, nodes + slot, context);
         }
     }
 }
@@ -136,14 +149,14 @@ typedef struct {
 } reached;
 
 /* Find an operand. In a sweep (marking) this is also what hands it to the walk. */
-static inline reached reach(walk *w, pg_id id, bool marking)
+PG_INLINE reached reach(walk *w, pg_id id, bool marking)
 {
-    return (reached){pg_node_at(w->arena, id), marking && !pg_is_leaf(id) && mark(w, id)};
+    return (reached){pg_node_at(w->arena, id), marking && mark(w, id)};
 }
 
 /* Add to the gradient of an operand. One store, not a 0 and then the sum: the node visited next is often this one, and a
  * processor that runs ahead would read the 0 and have to start again. */
-static inline void give(reached operand, double contribution)
+PG_INLINE void give(reached operand, double contribution)
 {
     operand.node->grad = (operand.first ? 0.0 : operand.node->grad) + contribution;
 }
@@ -179,7 +192,7 @@ static inline void propagate_list(walk *w, const pg_node *node, bool marking)
 }
 
 /* Add grad * (d node / d operand) to the gradient of each operand. */
-static inline void propagate(walk *w, const pg_node *node, bool marking)
+PG_INLINE void propagate(walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad, y = node->data;
     (void)y;
@@ -221,7 +234,7 @@ static inline void propagate(walk *w, const pg_node *node, bool marking)
 
 /* --- the sweep --- */
 
-static inline void sweep_node(walk *w, pg_id id, pg_node *node, void *context)
+PG_INLINE void sweep_node(walk *w, pg_id id, pg_node *node, void *context)
 {
     (void)id, (void)context;
     propagate(w, node, true);
@@ -236,7 +249,7 @@ pg_status pg_backward(pg_id root, double seed)
     if (arena->closures || arena->orders) {
         status = PG_CLOSURES;
     } else {
-        walk w = {.arena = arena};
+        walk w = walk_of(arena);
         reach(&w, root, true).node->grad = seed;
         walk_marked(&w, sweep_node, NULL);
     }
@@ -333,7 +346,7 @@ static void list_node(walk *w, pg_id id, pg_node *node, void *context)
 /* List what `root` reaches into found->nodes, its leaves with closures last. Sets no gradient and no busy flag. */
 static void list_reached(pg_arena *arena, pg_id root, listing *found)
 {
-    walk w = {.arena = arena};
+    walk w = walk_of(arena);
     list_operand(&w, root, found);
     walk_marked(&w, list_node, found);
     for (size_t i = 0; i < found->leaves.count; i++) {
