@@ -212,6 +212,14 @@ static inline bool pg_is_live(const pg_arena *arena, pg_id id)
     return pg_node_at(arena, id)->refs > 0;
 }
 
+static inline bool pg_all_live(const pg_arena *arena, const pg_id *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!pg_is_live(arena, ids[i]))
+            return false;
+    return true;
+}
+
 bool pg_reserve_leaf(pg_arena *arena); /* have a free leaf slot; false: out of memory */
 bool pg_start_block(pg_arena *arena);  /* make an empty block the current one; false: out of memory */
 void pg_free_node(pg_arena *arena, pg_id id);

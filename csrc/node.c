@@ -91,14 +91,6 @@ static size_t entry_bytes(int op)
     }
 }
 
-static bool all_live(const pg_arena *arena, const pg_id *ids, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (!pg_is_live(arena, ids[i]))
-            return false;
-    return true;
-}
-
 /* Fill the payload with entries [begin, end) of the list, and take their references. */
 static void fill_list(pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end)
 {
@@ -153,7 +145,7 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
 static pg_id make_list(pg_arena *arena, const list_spec *spec)
 {
     const size_t room = (PG_BLOCK_SLOTS - 1) * sizeof(pg_node) / entry_bytes(spec->op);
-    if (!all_live(arena, spec->xs, spec->count) || (spec->ws && !all_live(arena, spec->ws, spec->count)) ||
+    if (!pg_all_live(arena, spec->xs, spec->count) || (spec->ws && !pg_all_live(arena, spec->ws, spec->count)) ||
         (spec->first && !pg_is_live(arena, spec->first)))
         return 0;
     pg_id part = 0;

@@ -102,6 +102,36 @@ pg_id pg_order_next(pg_order *order);
 pg_id pg_order_step(pg_order *order, int *is_closure);
 void pg_order_free(pg_order *order);
 
+/* --- optimizer steps --- */
+
+/* Each does all that it says to `count` nodes, in the order of `ids`; or PG_NO_NODE, when one of them is no live node,
+ * and nothing was changed. Buffers have `count` entries and are updated in place. */
+
+pg_status pg_set_grads(uint32_t count, const pg_id *ids, double grad);
+
+typedef struct {
+    double lr;
+    double momentum; /* 0: there is no buffer, and momentum_buffer may be NULL */
+    double dampening;
+    double weight_decay;
+    int nesterov;
+    int first; /* the buffer has no contents yet: it becomes the gradient */
+} pg_sgd_options;
+/* data and momentum_buffer as `sgd` in pygrad/optim.py computes them, from data and grad. */
+pg_status pg_sgd(uint32_t count, const pg_id *ids, const pg_sgd_options *options, double *momentum_buffer);
+
+typedef struct {
+    double beta1;
+    double beta2;
+    double eps;
+    double weight_decay; /* goes into the gradient */
+    double shrink;       /* the parameter is multiplied by it: AdamW's decay; else 1 */
+    double step_size;    /* lr / (1 - beta1**step) */
+    double bias_root;    /* sqrt(1 - beta2**step) */
+} pg_adam_options;
+/* data and the two running averages as `adam` in pygrad/optim.py computes them, from data and grad. */
+pg_status pg_adam(uint32_t count, const pg_id *ids, const pg_adam_options *options, double *exp_avg, double *exp_avg_sq);
+
 /* --- looking at the arena --- */
 
 size_t pg_live_nodes(void);

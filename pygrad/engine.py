@@ -11,6 +11,7 @@ PYGRAD_PROXY=python or native chooses one of them; PYGRAD_REQUIRE_NATIVE=1 makes
 import os
 
 from pygrad import anomaly
+from pygrad._lib import ffi
 from pygrad.arena import OPS, check_arena, live_nodes, reserved_bytes
 
 __all__ = [
@@ -61,6 +62,15 @@ if IS_NATIVE:
 def config():
     """Return {"proxy": "native" or "python", "why": the reason in words}: which make of Value is in use."""
     return {"proxy": "native" if IS_NATIVE else "python", "why": _why}
+
+
+def plain_ids(values):
+    """Return the ids of a list of Values as C takes them (pg_id[]), to read and write their data and grad there.
+
+    None where a program could tell: unless all are plain Values with a node, and `data` and `grad` are Value's own.
+    """
+    ids = _proxy.plain_ids(values)
+    return None if ids is None else ffi.from_buffer("pg_id[]", ids)
 
 
 def minimum(a, b):

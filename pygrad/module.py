@@ -6,14 +6,14 @@ What `parameters()` and `state_dict()` find they find by walking those attribute
 from collections.abc import Mapping
 
 from pygrad._numbers import describe, to_float
+from pygrad.optim import zero_grads
 
 
 class Module:
     """Base class of models: derive from it, and set Values and Modules as attributes."""
 
     def zero_grad(self):
-        for p in self.parameters():
-            p.grad = 0
+        zero_grads(self.parameters())
 
     def parameters(self):
         """Return a list of every leaf Value of this Module, in order, each one once."""

@@ -1,14 +1,19 @@
 """Optimizers with PyTorch's names, defaults and formulas: SGD, Adam, AdamW.
 
-The formula of each is one function on floats, `sgd` and `adam`; the classes keep its buffers and walk the parameters.
+The formula of each is one function on floats, `sgd` and `adam`; the classes keep its buffers. Plain Values are moved
+in C (csrc/optim.c), a group in one call, by the same operations and so to the same bits; all others one by one, here.
 A parameter here always has a gradient (0.0 until a backward pass), where PyTorch skips one whose `.grad` is None.
 """
 
 import copy
 import math
+from array import array
+from functools import partial
 
 from pygrad import lr_scheduler  # noqa: F401 - optim.lr_scheduler, where PyTorch has it
-from pygrad._numbers import describe, is_number, to_float
+from pygrad._lib import ffi, lib
+from pygrad._numbers import describe, to_float
+from pygrad.engine import plain_ids
 
 
 def sgd(p, grad, buf, *, lr, momentum, dampening, weight_decay, nesterov):
@@ -24,28 +29,53 @@ def sgd(p, grad, buf, *, lr, momentum, dampening, weight_decay, nesterov):
     return p - lr * grad, buf
 
 
-def adam(p, grad, exp_avg, exp_avg_sq, *, step, lr, betas, eps, weight_decay, decoupled):
-    """Step number `step` (from 1) for one parameter; returns its new data and the two running averages.
+def adam(p, grad, exp_avg, exp_avg_sq, *, beta1, beta2, eps, weight_decay, shrink, step_size, bias_root):
+    """One step for one parameter, with `adam_options`; returns its new data and the two running averages.
 
-    Kingma and Ba, "Adam" (2015); `decoupled` weight decay: Loshchilov and Hutter (2019).
+    Kingma and Ba, "Adam" (2015); `shrink` is AdamW's: Loshchilov and Hutter (2019).
     """
-    beta1, beta2 = betas
-    if decoupled:
-        p = p * (1 - lr * weight_decay)
-    elif weight_decay != 0:
+    p = p * shrink
+    if weight_decay != 0:
         grad = grad + weight_decay * p
     exp_avg = beta1 * exp_avg + (1 - beta1) * grad
     exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
-    denom = math.sqrt(exp_avg_sq) / math.sqrt(1 - beta2**step) + eps
+    denom = _sqrt(exp_avg_sq) / bias_root + eps
     ratio = exp_avg / denom if denom != 0 else math.nan  # 0/0: without eps and without a gradient
-    return p - lr / (1 - beta1**step) * ratio, exp_avg, exp_avg_sq
+    return p - step_size * ratio, exp_avg, exp_avg_sq
+
+
+def adam_options(step, lr, betas, eps, weight_decay, decoupled):
+    """Return what all parameters share in step number `step` (from 1); `decoupled` weight decay is AdamW's."""
+    beta1, beta2 = betas
+    return {
+        "beta1": beta1,
+        "beta2": beta2,
+        "eps": eps,
+        "weight_decay": 0.0 if decoupled else weight_decay,
+        "shrink": 1 - lr * weight_decay if decoupled else 1.0,
+        "step_size": lr / (1 - beta1**step),
+        "bias_root": math.sqrt(1 - beta2**step),
+    }
+
+
+def _sqrt(x):
+    return math.sqrt(x) if x >= 0 else math.nan  # no exception: as in C
+
+
+def zero_grads(values):
+    """Set the gradient of every Value to 0."""
+    values = list(values)
+    ids = plain_ids(values)
+    if ids is None or lib.pg_set_grads(len(ids), ids, 0.0) != lib.PG_OK:
+        for p in values:
+            p.grad = 0
 
 
 class Optimizer:
     """Base class: `param_groups` is a list of dicts, each with its "params" and hyperparameters, to change at will.
 
     `params` is an iterable of leaf Values, or of such dicts. A Value listed twice in a group is one parameter.
-    `state` has one dict a group, with the group's buffers as lists of floats in the order of its "params".
+    `state` has one dict a group, with the group's buffers as arrays of floats in the order of its "params".
     Hyperparameters out of range raise a ValueError, as does an empty list or an interior Value among the parameters.
     """
 
@@ -67,20 +97,35 @@ class Optimizer:
         self.param_groups.append(group)
         self.state.append(self._new_state(len(params)))
 
+    # A subclass has _validate(group), which raises what is wrong with the hyperparameters; _new_state(n), the state of
+    # n Values before the first step; and _prepare(params, group, state), which does all of a step that can fail, and
+    # returns a function that moves the parameters and a dict of the state that then holds.
+
     def zero_grad(self):
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.grad = 0
+        zero_grads([p for group in self.param_groups for p in group["params"]])
 
     def step(self):
-        """Move every parameter once, by its gradient."""
-        for group, state in zip(self.param_groups, self.state, strict=True):
-            self._step_group(group, state)
+        """Move every parameter once, by its gradient.
+
+        Raises TypeError or ValueError, and moves nothing, if param_groups was changed to what cannot be: an lr that is
+        no number, betas out of range, more or fewer "params" than the state is of. (Only if a class derived from Value
+        refuses what is assigned to its `data` may others have moved.)
+        """
+        if len(self.param_groups) != len(self.state):
+            raise ValueError(
+                f"there are {len(self.param_groups)} param_groups and the state of {len(self.state)}: "
+                "to add one, use add_param_group()"
+            )
+        pairs = zip(self.param_groups, self.state)
+        moves = [(*self._prepare(list(group["params"]), group, state), state) for group, state in pairs]
+        for move, new, state in moves:
+            move()
+            state.update(new)
 
     def state_dict(self):
-        """Return a copy of the state and the hyperparameters, without the Values: "params" is how many they are."""
+        """Return a copy of the state, its buffers as lists, and of the hyperparameters; "params" says how many."""
         groups = [{**group, "params": len(group["params"])} for group in self.param_groups]
-        return {"state": copy.deepcopy(self.state), "param_groups": groups}
+        return {"state": [_with_lists(state) for state in self.state], "param_groups": groups}
 
     def load_state_dict(self, state_dict):
         """Take over a `state_dict()`; ValueError, and no change, if it is not one of an optimizer like this."""
@@ -92,19 +137,22 @@ class Optimizer:
         own = [len(group["params"]) for group in self.param_groups]
         if sizes != own:
             raise ValueError(f"this state has parameter groups of {sizes} Values, and the optimizer of {own}")
-        for group, state in given:
-            self._check_loaded(group, state)
-        self.state = [copy.deepcopy(state) for _, state in given]
+        loaded = [self._loaded(n, group, state) for n, (group, state) in zip(own, given)]
         for group, (new, _) in zip(self.param_groups, given, strict=True):
             group.update({**new, "params": group["params"]})
+        self.state = loaded
 
-    def _check_loaded(self, group, state):
-        n, fresh = group["params"], self._new_state(group["params"])
-        missing = self.defaults.keys() - group.keys()
-        same_keys = isinstance(state, dict) and state.keys() == fresh.keys()
-        if missing or not same_keys or not all(_fits(state[key], fresh[key], n) for key in fresh):
-            raise ValueError(f"this is not the state of {type(self).__name__}, or it is damaged")
+    def _loaded(self, n, group, state):
+        """Return the state of a group of n Values as it is kept, from a state_dict()'s; a ValueError if it is not."""
+        fresh = self._new_state(n)
+        try:
+            if state.keys() != fresh.keys() or not self.defaults.keys() <= group.keys():
+                raise ValueError("its entries are not those of one")
+            loaded = {key: _as_kept(key, state[key], fresh[key], n) for key in fresh}
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"this is not the state of {type(self).__name__}, or it is damaged: {error}") from None
         self._validate(group)
+        return loaded
 
 
 class SGD(Optimizer):
@@ -122,13 +170,19 @@ class SGD(Optimizer):
     def _new_state(self, n):
         return {"momentum_buffer": None}
 
-    def _step_group(self, group, state):
-        hyper = _hyper(group, "lr", "momentum", "dampening", "weight_decay", "nesterov")
-        params = group["params"]
-        bufs = state["momentum_buffer"] or [None] * len(params)
-        for i, p in enumerate(params):
-            p.data, bufs[i] = sgd(p.data, p.grad, bufs[i], **hyper)
-        state["momentum_buffer"] = bufs if hyper["momentum"] != 0 else state["momentum_buffer"]
+    def _prepare(self, params, group, state):
+        options = {**_floats(group, "lr", "momentum", "dampening", "weight_decay"), "nesterov": bool(group["nesterov"])}
+        buffer, n = state["momentum_buffer"], len(params)
+        first = buffer is None
+        buffer = None if first else _buffer("momentum_buffer", buffer, n)
+        ids = plain_ids(params)
+        if ids is None:
+            move, buffer = _by_formula(partial(sgd, **options), params, buffer or [None] * n)
+        else:
+            buffer = _zeros(n) if first and options["momentum"] != 0 else buffer
+            options = ffi.new("pg_sgd_options *", {**options, "first": first})
+            move = partial(_move_in_c, lib.pg_sgd, params, ids, options, buffer)
+        return move, {"momentum_buffer": buffer}
 
 
 class Adam(Optimizer):
@@ -141,19 +195,23 @@ class Adam(Optimizer):
 
     def _validate(self, group):
         _not_negative(group, "lr", "eps", "weight_decay")
-        betas = group["betas"]
-        if len(betas) != 2 or not all(0 <= to_float(beta, "beta") < 1 for beta in betas):
-            raise ValueError(f"betas must be two numbers, each at least 0 and below 1, not {betas}")
+        _betas(group)
 
     def _new_state(self, n):
-        return {"step": 0, "exp_avg": [0.0] * n, "exp_avg_sq": [0.0] * n}
+        return {"step": 0, "exp_avg": _zeros(n), "exp_avg_sq": _zeros(n)}
 
-    def _step_group(self, group, state):
-        hyper = _hyper(group, "lr", "betas", "eps", "weight_decay")
-        m, v = state["exp_avg"], state["exp_avg_sq"]
-        state["step"] += 1
-        for i, p in enumerate(group["params"]):
-            p.data, m[i], v[i] = adam(p.data, p.grad, m[i], v[i], step=state["step"], decoupled=self.decoupled, **hyper)
+    def _prepare(self, params, group, state):
+        step = state["step"] + 1
+        hyper = _floats(group, "lr", "eps", "weight_decay")
+        options = adam_options(step, betas=_betas(group), decoupled=self.decoupled, **hyper)
+        buffers = [_buffer(name, state[name], len(params)) for name in ("exp_avg", "exp_avg_sq")]
+        ids = plain_ids(params)
+        if ids is None:
+            move, *buffers = _by_formula(partial(adam, **options), params, *buffers)
+        else:
+            options = ffi.new("pg_adam_options *", options)
+            move = partial(_move_in_c, lib.pg_adam, params, ids, options, *buffers)
+        return move, {"step": step, "exp_avg": buffers[0], "exp_avg_sq": buffers[1]}
 
 
 class AdamW(Adam):
@@ -163,6 +221,57 @@ class AdamW(Adam):
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+
+# --- moving a group, once all that can fail has been done -------------------------------------------------------------
+
+
+def _move_in_c(step, params, ids, options, *buffers):
+    """Let a C function move the parameters, which live at least until then, and update their buffers in place."""
+    pointers = [ffi.NULL if buffer is None else ffi.from_buffer("double[]", buffer) for buffer in buffers]
+    if step(len(params), ids, options, *pointers) != lib.PG_OK:
+        raise RuntimeError("a parameter lost its node while the optimizer was about to move it: its group stays")
+
+
+def _by_formula(formula, params, *buffers):
+    """Return the function that moves the parameters as the formula says, then the new buffers; a None stays None."""
+    rows = [formula(p.data, p.grad, *row) for p, *row in zip(params, *buffers)]
+    data, *buffers = zip(*rows)
+    return partial(_move_one_by_one, params, data), *[None if new[0] is None else array("d", new) for new in buffers]
+
+
+def _move_one_by_one(params, data):
+    for p, number in zip(params, data):
+        p.data = number
+
+
+# --- buffers ----------------------------------------------------------------------------------------------------------
+
+
+def _zeros(n):
+    return array("d", bytes(8 * n))
+
+
+def _buffer(name, given, n):
+    """Return n numbers as an array of floats, the same one if they are that already."""
+    buffer = given if type(given) is array and given.typecode == "d" else array("d", [to_float(x, name) for x in given])
+    if len(buffer) != n:
+        raise ValueError(f"{name} is of {len(buffer)} parameters, and the group has {n}; new ones need a new optimizer")
+    return buffer
+
+
+def _with_lists(state):
+    """Return a copy of a group's state with its buffers as lists."""
+    return {key: kept.tolist() if isinstance(kept, array) else copy.deepcopy(kept) for key, kept in state.items()}
+
+
+def _as_kept(name, given, fresh, n):
+    """Return a piece of a state_dict() as an optimizer keeps it; `fresh` is what it is before the first step."""
+    if isinstance(fresh, int):
+        if not isinstance(given, int) or given < 0:
+            raise ValueError(f"{name} must be a whole number, at least 0")
+        return given
+    return None if given is None and fresh is None else _buffer(name, given, n)[:]
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
@@ -194,14 +303,12 @@ def _not_negative(group, *names):
             raise ValueError(f"{name} must be at least 0, not {group[name]}")
 
 
-def _hyper(group, *names):
-    return {name: group[name] for name in names}
+def _betas(group):
+    betas = [to_float(beta, "beta") for beta in group["betas"]]
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"betas must be two numbers, each at least 0 and below 1, not {group['betas']}")
+    return betas
 
 
-def _fits(given, fresh, n):
-    """True if `given` can stand for a piece of state that is `fresh` before the first step."""
-    if isinstance(fresh, int):
-        return isinstance(given, int) and given >= 0
-    if given is None:
-        return fresh is None
-    return isinstance(given, list) and len(given) == n and all(map(is_number, given))
+def _floats(group, *names):
+    return {name: to_float(group[name], name) for name in names}

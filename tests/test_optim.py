@@ -1,13 +1,22 @@
-"""Optimizers and schedules against PyTorch's, step by step; their states; and their refusals."""
+"""Optimizers and schedules against PyTorch's; steps in C against those in Python; their states; and their refusals."""
 
+import copy
 import gc
 import json
 import math
+import pickle
+from array import array
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pygrad import lr_scheduler, optim
+from pygrad import engine, lr_scheduler, optim, reference
+from pygrad._lib import lib
 from pygrad.engine import Value
+from pygrad.module import Module
 
 START = [1.5, -2.0, 0.25]
 
@@ -125,15 +134,6 @@ def test_a_parameter_listed_twice_moves_once():
     assert 0.5 == p.data
 
 
-def test_zero_grad():
-    """zero_grad() clears the gradients of every group."""
-    a, b = Value(1.0), Value(1.0)
-    a.grad = b.grad = 1.0
-    optim.SGD([{"params": [a]}, {"params": [b]}]).zero_grad()
-
-    assert [0.0, 0.0] == [a.grad, b.grad]
-
-
 def test_adam_without_eps_and_gradient_gives_nan():
     """Where PyTorch divides 0 by 0, the parameter is nan too, and not an exception in the middle of a step."""
     p, q = Value(1.0), Value(1.0)
@@ -142,6 +142,396 @@ def test_adam_without_eps_and_gradient_gives_nan():
 
     assert math.isnan(p.data)
     assert 0.5 == pytest.approx(q.data, rel=1e-14)
+
+
+# --- in C and in Python -----------------------------------------------------------------------------------------------
+
+SPECIAL = [0.0, -0.0, 1.0, 5e-324, -2e-310, 1.7e308, math.inf, -math.inf, math.nan]
+NUMBERS = st.floats(-10, 10) | st.sampled_from(SPECIAL) | st.floats()
+BETAS = st.sampled_from([0, 0.9, 0.999, 5e-324, 1 - 2**-53]) | st.floats(0, 1, exclude_max=True)
+HYPER = {name: NUMBERS | st.just(0) for name in ("lr", "momentum", "dampening", "weight_decay", "eps")}
+OPTIONS = {
+    "SGD": st.fixed_dictionaries({**HYPER, "nesterov": st.booleans()}),
+    "Adam": st.fixed_dictionaries({**HYPER, "betas": st.tuples(BETAS, BETAS)}),
+}
+OPTIONS["AdamW"] = OPTIONS["Adam"]
+
+
+@st.composite
+def trainings(draw):
+    """Draw an optimizer, the data to start from, a state or None, and each step's hyperparameters and gradients."""
+    name, row = draw(st.sampled_from(list(OPTIONS))), st.lists(NUMBERS, min_size=3, max_size=3)
+    state = {"step": st.integers(0, 10**6), "exp_avg": row, "exp_avg_sq": row}
+    if name == "SGD":
+        state = {"momentum_buffer": st.none() | row}
+    steps = st.lists(st.tuples(OPTIONS[name], row), min_size=1, max_size=6)
+    return getattr(optim, name), draw(row), draw(st.none() | st.fixed_dictionaries(state)), draw(steps)
+
+
+def everything(optimizer):
+    """Return all that a step may change as text, which tells every bit, but for those of nan."""
+    values = [p for group in optimizer.param_groups for p in group["params"]]
+    return repr([[(p.data, p.grad) for p in values], optimizer.state_dict()])
+
+
+def step_by(optimizer, grads):
+    """Take a step with these gradients."""
+    for p, grad in zip(optimizer.param_groups[0]["params"], grads, strict=True):
+        p.grad = grad
+    optimizer.step()
+
+
+def train(engine, kind, start, state, steps):
+    """Take steps with hyperparameters that change from one to the next; return everything after each."""
+    optimizer, path = kind([engine.Value(x) for x in start]), []
+    if state is not None:
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": [state]})
+    for options, grads in steps:
+        optimizer.param_groups[0].update(options)
+        step_by(optimizer, grads)
+        path.append(everything(optimizer))
+    return path
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The names of the C functions that optimizers and Modules call."""
+    called = []
+
+    class Spy:
+        def __getattr__(self, name):
+            if name.startswith("pg_"):
+                called.append(name)
+            return getattr(lib, name)
+
+    monkeypatch.setattr(optim, "lib", Spy())
+    return called
+
+
+@given(trainings())
+def test_a_step_in_c_is_the_formula_to_the_bit(training):
+    """Values of the arena and of the pure-Python engine, which has no C step, go the same way, whatever the numbers."""
+    assert train(reference, *training) == train(engine, *training)
+
+
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_long_training_in_c_is_the_formula_to_the_bit(name):
+    """So they do over 300 ordinary steps, where each starts from what the last one left."""
+    options = {"lr": 0.01, "momentum": 0.9, "dampening": 0.1, "weight_decay": 0.01}
+    steps = [(options, [math.sin(i * k) for k in range(1, 4)]) for i in range(300)]
+    training = getattr(optim, name), START, None, steps
+
+    assert train(reference, *training) == train(engine, *training)
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adam_is_the_textbook_formula_to_the_bit(decoupled):
+    """What steps share is worked out beforehand, and that changes no bit of the formula in one piece."""
+    p, q, m, v = Value(0.7), 0.7, 0.0, 0.0
+    optimizer = (optim.AdamW if decoupled else optim.Adam)([p], lr=0.1, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.3)
+    for t in range(1, 50):
+        g = math.sin(t)
+        step_by(optimizer, [g])
+        q, g = (q * (1 - 0.1 * 0.3), g) if decoupled else (q, g + 0.3 * q)
+        m = 0.8 * m + (1 - 0.8) * g
+        v = 0.95 * v + (1 - 0.95) * g * g
+        q = q - 0.1 / (1 - 0.8**t) * (m / (math.sqrt(v) / math.sqrt(1 - 0.95**t) + 1e-3))
+        assert q == p.data
+
+
+def test_sgd_is_the_textbook_formula_to_the_bit():
+    """Momentum begins as the first gradient, undampened, and Nesterov's looks one step ahead."""
+    p, q, ahead, buf = Value(0.7), Value(0.7), 0.7, None
+    plain = optim.SGD([p], lr=0.1, momentum=0.9, dampening=0.5)
+    nesterov = optim.SGD([q], lr=0.1, momentum=0.9, nesterov=True)
+    step_by(plain, [3.0])
+    step_by(plain, [5.0])
+    assert 0.7 - 0.1 * 3.0 - 0.1 * (0.9 * 3.0 + 0.5 * 5.0) == p.data
+    for g in (3.0, 5.0, -1.0):
+        step_by(nesterov, [g])
+        buf = g if buf is None else 0.9 * buf + g
+        ahead = ahead - 0.1 * (g + 0.9 * buf)
+    assert ahead == q.data
+
+
+@pytest.mark.parametrize("engine", [engine, reference])
+@pytest.mark.parametrize("number", [Fraction(1, 3), Decimal("0.1"), 1, True])
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_hyperparameters_are_any_real_numbers(engine, name, number):
+    """Fractions, decimals and integers count as the floats nearest to them, on either engine."""
+    hyper = {"lr": number, "weight_decay": number, "momentum": number, "dampening": number, "eps": number}
+    betas = [x if x < 1 else 0 for x in (number, number)]
+    grads = [0.3, -4.0, 1e-9]
+    steps = [({**hyper, "betas": betas}, grads)] * 3
+    as_floats = [({key: float(x) for key, x in hyper.items()} | {"betas": [float(x) for x in betas]}, grads)] * 3
+    kind = getattr(optim, name)
+
+    expected = [path.split("'param_groups'")[0] for path in train(engine, kind, START, None, as_floats)]
+    assert expected == [path.split("'param_groups'")[0] for path in train(engine, kind, START, None, steps)]
+
+
+@pytest.mark.parametrize("name, expected", [("SGD", "pg_sgd"), ("Adam", "pg_adam"), ("AdamW", "pg_adam")])
+def test_plain_values_are_moved_in_one_call(calls, name, expected):
+    """One C function call moves a group, and one clears the gradients of all groups."""
+    groups = [{"params": values()}, {"params": values()}]
+    optimizer = getattr(optim, name)(groups)
+    optimizer.step()
+    assert [expected, expected] == calls
+    calls.clear()
+    optimizer.zero_grad()
+
+    assert ["pg_set_grads"] == calls
+
+
+class Clamped(Value):
+    """A Value whose data stays within [-1, 1], and whose gradient counts twice."""
+
+    @property
+    def data(self):
+        return Value.data.__get__(self)
+
+    @data.setter
+    def data(self, number):
+        Value.data.__set__(self, max(-1.0, min(1.0, number)))
+
+    @property
+    def grad(self):
+        return 2.0 * Value.grad.__get__(self)
+
+    @grad.setter
+    def grad(self, number):
+        Value.grad.__set__(self, number + 0.5)
+
+
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_a_subclass_keeps_its_data_and_grad(name):
+    """A step goes through the data and grad of a subclass, and moves the plain Value beside it just as well."""
+    plain, clamped = Value(0.5), Clamped(0.5)
+    optimizer = getattr(optim, name)([plain, clamped], lr=0.25)
+    step_by(optimizer, [1.0, 1.0])
+    alone = Value(0.5)
+    step_by(getattr(optim, name)([alone], lr=0.25), [1.0])
+    tripled = Value(0.5)
+    step_by(getattr(optim, name)([tripled], lr=0.25), [3.0])
+    assert [alone.data, tripled.data] == [plain.data, clamped.data]
+
+    optimizer.param_groups[0]["lr"] = 100.0
+    optimizer.step()
+    assert clamped.data == -1.0
+    assert plain.data < -1.0
+
+
+@pytest.mark.parametrize("replaced", ["data", "grad"])
+def test_a_replaced_property_is_used(monkeypatch, replaced):
+    """Steps and zero_grad() go through a `data` or `grad` that a program put into Value, as long as it is there."""
+    own, seen, p = vars(Value)[replaced], [], Value(0.5)
+    optimizer = optim.SGD([p], lr=0.25)
+    noting = property(own.__get__, lambda v, number: (seen.append(number), own.__set__(v, number)))
+    with monkeypatch.context() as patch:
+        patch.setattr(Value, replaced, noting)
+        step_by(optimizer, [1.0])
+        optimizer.zero_grad()
+    assert {"data": [0.25], "grad": [1.0, 0]}[replaced] == seen
+
+    step_by(optimizer, [1.0])
+    assert 0.0 == p.data
+    assert len(seen) == {"data": 1, "grad": 2}[replaced]
+
+
+def test_parameters_live_until_they_have_moved():
+    """Whoever empties a group while a step is being prepared does not make C write to another Value's node."""
+
+    class Meddler(Value):
+        @property
+        def data(self):
+            optimizer.param_groups[0]["params"].clear()
+            newcomers.append(Value(5.0))
+            return 1.0
+
+        @data.setter
+        def data(self, number):
+            pass
+
+    newcomers = []
+    optimizer = optim.SGD([{"params": [Value(1.0)]}, {"params": [Meddler(1.0)]}], lr=0.5, weight_decay=1)
+    optimizer.step()
+
+    assert [5.0] == [p.data for p in newcomers]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_without_buffers_params_may_be_others(count):
+    """SGD without momentum has no state to fit: "params" may be any Values, or none."""
+    optimizer, others = optim.SGD(values(), lr=0.5), [Value(1.0) for _ in range(count)]
+    optimizer.param_groups[0]["params"] = others
+    step_by(optimizer, [1.0] * count)
+
+    assert [0.5] * count == [p.data for p in others]
+
+
+def test_values_of_both_engines_in_one_group():
+    """Values of the arena and of the pure-Python engine can be trained side by side."""
+    params = [Value(1.0), reference.Value(1.0)]
+    optimizer = optim.Adam(params, lr=0.5)
+    step_by(optimizer, [1.0, 1.0])
+    assert params[0].data == params[1].data < 1.0
+
+    optimizer.zero_grad()
+    assert [0.0, 0.0] == [p.grad for p in params]
+
+
+# --- zero_grad --------------------------------------------------------------------------------------------------------
+
+
+class Holder(Module):
+    """A Module whose parameters come from a generator."""
+
+    def __init__(self, params):
+        self.params = params
+
+    def parameters(self):
+        yield from self.params
+
+
+CLEARERS = {
+    "optimizer": lambda params: optim.SGD([{"params": [p]} for p in params]).zero_grad(),
+    "module": lambda params: Holder(params).zero_grad(),
+}
+
+
+@pytest.mark.parametrize("clear", CLEARERS.values(), ids=CLEARERS.keys())
+@pytest.mark.parametrize("others", [[], [Clamped], [reference.Value]], ids=["plain", "subclass", "reference"])
+def test_zero_grad(clear, others):
+    """zero_grad() makes every gradient 0, whatever it was and whosever Value it is of, and touches nothing else."""
+    plain, rest = [Value(x) for x in SPECIAL], [kind(0.5) for kind in others]
+    for p, grad in zip(plain, SPECIAL):
+        p.grad = grad
+    for p in rest:
+        p.grad = 7.0
+    clear(plain + rest)
+
+    assert repr([(x, 0.0) for x in SPECIAL]) == repr([(p.data, p.grad) for p in plain])
+    assert [1.0 if kind is Clamped else 0.0 for kind in others] == [p.grad for p in rest]
+
+
+@pytest.mark.parametrize("clear", CLEARERS.values(), ids=CLEARERS.keys())
+def test_zero_grad_of_a_module_is_one_call(calls, clear):
+    """The gradients of plain Values are cleared in one C call."""
+    clear(values())
+
+    assert ["pg_set_grads"] == calls
+
+
+def test_a_module_without_parameters_has_no_gradients():
+    """A Module that holds no Value has nothing to clear."""
+    assert Holder([]).zero_grad() is None
+
+
+# --- failures change nothing ------------------------------------------------------------------------------------------
+
+
+def spoil(change):
+    """Return a change of the second group, or of the second group's state, of an optimizer."""
+    return lambda optimizer: change(optimizer.param_groups[1], optimizer.state[1])
+
+
+BUFFER = {"SGD": "momentum_buffer", "Adam": "exp_avg"}
+SPOILED = {
+    "more params": (spoil(lambda group, state: group["params"].append(Value(1.0))), ValueError, "of 3 parameters.* 4"),
+    "fewer params": (spoil(lambda group, state: group["params"].pop()), ValueError, "of 3 parameters.* 2"),
+    "no params": (spoil(lambda group, state: group["params"].clear()), ValueError, "of 3 parameters.* 0"),
+    "a number": (spoil(lambda group, state: group["params"].insert(1, 3.0)), Exception, "float|4"),
+    "lr": (spoil(lambda group, state: group.update(lr="0.1")), TypeError, "lr must be a real number"),
+    "huge lr": (spoil(lambda group, state: group.update(lr=10**400)), OverflowError, "too large"),
+    "weight decay": (spoil(lambda group, state: group.update(weight_decay=None)), TypeError, "weight_decay must be"),
+    "new group": (
+        lambda optimizer: optimizer.param_groups.append({**optimizer.param_groups[0], "params": values()}),
+        ValueError,
+        "add_param_group",
+    ),
+    "lost state": (lambda optimizer: optimizer.state.pop(), ValueError, "2 param_groups and the state of 1"),
+}
+
+
+def half_trained(name, kind=Value):
+    """Return six parameters with gradients, and an optimizer of two groups of three of them, after one step."""
+    options = {"momentum": 0.9} if name == "SGD" else {}
+    params = [kind(x) for x in START * 2]
+    optimizer = getattr(optim, name)([{"params": params[:3]}, {"params": params[3:]}], lr=0.1, **options)
+    for p in params:
+        p.grad = 1.0
+    optimizer.step()
+    return params, optimizer
+
+
+def refused_step(params, optimizer, error, message):
+    """Check that a step raises this, and that all Values and the state are as before."""
+    before = repr([[p.data for p in params], optimizer.state])
+    with pytest.raises(error, match=message):
+        optimizer.step()
+    assert before == repr([[p.data for p in params], optimizer.state])
+
+
+@pytest.mark.parametrize("kind", [Value, Clamped], ids=["plain", "subclass"])
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+@pytest.mark.parametrize("change, error, message", SPOILED.values(), ids=SPOILED.keys())
+def test_a_failing_step_moves_nothing(name, kind, change, error, message):
+    """If the second group was changed to what cannot be, the step raises, and the first group does not move either."""
+    params, optimizer = half_trained(name, kind)
+    change(optimizer)
+    refused_step(params, optimizer, error, message)
+
+
+@pytest.mark.parametrize("betas", [(1.0, 0.9), (0.9, 1.0), (0.9, 1.5), (0.9,), (0.9, math.nan), 0.9, (0.9, "0.9")])
+def test_a_step_with_impossible_betas_moves_nothing(betas):
+    """Betas set to what cannot be between steps are refused by the step."""
+    params, optimizer = half_trained("Adam")
+    optimizer.param_groups[1]["betas"] = betas
+    refused_step(params, optimizer, (TypeError, ValueError), "beta|iterable")
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+@pytest.mark.parametrize(
+    "buffer",
+    [[0.0] * 2, [], array("d", [0.0] * 4), b"24 bytes: of three floats", ["0", "0", "0"], [None] * 3, 3, [10**400] * 3],
+)
+def test_a_step_with_a_buffer_that_does_not_fit_moves_nothing(name, buffer):
+    """A buffer set to what cannot be is refused by the step; C never sees it."""
+    params, optimizer = half_trained(name)
+    optimizer.state[1][BUFFER[name]] = buffer
+    refused_step(params, optimizer, (TypeError, ValueError, OverflowError), "parameters|real number|iterable|too large")
+
+
+def test_a_step_of_adam_without_a_buffer_moves_nothing():
+    """Only momentum may be None before the first step."""
+    params, optimizer = half_trained("Adam")
+    optimizer.state[1]["exp_avg_sq"] = None
+    refused_step(params, optimizer, TypeError, "iterable")
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_a_step_with_a_value_that_is_none_yet(name):
+    """A Value whose __init__ never ran says so, and its neighbours do not move."""
+    params, optimizer = half_trained(name)
+    optimizer.param_groups[1]["params"][2] = Value.__new__(Value)
+    refused_step(params, optimizer, RuntimeError, "never initialised")
+    with pytest.raises(RuntimeError, match="never initialised"):
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_c_refuses_an_id_that_is_no_node(monkeypatch, name):
+    """Should a parameter's node be gone when C gets its id, nothing is changed and the step says so."""
+    p, gone = Value(0.5), Value(0.5)
+    optimizer = getattr(optim, name)([p, gone], lr=0.1)
+    p.grad, ids = 1.0, engine.plain_ids([p, gone])
+    optimizer.param_groups[0]["params"][1] = p
+    del gone
+    monkeypatch.setattr(optim, "plain_ids", lambda values: ids)
+    refused_step([p], optimizer, RuntimeError, "lost its node")
+
+    assert lib.PG_NO_NODE == lib.pg_set_grads(2, ids, 5.0)
+    assert 1.0 == p.grad
 
 
 # --- states -----------------------------------------------------------------------------------------------------------
@@ -186,6 +576,64 @@ def test_a_state_is_a_copy():
     take_steps(optimizer, params, 3)
     assert frozen == json.dumps(state)
 
+    other = MAKERS["Adam"](values())
+    other.load_state_dict({**state, "state": optimizer.state})
+    before = repr(other.state)
+    take_steps(optimizer, params, 3)
+    assert before == repr(other.state)
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
+def test_a_copy_of_an_optimizer_goes_its_own_way(make, duplicate):
+    """An optimizer and its parameters, copied or pickled together, go on as if they were the first ones."""
+    params = values()
+    optimizer = make(params)
+    take_steps(optimizer, params, 5)
+    others, other = duplicate((params, optimizer))
+
+    assert take_steps(optimizer, params, 5) == take_steps(other, others, 5)
+
+
+@pytest.mark.parametrize("engine", [engine, reference])
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+def test_a_state_is_of_plain_lists(engine, make):
+    """state_dict() has lists of floats, whichever way the steps went; momentum's is None before the first."""
+    optimizer = make([engine.Value(x) for x in START])
+    fresh = optimizer.state_dict()["state"][0]
+    step_by(optimizer, [1.0, 2.0, 3.0])
+    (state,) = optimizer.state_dict()["state"]
+    buffers = [kept for kept in state.values() if not isinstance(kept, int) and kept is not None]
+
+    assert fresh.get("momentum_buffer") is None
+    assert {"step": 1}.items() <= state.items() or "momentum_buffer" in state
+    assert [list] * len(buffers) == [type(kept) for kept in buffers]
+    assert {float} >= {type(x) for kept in buffers for x in kept}
+
+
+def test_buffers_may_be_set_to_lists():
+    """Lists and arrays of numbers put into `state` serve as well as what was there."""
+    optimizers = [optim.Adam(values(), lr=0.1) for _ in range(3)]
+    for optimizer, buffer in zip(optimizers, ([0.5, 1.0, 2.0], [Fraction(1, 2), 1, True + 1], array("f", [0.5, 1, 2]))):
+        optimizer.state[0]["exp_avg"] = buffer
+        step_by(optimizer, [1.0, 2.0, 3.0])
+        step_by(optimizer, [1.0, 2.0, 3.0])
+
+    assert everything(optimizers[0]) == everything(optimizers[1]) == everything(optimizers[2])
+
+
+def test_momentum_may_begin_and_pause():
+    """Without momentum a buffer is neither made nor changed; when momentum begins it is the gradient."""
+    p = Value(1.0)
+    optimizer = optim.SGD([p], lr=0.5)
+    step_by(optimizer, [1.0])
+    assert [{"momentum_buffer": None}] == optimizer.state_dict()["state"]
+
+    for momentum, grad, expected in [(0.5, 4.0, 4.0), (0, 7.0, 4.0), (0.5, 1.0, 3.0)]:
+        optimizer.param_groups[0]["momentum"] = momentum
+        step_by(optimizer, [grad])
+        assert [{"momentum_buffer": [expected]}] == optimizer.state_dict()["state"]
+
 
 def broken_states():
     """Return states that do not fit Adam over three parameters."""
@@ -200,8 +648,12 @@ def broken_states():
         "of SGD": optim.SGD(values()).state_dict(),
         "more groups": optim.Adam([{"params": [v]} for v in values()]).state_dict(),
         "buffer cut": {**good, "state": [{**state, "exp_avg": [0.0]}]},
+        "buffer too large": {**good, "state": [{**state, "exp_avg": [10**400] * 3}]},
         "buffer of text": {**good, "state": [{**state, "exp_avg": ["a", "b", "c"]}]},
+        "buffer lacking": {**good, "state": [{"step": 1, "exp_avg": [0.0] * 3}]},
+        "buffer too many": {**good, "state": [{**state, "max_exp_avg_sq": [0.0] * 3}]},
         "buffer missing": {**good, "state": [{**state, "exp_avg": None}]},
+        "step below 0": {**good, "state": [{**state, "step": -1}]},
         "step of text": {**good, "state": [{**state, "step": "3"}]},
         "state no dict": {**good, "state": [3]},
         "bad lr": {**good, "param_groups": [{**group, "lr": -1.0}]},
