@@ -9,6 +9,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import NamedTuple
 
+import microgpt_value
+
 from pygrad import engine, nn, reference
 
 
@@ -23,6 +25,7 @@ class Engine(NamedTuple):
     in_c: bool = False  # fast enough for the full sizes of the memory loops
     cyclic: bool = False  # its graphs are reference cycles, which only the garbage collector frees
     most_nodes: float = math.inf  # the largest graph that it can sweep
+    without: frozenset = frozenset()  # kinds of benchmark, or single workloads, that it does not take part in
 
 
 def _pygrad_mlp(nin, nouts, tanh=False):
@@ -72,7 +75,15 @@ def _micrograd():
     # before that they crash somewhere beyond 10^4 levels, and the larger graphs are left out.
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 4_000_000))
     most = math.inf if sys.version_info >= (3, 11) else 2_000
-    return Engine("micrograd", Value, mlp, sum, _plain_dot, cyclic=True, most_nodes=most)
+    without = frozenset({"char-GPT"})  # it has neither exp nor log
+    return Engine("micrograd", Value, mlp, sum, _plain_dot, cyclic=True, most_nodes=most, without=without)
+
+
+def _microgpt():
+    """Single operations and steps show what the design costs; it has no tanh, and takes no weak references."""
+    Value = microgpt_value.Value
+    without = frozenset({"build", "backward", "free", "bytes", "lecture net"})
+    return Engine("microgpt", Value, _mlp_on(Value), sum, _plain_dot, without=without)
 
 
 def _plain_dot(ws, xs, bias):
@@ -85,5 +96,11 @@ _RECORDS = [
 ]
 if find_spec("micrograd"):
     _RECORDS.append(_micrograd())
+_RECORDS.append(_microgpt())
 
 ENGINES = {record.name: record for record in _RECORDS}
+
+
+def entrants(kind, workload=None):
+    """Return the engines that take part in a kind of benchmark ("op", "step", ...), or in one workload of it."""
+    return [engine for engine in ENGINES.values() if not engine.without & {kind, workload}]

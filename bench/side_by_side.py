@@ -11,7 +11,7 @@ import sys
 import time
 from statistics import median
 
-from engines import ENGINES
+from engines import ENGINES, entrants
 from workloads import GRAPHS, STEPS, check_graph, check_step
 
 SWEEPS = [
@@ -29,10 +29,10 @@ def main(rounds):
     print(f"{platform.processor() or platform.machine()}, CPython {platform.python_version()}, {rounds} rounds, gc off")
     print(f"{'':24}{'pygrad':>16}" + "".join(f"{name + ' / pygrad':>22}" for name in list(ENGINES)[1:]))
     for name in STEPS:
-        runs = {engine.name: step_of(name, engine) for engine in ENGINES.values()}
+        runs = {engine.name: step_of(name, engine) for engine in entrants("step", name)}
         report(name, runs, rounds, nodes=None)
     for name, n in SWEEPS:
-        built = {e.name: check_graph(name, e, n) for e in ENGINES.values() if n <= e.most_nodes}
+        built = {e.name: check_graph(name, e, n) for e in entrants("backward", name) if n <= e.most_nodes}
         runs = {engine: graph.root.backward for engine, graph in built.items()}
         report(GRAPHS[name].title.format(n), runs, min(rounds, 3) if n == 1_000_000 else rounds, built["pygrad"].nodes)
 
@@ -50,8 +50,9 @@ def report(title, runs, rounds, nodes):
             times[name].append(timed(run))
     ours = times["pygrad"]
     figure = f"{median(ours) * 1e3:.3f} ms" if nodes is None else f"{median(ours) / nodes * 1e9:.1f} ns a node"
-    ratios = [median(b / a for a, b in zip(ours, seconds)) for name, seconds in times.items() if name != "pygrad"]
-    print(f"{title:24}{figure:>16}" + "".join(f"{ratio:>22.1f}" for ratio in ratios), flush=True)
+    others = [times.get(name) for name in list(ENGINES)[1:]]
+    ratios = [f"{median(b / a for a, b in zip(ours, theirs)):.1f}" if theirs else "-" for theirs in others]
+    print(f"{title:24}{figure:>16}" + "".join(f"{ratio:>22}" for ratio in ratios), flush=True)
 
 
 def timed(run):

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from engines import ENGINES
+from engines import entrants
 
 # name in footprint.py: (what it says, how many; how many where the ops run in Python, how many in a quick run)
 MEASURES = {
@@ -21,7 +21,7 @@ MEASURES = {
 }
 
 
-@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize("engine", entrants("bytes"), ids=lambda engine: engine.name)
 @pytest.mark.parametrize("name", MEASURES)
 def test_bytes(benchmark, engine, name):
     """The growth of the resident set, by what there are n of."""

@@ -17,7 +17,7 @@ import weakref
 from functools import partial
 
 import pytest
-from engines import ENGINES
+from engines import ENGINES, entrants
 from workloads import GRAPHS, OPS, STEPS, check, check_graph, check_op, check_step
 
 from pygrad import reference
@@ -28,12 +28,16 @@ MIN_ROUNDS, MAX_ROUNDS = 3, 100
 SHORTEST = 1e-3  # seconds of a round at least: what is shorter is repeated
 
 pytestmark = pytest.mark.benchmark(disable_gc=True, timer=time.perf_counter)
-each_engine = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 each_size = pytest.mark.parametrize("n", SIZES)
 SWEPT = [(name, n) for name in ("chain", "net") for n in SIZES] + [("hundred", 0), ("hundred", 1_000_000)]
+STEPPED = [(name, engine) for name in STEPS for engine in entrants("step", name)]
 
 
-@each_engine
+def each_engine(kind):
+    return pytest.mark.parametrize("engine", entrants(kind), ids=lambda engine: engine.name)
+
+
+@each_engine("op")
 @pytest.mark.parametrize("name", OPS)
 def test_op(benchmark, engine, name):
     """One operation."""
@@ -43,7 +47,7 @@ def test_op(benchmark, engine, name):
 
 
 @each_size
-@each_engine
+@each_engine("build")
 def test_build(benchmark, engine, size, n):
     """Build a chain of n operations, and keep it."""
     keep = Keep(engine, size(n))
@@ -52,7 +56,7 @@ def test_build(benchmark, engine, size, n):
     time_it(benchmark, "build", f"chain {n:,}", engine, keep.build, setup=keep.drop, nodes=keep.chain.nodes)
 
 
-@each_engine
+@each_engine("backward")
 @pytest.mark.parametrize("graph", SWEPT, ids="{0[0]}-{0[1]}".format)
 def test_backward(benchmark, engine, size, graph):
     """Sweep a graph of about n operations, or a small one beside n others."""
@@ -64,7 +68,7 @@ def test_backward(benchmark, engine, size, graph):
 
 
 @each_size
-@each_engine
+@each_engine("free")
 def test_free(benchmark, engine, size, n):
     """Drop a chain of n operations."""
     keep = Keep(engine, size(n))
@@ -75,8 +79,7 @@ def test_free(benchmark, engine, size, n):
     time_it(benchmark, "free", f"chain {n:,}", engine, keep.drop, setup=keep.build, nodes=nodes)
 
 
-@each_engine
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name, engine", STEPPED, ids=[f"{name}-{engine.name}" for name, engine in STEPPED])
 def test_step(benchmark, engine, name):
     """A forward and a backward pass and, for a network, the update of its parameters."""
     samples = 100 if benchmark.enabled else 10
@@ -85,7 +88,7 @@ def test_step(benchmark, engine, name):
     time_it(benchmark, "step", name, engine, step, between=lambda: collect(engine))
 
 
-@each_engine
+@each_engine("backward")
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_graph_has_the_nodes_it_claims(engine, name):
     """Nanoseconds a node are of the operations that the root reaches."""

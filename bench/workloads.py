@@ -14,9 +14,12 @@ import operator
 import random
 from collections.abc import Callable
 from functools import partial
+from itertools import cycle
 from typing import NamedTuple
 
-from engines import ENGINES
+from engines import entrants
+
+from pygrad.demos.gpt_model import GPT, Adam, encode
 
 SEED = 1337
 
@@ -187,7 +190,8 @@ GRAPHS = {
 class Step(NamedTuple):
     """`make(engine, samples)` gives a function that takes one step and returns numbers, which should be `answer`.
 
-    Without an answer the first two steps are compared with those of another engine. `samples` is for moons alone.
+    Without an answer the first two steps are compared with those of another engine. `samples` is for moons, and a
+    percentage of the letters for the GPT.
     """
 
     make: Callable
@@ -281,6 +285,23 @@ def lecture(engine, samples):
     return step
 
 
+def char_gpt(engine, samples):
+    """The GPT of the demos, a name that fills its context, and Adam: 61,889 operations below the loss."""
+    letters = max(1, 7 * samples // 100)
+    names = cycle(name[:letters] for name in ("michael", "barbara", "jessica", "kenneth", "melissa"))
+    model = GPT(engine.Value, block_size=8)
+    optimizer = Adam(model.parameters(), steps=1_000)
+
+    def step():
+        loss = model.loss(encode(next(names)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return [loss.data, *(p.grad for p in optimizer.parameters)]  # Adam would hide gradients of the wrong scale
+
+    return step
+
+
 def _descend(model, loss, rate):
     """Backward and update; return the loss and the parameters."""
     model.zero_grad()
@@ -296,12 +317,13 @@ STEPS = {
     "lecture net": Step(lecture),
     "moons, nn": Step(moons),
     "moons, by hand": Step(partial(moons, by_hand=True)),
+    "char-GPT": Step(char_gpt),
 }
 
 
 def check_step(name, engine, samples=10):
     """Take two steps with a fresh model, and check them."""
-    other = next(e for e in ENGINES.values() if e.name != engine.name)
+    other = next(e for e in entrants("step", name) if e.name != engine.name)
     answer = STEPS[name].answer
     check(answer * 2 if answer else two_steps(name, other, samples), two_steps(name, engine, samples))
 

@@ -1,7 +1,7 @@
 """The `pygrad` command: run a micrograd script on pygrad, or show what pygrad does.
 
 pygrad run script.py [args]                  an unmodified micrograd script, on pygrad
-pygrad demo [moons|digits|race|all]          train, draw, measure
+pygrad demo [moons|digits|gpt|race|all]      train, draw, measure
 """
 
 import argparse
@@ -33,8 +33,8 @@ def _parser():
     run.add_argument("args", nargs=argparse.REMAINDER, help="all that follows goes to the script")
     run.set_defaults(command=_run)
 
-    demo = commands.add_parser("demo", help="train two networks and race three engines")
-    demo.add_argument("name", nargs="?", default="all", choices=("moons", "digits", "race", "all"))
+    demo = commands.add_parser("demo", help="train three networks and race three engines")
+    demo.add_argument("name", nargs="?", default="all", choices=("moons", "digits", "gpt", "race", "all"))
     demo.add_argument("--out", default="demo-results", metavar="DIR", help="where results go (default: %(default)s)")
     demo.add_argument("--quick", action="store_true", help="a few seconds' worth, to see that it works")
     demo.set_defaults(command=_demo)

@@ -223,11 +223,11 @@ def test_wrong_usage_is_exit_2(tmp_path, args):
     assert "usage: pygrad" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["moons", "digits", "race"])
+@pytest.mark.parametrize("name", ["moons", "digits", "gpt", "race"])
 def test_demo_without_its_extra_says_what_to_install(tmp_path, name):
     """A missing package is one line that names the extra, and no folder is left behind."""
     write(tmp_path, "raise ModuleNotFoundError(\"No module named 'tqdm'\", name='tqdm')", "hidden/tqdm.py")
-    for package in ("numpy", "matplotlib", "sklearn", "graphviz", "micrograd"):  # any of them may come first
+    for package in ("numpy", "matplotlib", "sklearn", "graphviz", "names", "micrograd"):  # any of them may come first
         write(tmp_path, f"raise ModuleNotFoundError('none', name='{package}')", f"hidden/{package}.py")
 
     done = command("demo", name, cwd=tmp_path, path=str(tmp_path / "hidden"))

@@ -1,6 +1,8 @@
-"""The three demos, with settings that take seconds: their numbers, and the files they leave."""
+"""The demos, with settings that take seconds: their numbers, and the files they leave."""
 
+import math
 import os
+import random
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -10,10 +12,13 @@ import pytest
 
 import pygrad
 import pygrad.reference
-from pygrad import demos, viz
+from pygrad import demos, optim, viz
+from pygrad.demos.gpt_model import BOUNDARY, GPT, Adam, decode, encode, softmax
+from pygrad.lr_scheduler import LinearLR
 
-for package in ("numpy", "matplotlib", "sklearn", "tqdm", "graphviz", "safetensors", "micrograd"):
+for package in ("numpy", "matplotlib", "sklearn", "tqdm", "graphviz", "safetensors", "names", "micrograd"):
     pytest.importorskip(package)
+import numpy as np  # noqa: E402 - skipped without it
 
 PNG = b"\x89PNG\r\n"
 
@@ -55,6 +60,224 @@ def test_digits_accuracy_counts_what_is_read_right(monkeypatch):
     monkeypatch.setattr(digits, "predict", lambda model, x: x)
 
     assert 0.75 == digits.evaluate(None, [1, 2, 3, 4], [1, 2, 3, 9])
+
+
+# --- gpt --------------------------------------------------------------------------------------------------------------
+
+
+def small_gpt(Value=pygrad.Value, **sizes):
+    """Return a GPT that is quick to run, whose weights are large enough for every part to matter."""
+    model = GPT(Value, **{"n_embd": 6, "n_head": 2, "n_layer": 2, "block_size": 5, **sizes})
+    for p in model.parameters():
+        p.data *= 5.0
+    return model
+
+
+def numbers(matrix):
+    return np.array([[w.data for w in row] for row in matrix])
+
+
+def scores_by_matrices(model, tokens):
+    """Return the scores (len(tokens), 27) of `model` as NumPy has them: all places at once, the future masked out."""
+
+    def norm(x):
+        return x / np.sqrt((x * x).mean(axis=1, keepdims=True) + 1e-5)
+
+    future = np.triu(np.full((len(tokens), len(tokens)), -np.inf), k=1)
+    x = numbers(model.letters)[tokens] + numbers(model.places)[: len(tokens)]
+    for layer in model.layers:
+        q, k, v = (norm(x) @ numbers(m).T for m in (layer.query, layer.key, layer.value))
+        found = []
+        for head in (slice(0, 3), slice(3, 6)):
+            weights = np.exp(q[:, head] @ k[:, head].T / np.sqrt(3) + future)
+            found.append(weights / weights.sum(axis=1, keepdims=True) @ v[:, head])
+        x = x + np.hstack(found) @ numbers(layer.merge).T
+        x = x + np.maximum(norm(x) @ numbers(layer.widen).T, 0.0) @ numbers(layer.narrow).T
+    return norm(x) @ numbers(model.output).T
+
+
+def test_gpt_learns_and_leaves_its_names(tmp_path):
+    """It begins by guessing, and gets better at names held out; the names and the curve are in the files."""
+    results = demos.run("gpt", tmp_path, quick=True)
+
+    assert 8 == len(results["losses"])
+    assert pytest.approx(math.log(27), abs=0.3) == results["losses"][0]
+    assert 0.95 * math.log(27) > results["held_out_loss"]
+    names, curve = results["files"]
+    assert [*results["names"], ""] == names.read_text().split("\n")
+    assert 3 == len(results["names"])
+    assert curve.read_bytes().startswith(PNG)
+
+
+def test_gpt_makes_the_same_names_again(tmp_path):
+    """The seed decides: two runs of a step agree to the last bit, another seed gives other losses."""
+    from pygrad.demos import gpt
+
+    short = {"steps": 1, "samples": 1, "held_out": 1}
+    first, second, other = (gpt.run(tmp_path, **short, seed=seed) for seed in (1, 1, 2))
+
+    assert first == second
+    assert first["losses"] != other["losses"]
+
+
+def test_gpt_names_are_the_census():
+    """5,163 different first names, women's and men's, in order and in small letters."""
+    from pygrad.demos import gpt
+
+    names = gpt.census_names()
+
+    assert 5163 == len(names) == len(set(names))
+    assert sorted(names) == names
+    assert {"mary", "james", "christopher"} <= set(names)
+    assert names == [decode(encode(name)[1:-1]) for name in names]
+
+
+def test_gpt_scores_are_those_of_matrices():
+    """Letter by letter, with remembered keys and values, it computes what masked matrices do; its loss follows."""
+    model, tokens = small_gpt(), encode("anna")
+
+    memory = model.new_memory()
+    scores = [[score.data for score in model.read(token, memory)] for token in tokens[:-1]]
+
+    expected = scores_by_matrices(model, tokens[:-1])
+    np.testing.assert_allclose(expected, scores, rtol=1e-10)
+    chances = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
+    loss = -np.log(chances[np.arange(5), tokens[1:]]).mean()
+    assert pytest.approx(loss, rel=1e-10) == model.loss(tokens).data
+
+
+def test_gpt_gradients_are_the_slopes_of_its_loss():
+    """In every matrix, for the weight that matters most: central differences agree with backward()."""
+    model, tokens = small_gpt(), encode("anna")
+    model.loss(tokens).backward()
+
+    layer = model.layers[0]
+    for matrix in (model.letters, model.places, model.output, *layer.matrices()):
+        p = max((weight for row in matrix for weight in row), key=lambda weight: abs(weight.grad))
+        data, h = p.data, 1e-5
+        p.data = data + h
+        above = model.loss(tokens).data
+        p.data = data - h
+        below = model.loss(tokens).data
+        p.data = data
+        assert pytest.approx((above - below) / (2 * h), rel=1e-6) == p.grad
+
+
+def test_gpt_runs_on_the_value_it_is_given(Value):
+    """Each engine's Values go in and come out, with the weights and the loss of the others."""
+    model = small_gpt(Value)
+
+    loss = model.loss(encode("al"))
+
+    assert {Value} == set(map(type, [loss, *model.parameters()]))
+    assert pytest.approx(small_gpt().loss(encode("al")).data, rel=1e-12) == loss.data
+
+
+def test_gpt_parameters_are_all_its_weights():
+    """Two tables of letters, one of places, and in each layer four square matrices and two of four times the size."""
+    parameters = small_gpt().parameters()
+
+    assert 2 * 27 * 6 + 5 * 6 + 2 * (4 * 6 * 6 + 2 * 24 * 6) == len(parameters) == len(set(parameters))
+
+
+def test_gpt_step_has_the_nodes_that_are_claimed():
+    """Below the loss of seven letters stand 61,889 operations: the figure of the demo and of the benchmarks."""
+    reached, stack = set(), [GPT(pygrad.Value).loss(encode("michael"))]
+    while stack:
+        v = stack.pop()
+        if v not in reached and v._op:
+            reached.add(v)
+            stack.extend(v._prev)
+
+    assert 61_889 == len(reached)
+
+
+def test_gpt_reads_no_further_than_its_block():
+    """The token after the last place is an error that names the size, and nothing is remembered of it."""
+    model = small_gpt(block_size=2)
+    memory = model.new_memory()
+    model.read(BOUNDARY, memory)
+    model.read(1, memory)
+
+    with pytest.raises(ValueError, match="block_size = 2"):
+        model.read(2, memory)
+
+    assert [2, 2] == [len(remembered) for remembered in memory]
+
+
+def test_gpt_refuses_what_it_cannot_use():
+    """Characters other than a to z, and heads that cannot share the numbers of a letter."""
+    with pytest.raises(ValueError, match="'Anna' has characters other than a to z"):
+        encode("Anna")
+    with pytest.raises(ValueError, match="n_head = 4"):
+        GPT(pygrad.Value, n_embd=6, n_head=4)
+
+
+class Speller(GPT):
+    """A GPT that has learned one name by heart: only the order of the scores is its own."""
+
+    name = "bob"
+
+    def read(self, token, memory):
+        memory[0].append(token)
+        wanted = (encode(self.name) + [1] * 9)[len(memory[0])]
+        return [pygrad.Value(1.0 if token == wanted else 0.0) for token in range(27)]
+
+
+def test_gpt_samples_until_the_boundary_or_the_end_of_its_block():
+    """At a low temperature it takes the likeliest token each time; a boundary ends the name, and so does the block."""
+    long = Speller(pygrad.Value, block_size=4)
+    long.name = "charlotte"
+
+    assert "bob" == Speller(pygrad.Value).sample(random.Random(1), temperature=0.01)
+    assert "char" == long.sample(random.Random(1), temperature=0.01)
+
+
+def test_gpt_temperature_divides_the_scores():
+    """At temperature 1/log(30) a score one above the 25 others has 30 chances of 55: no boundary comes first."""
+    model, rng = Speller(pygrad.Value, block_size=1), random.Random(1)
+
+    drawn = [model.sample(rng, temperature=1 / math.log(30)) for _ in range(1000)]
+
+    assert pytest.approx(30 / 55, abs=0.05) == drawn.count("b") / 1000
+    assert "" not in drawn
+
+
+def test_gpt_softmax_takes_large_scores():
+    """exp(1000) would overflow; what counts is the differences."""
+    chances = softmax([pygrad.Value(1000.0 + math.log(k)) for k in (1, 3, 4)])
+
+    assert pytest.approx([0.125, 0.375, 0.5], rel=1e-12) == [chance.data for chance in chances]
+
+
+def test_gpt_adam_is_that_of_optim():
+    """Written out over lists of floats it takes the steps of pygrad.optim.Adam under LinearLR, and ends at rate 0."""
+    ours, theirs = ([pygrad.Value(1.0), pygrad.Value(-2.0)] for _ in range(2))
+    written_out = Adam(ours, steps=4, lr=0.1)
+    packaged = optim.Adam(theirs, lr=0.1, betas=(0.9, 0.99), eps=1e-8)
+    schedule = LinearLR(packaged, start_factor=1, end_factor=0, total_iters=4)
+
+    for k in range(6):
+        for optimizer, parameters in ((written_out, ours), (packaged, theirs)):
+            optimizer.zero_grad()
+            (parameters[0] * (k - 1.5) + parameters[1] ** 2 * 0.3).backward()
+            optimizer.step()
+        schedule.step()
+        assert pytest.approx([p.data for p in theirs], rel=1e-12) == [p.data for p in ours]
+
+
+def test_gpt_model_needs_no_other_package(tmp_path):
+    """The benchmarks use the model where the demo's packages are not installed."""
+    text = "import sys, pygrad.demos.gpt_model; print({'names', 'numpy', 'matplotlib', 'tqdm'} & set(sys.modules))"
+    env = {**os.environ, "PYTHONPATH": str(Path(pygrad.__file__).resolve().parents[1])}
+    args = [sys.executable, "-c", text]
+
+    done = subprocess.run(args, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+
+    assert ("set()\n", "") == (done.stdout, done.stderr)
+
+
+# --- race -------------------------------------------------------------------------------------------------------------
 
 
 def test_race_times_three_engines_and_saves_its_table(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Three demos: `moons` is micrograd's own, `digits` reads handwriting, `race` measures three engines side by side.
+"""Four demos: `moons` is micrograd's own, `digits` reads handwriting, `gpt` makes up names, `race` measures engines.
 
 Each is a module with `run(out_dir, …)`, which leaves its files in `out_dir` and returns a small dict of results.
 """
@@ -6,12 +6,13 @@ Each is a module with `run(out_dir, …)`, which leaves its files in `out_dir` a
 import importlib
 from pathlib import Path
 
-NAMES = ("moons", "digits", "race")
+NAMES = ("moons", "digits", "gpt", "race")
 
 # What `quick` makes of each demo: seconds, to see that it works rather than what it can do.
 QUICK = {
     "moons": {"steps": 5, "grid": 1.0},
     "digits": {"epochs": 2, "images": 120},
+    "gpt": {"steps": 8, "samples": 3, "held_out": 4},
     "race": {"rounds": 3, "samples": 10},
 }
 
