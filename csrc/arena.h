@@ -255,8 +255,7 @@ PG_INLINE pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
 
 PG_INLINE void pg_ref(pg_node *node)
 {
-    if (node->refs != PG_REFS_FOREVER)
-        node->refs++;
+    node->refs += node->refs != PG_REFS_FOREVER;
 }
 
 /* Give a reference back, which may free the node and, iteratively, what only it held. */

@@ -91,52 +91,62 @@ static size_t entry_bytes(int op)
     }
 }
 
-/* Fill the payload with entries [begin, end) of the list, and take their references. */
-static void fill_list(pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end)
+/* Each of these fills the payload with entries [begin, end) of the list, takes their references, and returns the node's data
+ * if that of what comes before them is `total`. */
+
+static double fill_dot(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end, double total)
 {
-    node->b = (pg_id)(end - begin);
     pg_id *list = (void *)(node + 1);
-    if (spec->op == PG_LOCAL) {
-        memcpy(node + 1, spec->local_grads + begin, (end - begin) * sizeof(double));
-        list = (void *)((double *)(void *)(node + 1) + node->b);
-    }
     for (size_t i = begin; i < end; i++) {
-        if (spec->op == PG_DOT) {
-            *list++ = spec->ws[i];
-            pg_ref(pg_node_at(arena, spec->ws[i]));
-        }
+        pg_node *w = pg_node_at(arena, spec->ws[i]), *x = pg_node_at(arena, spec->xs[i]);
+        *list++ = spec->ws[i];
         *list++ = spec->xs[i];
-        pg_ref(pg_node_at(arena, spec->xs[i]));
+        total += w->data * x->data;
+        pg_ref(w);
+        pg_ref(x);
     }
+    return total;
 }
 
-/* The forward value of a list node, from the left. */
-static double list_data(const pg_arena *arena, const pg_node *node, const list_spec *spec)
+static double fill_sum(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end, double total)
 {
-    if (spec->op == PG_CUSTOM || spec->op == PG_LOCAL)
-        return spec->data;
-    const pg_operand_span operands = pg_operands_of(node);
-    double total = operands.first ? pg_node_at(arena, operands.first)->data : 0.0;
-    if (spec->op == PG_SUM)
-        for (uint32_t i = 0; i < operands.count; i++)
-            total += pg_node_at(arena, operands.list[i])->data;
-    else
-        for (uint32_t i = 0; i < operands.count; i += 2)
-            total += pg_node_at(arena, operands.list[i])->data * pg_node_at(arena, operands.list[i + 1])->data;
+    pg_id *list = (void *)(node + 1);
+    for (size_t i = begin; i < end; i++) {
+        pg_node *x = pg_node_at(arena, spec->xs[i]);
+        *list++ = spec->xs[i];
+        total += x->data;
+        pg_ref(x);
+    }
     return total;
+}
+
+static double fill_custom(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end)
+{
+    const size_t count = end - begin;
+    double *local_grads = (void *)(node + 1);
+    if (spec->op == PG_LOCAL)
+        memcpy(local_grads, spec->local_grads + begin, count * sizeof *local_grads);
+    pg_id *list = (void *)(local_grads + (spec->op == PG_LOCAL ? count : 0));
+    memcpy(list, spec->xs + begin, count * sizeof *list);
+    for (size_t i = 0; i < count; i++)
+        pg_ref(pg_node_at(arena, list[i]));
+    return spec->data;
 }
 
 static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size_t begin, size_t end)
 {
     const pg_id id = pg_new_node(arena, spec->op, pg_slots_for((end - begin) * entry_bytes(spec->op)));
-    if (id) {
-        pg_node *node = pg_node_at(arena, id);
-        node->a = first;
-        if (first)
-            pg_ref(pg_node_at(arena, first));
-        fill_list(arena, node, spec, begin, end);
-        node->data = list_data(arena, node, spec);
-    }
+    if (!id)
+        return 0;
+    pg_node *node = pg_node_at(arena, id);
+    node->a = first;
+    node->b = (pg_id)(end - begin);
+    const double total = first ? pg_node_at(arena, first)->data : 0.0;
+    if (first)
+        pg_ref(pg_node_at(arena, first));
+    node->data = spec->op == PG_DOT   ? fill_dot(arena, node, spec, begin, end, total)
+                 : spec->op == PG_SUM ? fill_sum(arena, node, spec, begin, end, total)
+                                      : fill_custom(arena, node, spec, begin, end);
     return id;
 }
 

@@ -51,6 +51,7 @@ static struct {
     PyObject *originals; /* of what a fused path leaves out: name -> the attribute of Value as it was defined */
     PyObject *value_of;
     PyObject *data, *grad, *_op, *_prev, *_backward, *label;  /* names */
+    PyObject *w, *b, *nonlin, *activation;                    /* of a neuron's attributes */
     PyObject *data_of_a_value, *a_gradient;                   /* for messages */
 } py;
 
@@ -1283,54 +1284,49 @@ static PyObject *module_dot(PyObject *Py_UNUSED(module), PyObject *const *args, 
 
 /* --- a layer of neurons in one call ----------------------------------------------------------------------------------- */
 
-/* What a layer is made of: nothing in it runs a program's code, so that borrowed references stay good. */
+enum { ROW, BIAS, ACTIVATION, PARTS }; /* of a neuron: a list of weights, a bias, and a method's name or None */
+
 typedef struct {
     Py_ssize_t rows, nin;
-    PyObject *xs; /* a tuple of Values */
-    pg_id *ids;   /* of the inputs, the biases, and the weights row by row; then room for the results */
-    unsigned flags;
+    PyObject *xs;    /* the inputs: a tuple of Values */
+    PyObject *parts; /* a tuple with PARTS entries a neuron */
+    pg_id *ids;      /* of the inputs, the biases, and the weights row by row; then room for the results */
+    unsigned flags;  /* of all of them */
 } layer;
 
-/* Note the id of a plain Value; false for anything else. */
-static inline bool take(layer *l, pg_id **at, PyObject *x)
+static PyObject *part(const layer *l, Py_ssize_t row, int which)
 {
-    const value *v = (value *)x;
-    if (!Py_IS_TYPE(x, value_type) || !v->id)
+    return PyTuple_GET_ITEM(l->parts, row * PARTS + which);
+}
+
+/* Note the ids of a list or tuple of so many plain Values, which runs no program's code; false if it is not that. */
+static bool take_all(layer *l, pg_id *ids, PyObject *sequence, Py_ssize_t expected)
+{
+    if ((!PyList_CheckExact(sequence) && !PyTuple_CheckExact(sequence)) || PySequence_Fast_GET_SIZE(sequence) != expected)
         return false;
-    *(*at)++ = v->id;
-    l->flags |= v->flags;
-    return true;
+    PyObject *const *items = PySequence_Fast_ITEMS(sequence);
+    unsigned flags = l->flags;
+    bool plain = true;
+    for (Py_ssize_t i = 0; plain && i < expected; i++) {
+        const value *v = (value *)items[i];
+        plain = Py_IS_TYPE(v, value_type) && v->id;
+        ids[i] = plain ? v->id : 0;
+        flags |= plain ? v->flags : 0;
+    }
+    l->flags = flags;
+    return plain;
 }
 
-/* A list or tuple and how to look into it; its items are borrowed. */
-static PyObject *const *items_of(PyObject *sequence, Py_ssize_t *count)
+static bool take_layer(layer *l)
 {
-    if (!PyList_CheckExact(sequence) && !PyTuple_CheckExact(sequence))
-        return NULL;
-    *count = PySequence_Fast_GET_SIZE(sequence);
-    return PySequence_Fast_ITEMS(sequence);
-}
-
-static bool take_all(layer *l, pg_id **at, PyObject *sequence, Py_ssize_t expected)
-{
-    Py_ssize_t count = -1;
-    PyObject *const *items = items_of(sequence, &count);
-    if (!items || count != expected)
-        return false;
-    for (Py_ssize_t i = 0; i < count; i++)
-        if (!take(l, at, items[i]))
-            return false;
-    return true;
-}
-
-static bool take_layer(layer *l, PyObject *rows, PyObject *biases)
-{
-    pg_id *at = l->ids;
-    Py_ssize_t count;
-    PyObject *const *items = items_of(rows, &count);
-    bool plain = take_all(l, &at, l->xs, l->nin) && take_all(l, &at, biases, l->rows);
-    for (Py_ssize_t i = 0; plain && i < l->rows; i++)
-        plain = take_all(l, &at, items[i], l->nin);
+    pg_id *biases = l->ids + l->nin, *ws = biases + l->rows;
+    bool plain = take_all(l, l->ids, l->xs, l->nin);
+    for (Py_ssize_t i = 0; plain && i < l->rows; i++) {
+        const value *bias = (value *)part(l, i, BIAS);
+        plain = Py_IS_TYPE(bias, value_type) && bias->id && take_all(l, ws + i * l->nin, part(l, i, ROW), l->nin);
+        biases[i] = plain ? bias->id : 0;
+        l->flags |= plain ? bias->flags : 0;
+    }
     return plain;
 }
 
@@ -1356,12 +1352,42 @@ static PyObject *inputs_of(PyObject *x)
     return xs;
 }
 
+/* Put the parts of a neuron into `parts`; false with an error. */
+static bool take_parts(PyObject *neuron, PyObject *parts, Py_ssize_t at)
+{
+    PyObject *row = PyObject_GetAttr(neuron, py.w), *bias = row ? PyObject_GetAttr(neuron, py.b) : NULL;
+    PyObject *nonlin = bias ? PyObject_GetAttr(neuron, py.nonlin) : NULL, *activation = NULL;
+    const int active = nonlin ? PyObject_IsTrue(nonlin) : -1;
+    if (active >= 0)
+        activation = active ? PyObject_GetAttr(neuron, py.activation) : Py_NewRef(Py_None);
+    Py_XDECREF(nonlin);
+    PyTuple_SET_ITEM(parts, at + ROW, row);
+    PyTuple_SET_ITEM(parts, at + BIAS, bias);
+    PyTuple_SET_ITEM(parts, at + ACTIVATION, activation);
+    return activation;
+}
+
+/* The parts of all neurons: a tuple; None if one of them is not of that very type; NULL with an error. */
+static PyObject *parts_of(PyObject *neurons, PyObject *neuron_type)
+{
+    const Py_ssize_t rows = PyTuple_GET_SIZE(neurons);
+    PyObject *parts = PyTuple_New(rows * PARTS);
+    for (Py_ssize_t i = 0; parts && parts != Py_None && i < rows; i++) {
+        PyObject *neuron = PyTuple_GET_ITEM(neurons, i);
+        if ((PyObject *)Py_TYPE(neuron) != neuron_type)
+            Py_SETREF(parts, Py_NewRef(Py_None));
+        else if (!take_parts(neuron, parts, i * PARTS))
+            Py_CLEAR(parts);
+    }
+    return parts;
+}
+
 /* The op of an activation's name: a row of the table, PG_LEAF for None (no activation), PG_CUSTOM for any other method. */
 static int activation_op(PyObject *name)
 {
     if (name == Py_None)
         return PG_LEAF;
-    for (int op = 0; op < PG_OP_COUNT; op++)
+    for (int op = 0; PyUnicode_Check(name) && op < PG_OP_COUNT; op++)
         if (op_methods[op].ml_flags == METH_NOARGS && PyUnicode_CompareWithASCIIString(name, op_methods[op].ml_name) == 0)
             return is_original(name) ? op : PG_CUSTOM;
     return PG_CUSTOM;
@@ -1384,72 +1410,75 @@ static bool bind_layer(PyObject *outs, const pg_id *ids, const int *ops)
     return all;
 }
 
-/* The activations, by name, of Values made so far. */
-static PyObject *activate(PyObject *outs, PyObject *activations, const int *ops, bool all)
+/* Put outs[i] through its activation; those that are rows of the table only if `all`. `outs` is given away. */
+static PyObject *activate(const layer *l, PyObject *outs, const int *ops, bool all)
 {
-    for (Py_ssize_t i = 0; outs && i < PyList_GET_SIZE(outs); i++) {
+    for (Py_ssize_t i = 0; outs && i < l->rows; i++) {
         if (ops[i] == PG_LEAF || (ops[i] != PG_CUSTOM && !all))
             continue;
-        PyObject *out = PyObject_CallMethodNoArgs(PyList_GET_ITEM(outs, i), PyTuple_GET_ITEM(activations, i));
+        PyObject *out = PyObject_CallMethodNoArgs(PyList_GET_ITEM(outs, i), part(l, i, ACTIVATION));
         if (!out || PyList_SetItem(outs, i, out) < 0)
             Py_CLEAR(outs);
     }
     return outs;
 }
 
+static PyObject *new_proxies(Py_ssize_t count)
+{
+    PyObject *proxies = PyList_New(count);
+    for (Py_ssize_t i = 0; proxies && i < count; i++) {
+        PyObject *proxy = (PyObject *)new_proxy();
+        if (proxy)
+            PyList_SET_ITEM(proxies, i, proxy);
+        else
+            Py_CLEAR(proxies);
+    }
+    return proxies;
+}
+
 /* All nodes of a plain layer in two calls into the arena. */
-static PyObject *make_layer(layer *l, PyObject *activations, const int *ops)
+static PyObject *make_layer(const layer *l, const int *ops)
 {
     const pg_id *xs = l->ids, *biases = xs + l->nin, *ws = biases + l->rows;
     pg_id *made = l->ids + l->nin + l->rows + l->rows * l->nin;
-    PyObject *outs = PyList_New(l->rows);
-    for (Py_ssize_t i = 0; outs && i < l->rows; i++) {
-        PyObject *out = (PyObject *)new_proxy();
-        if (out)
-            PyList_SET_ITEM(outs, i, out);
-        else
-            Py_CLEAR(outs);
-    }
+    PyObject *outs = new_proxies(l->rows);
     if (!outs)
         return NULL;
     if (pg_dots((uint32_t)l->rows, (uint32_t)l->nin, biases, ws, xs, made) != PG_OK || !bind_layer(outs, made, ops)) {
         Py_DECREF(outs);
         return refuse(PyTuple_New(0));
     }
-    return activate(outs, activations, ops, false);
+    return activate(l, outs, ops, false);
 }
 
 /* The same, neuron by neuron: for proxies that must hold their operands, and under detect_anomaly(). */
-static PyObject *make_neurons(const layer *l, PyObject *rows, PyObject *biases, PyObject *activations, const int *ops)
+static PyObject *make_neurons(const layer *l, const int *ops)
 {
     PyObject *outs = PyList_New(0);
     for (Py_ssize_t i = 0; outs && i < l->rows; i++) {
-        PyObject *ws = PySequence_GetItem(rows, i), *row = ws ? PySequence_Tuple(ws) : NULL;
-        PyObject *bias = PySequence_GetItem(biases, i), *out = row && bias ? make_list(bias, row, l->xs) : NULL;
+        PyObject *row = PySequence_Tuple(part(l, i, ROW)), *out = row ? make_list(part(l, i, BIAS), row, l->xs) : NULL;
         if (!out || PyList_Append(outs, out) < 0)
             Py_CLEAR(outs);
         Py_XDECREF(out);
-        Py_XDECREF(bias);
         Py_XDECREF(row);
-        Py_XDECREF(ws);
     }
-    return outs ? activate(outs, activations, ops, true) : NULL;
+    return activate(l, outs, ops, true);
 }
 
-static PyObject *layer_of(layer *l, PyObject *rows, PyObject *biases, PyObject *activations)
+/* The outputs of a layer whose parts are known; None if they are not all plain. */
+static PyObject *layer_of(layer *l)
 {
-    const Py_ssize_t count = l->nin + 2 * l->rows + l->rows * l->nin;
     int *ops = allocate(l->rows, sizeof(int));
-    l->ids = allocate(count, sizeof(pg_id));
+    l->ids = allocate(l->nin + 2 * l->rows + l->rows * l->nin, sizeof(pg_id));
     PyObject *outs = NULL;
-    if (l->ids && ops && !take_layer(l, rows, biases)) {
+    if (l->ids && ops && !take_layer(l)) {
         outs = Py_NewRef(Py_None);
     } else if (l->ids && ops) {
         for (Py_ssize_t i = 0; i < l->rows; i++) { /* mostly the same one */
-            PyObject *name = PyTuple_GET_ITEM(activations, i);
-            ops[i] = i > 0 && name == PyTuple_GET_ITEM(activations, i - 1) ? ops[i - 1] : activation_op(name);
+            const bool same = i > 0 && part(l, i, ACTIVATION) == part(l, i - 1, ACTIVATION);
+            ops[i] = same ? ops[i - 1] : activation_op(part(l, i, ACTIVATION));
         }
-        outs = l->flags || anomaly_depth ? make_neurons(l, rows, biases, activations, ops) : make_layer(l, activations, ops);
+        outs = l->flags || anomaly_depth ? make_neurons(l, ops) : make_layer(l, ops);
     }
     PyMem_Free(l->ids);
     PyMem_Free(ops);
@@ -1458,22 +1487,23 @@ static PyObject *layer_of(layer *l, PyObject *rows, PyObject *biases, PyObject *
 
 static PyObject *module_layer(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    static const char *const parameters[] = {"rows", "xs", "biases", "activations"};
-    PyObject *given[4] = {NULL, NULL, NULL, NULL};
-    if (!parse("layer", args, count, names, 4, 4, parameters, given))
+    static const char *const parameters[] = {"neurons", "xs", "neuron_type"};
+    PyObject *given[3] = {NULL, NULL, NULL}, *outs = NULL;
+    if (!parse("layer", args, count, names, 3, 3, parameters, given))
         return NULL;
-    PyObject *rows = given[0], *biases = given[2], *activations = given[3];
-    if (!is_plain_arithmetic() || !PyList_CheckExact(rows) || !PyList_CheckExact(biases))
+    if (!is_plain_arithmetic())
         Py_RETURN_NONE;
-    PyObject *xs = inputs_of(given[1]), *names_of = xs ? PySequence_Tuple(activations) : NULL, *outs = NULL;
-    if (names_of) {
-        layer l = {.rows = PyList_GET_SIZE(rows), .xs = xs};
-        l.nin = xs == Py_None ? 0 : PyTuple_GET_SIZE(xs);
-        const bool fits = xs != Py_None && PyTuple_GET_SIZE(names_of) == l.rows;
-        outs = fits ? layer_of(&l, rows, biases, names_of) : Py_NewRef(Py_None);
+    PyObject *neurons = PySequence_Tuple(given[0]), *parts = neurons ? parts_of(neurons, given[2]) : NULL;
+    PyObject *xs = parts ? inputs_of(given[1]) : NULL;
+    if (xs && (parts == Py_None || xs == Py_None)) {
+        outs = Py_NewRef(Py_None);
+    } else if (xs) {
+        layer l = {.rows = PyTuple_GET_SIZE(neurons), .nin = PyTuple_GET_SIZE(xs), .xs = xs, .parts = parts};
+        outs = layer_of(&l);
     }
-    Py_XDECREF(names_of);
     Py_XDECREF(xs);
+    Py_XDECREF(parts);
+    Py_XDECREF(neurons);
     return outs;
 }
 
@@ -1498,8 +1528,8 @@ static PyObject *module_plain_ids(PyObject *Py_UNUSED(module), PyObject *values)
     const Py_ssize_t count = PyTuple_GET_SIZE(given);
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(pg_id));
     layer l = {.rows = 0};
-    pg_id *ids = allocate(count, sizeof(pg_id)), *at = ids;
-    if (bytes && ids && take_all(&l, &at, given, count))
+    pg_id *ids = allocate(count, sizeof(pg_id));
+    if (bytes && ids && take_all(&l, ids, given, count))
         memcpy(PyBytes_AS_STRING(bytes), ids, (size_t)count * sizeof *ids);
     else if (bytes && ids)
         Py_SETREF(bytes, Py_NewRef(Py_None));
@@ -1566,6 +1596,9 @@ static bool make_names(void)
     return (py.data = PyUnicode_InternFromString("data")) && (py.grad = PyUnicode_InternFromString("grad")) &&
            (py._op = PyUnicode_InternFromString("_op")) && (py._prev = PyUnicode_InternFromString("_prev")) &&
            (py._backward = PyUnicode_InternFromString("_backward")) && (py.label = PyUnicode_InternFromString("label")) &&
+           (py.w = PyUnicode_InternFromString("w")) && (py.b = PyUnicode_InternFromString("b")) &&
+           (py.nonlin = PyUnicode_InternFromString("nonlin")) &&
+           (py.activation = PyUnicode_InternFromString("activation")) &&
            (py.data_of_a_value = PyUnicode_FromString("a Value's data")) &&
            (py.a_gradient = PyUnicode_FromString("a gradient"));
 }

@@ -161,34 +161,41 @@ PG_INLINE void give(reached operand, double contribution)
     operand.node->grad = (operand.first ? 0.0 : operand.node->grad) + contribution;
 }
 
-/* The backward step of a node with an operand list. */
-static inline void propagate_list(walk *w, const pg_node *node, bool marking)
+static inline void propagate_dot(walk *w, const pg_node *node, bool marking)
+{
+    const double g = node->grad;
+    const pg_operand_span operands = pg_operands_of(node);
+    if (operands.first) /* the bias, or the part before */
+        give(reach(w, operands.first, marking), g);
+    for (const pg_id *pair = operands.list, *end = pair + operands.count; pair < end; pair += 2) {
+        const reached na = reach(w, pair[0], marking);
+        const reached nb = reach(w, pair[1], marking);
+        const double a = na.node->data, b = nb.node->data;
+        give(na, g * b);
+        give(nb, g * a); /* na again for x * x */
+    }
+}
+
+static inline void propagate_sum(walk *w, const pg_node *node, bool marking)
+{
+    const double g = node->grad;
+    const pg_operand_span operands = pg_operands_of(node);
+    if (operands.first) /* the start, or the part before */
+        give(reach(w, operands.first, marking), g);
+    for (uint32_t i = 0; i < operands.count; i++)
+        give(reach(w, operands.list[i], marking), g);
+}
+
+/* A node of the user's: its local gradients; without them it only reaches its operands, so that the sweep goes on there. */
+static inline void propagate_custom(walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad;
     const pg_operand_span operands = pg_operands_of(node);
     const double *local_grads = node->op == PG_LOCAL ? pg_local_grads(node) : NULL;
-    if (operands.first) /* start, bias, or the part before */
-        give(reach(w, operands.first, marking), node->op == PG_CUSTOM ? 0.0 : g);
-    for (uint32_t i = 0; i < operands.count; i++) {
-        const reached x = reach(w, operands.list[i], marking);
-        switch (node->op) {
-        case PG_SUM:
-            give(x, g);
-            break;
-        case PG_DOT: {
-            const reached other = reach(w, operands.list[++i], marking);
-            give(x, g * other.node->data);
-            give(other, g * x.node->data);
-            break;
-        }
-        case PG_LOCAL:
-            give(x, g * local_grads[i]);
-            break;
-        default: /* PG_CUSTOM: only reached, so that the sweep goes on below it */
-            give(x, 0.0);
-            break;
-        }
-    }
+    if (operands.first) /* the part before */
+        give(reach(w, operands.first, marking), local_grads ? g : 0.0);
+    for (uint32_t i = 0; i < operands.count; i++)
+        give(reach(w, operands.list[i], marking), local_grads ? g * local_grads[i] : 0.0);
 }
 
 /* Add grad * (d node / d operand) to the gradient of each operand. */
@@ -226,8 +233,14 @@ PG_INLINE void propagate(walk *w, const pg_node *node, bool marking)
         give(na, g * pg_power_slope(na.node->data, exponent));
         break;
     }
+    case PG_DOT:
+        propagate_dot(w, node, marking);
+        break;
+    case PG_SUM:
+        propagate_sum(w, node, marking);
+        break;
     default:
-        propagate_list(w, node, marking);
+        propagate_custom(w, node, marking);
         break;
     }
 }

@@ -2,7 +2,7 @@
 
 import random
 
-from pygrad import fused
+from pygrad import engine
 from pygrad.engine import Value
 from pygrad.module import Module
 
@@ -25,7 +25,7 @@ class Neuron(Module):
         x = _row(x)
         if len(x) != len(self.w):
             raise ValueError(f"this neuron takes {len(self.w)} inputs, and the input has length {len(x)}")
-        if out := fused.outputs([self], x):
+        if out := engine.layer([self], x, type(self)):
             return out[0]
         act = sum((wi * xi for wi, xi in zip(self.w, x)), self.b)
         return getattr(act, self.activation)() if self.nonlin else act
@@ -40,11 +40,6 @@ class Neuron(Module):
 _plain_call = Neuron.__call__
 
 
-def _are_plain(neurons):
-    """True if nobody has made other neurons of these."""
-    return Neuron.__call__ is _plain_call and {Neuron}.issuperset(map(type, neurons))
-
-
 class Layer(Module):
     """`nout` neurons side by side; called with `nin` inputs it gives a list of Values, or one Value if `nout` is 1."""
 
@@ -53,7 +48,8 @@ class Layer(Module):
 
     def __call__(self, x):
         x = _row(x)
-        out = _are_plain(self.neurons) and fused.outputs(self.neurons, x) or [n(x) for n in self.neurons]
+        out = engine.layer(self.neurons, x, Neuron) if Neuron.__call__ is _plain_call else None
+        out = out or [n(x) for n in self.neurons]
         return out[0] if len(out) == 1 else out
 
     def parameters(self):
@@ -92,7 +88,7 @@ class MLP(Module):
 
 def _row(x):
     """Return the inputs as a list; a lone Value, as a layer of one neuron gives, is a row of one."""
-    return [x] if hasattr(x, "backward") else list(x)
+    return x if type(x) is list else [x] if hasattr(x, "backward") else list(x)
 
 
 def _known(activation):

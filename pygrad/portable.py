@@ -338,25 +338,31 @@ def dot(ws, xs, bias=None):
     return _make((bias, *ws), xs, lib.pg_dot, bias._alive(), len(ws), _ids(ws), _ids(xs))
 
 
-def layer(rows, xs, biases, activations):
-    """Return [activation(dot(ws, xs, bias))] for each of `rows`, `biases` and `activations`, in one call for all dots.
+def layer(neurons, xs, neuron_type):
+    """Return [n(xs) for n in neurons] with one `dot` node a neuron, all made in one call; see `pygrad.nn.Neuron`.
 
-    An activation is the name of a method of Value, or None. The result is None, and the layer must run as plain Python
-    code, where that might make a difference: unless all weights and biases are plain Values, in lists that fit, all
-    inputs plain Values or numbers, and `+` and `*` those of Value as it was defined.
+    The numbers are those of the plain Python code, to the bit. The graph is not; so the result is None, and that code
+    must run, where a program could tell: unless all neurons are of that very type, all weights and biases plain Values,
+    all inputs plain Values or numbers, as many as weights, and `+` and `*` of Value as they are defined here.
     """
-    if [vars(Value).get(name) for name in _ARITHMETIC] != _ORIGINALS:
+    if [vars(Value).get(name) for name in _ARITHMETIC] != _ORIGINALS or not {neuron_type}.issuperset(
+        map(type, neurons)
+    ):
         return None
-    nin = len(xs)
+    rows, biases, nin = [tuple(n.w) for n in neurons], [n.b for n in neurons], len(xs)
     xs = tuple([x if type(x) is Value else Value(x) if is_number(x) else None for x in xs])
     w_ids = [w._pg_id for ws in rows for w in ws if type(w) is Value]
     x_ids = [x._pg_id for x in xs if type(x) is Value]
     b_ids = [b._pg_id for b in biases if type(b) is Value]
-    fits = len(w_ids) == len(rows) * nin and len(x_ids) == nin and len(b_ids) == len(biases) == len(rows)
-    if not fits or not {nin}.issuperset(map(len, rows)):
+    if (
+        len(w_ids) != len(rows) * nin
+        or len(x_ids) != nin
+        or len(b_ids) != len(rows)
+        or not {nin}.issuperset(map(len, rows))
+    ):
         return None
-    outs = _dots([tuple(ws) for ws in rows], xs, biases, w_ids, x_ids, b_ids)
-    return [getattr(out, name)() if name else out for out, name in zip(outs, activations)]
+    outs = _dots(rows, xs, biases, w_ids, x_ids, b_ids)
+    return [getattr(out, n.activation)() if n.nonlin else out for out, n in zip(outs, neurons)]
 
 
 def _dots(rows, xs, biases, w_ids, x_ids, b_ids):

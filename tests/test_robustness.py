@@ -11,7 +11,7 @@ import weakref
 
 import pytest
 
-from pygrad import detect_anomaly, engine
+from pygrad import detect_anomaly, engine, nn
 from pygrad.engine import Value
 
 
@@ -249,22 +249,37 @@ def test_a_finaliser_from_a_mixin_gives_the_node_back():
 
 
 @pytest.mark.parametrize(
-    "rows, biases", [([3], 2), ([3, 3], 1), ([2], 1), ([4], 1)], ids=["biases", "rows", "short", "long"]
+    "change",
+    [
+        lambda neurons: neurons[1].w.pop(),
+        lambda neurons: neurons[1].w.append(Value(1.0)),
+        lambda neurons: neurons[1].w.clear(),
+        lambda neurons: setattr(neurons[1], "w", 3),
+        lambda neurons: neurons[0].w.__setitem__(1, 2.0),
+        lambda neurons: setattr(neurons[0], "b", None),
+        lambda neurons: neurons.append("a string"),
+    ],
+    ids=["short", "long", "empty", "a number", "a number among the weights", "no bias", "no neuron"],
 )
-def test_a_layer_of_unequal_lengths_is_refused(rows, biases):
+def test_a_layer_that_does_not_fit_is_refused(change):
     """`layer` checks what C would trust, and makes nothing then."""
-    rows = [list(map(Value, range(n))) for n in rows]
+    neurons = nn.Layer(3, 2).neurons
+    change(neurons)
+    x = [Value(1.0)] * 3
+    before = engine.live_nodes()
+    with contextlib.suppress(TypeError):  # a number has no weights
+        assert engine.layer(neurons, x, nn.Neuron) is None
 
-    assert engine.layer(rows, (Value(1.0),) * 3, [Value(0.0)] * biases, [None] * len(rows)) is None
+    assert before == engine.live_nodes()
 
 
 def test_a_layer_that_is_an_anomaly_leaks_nothing():
     """The nodes of a layer that detect_anomaly() refuses are given back."""
-    x = (Value(1e308),)
-    rows = [[Value(1e308)], *[[Value(1.0)] for _ in range(9)]]
-    biases = [Value(0.0) for _ in rows]
+    layer = nn.Layer(1, 10)
+    layer.neurons[0].w[0].data = 1e308
+    x = [Value(1e308)]
     before = engine.live_nodes()
     with detect_anomaly(), pytest.raises(FloatingPointError):
-        engine.layer(rows, x, biases, [None] * 10)
+        layer(x)
 
     assert before == engine.live_nodes()
