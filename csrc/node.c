@@ -150,14 +150,11 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
     return id;
 }
 
-/* A list too long for one block becomes a chain of nodes of the same op, each the `a` of the next; all
- * but the last are hidden. */
+/* Make a node of live operands. A list too long for one block becomes a chain of nodes of the same op, each the `a` of the
+ * next; all but the last are hidden. */
 static pg_id make_list(pg_arena *arena, const list_spec *spec)
 {
     const size_t room = (PG_BLOCK_SLOTS - 1) * sizeof(pg_node) / entry_bytes(spec->op);
-    if (!pg_all_live(arena, spec->xs, spec->count) || (spec->ws && !pg_all_live(arena, spec->ws, spec->count)) ||
-        (spec->first && !pg_is_live(arena, spec->first)))
-        return 0;
     pg_id part = 0;
     size_t begin = 0;
     do {
@@ -173,10 +170,16 @@ static pg_id make_list(pg_arena *arena, const list_spec *spec)
     return part;
 }
 
+static bool is_spec_live(const pg_arena *arena, const list_spec *spec)
+{
+    return pg_all_live(arena, spec->xs, spec->count) && (!spec->ws || pg_all_live(arena, spec->ws, spec->count)) &&
+           (!spec->first || pg_is_live(arena, spec->first));
+}
+
 static pg_id make_list_locked(const list_spec *spec)
 {
     pg_arena *arena = pg_lock();
-    const pg_id id = make_list(arena, spec);
+    const pg_id id = is_spec_live(arena, spec) ? make_list(arena, spec) : 0;
     pg_unlock(arena);
     return id;
 }
@@ -194,12 +197,13 @@ pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs)
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out)
 {
     pg_arena *arena = pg_lock();
+    const bool live = pg_all_live(arena, biases, rows) && pg_all_live(arena, xs, count) &&
+                      pg_all_live(arena, ws, (size_t)rows * count);
     uint32_t made = 0;
-    for (; made < rows && pg_is_live(arena, biases[made]); made++) {
-        const list_spec row = {
-            .op = PG_DOT, .first = biases[made], .count = count, .xs = xs, .ws = ws + (size_t)made * count};
-        out[made] = make_list(arena, &row);
-        if (!out[made])
+    for (; live && made < rows; made++) {
+        const pg_id *row = ws + (size_t)made * count;
+        const list_spec spec = {.op = PG_DOT, .first = biases[made], .count = count, .xs = xs, .ws = row};
+        if (!(out[made] = make_list(arena, &spec)))
             break;
     }
     for (uint32_t i = 0; made < rows && i < made; i++) /* all or nothing */
@@ -237,7 +241,7 @@ static pg_status leaf_to_custom(pg_arena *arena, pg_id leaf, const list_spec *sp
         return PG_NO_NODE;
     if (!pg_is_leaf(leaf) || old->refs != 1)
         return PG_IN_USE;
-    const pg_id id = make_list(arena, spec);
+    const pg_id id = is_spec_live(arena, spec) ? make_list(arena, spec) : 0;
     if (!id)
         return PG_NO_MEMORY;
     pg_node *node = pg_node_at(arena, id);

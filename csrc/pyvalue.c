@@ -1352,18 +1352,29 @@ static PyObject *inputs_of(PyObject *x)
     return xs;
 }
 
+/* neuron.name, mostly out of its __dict__: a quarter of the time of asking the neuron. */
+static PyObject *attribute_of(PyObject *neuron, PyObject *dict, PyObject *name)
+{
+    PyObject *found = PyDict_GetItemWithError(dict, name);
+    if (found)
+        return Py_NewRef(found);
+    return PyErr_Occurred() ? NULL : PyObject_GetAttr(neuron, name);
+}
+
 /* Put the parts of a neuron into `parts`; false with an error. */
 static bool take_parts(PyObject *neuron, PyObject *parts, Py_ssize_t at)
 {
-    PyObject *row = PyObject_GetAttr(neuron, py.w), *bias = row ? PyObject_GetAttr(neuron, py.b) : NULL;
-    PyObject *nonlin = bias ? PyObject_GetAttr(neuron, py.nonlin) : NULL, *activation = NULL;
-    const int active = nonlin ? PyObject_IsTrue(nonlin) : -1;
-    if (active >= 0)
-        activation = active ? PyObject_GetAttr(neuron, py.activation) : Py_NewRef(Py_None);
-    Py_XDECREF(nonlin);
+    PyObject *dict = PyObject_GenericGetDict(neuron, NULL), *row = NULL, *bias = NULL, *nonlin = NULL, *activation = NULL;
+    if (dict && (row = attribute_of(neuron, dict, py.w)) && (bias = attribute_of(neuron, dict, py.b)) &&
+        (nonlin = attribute_of(neuron, dict, py.nonlin))) {
+        const int active = PyObject_IsTrue(nonlin);
+        activation = active > 0 ? attribute_of(neuron, dict, py.activation) : active == 0 ? Py_NewRef(Py_None) : NULL;
+    }
     PyTuple_SET_ITEM(parts, at + ROW, row);
     PyTuple_SET_ITEM(parts, at + BIAS, bias);
     PyTuple_SET_ITEM(parts, at + ACTIVATION, activation);
+    Py_XDECREF(nonlin);
+    Py_XDECREF(dict);
     return activation;
 }
 
