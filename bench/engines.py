@@ -3,7 +3,9 @@
 A record says how to make a Value and a network of them, so a workload is written once and timed on all.
 """
 
+import importlib
 import math
+import os
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -11,7 +13,8 @@ from typing import NamedTuple
 
 import microgpt_value
 
-from pygrad import engine, nn, reference
+import pygrad
+from pygrad import reference
 
 
 class Engine(NamedTuple):
@@ -28,15 +31,42 @@ class Engine(NamedTuple):
     without: frozenset = frozenset()  # kinds of benchmark, or single workloads, that it does not take part in
 
 
-def _pygrad_mlp(nin, nouts, tanh=False):
-    return nn.MLP(nin, nouts, activation="tanh", output_activation="tanh") if tanh else nn.MLP(nin, nouts)
+def _pygrad(name, package):
+    """pygrad itself, or another copy of it."""
+
+    def mlp(nin, nouts, tanh=False):
+        options = {"activation": "tanh", "output_activation": "tanh"} if tanh else {}
+        return package.nn.MLP(nin, nouts, **options)
+
+    engine = package.engine
+    return Engine(name, engine.Value, mlp, engine.sum, engine.dot, in_c=True)
+
+
+def _on_python_proxy():
+    """Import pygrad once more, with its proxy in Python: all its modules are there twice then, over the same arena."""
+
+    def ours():
+        return {name: module for name, module in sys.modules.items() if name.split(".")[0] == "pygrad"}
+
+    first, environ = ours(), dict(os.environ)
+    for name in first.keys() - {"pygrad._core", "pygrad._native"}:
+        del sys.modules[name]
+    os.environ.update(PYGRAD_PROXY="python")
+    try:
+        return importlib.import_module("pygrad")
+    finally:
+        for name in ours():
+            del sys.modules[name]
+        sys.modules.update(first)
+        os.environ.clear()
+        os.environ.update(environ)
 
 
 def _mlp_on(value):
     """Return `mlp` for another Value: pygrad's network with that engine's weights, which then runs as plain Python."""
 
     def mlp(nin, nouts, tanh=False):
-        model = _pygrad_mlp(nin, nouts, tanh)
+        model = _RECORDS[0].mlp(nin, nouts, tanh)
         for neuron in (n for layer in model.layers for n in layer.neurons):
             neuron.w, neuron.b = [value(w.data) for w in neuron.w], value(neuron.b.data)
         return model
@@ -83,17 +113,17 @@ def _microgpt():
     """Single operations and steps show what the design costs; it has no tanh, and takes no weak references."""
     Value = microgpt_value.Value
     without = frozenset({"build", "backward", "free", "bytes", "lecture net"})
-    return Engine("microgpt", Value, _mlp_on(Value), sum, _plain_dot, without=without)
+    return Engine("microgpt", Value, _mlp_on(Value), sum, _plain_dot, cyclic=True, without=without)
 
 
 def _plain_dot(ws, xs, bias):
     return sum((w * x for w, x in zip(ws, xs)), bias)
 
 
-_RECORDS = [
-    Engine("pygrad", engine.Value, _pygrad_mlp, engine.sum, engine.dot, in_c=True),
-    Engine("reference", reference.Value, _mlp_on(reference.Value), reference.sum, reference.dot),
-]
+_RECORDS = [_pygrad("pygrad", pygrad)]
+if pygrad.config()["proxy"] == "native":
+    _RECORDS.append(_pygrad("python proxy", _on_python_proxy()))
+_RECORDS.append(Engine("reference", reference.Value, _mlp_on(reference.Value), reference.sum, reference.dot))
 if find_spec("micrograd"):
     _RECORDS.append(_micrograd())
 _RECORDS.append(_microgpt())

@@ -2,7 +2,8 @@
 
 An operation makes one node, which holds the derivative by each of its operands as a number; there are no closures.
 Subtraction and division are no operations of their own: they go through negation, which is `* -1`, and `** -1`.
-Backward lists all below the root, operands first, and goes through the list from its end.
+Backward lists all below the root, operands first, and goes through the list from its end. The function that lists
+calls itself, as microgpt's does: a reference cycle, which keeps the graph until the garbage collector comes.
 """
 
 import math
@@ -60,23 +61,18 @@ class Value:
 
     def backward(self):
         """Add d self / d node to the gradient of every node below, oneself included."""
-        order = []
-        _list_operands_first(self, set(), order)
+        order, visited = [], set()
+
+        def list_operands_first(node):
+            visited.add(node)
+            for child in node.children:
+                if child not in visited:
+                    list_operands_first(child)
+            order.append(node)
+
+        list_operands_first(self)
         self.grad = 1.0
         for node in reversed(order):
             grad = node.grad
             for child, local_grad in zip(node.children, node.local_grads):
                 child.grad += local_grad * grad
-
-
-def _list_operands_first(node, visited, order):
-    """Append to `order` what is below `node` and not in `visited` yet, then the node itself.
-
-    It recurses, which is faster than a stack of one's own. It is no closure: that would be a reference cycle, which
-    keeps the graph until the garbage collector comes.
-    """
-    visited.add(node)
-    for child in node.children:
-        if child not in visited:
-            _list_operands_first(child, visited, order)
-    order.append(node)

@@ -718,9 +718,33 @@ static int hang(value *v, PyObject *key, PyObject *x)
     return PyDict_SetItem(v->dict, key, x);
 }
 
+/* True if `Value.name` is what it was when pygrad was loaded. */
+static bool is_original(PyObject *name)
+{
+    PyObject *original = PyDict_GetItemWithError(py.originals, name);
+    return original && PyDict_GetItemWithError(value_type->tp_dict, name) == original;
+}
+
+/* True if `Value.data` and `Value.grad` are ours: checked anew whenever an attribute of the class has changed. */
+static bool numbers_are_plain(void)
+{
+    static unsigned plain_version;
+#if PY_VERSION_HEX < 0x030B0000
+    if (!PyType_HasFeature(value_type, Py_TPFLAGS_VALID_VERSION_TAG))
+        return false;
+#endif
+    const unsigned version = value_type->tp_version_tag; /* 0: none yet */
+    if (version && version != plain_version && is_original(py.data) && is_original(py.grad))
+        plain_version = version;
+    return version && version == plain_version;
+}
+
 static int value_setattro(PyObject *self, PyObject *name, PyObject *x)
 {
-    const bool ours = name == py.data || name == py.grad || name == py._op || name == py._prev || name == py._backward;
+    const bool number = name == py.data || name == py.grad;
+    if (number && x && PyFloat_CheckExact(x) && Py_IS_TYPE(self, value_type) && numbers_are_plain()) /* no lookups */
+        return name == py.data ? set_data(self, x, NULL) : set_grad(self, x, NULL);
+    const bool ours = number || name == py._op || name == py._prev || name == py._backward;
     if (x && !ours && keep((value *)self, flags_for(x)) < 0)
         return -1;
     return PyObject_GenericSetAttr(self, name, x);
@@ -1128,13 +1152,6 @@ static PyType_Spec value_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = value_slots,
 };
-
-/* True if `Value.name` is what it was when pygrad was loaded. */
-static bool is_original(PyObject *name)
-{
-    PyObject *original = PyDict_GetItemWithError(py.originals, name);
-    return original && PyDict_GetItemWithError(value_type->tp_dict, name) == original;
-}
 
 static bool is_plain_arithmetic(void)
 {
