@@ -43,6 +43,20 @@ def adds(engine, n):
     return size, float(n + 1), x.data
 
 
+def held(engine, n):
+    """n results a + b, each held by the program: every node with its proxy."""
+    a, b = engine.Value(2.0), engine.Value(3.0)
+
+    def run(n):
+        results = [None] * n
+        for i in range(n):
+            results[i] = a + b
+        return results
+
+    results, size = growth(run, n)
+    return size, 5.0 * n, sum(v.data for v in results)
+
+
 def constants(engine, n):
     """A chain of n operations a * 2.0 or a * 0.5, in turn; each with a constant of its own."""
 
@@ -90,7 +104,7 @@ def training(engine, n):
     return size, 2.5, w.data
 
 
-WORKLOADS = {"adds": adds, "constants": constants, "kept": kept, "training": training}
+WORKLOADS = {"adds": adds, "held": held, "constants": constants, "kept": kept, "training": training}
 
 if __name__ == "__main__":
     gc.disable()

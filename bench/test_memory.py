@@ -15,6 +15,7 @@ from engines import entrants
 # name in footprint.py: (what it says, how many; how many where the ops run in Python, how many in a quick run)
 MEASURES = {
     "adds": ("an op node, a + b", 200_000, 200_000, 20_000),
+    "held": ("a result a + b in a list, the list included", 200_000, 200_000, 20_000),
     "constants": ("an op node, a * 2.0", 200_000, 200_000, 20_000),
     "kept": ("a Value kept of each of {n:,} graphs", 100_000, 10_000, 300),
     "training": ("a training step, gc off, of {n:,}", 100_000, 20_000, 1_000),
