@@ -48,32 +48,42 @@ void pg_unlock(pg_arena *arena)
 }
 #endif
 
-void pg_lock_by_gil(void (*enter)(void), void (*leave)(void))
+void pg_lock_by_gil(void (*enter)(void), void (*leave)(void), int (*is_inside)(void))
 {
     pg_arena *arena = pg_the_arena;
     spin_lock(arena);
     arena->leave = leave;
+    arena->is_inside = is_inside;
     arena->enter = enter;
     spin_unlock(arena);
 }
 
-/* A fork copies the arena as it stands, so it waits until nobody is inside. */
+/* A fork copies the arena as it stands, so it waits until nobody is inside. Python forks with the GIL in hand. C code that
+ * forks without it must not wait for the GIL, and its child cannot use Python: that copy may be in any state. */
+static bool forking_inside, spun;
+
 static void before_fork(void)
 {
-    (void)pg_lock();
+    pg_arena *arena = pg_the_arena;
+    spun = !arena->enter;
+    if (spun)
+        spin_lock(arena);
+    forking_inside = spun || arena->is_inside();
 }
 
 static void after_fork_in_parent(void)
 {
-    pg_unlock(pg_the_arena);
+    if (spun)
+        spin_unlock(pg_the_arena);
 }
 
 static void after_fork_in_child(void)
 {
-    pg_orders_after_fork(pg_the_arena);
-    pg_unlock(pg_the_arena);
+    if (forking_inside)
+        pg_orders_after_fork(pg_the_arena);
+    if (spun)
+        spin_unlock(pg_the_arena);
 }
-
 
 /* --- the binary --- */
 

@@ -93,6 +93,7 @@ typedef struct {
     atomic_uint lock;
     _Atomic(void (*)(void)) enter; /* take and drop the GIL, where that is the lock; else NULL */
     void (*leave)(void);
+    int (*is_inside)(void); /* does this thread hold the GIL? */
     /* All slots there can be, as one array with 0 in its middle: leaves below, interior nodes above. Its addresses are
      * reserved from the beginning, its memory is taken a chunk at a time; so a slot never moves, and finding it is one
      * addition. The blocks likewise; a block of leaves has nothing but the list of proxies. */
@@ -145,7 +146,7 @@ pg_arena *pg_lock(void);
 void pg_unlock(pg_arena *arena);
 #endif
 /* Make the GIL the lock, from now on; the caller holds it. */
-void pg_lock_by_gil(void (*enter)(void), void (*leave)(void));
+void pg_lock_by_gil(void (*enter)(void), void (*leave)(void), int (*is_inside)(void));
 
 PG_INLINE pg_node *pg_node_at(const pg_arena *arena, pg_id id)
 {

@@ -7,14 +7,17 @@
  * A graph in use is then 32 bytes a node that Python knows nothing of, and is freed in one loop in C.
  *
  * That is only right as long as nobody can tell the new proxy from the old. So a proxy on which something hangs (an
- * attribute, a weak reference, a class of the user's, operands that `_prev` has shown) must live as long as its node:
+ * attribute, a weak reference, a class of the user's, operands that `_prev` has shown) must live as long as its node, and
+ * is KEPT:
  *
- *   P1  The consumers of a KEPT proxy have proxies, which hold it (in `a` and `b`) and are KEPT themselves.
- *   P2  The same with TRACKED, which says besides that the cycle collector knows them: what hangs on a TRACKED proxy may
- *       lead back to it.
+ *   P1  A KEPT proxy holds (in `a` and `b`) the proxies of its node's operands; but for a leaf that has no proxy and no other
+ *       consumer, for nobody else can show that one.
+ *   P2  The consumers of a KEPT proxy have proxies, which are KEPT.
+ *   P3  The same with TRACKED, which says besides that the cycle collector knows the proxy: what hangs on it, or on one that
+ *       it holds, may lead back to it.
  *
- * A new proxy takes these flags over from its operands. A proxy that gets one when it has consumers already makes all
- * proxies there are KEPT and TRACKED (keep_everything).
+ * A new proxy takes these flags over from its operands. When a proxy that has consumers already is to be KEPT, all proxies
+ * there are become KEPT and TRACKED (keep_everything).
  *
  * Lock (arena.h): this binary's is the GIL, which every function here holds. Between pg_lock() and pg_unlock() stands no call
  * of Python's all the same: it could run a program's code.
@@ -51,7 +54,7 @@ static struct {
     PyObject *originals; /* of what a fused path leaves out: name -> the attribute of Value as it was defined */
     PyObject *value_of;
     PyObject *data, *grad, *_op, *_prev, *_backward, *label;  /* names */
-    PyObject *w, *b, *nonlin, *activation;                    /* of a neuron's attributes */
+    PyObject *w, *b, *nonlin, *activation, *add, *mul;
     PyObject *data_of_a_value, *a_gradient;                   /* for messages */
 } py;
 
@@ -66,8 +69,23 @@ enum { MOST_SPARE = 4096 };
 
 static value *spare; /* dead proxies of type Value, each with its reference to the type */
 static int spare_count;
-static uint64_t proxies_made; /* ever */
+static uint64_t proxies_made; /* ever, and given a node */
 
+/* Up to Python 3.11 an allocation may collect garbage, and so run a program's code: none of ours may. */
+static value *allocate_proxy(void)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    const int collecting = PyGC_Disable();
+    value *v = PyObject_GC_New(value, value_type);
+    if (collecting)
+        PyGC_Enable();
+    return v;
+#else
+    return PyObject_GC_New(value, value_type);
+#endif
+}
+
+/* A proxy without a node. Runs no code of a program's. */
 PG_INLINE value *new_proxy(void)
 {
     value *v = spare;
@@ -80,14 +98,13 @@ PG_INLINE value *new_proxy(void)
         Py_SET_REFCNT((PyObject *)v, 1);
 #endif
     } else {
-        v = PyObject_GC_New(value, value_type);
+        v = allocate_proxy();
         if (!v)
             return NULL;
         v->id = 0;
         v->flags = 0;
         v->a = v->b = v->dict = v->weakrefs = NULL;
     }
-    proxies_made++;
     return v;
 }
 
@@ -130,6 +147,7 @@ PG_INLINE value **proxies_near(pg_id id)
 PG_INLINE void bind(value *v, pg_id id)
 {
     v->id = id;
+    proxies_made++;
     if (id) {
         value **list = proxies_near(id);
         v->next = *list;
@@ -221,14 +239,22 @@ static pg_id *operand_ids(const value *v, Py_ssize_t *count)
     return ids;
 }
 
-/* The proxies of the operands in order, as a tuple: all of them, or (existing) only those there are. */
-static PyObject *operand_proxies(const value *v, bool existing)
+/* True for an operand of `v` that P1 asks it to hold. */
+static bool is_shown_by_others(pg_id operand)
+{
+    return !pg_is_leaf(operand) || pg_node_at(pg_the_arena, operand)->refs > 1;
+}
+
+typedef bool which_fn(pg_id operand);
+
+/* The proxies of the operands in order, as a tuple: of all of them, or of those that `which` is true for. */
+static PyObject *operand_proxies(const value *v, which_fn *which)
 {
     Py_ssize_t count;
     pg_id *ids = operand_ids(v, &count);
     PyObject *found = ids ? PyList_New(0) : NULL;
     for (Py_ssize_t i = 0; found && i < count; i++) {
-        if (existing && !proxy_of(ids[i]))
+        if (which && !which(ids[i]))
             continue;
         PyObject *operand = (PyObject *)adopt(ids[i]);
         if (!operand || PyList_Append(found, operand) < 0)
@@ -251,7 +277,22 @@ static void hold(value *v, PyObject *operands)
     Py_XDECREF(b);
 }
 
-/* The live interior nodes that are operands or consumers in a program's eyes, each with a reference that the caller must
+/* Do for `v` what P1 asks of a KEPT proxy. */
+static int hold_operands(value *v)
+{
+    if (v->flags & KEPT || !v->id || pg_is_leaf(v->id))
+        return 0;
+    PyObject *operands = operand_proxies(v, is_shown_by_others);
+    if (operands)
+        hold(v, operands);
+    return operands ? 0 : -1;
+}
+
+/* All interior nodes in blocks with a smaller start number have TRACKED proxies; and all there are had when so many proxies
+ * had been made. So each node is looked at once, however often somebody asks. */
+static uint64_t kept_before, all_kept_at;
+
+/* The live interior nodes from there on, but for the inner parts of split lists; each with a reference that the caller must
  * give back. */
 static pg_id *list_interior(size_t *count)
 {
@@ -263,12 +304,14 @@ static pg_id *list_interior(size_t *count)
     size_t n = 0;
     for (uint32_t index = 1; index < arena->block_count; index++) {
         const pg_block *block = pg_block_at(arena, index);
-        for (uint32_t slot = 0; block->live && slot < block->used && n < capacity;) {
+        if (block->start < kept_before || !block->live)
+            continue;
+        for (uint32_t slot = 0; slot < block->used && n < capacity;) {
             const pg_id id = pg_id_of(index, slot);
-            const pg_node *node = pg_node_at(arena, id);
+            pg_node *node = pg_node_at(arena, id);
             slot += node->slots;
             if (node->refs > 0 && !(node->flags & PG_FLAG_PART)) {
-                pg_ref(pg_node_at(arena, id));
+                pg_ref(node);
                 ids[n++] = id;
             }
         }
@@ -278,42 +321,38 @@ static pg_id *list_interior(size_t *count)
     return ids;
 }
 
-/* Make one node's proxy hold its operands' proxies. */
-static int keep_operands(pg_id id)
+/* Make all these proxies KEPT and TRACKED, or on failure (MemoryError) none. */
+static int keep_all(value **proxies, size_t count)
 {
-    value *v = proxy_of(id);
-    if (!v || v->flags & TRACKED)
-        return 0;
-    PyObject *operands = operand_proxies(v, true);
-    if (!operands)
-        return -1;
-    hold(v, operands);
-    track(v, KEPT | TRACKED);
+    for (size_t i = 0; i < count; i++)
+        if (hold_operands(proxies[i]) < 0) {
+            for (size_t j = 0; j < i; j++)
+                if (!(proxies[j]->flags & KEPT))
+                    hold(proxies[j], NULL);
+            return -1;
+        }
+    for (size_t i = 0; i < count; i++)
+        track(proxies[i], KEPT | TRACKED);
     return 0;
 }
 
-static uint64_t all_kept_at; /* proxies_made when all were KEPT and TRACKED */
-
-/* Give every live interior node a proxy that holds its operands' proxies, KEPT and TRACKED. On failure (MemoryError) some
- * may be so, which is as good. No garbage collection meanwhile: it could run a program's code. */
+/* Give every live interior node a proxy that is KEPT and TRACKED. No garbage collection meanwhile: it could run a program's
+ * code. */
 static int keep_everything(void)
 {
     if (all_kept_at == proxies_made)
         return 0;
     size_t count = 0, made = 0;
+    const int collecting = PyGC_Disable();
     pg_id *ids = list_interior(&count);
     value **proxies = ids ? allocate((Py_ssize_t)count, sizeof(value *)) : NULL;
-    const int collecting = PyGC_Disable();
-    int status = proxies ? 0 : -1;
-    for (; status == 0 && made < count; made++)
-        if (!(proxies[made] = adopt(ids[made]))) {
-            status = -1;
-            break;
-        }
-    for (size_t i = 0; status == 0 && i < count; i++)
-        status = keep_operands(ids[i]);
-    if (status == 0)
+    while (proxies && made < count && (proxies[made] = adopt(ids[made])))
+        made++;
+    const int status = proxies && made == count ? keep_all(proxies, count) : -1;
+    if (status == 0) {
         all_kept_at = proxies_made;
+        kept_before = pg_the_arena->current->start;
+    }
     for (size_t i = 0; i < made; i++)
         Py_DECREF(proxies[i]); /* its consumers hold it now */
     for (size_t i = 0; i < count; i++)
@@ -325,12 +364,12 @@ static int keep_everything(void)
     return status;
 }
 
-/* See to it that `v` has these flags, and its consumers too. */
+/* Give `v` these flags, and its consumers too. */
 static int keep(value *v, unsigned flags)
 {
     if ((v->flags & flags) == flags)
         return 0;
-    if (v->id && node_of(v)->refs > 1 && keep_everything() < 0)
+    if ((v->id && node_of(v)->refs > 1 && keep_everything() < 0) || hold_operands(v) < 0)
         return -1;
     track(v, flags);
     return 0;
@@ -480,7 +519,7 @@ static PyObject *finish_rare(value *out, value *a, value *b)
         out->b = Py_XNewRef((PyObject *)b);
         track(out, flags);
     }
-    return anomaly_depth ? checked(out, operand_proxies(out, false)) : (PyObject *)out;
+    return anomaly_depth ? checked(out, operand_proxies(out, NULL)) : (PyObject *)out;
 }
 
 PG_INLINE PyObject *finish(value *out, value *a, value *b)
@@ -587,11 +626,11 @@ static PyObject *value_divide(PyObject *left, PyObject *right)
         if (is_value(left))                                                  \
             return operator(op, left, right);                                \
         if (Py_TYPE(right)->tp_as_number->slot != function)                  \
-            return PyObject_CallMethod(right, method, "O", left);            \
+            return PyObject_CallMethodOneArg(right, py.method, left);        \
         return operator_with(op, (value *)right, left, false);               \
     }
-COMMUTATIVE(value_add, PG_OP_add, nb_add, "__add__")
-COMMUTATIVE(value_multiply, PG_OP_mul, nb_multiply, "__mul__")
+COMMUTATIVE(value_add, PG_OP_add, nb_add, add)
+COMMUTATIVE(value_multiply, PG_OP_mul, nb_multiply, mul)
 
 static PyObject *value_power(PyObject *base, PyObject *exponent, PyObject *modulus)
 {
@@ -637,11 +676,11 @@ static PyObject *binary_method(int op, PyObject *self, PyObject *other)
     }
 #include "ops.def"
 
-#define OP_METHOD(name, label, flags)                \
+#define OP_METHOD(name, label, flags, signature)     \
     [PG_OP_##name] = {#name, method_##name, (flags), \
-                      "Return the Value of the op '" label "': see csrc/ops.def for its derivative."},
-#define PG_UNARY(name, label, forward, da) OP_METHOD(name, label, METH_NOARGS)
-#define PG_BINARY(name, label, forward, da, db) OP_METHOD(name, label, METH_O)
+                      #name signature "\n--\n\nReturn the Value of the op '" label "': see csrc/ops.def for its derivative."},
+#define PG_UNARY(name, label, forward, da) OP_METHOD(name, label, METH_NOARGS, "($self)")
+#define PG_BINARY(name, label, forward, da, db) OP_METHOD(name, label, METH_O, "($self, other)")
 static PyMethodDef op_methods[PG_OP_COUNT] = {
 #include "ops.def"
 };
@@ -694,7 +733,12 @@ static int set_grad(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
 /* What hangs on a Value under this key: a new reference, or NULL (without an error if there is nothing). */
 static PyObject *get_hung(const value *v, PyObject *key)
 {
-    return v->dict ? Py_XNewRef(PyDict_GetItemWithError(v->dict, key)) : NULL;
+    if (!v->dict)
+        return NULL;
+    PyObject *dict = Py_NewRef(v->dict); /* looking up may run a program's code, which may replace it */
+    PyObject *found = Py_XNewRef(PyDict_GetItemWithError(dict, key));
+    Py_DECREF(dict);
+    return found;
 }
 
 /* True for what cannot lead back to a Value. */
@@ -715,7 +759,10 @@ static int hang(value *v, PyObject *key, PyObject *x)
         return -1;
     if (!v->dict && !(v->dict = PyDict_New()))
         return -1;
-    return PyDict_SetItem(v->dict, key, x);
+    PyObject *dict = Py_NewRef(v->dict);
+    const int status = PyDict_SetItem(dict, key, x);
+    Py_DECREF(dict);
+    return status;
 }
 
 /* True if `Value.name` is what it was when pygrad was loaded. */
@@ -744,8 +791,9 @@ static int value_setattro(PyObject *self, PyObject *name, PyObject *x)
     const bool number = name == py.data || name == py.grad;
     if (number && x && PyFloat_CheckExact(x) && Py_IS_TYPE(self, value_type) && numbers_are_plain()) /* no lookups */
         return name == py.data ? set_data(self, x, NULL) : set_grad(self, x, NULL);
-    const bool ours = number || name == py._op || name == py._prev || name == py._backward;
-    if (x && !ours && keep((value *)self, flags_for(x)) < 0)
+    const bool ours = (number || name == py._op || name == py._prev || name == py._backward) && is_original(name);
+    const bool harmless = PyUnicode_CheckExact(name) && (!x || is_atom(x));
+    if (!ours && keep((value *)self, harmless ? KEPT : KEPT | TRACKED) < 0)
         return -1;
     return PyObject_GenericSetAttr(self, name, x);
 }
@@ -819,7 +867,7 @@ static PyObject *value_operands(PyObject *self, PyObject *Py_UNUSED(nothing))
         return Py_NewRef(v->a);
     if (keep(v, KEPT) < 0)
         return NULL;
-    PyObject *operands = operand_proxies(v, false);
+    PyObject *operands = operand_proxies(v, NULL);
     if (operands)
         hold(v, Py_NewRef(operands));
     return operands;
@@ -900,7 +948,6 @@ static PyObject *value_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObje
     value *v = (value *)type->tp_alloc(type, 0); /* zeroed, and tracked */
     if (v)
         v->flags = KEPT | TRACKED;
-    proxies_made++;
     return (PyObject *)v;
 }
 
@@ -967,7 +1014,7 @@ static int set_custom(value *v, double data, PyObject *children, PyObject *local
     PyMem_Free(ids);
     if (!v->id)
         return -1;
-    if (flags) {
+    if (flags | v->flags) {
         hold(v, Py_NewRef(children));
         track(v, flags);
     }
@@ -989,12 +1036,14 @@ static int value_init(PyObject *self, PyObject *args, PyObject *kwargs)
     }
     const bool leaf = PyTuple_GET_SIZE(children) == 0;
     int status = leaf ? set_leaf(v, data) : set_custom(v, data, children, local_grads);
-    if (status == 0 && PyObject_IsTrue(op) > 0)
+    const int has_op = status == 0 ? PyObject_IsTrue(op) : -1;
+    if (has_op > 0)
         status = hang(v, py.op_key, op);
-    if (status == 0 && PyObject_IsTrue(label) > 0)
+    const int has_label = has_op >= 0 && status == 0 ? PyObject_IsTrue(label) : -1;
+    if (has_label > 0)
         status = PyObject_SetAttr(self, py.label, label);
     Py_DECREF(parsed);
-    return PyErr_Occurred() ? -1 : status;
+    return has_label < 0 ? -1 : status;
 }
 
 /* `Value(number)` without the detour over __new__ and __init__, unless a program has put its own there. */
@@ -1022,8 +1071,9 @@ static PyObject *value_vectorcall(PyObject *type, PyObject *const *args, size_t 
 /* As to_operand(), but a Value of any engine stands for its data. */
 static int to_comparable(PyObject *x, double *number)
 {
-    if (!is_value(x) && (PyFloat_CheckExact(x) || !PyObject_IsInstance(x, py.surface)))
-        return to_operand(x, number);
+    const int has_data = is_value(x) ? 1 : PyFloat_CheckExact(x) ? 0 : PyObject_IsInstance(x, py.surface);
+    if (has_data <= 0)
+        return has_data < 0 ? -1 : to_operand(x, number);
     PyObject *data = PyObject_GetAttr(x, py.data);
     if (!data)
         return -1;
@@ -1036,7 +1086,7 @@ static PyObject *value_richcompare(PyObject *self, PyObject *other, int op)
 {
     double a, b;
     if (op == Py_EQ || op == Py_NE)
-        Py_RETURN_NOTIMPLEMENTED;
+        return PyBaseObject_Type.tp_richcompare(self, other, op);
     const int found = to_comparable(other, &b);
     if (found == 0)
         Py_RETURN_NOTIMPLEMENTED;
@@ -1087,8 +1137,8 @@ static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
 
 static PyMethodDef value_methods[] = {
     {"backward", value_backward, METH_NOARGS,
-     "Set the gradients of all that this Value was computed from; leaves add theirs to what they have."},
-    {"detach", value_detach, METH_NOARGS, "Return a new leaf with the same data: the graph is left behind."},
+     "backward($self)\n--\n\nSet the gradients of all that this Value was computed from; leaves add theirs to what they have."},
+    {"detach", value_detach, METH_NOARGS, "detach($self)\n--\n\nReturn a new leaf with the same data: the graph is left behind."},
     {"_operands_in_order", value_operands, METH_NOARGS,
      "The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, ...."},
     {"_propagate", value_propagate, METH_NOARGS, "Pass `grad` on to the operands, once."},
@@ -1117,6 +1167,7 @@ static PyGetSetDef value_getset[] = {
 };
 
 #define VALUE_DOC                                                                                               \
+    "Value(data, _children=(), _op='', label='', **dialect)\n--\n\n"                                           \
     "A number that remembers how it was computed.\n\n"                                                          \
     "Value(data, _children=(), _op='', label='') as in micrograd; a tuple or list of numbers as third argument\n" \
     "(or `local_grads=`) gives d self / d child instead, as in microgpt. Raises TypeError for what is no real\n"  \
@@ -1161,33 +1212,29 @@ static bool is_plain_arithmetic(void)
 
 /* --- sums and dots of any length -------------------------------------------------------------------------------------- */
 
-/* Values and numbers as a new tuple of Values. */
-static PyObject *values_of(PyObject *iterable)
-{
-    PyObject *given = PySequence_Tuple(iterable);
-    if (!given)
-        return NULL;
-    const Py_ssize_t count = PyTuple_GET_SIZE(given);
-    PyObject *values = PyTuple_New(count);
-    for (Py_ssize_t i = 0; values && i < count; i++) {
-        PyObject *x = PyTuple_GET_ITEM(given, i);
-        double number;
-        PyObject *v = is_value(x) ? Py_NewRef(x) : to_double(x, py.data_of_a_value, &number) ? make_leaf(number) : NULL;
-        if (v)
-            PyTuple_SET_ITEM(values, i, v);
-        else
-            Py_CLEAR(values);
-    }
-    Py_DECREF(given);
-    return values;
-}
-
 static PyObject *value_or_number(PyObject *x)
 {
     double number;
     if (is_value(x))
         return Py_NewRef(x);
     return to_double(x, py.data_of_a_value, &number) ? make_leaf(number) : NULL;
+}
+
+/* Values and numbers as a new tuple of Values. */
+static PyObject *values_of(PyObject *iterable)
+{
+    PyObject *given = PySequence_Tuple(iterable);
+    const Py_ssize_t count = given ? PyTuple_GET_SIZE(given) : 0;
+    PyObject *values = given ? PyTuple_New(count) : NULL;
+    for (Py_ssize_t i = 0; values && i < count; i++) {
+        PyObject *v = value_or_number(PyTuple_GET_ITEM(given, i));
+        if (v)
+            PyTuple_SET_ITEM(values, i, v);
+        else
+            Py_CLEAR(values);
+    }
+    Py_XDECREF(given);
+    return values;
 }
 
 /* bias, w0, x0, w1, x1, ...; or start, x0, x1, ... where there is no `ws`. */
@@ -1211,20 +1258,25 @@ static PyObject *in_order(PyObject *first, PyObject *ws, PyObject *xs)
 /* The Value of pg_dot(first, ws, xs), or without `ws` of pg_sum(first, xs); `first` may be NULL. */
 static PyObject *make_list(PyObject *first, PyObject *ws, PyObject *xs)
 {
+    value *out = new_proxy();
+    if (!out || (first && !is_alive((value *)first))) {
+        Py_XDECREF(out);
+        return NULL;
+    }
     unsigned flags = first ? ((value *)first)->flags : 0;
     const pg_id first_id = first ? ((value *)first)->id : 0;
     const uint32_t count = (uint32_t)PyTuple_GET_SIZE(xs);
     pg_id *x_ids = ids_of(xs, &flags), *w_ids = ws && x_ids ? ids_of(ws, &flags) : NULL;
-    value *out = x_ids && (w_ids || !ws) && (!first || is_alive((value *)first)) ? new_proxy() : NULL;
-    if (out)
+    const bool ready = x_ids && (w_ids || !ws);
+    if (ready)
         bind(out, ws ? pg_dot(first_id, count, w_ids, x_ids) : pg_sum(first_id, count, x_ids));
     PyMem_Free(x_ids);
     PyMem_Free(w_ids);
-    if (out && !out->id) {
-        refuse(in_order(first, ws, xs));
-        Py_CLEAR(out);
+    if (!out->id) {
+        Py_DECREF(out);
+        return ready ? refuse(in_order(first, ws, xs)) : NULL;
     }
-    if (!out || !(flags || anomaly_depth))
+    if (!flags && !anomaly_depth)
         return (PyObject *)out;
     PyObject *operands = in_order(first, ws, xs);
     if (!operands) {
@@ -1252,15 +1304,16 @@ static bool parse(const char *name, PyObject *const *args, Py_ssize_t count, PyO
         int at = 0;
         while (at < all && PyUnicode_CompareWithASCIIString(keyword, parameters[at]) != 0)
             at++;
-        if (at == all || at < count) {
-            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", name, keyword);
+        if (at == all || out[at]) {
+            PyErr_Format(PyExc_TypeError, "%s() got %s %R", name,
+                         at == all ? "an unexpected keyword argument" : "multiple values for argument", keyword);
             return false;
         }
         out[at] = args[count + i];
     }
     for (int i = 0; i < required; i++)
         if (!out[i]) {
-            PyErr_Format(PyExc_TypeError, "%s() misses its argument '%s'", name, parameters[i]);
+            PyErr_Format(PyExc_TypeError, "%s() missing required argument: '%s'", name, parameters[i]);
             return false;
         }
     return true;
@@ -1464,14 +1517,11 @@ static PyObject *new_proxies(Py_ssize_t count)
     return proxies;
 }
 
-/* All nodes of a plain layer in two calls into the arena. */
-static PyObject *make_layer(const layer *l, const int *ops)
+/* All nodes of a plain layer in two calls into the arena, for `outs`, proxies that are given away. */
+static PyObject *make_layer(const layer *l, const int *ops, PyObject *outs)
 {
     const pg_id *xs = l->ids, *biases = xs + l->nin, *ws = biases + l->rows;
     pg_id *made = l->ids + l->nin + l->rows + l->rows * l->nin;
-    PyObject *outs = new_proxies(l->rows);
-    if (!outs)
-        return NULL;
     if (pg_dots((uint32_t)l->rows, (uint32_t)l->nin, biases, ws, xs, made) != PG_OK || !bind_layer(outs, made, ops)) {
         Py_DECREF(outs);
         return refuse(PyTuple_New(0));
@@ -1479,18 +1529,42 @@ static PyObject *make_layer(const layer *l, const int *ops)
     return activate(l, outs, ops, false);
 }
 
-/* The same, neuron by neuron: for proxies that must hold their operands, and under detect_anomaly(). */
-static PyObject *make_neurons(const layer *l, const int *ops)
+/* Take the rows as they are now: a program's code may run before they are used. */
+static bool fix_rows(const layer *l)
 {
+    for (Py_ssize_t i = 0; i < l->rows; i++) {
+        PyObject *row = PySequence_Tuple(part(l, i, ROW));
+        if (!row)
+            return false;
+        Py_DECREF(part(l, i, ROW));
+        PyTuple_SET_ITEM(l->parts, i * PARTS + ROW, row);
+    }
+    return true;
+}
+
+/* The same, neuron by neuron: for proxies that must hold their operands, and under detect_anomaly(). */
+static PyObject *make_neurons(layer *l, const int *ops)
+{
+    if (!fix_rows(l))
+        return NULL;
+    if (!take_layer(l))
+        return Py_NewRef(Py_None);
     PyObject *outs = PyList_New(0);
     for (Py_ssize_t i = 0; outs && i < l->rows; i++) {
-        PyObject *row = PySequence_Tuple(part(l, i, ROW)), *out = row ? make_list(part(l, i, BIAS), row, l->xs) : NULL;
+        PyObject *out = make_list(part(l, i, BIAS), part(l, i, ROW), l->xs);
         if (!out || PyList_Append(outs, out) < 0)
             Py_CLEAR(outs);
         Py_XDECREF(out);
-        Py_XDECREF(row);
     }
     return activate(l, outs, ops, true);
+}
+
+static void take_activations(const layer *l, int *ops)
+{
+    for (Py_ssize_t i = 0; i < l->rows; i++) { /* mostly the same one */
+        const bool same = i > 0 && part(l, i, ACTIVATION) == part(l, i - 1, ACTIVATION);
+        ops[i] = same ? ops[i - 1] : activation_op(part(l, i, ACTIVATION));
+    }
 }
 
 /* The outputs of a layer whose parts are known; None if they are not all plain. */
@@ -1498,15 +1572,15 @@ static PyObject *layer_of(layer *l)
 {
     int *ops = allocate(l->rows, sizeof(int));
     l->ids = allocate(l->nin + 2 * l->rows + l->rows * l->nin, sizeof(pg_id));
-    PyObject *outs = NULL;
-    if (l->ids && ops && !take_layer(l)) {
-        outs = Py_NewRef(Py_None);
-    } else if (l->ids && ops) {
-        for (Py_ssize_t i = 0; i < l->rows; i++) { /* mostly the same one */
-            const bool same = i > 0 && part(l, i, ACTIVATION) == part(l, i - 1, ACTIVATION);
-            ops[i] = same ? ops[i - 1] : activation_op(part(l, i, ACTIVATION));
+    PyObject *outs = l->ids && ops ? new_proxies(l->rows) : NULL; /* first: it may run a program's code */
+    if (outs) {
+        take_activations(l, ops);
+        if (take_layer(l) && !l->flags && !anomaly_depth) {
+            outs = make_layer(l, ops, outs);
+        } else {
+            Py_DECREF(outs);
+            outs = make_neurons(l, ops);
         }
-        outs = l->flags || anomaly_depth ? make_neurons(l, ops) : make_layer(l, ops);
     }
     PyMem_Free(l->ids);
     PyMem_Free(ops);
@@ -1542,7 +1616,9 @@ static PyObject *module_value_of(PyObject *Py_UNUSED(module), PyObject *x)
     const long id = PyLong_AsLong(x);
     if (PyErr_Occurred())
         return NULL;
-    value *v = proxy_of((pg_id)id);
+    const pg_arena *arena = pg_the_arena;
+    const bool known = id < 0 ? -id < (long)arena->leaf_count : id < (long)arena->block_count * PG_BLOCK_SLOTS;
+    value *v = known ? proxy_of((pg_id)id) : NULL;
     return Py_NewRef(v ? (PyObject *)v : Py_None);
 }
 
@@ -1624,6 +1700,7 @@ static bool make_names(void)
     return (py.data = PyUnicode_InternFromString("data")) && (py.grad = PyUnicode_InternFromString("grad")) &&
            (py._op = PyUnicode_InternFromString("_op")) && (py._prev = PyUnicode_InternFromString("_prev")) &&
            (py._backward = PyUnicode_InternFromString("_backward")) && (py.label = PyUnicode_InternFromString("label")) &&
+           (py.add = PyUnicode_InternFromString("__add__")) && (py.mul = PyUnicode_InternFromString("__mul__")) &&
            (py.w = PyUnicode_InternFromString("w")) && (py.b = PyUnicode_InternFromString("b")) &&
            (py.nonlin = PyUnicode_InternFromString("nonlin")) &&
            (py.activation = PyUnicode_InternFromString("activation")) &&
@@ -1667,7 +1744,7 @@ static bool attach(void)
     Py_XDECREF(address);
     if (!address || PyErr_Occurred())
         return false;
-    pg_lock_by_gil(enter, leave);
+    pg_lock_by_gil(enter, leave, PyGILState_Check);
     return true;
 }
 

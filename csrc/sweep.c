@@ -270,15 +270,21 @@ pg_status pg_backward(pg_id root, double seed)
     return status;
 }
 
-void pg_backprop(pg_id id)
+/* The backward step of a node outside of a sweep, for a split list as a whole. */
+static void propagate_whole(pg_arena *arena, pg_node *node)
 {
-    pg_arena *arena = pg_lock();
-    for (pg_node *node = pg_node_at(arena, id), *part; node; node = part) { /* a split list as a whole */
+    for (pg_node *part; node; node = part) {
         part = pg_part_before(arena, node);
         if (part)
             part->grad = 0.0; /* a sweep would have set it to 0 */
         propagate(&(walk){.arena = arena}, node, false);
     }
+}
+
+void pg_backprop(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    propagate_whole(arena, pg_node_at(arena, id));
     pg_unlock(arena);
 }
 
@@ -423,14 +429,16 @@ pg_status pg_order_new(pg_id root, double seed, pg_order **out)
 /* Run the next node, or only name it if its step is a closure; 0 at the end. */
 static pg_id step(pg_arena *arena, pg_order *order, bool *is_closure)
 {
-    if (order->at == order->nodes.count)
-        return 0;
-    const pg_id id = order->nodes.ids[order->at++];
-    const pg_node *node = pg_node_at(arena, id);
+    pg_node *node;
+    do { /* the parts of a split list have run with it */
+        if (order->at == order->nodes.count)
+            return 0;
+        node = pg_node_at(arena, order->nodes.ids[order->at++]);
+    } while (node->flags & PG_FLAG_PART);
     *is_closure = (node->flags & PG_FLAG_CLOSURE) != 0;
     if (!*is_closure)
-        propagate(&(walk){.arena = arena}, node, false);
-    return id;
+        propagate_whole(arena, node);
+    return order->nodes.ids[order->at - 1];
 }
 
 pg_id pg_order_next(pg_order *order)

@@ -52,12 +52,10 @@ def _run_checked(root, order, value_of):
     proxies = _proxies_below(root)
     anomaly.check_before(proxies.values())
     is_closure = ffi.new("int *")
-    stepped = root
     while id := lib.pg_order_step(order, is_closure):
         if is_closure[0]:
             _run_closure(id, value_of)
-        stepped = proxies.get(id, stepped)  # the parts of a split list have no proxies and follow their consumer
-        anomaly.check_backward(stepped, stepped._operands_in_order())
+        anomaly.check_backward(proxies[id], proxies[id]._operands_in_order())
 
 
 def _proxies_below(root):

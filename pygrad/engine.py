@@ -8,6 +8,7 @@
 PYGRAD_PROXY=python or native chooses one of them; PYGRAD_REQUIRE_NATIVE=1 makes a missing native one an error.
 """
 
+import importlib
 import os
 
 from pygrad import anomaly
@@ -37,7 +38,7 @@ def _choose(environ):
     if wanted == "python":
         return _portable(), "asked for by PYGRAD_PROXY"
     try:
-        from pygrad import _native
+        _native = importlib.import_module("pygrad._native")
     except ImportError as error:
         missing = f"pygrad's native proxy is missing or does not load ({error})"
         if wanted or environ.get("PYGRAD_REQUIRE_NATIVE") == "1":

@@ -74,10 +74,12 @@ def _binary(name):
 
 
 def _reflected(name):
-    """Return the method `other op self` of a binary row; `other` is a number."""
+    """Return the method `other op self` of a binary row; `other` is a number (a Value where it is called by name)."""
     op = CODES[name]
 
     def method(self, other):
+        if isinstance(other, Value):
+            return _make(other, self, _pg_binary, op, other._pg_id, self._pg_id)
         number = operand(other)
         if number is NotImplemented:
             return number
@@ -349,9 +351,9 @@ def layer(neurons, xs, neuron_type):
         map(type, neurons)
     ):
         return None
-    rows, biases, nin = [tuple(n.w) for n in neurons], [n.b for n in neurons], len(xs)
+    rows, biases = [tuple(n.w) for n in neurons], [n.b for n in neurons]
     xs = tuple([x if type(x) is Value else Value(x) if is_number(x) else None for x in xs])
-    w_ids = [w._pg_id for ws in rows for w in ws if type(w) is Value]
+    nin, w_ids = len(xs), [w._pg_id for ws in rows for w in ws if type(w) is Value]
     x_ids = [x._pg_id for x in xs if type(x) is Value]
     b_ids = [b._pg_id for b in biases if type(b) is Value]
     if (

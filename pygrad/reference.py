@@ -340,9 +340,9 @@ class Value(Surface):
             if not v._is_leaf():
                 v._grad = 0.0
         self._grad = 1.0
-        if anomaly.depth:
-            anomaly.check_before(child for v in order for child in v._operands)
         try:
+            if anomaly.depth:
+                anomaly.check_before(child for v in order for child in v._operands)
             for v in order:
                 v.__dict__.get(CLOSURE, v._propagate)()
                 if anomaly.depth:

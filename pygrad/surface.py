@@ -60,6 +60,9 @@ class Surface:
         """Return a copy of what hangs on this Value."""
         return dict(self.__dict__)
 
+    def __getstate__(self):
+        return self._attributes() or None
+
     def __dir__(self):
         return sorted({*dir(type(self)), *self._attributes()})
 
@@ -82,8 +85,10 @@ def argument_parser(value_type):
     """Return what reads Value's arguments into (data, children, op label, label, local gradients or None)."""
 
     def parse(data, _children=(), _op="", label="", **dialect):
-        children, op, local_grads = parse_dialect(value_type, _children, _op, dialect)
-        return to_float(data), children, op, label, local_grads
+        data, children, op, local_grads = to_float(data), (), _op, None
+        if _children or _op or dialect:
+            children, op, local_grads = parse_dialect(value_type, _children, _op, dialect)
+        return data, children, op, label, local_grads
 
     parse.__qualname__ = "Value.__init__"  # whose arguments an error message is about
     return parse
