@@ -504,12 +504,18 @@ def out_of_memory(side, rng):
     v, w, after = side.pick(rng), side.pick(rng), rng.randrange(12)
     tries = [lambda: v * w, lambda: v + 2.0, lambda: v._operands_in_order(), lambda: engine.sum([v, w, 1.0])]
     tries += [lambda: side.Value(1.0, (v, w)), lambda: setattr(v, "oom", [1]), lambda: engine.dot([v], [w], 1)]
-    tries += [lambda: engine.layer([[v, w]], [w, 1.0], [v], ["tanh"]), lambda: side.Value(2.0), v.detach]
+    tries += [lambda: engine.layer([neuron_of([v, w], v)], [w, 1.0], nn.Neuron), lambda: side.Value(2.0), v.detach]
     attempt, arena = rng.choice(tries), rng.random() < 0.3
     if side.native:
         fail_memory(attempt, None if arena else after)
         with contextlib.suppress(AttributeError):
             del v.oom
+
+
+def neuron_of(ws, bias):
+    neuron = nn.Neuron(0, activation="tanh")
+    neuron.w, neuron.b = ws, bias
+    return neuron
 
 
 def fail_memory(attempt, after):
@@ -739,7 +745,7 @@ def run_threads(seed, until, number):
         thread.join()
     handed_over.clear()
     shared.clear()
-    gc.collect()
+    collect_all()
     engine.check_arena()
     if faults or before != engine.live_nodes():
         sys.exit("\n".join([*faults, f"{engine.live_nodes() - before} nodes left"]))
