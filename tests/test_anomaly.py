@@ -124,6 +124,20 @@ def test_everything_is_usable_after_an_anomaly(Value):
     assert math.isinf(a.grad)
 
 
+def test_a_refused_pass_can_be_tried_again(Value):
+    """A backward pass refused for a gradient that was nan before leaves nothing busy."""
+    a = Value(2.0)
+    root = a * 3.0
+    a.grad = math.nan
+    with detect_anomaly():
+        with pytest.raises(FloatingPointError):
+            root.backward()
+        a.grad = 0.0
+        root.backward()
+
+    assert 3.0 == a.grad
+
+
 def test_off_outside_the_block(Value):
     """Before and after the block nothing raises."""
     assert math.isnan(Value(-1.0).log().data)

@@ -511,3 +511,13 @@ def test_by_hand_on_every_kind_of_node(engine):
         node._backward()
 
         assert expected == (a.grad, b.grad)
+
+
+def test_a_long_sum_with_its_own_step_as_a_closure(engine, Value):
+    """A sum too long for one block passes its gradient on once, also where its own step was assigned as a closure."""
+    x = Value(1.0)
+    out = engine.sum([x] * 1000)
+    out._backward = out._backward
+    (out * 2.0).backward()
+
+    assert 2000.0 == x.grad

@@ -116,6 +116,72 @@ def test_an_attribute_of_a_leaf_outlives_the_name(Value):
     assert "x" == operand(build(), 6.0, 2.0).label
 
 
+@pytest.mark.parametrize("consumer", ["an attribute", "a subclass", "late __init__"])
+def test_an_attribute_under_a_consumer_that_has_something_itself(Value, consumer):
+    """A label that an operand gets after something was hung on its consumer outlives the name, too."""
+
+    class Sub(Value):
+        pass
+
+    a = Value(2.0)
+    if consumer == "late __init__":
+        root = Value.__new__(Value)
+        (a * 3.0 + 1.0).note = ["something"]
+        root.__init__(6.0, (a,))
+    else:
+        root = Sub(6.0, (a,)) if consumer == "a subclass" else a * 3.0
+    root.note = ["something"]
+    a.label = "a"
+    del a
+
+    assert "a" == operand(root, 2.0).label
+
+
+def test_a_closure_under_a_consumer_that_has_something_itself(Value):
+    """A closure that an operand gets after something was hung on its consumer still runs."""
+    x = Value(1.0)
+    middle = Value(2.0, (x,), "custom")
+    root = middle * 3.0
+    root.note = ["something"]
+    middle._backward = lambda: setattr(x, "grad", 7.0)
+    del middle
+    gc.collect()
+    root.backward()
+
+    assert 7.0 == x.grad
+
+
+def test_attributes_given_while_garbage_is_collected(engine, Value):
+    """A label that a garbage collection hangs on an operand, just as an op is made of it, outlives the name."""
+    values = [Value(1.0), Value(2.0)]
+
+    def label(phase, info):
+        if values:
+            values[0].label = "first"
+
+    gc.callbacks.append(label)
+    threshold = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        total = engine.sum(values)
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(label)
+    labelled = "first" == values[0].label
+    values.clear()
+
+    assert labelled == ("first" == operand(total, 1.0).label)
+
+
+def test_the_state_is_a_copy(Value):
+    """What `__getstate__` gives is not the Value's own dict: writing to it makes no cycle."""
+    v = Value(2.0, label="v")
+    v.__getstate__()["self"] = v
+
+    assert {"label": "v"} == vars(v)
+    assert {"label": "v"} == v.__getstate__()
+
+
 def test_attributes_through_dict(Value):
     """What is written into `__dict__` is an attribute like any other, also of a Value in use."""
     middle = Value(2.0) * 3.0

@@ -283,3 +283,104 @@ def test_a_layer_that_is_an_anomaly_leaks_nothing():
         layer(x)
 
     assert before == engine.live_nodes()
+
+
+@pytest.mark.parametrize("name", [7, 1.5, b"relu", ["relu"]])
+def test_an_activation_that_is_no_name_is_refused(name):
+    """A neuron's activation set to what cannot be a method's name is a TypeError."""
+    layer = nn.Layer(2, 3)
+    layer.neurons[1].activation = name
+
+    with pytest.raises(TypeError):
+        layer([1.0, 2.0])
+
+
+def test_neurons_that_change_while_they_are_called():
+    """A program's code that runs inside a layer's call, and spoils a weight, spoils neither memory nor types."""
+    layer = nn.Layer(2, 4)
+
+    def spoil(frame, event, arg):
+        if event == "call" and frame.f_code.co_name == "check_forward":
+            sys.setprofile(None)
+            for neuron in layer.neurons[1:]:
+                neuron.w[:], neuron.b = [0.1, 0.2], 0.3
+
+    with detect_anomaly():
+        sys.setprofile(spoil)
+        try:
+            outs = layer([1.0, 2.0])
+        finally:
+            sys.setprofile(None)
+
+    assert {Value} == set(map(type, outs))
+
+
+def test_a_replaced_data_leaves_nothing_in_the_next_value(monkeypatch):
+    """With `Value.data` gone, `v.data = x` is an attribute like any other, and dies with its Value."""
+    monkeypatch.setattr(Value, "data", 3.0)
+    for _ in range(10):
+        v = Value(2.0)
+        assert {} == vars(v)
+        v.data = [5]
+        del v
+
+
+@pytest.mark.parametrize("other", [(1.0,), (), (1.0, 2.0)])
+@pytest.mark.parametrize("operate", [lambda a, b: a + b, lambda a, b: a * b], ids=["add", "mul"])
+def test_a_tuple_is_no_list_of_arguments(operate, other):
+    """`tuple + v` is the TypeError of a wrong operand, also where a subclass has its own operators."""
+
+    class Sub(Value):
+        def __add__(self, other):
+            return Value.__add__(self, other)
+
+        def __mul__(self, other):
+            return Value.__mul__(self, other)
+
+    with pytest.raises(TypeError, match="not tuple"):
+        operate(other, Sub(1.0))
+
+
+def test_an_argument_without_truth_is_an_error():
+    """An `_op` whose truth value raises makes the construction raise."""
+
+    class Undecided:
+        def __bool__(self):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Value(1.0, (Value(2.0),), Undecided(), label="x")
+
+
+@pytest.mark.parametrize("nothing", [None, 0, False, (), []])
+def test_no_children_are_a_leaf(nothing):
+    """Whatever is false stands for no children."""
+    assert set() == Value(1.0, nothing)._prev
+
+
+def test_an_operator_called_by_its_name():
+    """`v.__rsub__(w)` with two Values is w - v."""
+    assert 3.0 == Value(2.0).__rsub__(Value(5.0)).data
+
+
+def test_a_dict_that_goes_while_it_is_read():
+    """A key that takes the dict away while it is compared does no harm."""
+    v, calls = Value(1.0) * 2.0, []
+
+    class Key:
+        def __hash__(self):
+            return hash("<op>")
+
+        def __eq__(self, other):
+            if armed:
+                calls.append(other)
+                v.__dict__ = {}
+            return False
+
+    armed = False
+    v.__dict__[Key()] = 1
+    armed = True
+
+    assert "*" == v._op
+    v._op = "other"
+    assert calls
