@@ -638,7 +638,7 @@ def run(steps, shared=((), ()), trace=False):
             compare_values(v, w)
     compare_graphs(zip(*(side.variables for side in sides)), shared[0])
     if not shared[0]:
-        gc.collect()
+        collect_all()
         alive = [[ref() is not None for ref in side.refs] for side in sides]
         assert alive[1] == alive[0], ("weak references", alive)
 

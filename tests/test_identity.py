@@ -140,7 +140,7 @@ def test_an_attribute_under_a_consumer_that_has_something_itself(Value, consumer
 def test_a_closure_under_a_consumer_that_has_something_itself(Value):
     """A closure that an operand gets after something was hung on its consumer still runs."""
     x = Value(1.0)
-    middle = Value(2.0, (x,), "custom")
+    middle = Value(2.0, (x,))
     root = middle * 3.0
     root.note = ["something"]
     middle._backward = lambda: setattr(x, "grad", 7.0)
