@@ -58,8 +58,9 @@ void pg_lock_by_gil(void (*enter)(void), void (*leave)(void), int (*is_inside)(v
     spin_unlock(arena);
 }
 
-/* A fork copies the arena as it stands, so it waits until nobody is inside. Python forks with the GIL in hand. C code that
- * forks without it must not wait for the GIL, and its child cannot use Python: that copy may be in any state. */
+/* A fork copies the arena as it stands, so it waits until nobody is inside. Python forks with the GIL in hand. C
+ * code that forks without it must not wait for the GIL, and its child cannot use Python: that copy may be in any
+ * state. */
 static bool forking_inside, spun;
 
 static void before_fork(void)
@@ -120,7 +121,8 @@ static bool reserve_heap(pg_arena *arena, size_t blocks)
 /* Take the memory of a chunk: number 0, 1, ... of interior nodes, -1, -2, ... of leaves. */
 static bool take_chunk(pg_arena *arena, int32_t chunk)
 {
-    const size_t node_bytes = PG_CHUNK_SLOTS * sizeof *arena->nodes, block_bytes = PG_CHUNK_BLOCKS * sizeof *arena->blocks;
+    const size_t node_bytes = PG_CHUNK_SLOTS * sizeof *arena->nodes;
+    const size_t block_bytes = PG_CHUNK_BLOCKS * sizeof *arena->blocks;
     if (!pg_take(arena->nodes + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, node_bytes) ||
         !pg_take(arena->blocks + (ptrdiff_t)chunk * PG_CHUNK_BLOCKS, block_bytes))
         return false;
@@ -146,8 +148,8 @@ static bool reserve_addresses(pg_arena *arena, int32_t chunks)
 
 enum { MOST_CHUNKS = INT32_MAX / PG_CHUNK_SLOTS, LEAST_CHUNKS = 8 };
 
-/* As many ids as an int32_t has, which is 128 GiB of addresses; where a process may not have that many (ulimit -v), a part
- * of those it may. */
+/* As many ids as an int32_t has, which is 128 GiB of addresses; where a process may not have that many (ulimit -v),
+ * a part of those it may. */
 static bool reserve_all(pg_arena *arena)
 {
     if (reserve_addresses(arena, MOST_CHUNKS))

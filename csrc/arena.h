@@ -1,18 +1,20 @@
 /* arena.h: where the graph lives.
  *
- * The idea. An operand exists before its consumer. So *creation order is a topological order*, and if memory keeps that
- * order, one downward loop over it is the backward pass: nothing to sort, nothing to recurse into.
+ * The idea. An operand exists before its consumer. So *creation order is a topological order*, and if memory keeps
+ * that order, one downward loop over it is the backward pass: nothing to sort, nothing to recurse into.
  *
- * Interior nodes (those with operands) are laid into blocks of 64 slots, by bumping an index. A block gets a start number,
- * larger than any before, each time it is started; (start number, offset in the block) is creation order. Reusing one
- * slot of a block would break that order, so a freed node only lowers its block's live count, and a block is started
- * again when that count reaches 0. The price: one kept interior node pins at most one block (2 KiB).
+ * Interior nodes (those with operands) are laid into blocks of 64 slots, by bumping an index. A block gets a start
+ * number, larger than any before, each time it is started; (start number, offset in the block) is creation order.
+ * Reusing one slot of a block would break that order, so a freed node only lowers its block's live count, and a
+ * block is started again when that count reaches 0. The price: one kept interior node pins at most one block (2
+ * KiB).
  *
- * Leaves have no operands, so no order binds them: they live in a pool of their own and their slots are reused at once.
+ * Leaves have no operands, so no order binds them: they live in a pool of their own and their slots are reused at
+ * once.
  *
- * References. A node counts one reference for each place in an operand list that names it, and one for its Python proxy
- * (and one while it is the root of a running order). At 0 it goes, and gives its operands' references back. A node that
- * only its consumer holds is *hidden*: the constant of `a * 2.0`, a part of a split list.
+ * References. A node counts one reference for each place in an operand list that names it, and one for its Python
+ * proxy (and one while it is the root of a running order). At 0 it goes, and gives its operands' references back. A
+ * node that only its consumer holds is *hidden*: the constant of `a * 2.0`, a part of a split list.
  *
  * Invariants, outside the lock; check.c verifies each:
  *   I1  an operand of a live node is live, and older than the node if it is interior;
@@ -24,11 +26,12 @@
  *   I7  the sweep's heap is empty, and has room for every block;
  *   I8  a block without live nodes has no proxies.
  *
- * Lock. cffi drops the GIL for every call, so threads may be inside at once; each public function holds the lock from its
- * first look at the arena to its last, and nothing that is not bounded by the graph happens under it. No Python API call and
- * no GIL hand-over may happen under it either. It is a spin lock; but once the native proxy is there, whose operations hold
- * the GIL anyway, it is the GIL: that saves each of them two atomic exchanges, and the few calls through cffi ask for the GIL
- * (`enter`, `leave`). pyvalue.c's copy of this code is compiled with PG_UNDER_GIL.
+ * Lock. cffi drops the GIL for every call, so threads may be inside at once; each public function holds the lock
+ * from its first look at the arena to its last, and nothing that is not bounded by the graph happens under it. No
+ * Python API call and no GIL hand-over may happen under it either. It is a spin lock; but once the native proxy is
+ * there, whose operations hold the GIL anyway, it is the GIL: that saves each of them two atomic exchanges, and the
+ * few calls through cffi ask for the GIL (`enter`, `leave`). pyvalue.c's copy of this code is compiled with
+ * PG_UNDER_GIL.
  */
 #ifndef PG_ARENA_H
 #define PG_ARENA_H
@@ -41,7 +44,8 @@
 #include "ops.h"
 #include "pygrad.h"
 
-/* What every operation goes through is inlined, whatever the compiler thinks: with a constant op only its row is left. */
+/* What every operation goes through is inlined, whatever the compiler thinks: with a constant op only its row is
+ * left. */
 #if defined(__GNUC__)
 #define PG_INLINE static inline __attribute__((always_inline))
 #else
@@ -60,8 +64,8 @@ enum {
     PG_FLAG_LISTED = 8,  /* a leaf that the listing of an order has met; never outside the lock */
 };
 
-/* A node takes one slot of 32 bytes, plus the slots of its payload right behind it: an operand list, local gradients or a
- * literal, as the op says (pg_operands_of, pg_local_grads, pg_exponent). */
+/* A node takes one slot of 32 bytes, plus the slots of its payload right behind it: an operand list, local gradients
+ * or a literal, as the op says (pg_operands_of, pg_local_grads, pg_exponent). */
 typedef struct {
     double data;
     double grad;
@@ -239,7 +243,8 @@ PG_INLINE pg_id pg_new_leaf(pg_arena *arena, double data)
     return id;
 }
 
-/* Room for an interior node of so many slots; data, grad and operands 0. One reference, the caller's. 0: out of memory. */
+/* Room for an interior node of so many slots; data, grad and operands 0. One reference, the caller's. 0: out of
+ * memory. */
 PG_INLINE pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
 {
     if (arena->current->used + slots > PG_BLOCK_SLOTS && !pg_start_block(arena))

@@ -10,8 +10,8 @@ void *pg_realloc(void *old, size_t bytes);
 void *pg_zeroed(size_t bytes);
 void pg_free(void *memory);
 
-/* Addresses without memory, aligned as pages are, or NULL; later to take memory at some of them (zeroed; false: there is
- * none), or to give all of them up. */
+/* Addresses without memory, aligned as pages are, or NULL; later to take memory at some of them (zeroed; false:
+ * there is none), or to give all of them up. */
 void *pg_reserve(size_t bytes);
 bool pg_take(void *start, size_t bytes);
 void pg_give_up(void *start, size_t bytes);

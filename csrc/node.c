@@ -91,10 +91,11 @@ static size_t entry_bytes(int op)
     }
 }
 
-/* Each of these fills the payload with entries [begin, end) of the list, takes their references, and returns the node's data
- * if that of what comes before them is `total`. */
+/* Each of these fills the payload with entries [begin, end) of the list, takes their references, and returns the
+ * node's data if that of what comes before them is `total`. */
 
-static double fill_dot(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end, double total)
+static double fill_dot(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
+                       double total)
 {
     pg_id *list = (void *)(node + 1);
     for (size_t i = begin; i < end; i++) {
@@ -108,7 +109,8 @@ static double fill_dot(const pg_arena *arena, pg_node *node, const list_spec *sp
     return total;
 }
 
-static double fill_sum(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end, double total)
+static double fill_sum(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
+                       double total)
 {
     pg_id *list = (void *)(node + 1);
     for (size_t i = begin; i < end; i++) {
@@ -150,8 +152,8 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
     return id;
 }
 
-/* Make a node of live operands. A list too long for one block becomes a chain of nodes of the same op, each the `a` of the
- * next; all but the last are hidden. */
+/* Make a node of live operands. A list too long for one block becomes a chain of nodes of the same op, each the `a`
+ * of the next; all but the last are hidden. */
 static pg_id make_list(pg_arena *arena, const list_spec *spec)
 {
     const size_t room = (PG_BLOCK_SLOTS - 1) * sizeof(pg_node) / entry_bytes(spec->op);

@@ -1,5 +1,5 @@
-/* node.h: making nodes, for who holds the lock. Each returns 0, and has changed nothing, when memory is short or an operand
- * is no live node. What every operation goes through is inline. */
+/* node.h: making nodes, for who holds the lock. Each returns 0, and has changed nothing, when memory is short or an
+ * operand is no live node. What every operation goes through is inline. */
 #ifndef PG_NODE_H
 #define PG_NODE_H
 
@@ -40,7 +40,8 @@ PG_INLINE pg_id pg_make_binary(pg_arena *arena, int op, pg_id a, pg_id b)
     return id;
 }
 
-/* `a op number`, or (number_first) `number op a`: the number becomes a hidden leaf, whose one reference is the node's. */
+/* `a op number`, or (number_first) `number op a`: the number becomes a hidden leaf, whose one reference is the
+ * node's. */
 PG_INLINE pg_id pg_make_with_number(pg_arena *arena, int op, pg_id a, double number, bool number_first)
 {
     pg_node *na = pg_node_at(arena, a);

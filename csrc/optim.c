@@ -1,7 +1,7 @@
 /* optim.c: what an optimizer does to all its parameters, in one call under one lock.
  *
- * The formulas are those of `sgd` and `adam` in pygrad/optim.py, operation by operation in the same order: the same bits.
- * What all parameters share, such as a bias correction, is computed there and comes in the options. */
+ * The formulas are those of `sgd` and `adam` in pygrad/optim.py, operation by operation in the same order: the same
+ * bits. What all parameters share, such as a bias correction, is computed there and comes in the options. */
 #include <math.h>
 
 #include "arena.h"

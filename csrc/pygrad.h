@@ -3,9 +3,9 @@
  * The build file hands the text between the two markers to cffi as it stands, so it must be plain C declarations.
  *
  * An id names a node of the process's one arena (arena.h); 0 names none. Ids are signed and near 0 because Python
- * converts such integers fastest. A function that makes a node returns its id
- * with one reference, the caller's, to be given back by pg_release(); it returns 0, and has changed nothing, when memory is
- * short or an operand is no live node. Every function may be called from any thread, without the GIL.
+ * converts such integers fastest. A function that makes a node returns its id with one reference, the caller's, to
+ * be given back by pg_release(); it returns 0, and has changed nothing, when memory is short or an operand is no
+ * live node. Every function may be called from any thread, without the GIL.
  */
 #ifndef PYGRAD_H
 #define PYGRAD_H
@@ -63,8 +63,8 @@ pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_i
  * it passes nothing on by itself. */
 pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads);
 /* Make a custom node that takes the place of a leaf that nothing uses: these operands, and the leaf's data, grad and
- * closure. Its id goes to *out; the leaf stays, for the caller to release. PG_IN_USE, PG_BUSY, PG_NO_MEMORY, PG_NO_NODE:
- * nothing was changed. */
+ * closure. Its id goes to *out; the leaf stays, for the caller to release. PG_IN_USE, PG_BUSY, PG_NO_MEMORY,
+ * PG_NO_NODE: nothing was changed. */
 pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, pg_id *out);
 
 /* --- lifetime --- */
@@ -130,7 +130,8 @@ typedef struct {
     double bias_root;    /* sqrt(1 - beta2**step) */
 } pg_adam_options;
 /* data and the two running averages as `adam` in pygrad/optim.py computes them, from data and grad. */
-pg_status pg_adam(uint32_t count, const pg_id *ids, const pg_adam_options *options, double *exp_avg, double *exp_avg_sq);
+pg_status pg_adam(uint32_t count, const pg_id *ids, const pg_adam_options *options, double *exp_avg,
+                  double *exp_avg_sq);
 
 /* --- looking at the arena --- */
 

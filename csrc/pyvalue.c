@@ -1,26 +1,27 @@
-/* pyvalue.c: `Value` as a CPython type: the same proxy as pygrad/portable.py, over the same arena. The one file here that
- * knows Python.
+/* pyvalue.c: `Value` as a CPython type: the same proxy as pygrad/portable.py, over the same arena. The one file here
+ * that knows Python.
  *
- * A proxy holds its node's id and counts as one reference of the node; a list in the node's block leads back from the node to
- * its proxy. What a node was computed from the arena knows, so a proxy need not keep its operands' proxies: when a
- * program drops an intermediate Value, its proxy goes and its node stays, and a new proxy stands for it if somebody asks.
- * A graph in use is then 32 bytes a node that Python knows nothing of, and is freed in one loop in C.
+ * A proxy holds its node's id and counts as one reference of the node; a list in the node's block leads back from
+ * the node to its proxy. What a node was computed from the arena knows, so a proxy need not keep its operands'
+ * proxies: when a program drops an intermediate Value, its proxy goes and its node stays, and a new proxy stands for
+ * it if somebody asks. A graph in use is then 32 bytes a node that Python knows nothing of, and is freed in one loop
+ * in C.
  *
  * That is only right as long as nobody can tell the new proxy from the old. So a proxy on which something hangs (an
- * attribute, a weak reference, a class of the user's, operands that `_prev` has shown) must live as long as its node, and
- * is KEPT:
+ * attribute, a weak reference, a class of the user's, operands that `_prev` has shown) must live as long as its
+ * node, and is KEPT:
  *
- *   P1  A KEPT proxy holds (in `a` and `b`) the proxies of its node's operands; but for a leaf that has no proxy and no other
- *       consumer, for nobody else can show that one.
+ *   P1  A KEPT proxy holds (in `a` and `b`) the proxies of its node's operands; but for a leaf that has no proxy and
+ *       no other consumer, for nobody else can show that one.
  *   P2  The consumers of a KEPT proxy have proxies, which are KEPT.
- *   P3  The same with TRACKED, which says besides that the cycle collector knows the proxy: what hangs on it, or on one that
- *       it holds, may lead back to it.
+ *   P3  The same with TRACKED, which says besides that the cycle collector knows the proxy: what hangs on it, or on
+ *       one that it holds, may lead back to it.
  *
- * A new proxy takes these flags over from its operands. When a proxy that has consumers already is to be KEPT, all proxies
- * there are become KEPT and TRACKED (keep_everything).
+ * A new proxy takes these flags over from its operands. When a proxy that has consumers already is to be KEPT, all
+ * proxies there are become KEPT and TRACKED (keep_everything).
  *
- * Lock (arena.h): this binary's is the GIL, which every function here holds. Between pg_lock() and pg_unlock() stands no call
- * of Python's all the same: it could run a program's code.
+ * Lock (arena.h): this binary's is the GIL, which every function here holds. Between pg_lock() and pg_unlock()
+ * stands no call of Python's all the same: it could run a program's code.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -33,7 +34,7 @@ typedef struct value {
     pg_id id; /* 0: __init__ has not run */
     unsigned flags;
     struct value *next; /* in a list: of the proxies of a block, of spare ones, or of those that wait for their end */
-    PyObject *a, *b; /* what it holds: each a Value, a tuple of Values, or NULL. A tuple as long as the operands is they */
+    PyObject *a, *b; /* what it holds: each a Value, a tuple of them (all operands, if it is as long), or NULL */
     PyObject *dict;
     PyObject *weakrefs;
 } value;
@@ -45,25 +46,27 @@ static long anomaly_depth; /* > 0 within detect_anomaly(), which sets it */
 
 /* The parts of the contract that are Python, shared with the portable proxy; each used where time does not matter. */
 static struct {
-    PyObject *to_float, *is_number, *operand;                 /* pygrad._numbers */
-    PyObject *surface, *parse_arguments, *parse_prev;         /* pygrad.surface */
-    PyObject *power_label, *closure_key, *op_key;
-    PyObject *refuse, *backward_in_pieces;                    /* pygrad.arena */
-    PyObject *check_forward;                                  /* pygrad.anomaly */
-    PyObject *labels;                                         /* of the ops, a tuple */
-    PyObject *originals; /* of what a fused path leaves out: name -> the attribute of Value as it was defined */
-    PyObject *value_of;
-    PyObject *data, *grad, *_op, *_prev, *_backward, *label;  /* names */
-    PyObject *w, *b, *nonlin, *activation, *add, *mul;
-    PyObject *data_of_a_value, *a_gradient;                   /* for messages */
+    PyObject *to_float, *is_number, *operand; /* of pygrad._numbers */
+    PyObject *surface, *parse_arguments, *parse_prev, *power_label; /* of pygrad.surface */
+    PyObject *closure_key, *op_key; /* keys of a Value's dict */
+    PyObject *refuse, *backward_in_pieces; /* of pygrad.arena */
+    PyObject *check_forward; /* of pygrad.anomaly */
+    PyObject *value_of; /* of this module */
+    PyObject *labels; /* of the ops, a tuple */
+    PyObject *originals; /* a copy of Value's own dict */
+    PyObject *data, *grad, *_op, *_prev, *_backward, *label; /* names of attributes */
+    PyObject *w, *b, *nonlin, *activation, *add, *mul; /* more of them */
+    PyObject *data_of_a_value, *a_gradient; /* for messages */
 } py;
 
+/* A number, the other thing that operands often are, is told apart at once: its type is no class of a user's. */
 PG_INLINE bool is_value(PyObject *x)
 {
-    return Py_IS_TYPE(x, value_type) || (!PyFloat_CheckExact(x) && (Py_TYPE(x)->tp_flags & Py_TPFLAGS_HEAPTYPE) && PyObject_TypeCheck(x, value_type));
+    return Py_IS_TYPE(x, value_type) ||
+           (PyType_HasFeature(Py_TYPE(x), Py_TPFLAGS_HEAPTYPE) && PyObject_TypeCheck(x, value_type));
 }
 
-/* --- memory of proxies ------------------------------------------------------------------------------------------------ */
+/* --- memory of proxies -------------------------------------------------------------------------------------------- */
 
 enum { MOST_SPARE = 4096 };
 
@@ -130,7 +133,7 @@ static void *allocate(Py_ssize_t count, size_t size)
     return memory ? memory : PyErr_NoMemory();
 }
 
-/* --- a node and its proxy --------------------------------------------------------------------------------------------- */
+/* --- a node and its proxy ----------------------------------------------------------------------------------------- */
 
 PG_INLINE pg_node *node_of(const value *v)
 {
@@ -220,7 +223,7 @@ static bool is_alive(value *v)
     return v->id != 0;
 }
 
-/* --- keeping proxies alive (P1, P2) ----------------------------------------------------------------------------------- */
+/* --- keeping proxies alive (P1, P2) ------------------------------------------------------------------------------- */
 
 static void track(value *v, unsigned flags)
 {
@@ -288,12 +291,12 @@ static int hold_operands(value *v)
     return operands ? 0 : -1;
 }
 
-/* All interior nodes in blocks with a smaller start number have TRACKED proxies; and all there are had when so many proxies
- * had been made. So each node is looked at once, however often somebody asks. */
+/* All interior nodes in blocks with a smaller start number have TRACKED proxies; and all there are had when so many
+ * proxies had been made. So each node is looked at once, however often somebody asks. */
 static uint64_t kept_before, all_kept_at;
 
-/* The live interior nodes from there on, but for the inner parts of split lists; each with a reference that the caller must
- * give back. */
+/* The live interior nodes from there on, but for the inner parts of split lists; each with a reference that the
+ * caller must give back. */
 static pg_id *list_interior(size_t *count)
 {
     const size_t capacity = pg_live_nodes();
@@ -336,8 +339,8 @@ static int keep_all(value **proxies, size_t count)
     return 0;
 }
 
-/* Give every live interior node a proxy that is KEPT and TRACKED. No garbage collection meanwhile: it could run a program's
- * code. */
+/* Give every live interior node a proxy that is KEPT and TRACKED. No garbage collection meanwhile: it could run a
+ * program's code. */
 static int keep_everything(void)
 {
     if (all_kept_at == proxies_made)
@@ -375,9 +378,10 @@ static int keep(value *v, unsigned flags)
     return 0;
 }
 
-/* --- the end of a proxy ----------------------------------------------------------------------------------------------- */
+/* --- the end of a proxy ------------------------------------------------------------------------------------------- */
 
-enum { DEEPEST = 50 }; /* proxies that are taken down within one another: a chain of a million must not need the stack */
+/* So many proxies are taken down within one another, no more: a chain of a million must not need the stack. */
+enum { DEEPEST = 50 };
 
 static _Thread_local int depth;
 static _Thread_local value *waiting; /* for their turn */
@@ -459,7 +463,7 @@ static void value_dealloc(PyObject *self)
     take_down_in_turn(v);
 }
 
-/* --- numbers ---------------------------------------------------------------------------------------------------------- */
+/* --- numbers ------------------------------------------------------------------------------------------------------ */
 
 /* float(x) for a real number, or the TypeError that names `what`. */
 static bool to_double(PyObject *x, PyObject *what, double *number)
@@ -494,7 +498,7 @@ static int to_operand(PyObject *x, double *number)
     return found;
 }
 
-/* --- making Values: the proxy is there first, then the node ----------------------------------------------------------- */
+/* --- making Values: the proxy is there first, then the node ------------------------------------------------------- */
 
 static PyObject *checked(value *out, PyObject *operands)
 {
@@ -588,7 +592,7 @@ static PyObject *make_leaf(double data)
     return refuse(PyTuple_New(0));
 }
 
-/* --- operators -------------------------------------------------------------------------------------------------------- */
+/* --- operators ---------------------------------------------------------------------------------------------------- */
 
 PG_INLINE PyObject *operator_with(int op, value *a, PyObject *other, bool other_first)
 {
@@ -678,14 +682,15 @@ static PyObject *binary_method(int op, PyObject *self, PyObject *other)
 
 #define OP_METHOD(name, label, flags, signature)     \
     [PG_OP_##name] = {#name, method_##name, (flags), \
-                      #name signature "\n--\n\nReturn the Value of the op '" label "': see csrc/ops.def for its derivative."},
+                      #name signature "\n--\n\n"                          \
+                      "Return the Value of the op '" label "': see csrc/ops.def for its derivative."},
 #define PG_UNARY(name, label, forward, da) OP_METHOD(name, label, METH_NOARGS, "($self)")
 #define PG_BINARY(name, label, forward, da, db) OP_METHOD(name, label, METH_O, "($self, other)")
 static PyMethodDef op_methods[PG_OP_COUNT] = {
 #include "ops.def"
 };
 
-/* --- attributes ------------------------------------------------------------------------------------------------------- */
+/* --- attributes --------------------------------------------------------------------------------------------------- */
 
 static int cannot_delete(const char *name)
 {
@@ -744,8 +749,8 @@ static PyObject *get_hung(const value *v, PyObject *key)
 /* True for what cannot lead back to a Value. */
 static bool is_atom(PyObject *x)
 {
-    return x == Py_None || PyUnicode_CheckExact(x) || PyFloat_CheckExact(x) || PyLong_CheckExact(x) || PyBool_Check(x) ||
-           PyBytes_CheckExact(x);
+    return x == Py_None || PyBool_Check(x) || PyFloat_CheckExact(x) || PyLong_CheckExact(x) ||
+           PyUnicode_CheckExact(x) || PyBytes_CheckExact(x);
 }
 
 static unsigned flags_for(PyObject *x)
@@ -853,7 +858,7 @@ static int set_backward(PyObject *self, PyObject *closure, void *Py_UNUSED(conte
     return 0;
 }
 
-/* --- operands --------------------------------------------------------------------------------------------------------- */
+/* --- operands ----------------------------------------------------------------------------------------------------- */
 
 static PyObject *value_operands(PyObject *self, PyObject *Py_UNUSED(nothing))
 {
@@ -917,7 +922,8 @@ static int rewire(value *v, PyObject *children)
         return 0;
     }
     if (status == PG_IN_USE || status == PG_BUSY)
-        PyErr_SetString(PyExc_AttributeError, "_prev is fixed at creation: pass the operands as Value(data, _children)");
+        PyErr_SetString(PyExc_AttributeError,
+                        "_prev is fixed at creation: pass the operands as Value(data, _children)");
     else
         refuse(Py_NewRef(children));
     return -1;
@@ -939,7 +945,7 @@ static int set_prev(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
     return status;
 }
 
-/* --- construction ----------------------------------------------------------------------------------------------------- */
+/* --- construction ------------------------------------------------------------------------------------------------- */
 
 static PyObject *value_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
@@ -1066,7 +1072,7 @@ static PyObject *value_vectorcall(PyObject *type, PyObject *const *args, size_t 
     return made;
 }
 
-/* --- comparison: by data; `==`, `!=` and hash stay Python's own, by identity ------------------------------------------- */
+/* --- comparison: by data; `==`, `!=` and hash stay Python's own, by identity -------------------------------------- */
 
 /* As to_operand(), but a Value of any engine stands for its data. */
 static int to_comparable(PyObject *x, double *number)
@@ -1100,7 +1106,7 @@ static Py_hash_t value_hash(PyObject *self)
     return PyBaseObject_Type.tp_hash(self);
 }
 
-/* --- backward --------------------------------------------------------------------------------------------------------- */
+/* --- backward ----------------------------------------------------------------------------------------------------- */
 
 static PyObject *value_backward(PyObject *self, PyObject *Py_UNUSED(nothing))
 {
@@ -1133,12 +1139,14 @@ static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
     return is_alive(v) ? make_leaf(node_of(v)->data) : NULL;
 }
 
-/* --- the type --------------------------------------------------------------------------------------------------------- */
+/* --- the type ----------------------------------------------------------------------------------------------------- */
 
 static PyMethodDef value_methods[] = {
     {"backward", value_backward, METH_NOARGS,
-     "backward($self)\n--\n\nSet the gradients of all that this Value was computed from; leaves add theirs to what they have."},
-    {"detach", value_detach, METH_NOARGS, "detach($self)\n--\n\nReturn a new leaf with the same data: the graph is left behind."},
+     "backward($self)\n--\n\n"
+     "Set the gradients of all that this Value was computed from; leaves add theirs to what they have."},
+    {"detach", value_detach, METH_NOARGS,
+     "detach($self)\n--\n\nReturn a new leaf with the same data: the graph is left behind."},
     {"_operands_in_order", value_operands, METH_NOARGS,
      "The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, ...."},
     {"_propagate", value_propagate, METH_NOARGS, "Pass `grad` on to the operands, once."},
@@ -1210,7 +1218,7 @@ static bool is_plain_arithmetic(void)
     return as_number->nb_add == value_add && as_number->nb_multiply == value_multiply;
 }
 
-/* --- sums and dots of any length -------------------------------------------------------------------------------------- */
+/* --- sums and dots of any length ---------------------------------------------------------------------------------- */
 
 static PyObject *value_or_number(PyObject *x)
 {
@@ -1352,13 +1360,13 @@ static PyObject *module_dot(PyObject *Py_UNUSED(module), PyObject *const *args, 
     return out;
 }
 
-/* --- a layer of neurons in one call ----------------------------------------------------------------------------------- */
+/* --- a layer of neurons in one call ------------------------------------------------------------------------------- */
 
 enum { ROW, BIAS, ACTIVATION, PARTS }; /* of a neuron: a list of weights, a bias, and a method's name or None */
 
 typedef struct {
     Py_ssize_t rows, nin;
-    PyObject *xs;    /* the inputs: a tuple of Values */
+    PyObject *xs; /* the inputs: a tuple of Values */
     PyObject *parts; /* a tuple with PARTS entries a neuron */
     pg_id *ids;      /* of the inputs, the biases, and the weights row by row; then room for the results */
     unsigned flags;  /* of all of them */
@@ -1372,7 +1380,9 @@ static PyObject *part(const layer *l, Py_ssize_t row, int which)
 /* Note the ids of a list or tuple of so many plain Values, which runs no program's code; false if it is not that. */
 static bool take_all(layer *l, pg_id *ids, PyObject *sequence, Py_ssize_t expected)
 {
-    if ((!PyList_CheckExact(sequence) && !PyTuple_CheckExact(sequence)) || PySequence_Fast_GET_SIZE(sequence) != expected)
+    if (!PyList_CheckExact(sequence) && !PyTuple_CheckExact(sequence))
+        return false;
+    if (PySequence_Fast_GET_SIZE(sequence) != expected)
         return false;
     PyObject *const *items = PySequence_Fast_ITEMS(sequence);
     unsigned flags = l->flags;
@@ -1434,7 +1444,8 @@ static PyObject *attribute_of(PyObject *neuron, PyObject *dict, PyObject *name)
 /* Put the parts of a neuron into `parts`; false with an error. */
 static bool take_parts(PyObject *neuron, PyObject *parts, Py_ssize_t at)
 {
-    PyObject *dict = PyObject_GenericGetDict(neuron, NULL), *row = NULL, *bias = NULL, *nonlin = NULL, *activation = NULL;
+    PyObject *dict = PyObject_GenericGetDict(neuron, NULL);
+    PyObject *row = NULL, *bias = NULL, *nonlin = NULL, *activation = NULL;
     if (dict && (row = attribute_of(neuron, dict, py.w)) && (bias = attribute_of(neuron, dict, py.b)) &&
         (nonlin = attribute_of(neuron, dict, py.nonlin))) {
         const int active = PyObject_IsTrue(nonlin);
@@ -1463,18 +1474,21 @@ static PyObject *parts_of(PyObject *neurons, PyObject *neuron_type)
     return parts;
 }
 
-/* The op of an activation's name: a row of the table, PG_LEAF for None (no activation), PG_CUSTOM for any other method. */
+/* The op of an activation's name: a row of the table, PG_LEAF for None (no activation), PG_CUSTOM for any other
+ * method. */
 static int activation_op(PyObject *name)
 {
     if (name == Py_None)
         return PG_LEAF;
     for (int op = 0; PyUnicode_Check(name) && op < PG_OP_COUNT; op++)
-        if (op_methods[op].ml_flags == METH_NOARGS && PyUnicode_CompareWithASCIIString(name, op_methods[op].ml_name) == 0)
+        if (op_methods[op].ml_flags == METH_NOARGS &&
+            PyUnicode_CompareWithASCIIString(name, op_methods[op].ml_name) == 0)
             return is_original(name) ? op : PG_CUSTOM;
     return PG_CUSTOM;
 }
 
-/* Give each of `outs`, proxies without nodes, one of the ids, through its activation where that is a row of the table. */
+/* Give each of `outs`, proxies without nodes, one of the ids, through its activation where that is a row of the
+ * table. */
 static bool bind_layer(PyObject *outs, const pg_id *ids, const int *ops)
 {
     bool all = true;
@@ -1609,7 +1623,7 @@ static PyObject *module_layer(PyObject *Py_UNUSED(module), PyObject *const *args
     return outs;
 }
 
-/* --- the module ------------------------------------------------------------------------------------------------------- */
+/* --- the module --------------------------------------------------------------------------------------------------- */
 
 static PyObject *module_value_of(PyObject *Py_UNUSED(module), PyObject *x)
 {
@@ -1655,9 +1669,11 @@ static PyObject *module_set_anomaly_depth(PyObject *Py_UNUSED(module), PyObject 
 #define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
 static PyMethodDef module_methods[] = {
     {"sum", FAST(module_sum),
-     "sum(values, start=0)\n--\n\nReturn the sum of Values and numbers as one node, added from the left as Python's `sum` does."},
+     "sum(values, start=0)\n--\n\n"
+     "Return the sum of Values and numbers as one node, added from the left as Python's `sum` does."},
     {"dot", FAST(module_dot),
-     "dot(ws, xs, bias=None)\n--\n\nReturn `bias + ws[0]*xs[0] + ws[1]*xs[1] + ...` as one node, added in that order.\n\n"
+     "dot(ws, xs, bias=None)\n--\n\n"
+     "Return `bias + ws[0]*xs[0] + ws[1]*xs[1] + ...` as one node, added in that order.\n\n"
      "Raises ValueError if `ws` and `xs` differ in length."},
     {"layer", FAST(module_layer), "See pygrad.portable.layer."},
     {"plain_ids", module_plain_ids, METH_O, "See pygrad.portable.plain_ids."},
@@ -1685,27 +1701,53 @@ static PyObject *import(const char *module_name, const char *name)
 
 static bool import_python_parts(void)
 {
-    return (py.to_float = import("pygrad._numbers", "to_float")) && (py.is_number = import("pygrad._numbers", "is_number")) &&
-           (py.operand = import("pygrad._numbers", "operand")) && (py.surface = import("pygrad.surface", "Surface")) &&
-           (py.parse_prev = import("pygrad.surface", "parse_prev")) &&
-           (py.power_label = import("pygrad.surface", "power_label")) &&
-           (py.closure_key = import("pygrad.surface", "CLOSURE")) && (py.op_key = import("pygrad.surface", "OP_NAME")) &&
-           (py.refuse = import("pygrad.arena", "refuse")) &&
-           (py.backward_in_pieces = import("pygrad.arena", "backward_in_pieces")) &&
-           (py.check_forward = import("pygrad.anomaly", "check_forward"));
+    const struct {
+        PyObject **part;
+        const char *module, *name;
+    } parts[] = {
+        {&py.to_float, "pygrad._numbers", "to_float"},
+        {&py.is_number, "pygrad._numbers", "is_number"},
+        {&py.operand, "pygrad._numbers", "operand"},
+        {&py.surface, "pygrad.surface", "Surface"},
+        {&py.parse_prev, "pygrad.surface", "parse_prev"},
+        {&py.power_label, "pygrad.surface", "power_label"},
+        {&py.closure_key, "pygrad.surface", "CLOSURE"},
+        {&py.op_key, "pygrad.surface", "OP_NAME"},
+        {&py.refuse, "pygrad.arena", "refuse"},
+        {&py.backward_in_pieces, "pygrad.arena", "backward_in_pieces"},
+        {&py.check_forward, "pygrad.anomaly", "check_forward"},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (!(*parts[i].part = import(parts[i].module, parts[i].name)))
+            return false;
+    return true;
 }
 
 static bool make_names(void)
 {
-    return (py.data = PyUnicode_InternFromString("data")) && (py.grad = PyUnicode_InternFromString("grad")) &&
-           (py._op = PyUnicode_InternFromString("_op")) && (py._prev = PyUnicode_InternFromString("_prev")) &&
-           (py._backward = PyUnicode_InternFromString("_backward")) && (py.label = PyUnicode_InternFromString("label")) &&
-           (py.add = PyUnicode_InternFromString("__add__")) && (py.mul = PyUnicode_InternFromString("__mul__")) &&
-           (py.w = PyUnicode_InternFromString("w")) && (py.b = PyUnicode_InternFromString("b")) &&
-           (py.nonlin = PyUnicode_InternFromString("nonlin")) &&
-           (py.activation = PyUnicode_InternFromString("activation")) &&
-           (py.data_of_a_value = PyUnicode_FromString("a Value's data")) &&
-           (py.a_gradient = PyUnicode_FromString("a gradient"));
+    const struct {
+        PyObject **name;
+        const char *text;
+    } names[] = {
+        {&py.data, "data"},
+        {&py.grad, "grad"},
+        {&py._op, "_op"},
+        {&py._prev, "_prev"},
+        {&py._backward, "_backward"},
+        {&py.label, "label"},
+        {&py.w, "w"},
+        {&py.b, "b"},
+        {&py.nonlin, "nonlin"},
+        {&py.activation, "activation"},
+        {&py.add, "__add__"},
+        {&py.mul, "__mul__"},
+        {&py.data_of_a_value, "a Value's data"},
+        {&py.a_gradient, "a gradient"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))
+            return false;
+    return true;
 }
 
 static bool make_labels(void)
@@ -1752,16 +1794,19 @@ static bool attach(void)
 static bool is_method(int op)
 {
     const char first = pg_op_label(op)[0];
-    return op_methods[op].ml_name && ((first >= 'A' && first <= 'Z') || (first >= 'a' && first <= 'z')) && op != PG_OP_neg;
+    const bool is_letter = (first >= 'A' && first <= 'Z') || (first >= 'a' && first <= 'z');
+    return op_methods[op].ml_name && is_letter && op != PG_OP_neg;
 }
 
 static bool add_op_methods(void)
 {
     for (int op = 0; op < PG_OP_COUNT; op++) {
-        PyObject *method = is_method(op) ? PyDescr_NewMethod(value_type, &op_methods[op]) : NULL;
-        if (is_method(op) && (!method || PyObject_SetAttrString((PyObject *)value_type, op_methods[op].ml_name, method) < 0))
+        if (!is_method(op))
+            continue;
+        PyObject *method = PyDescr_NewMethod(value_type, &op_methods[op]);
+        if (!method || PyObject_SetAttrString((PyObject *)value_type, op_methods[op].ml_name, method) < 0)
             return false;
-        Py_XDECREF(method);
+        Py_DECREF(method);
     }
     return true;
 }

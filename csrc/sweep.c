@@ -1,16 +1,17 @@
 /* sweep.c: the backward pass.
  *
- * Start: mark the root. Then, again and again: take the newest marked node, clear its mark, and let it pass its gradient on to
- * its operands, which marks them. Operands are older than their consumers, so every node is met after all of its consumers,
- * with its gradient complete, and exactly once. The cost depends on what the root reaches, not on what else is alive.
+ * Start: mark the root. Then, again and again: take the newest marked node, clear its mark, and let it pass its
+ * gradient on to its operands, which marks them. Operands are older than their consumers, so every node is met after
+ * all of its consumers, with its gradient complete, and exactly once. The cost depends on what the root reaches, not
+ * on what else is alive.
  *
  * Marks are bits, one word a block. "The newest marked node" is the highest mark of the newest marked block, and a
- * heap keeps the marked blocks. The first mark of an interior node sets its gradient to 0, so a second backward() is right;
- * leaves have no marks and only ever add up.
+ * heap keeps the marked blocks. The first mark of an interior node sets its gradient to 0, so a second backward() is
+ * right; leaves have no marks and only ever add up.
  *
- * With closures. A Python closure may build graphs, free them, sweep another one or raise. So a sweep that may meet one
- * is listed first (an *order*), and run in pieces, from closure to closure; the lock is let go in between. The listed nodes
- * are *busy* until the order ends, and a second order that meets one gives up with its marks undone.
+ * With closures. A Python closure may build graphs, free them, sweep another one or raise. So a sweep that may meet
+ * one is listed first (an *order*), and run in pieces, from closure to closure; the lock is let go in between. The
+ * listed nodes are *busy* until the order ends, and a second order that meets one gives up with its marks undone.
  */
 #include <pthread.h>
 #include <string.h>
@@ -61,16 +62,16 @@ static inline unsigned highest_bit(uint64_t word)
 #endif
 }
 
-/* The highest set bit of `marks`, all of which are below `slot`. Mostly it is the next one down. Asking for that first lets
- * the processor run ahead on a guess, where the search would wait for the marks of the node before: on a chain 6.3 ns a
- * node instead of 8.4. */
+/* The highest set bit of `marks`, all of which are below `slot`. Mostly it is the next one down. Asking for that
+ * first lets the processor run ahead on a guess, where the search would wait for the marks of the node before: on a
+ * chain 6.3 ns a node instead of 8.4. */
 static inline unsigned next_marked(uint64_t marks, unsigned slot)
 {
     return (marks >> (slot - 1) & 1) ? slot - 1 : highest_bit(marks);
 }
 
-/* Ask for the memory three blocks below `node`, where a large graph mostly goes on: on a chain of 10^6 nodes 7.8 ns a node
- * instead of 8.9. It is a hint: any address will do. */
+/* Ask for the memory three blocks below `node`, where a large graph mostly goes on: on a chain of 10^6 nodes 7.8 ns
+ * a node instead of 8.9. It is a hint: any address will do. */
 static inline void fetch_early(const pg_node *node)
 {
 #if defined(__GNUC__)
@@ -154,8 +155,8 @@ PG_INLINE reached reach(walk *w, pg_id id, bool marking)
     return (reached){pg_node_at(w->arena, id), marking && mark(w, id)};
 }
 
-/* Add to the gradient of an operand. One store, not a 0 and then the sum: the node visited next is often this one, and a
- * processor that runs ahead would read the 0 and have to start again. */
+/* Add to the gradient of an operand. One store, not a 0 and then the sum: the node visited next is often this one,
+ * and a processor that runs ahead would read the 0 and have to start again. */
 PG_INLINE void give(reached operand, double contribution)
 {
     operand.node->grad = (operand.first ? 0.0 : operand.node->grad) + contribution;
@@ -186,7 +187,8 @@ static inline void propagate_sum(walk *w, const pg_node *node, bool marking)
         give(reach(w, operands.list[i], marking), g);
 }
 
-/* A node of the user's: its local gradients; without them it only reaches its operands, so that the sweep goes on there. */
+/* A node of the user's: its local gradients; without them it only reaches its operands, so that the sweep goes on
+ * there. */
 static inline void propagate_custom(walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad;
