@@ -25,6 +25,7 @@ __all__ = [
     "live_nodes",
     "maximum",
     "minimum",
+    "plain_ids",
     "reserved_bytes",
     "sum",
 ]
@@ -55,14 +56,14 @@ def _portable():
 
 _proxy, _why = _choose(os.environ)
 Value, sum, dot, layer = _proxy.Value, _proxy.sum, _proxy.dot, _proxy.layer
-IS_NATIVE = _proxy.__name__ == "pygrad._native"
-if IS_NATIVE:
+_is_native = _proxy.__name__ == "pygrad._native"
+if _is_native:
     anomaly.tell_depth_to(_proxy.set_anomaly_depth)
 
 
 def config():
     """Return {"proxy": "native" or "python", "why": the reason in words}: which make of Value is in use."""
-    return {"proxy": "native" if IS_NATIVE else "python", "why": _why}
+    return {"proxy": "native" if _is_native else "python", "why": _why}
 
 
 def plain_ids(values):
