@@ -19,7 +19,7 @@ HELD_OUT = 50  # names that the model does not see in training
 WINDOW = 25  # names that a point of the smoothed loss curve is the mean of
 
 
-def run(out_dir, steps=400, samples=20, held_out=HELD_OUT, seed=1337):
+def run(out_dir, steps=1_500, samples=20, held_out=HELD_OUT, seed=1337):
     """Train on `steps` names, then make up `samples` of them; save these as text, and the loss curve as a picture.
 
     Returns {"losses": one a name, in nats a letter, "held_out_loss": the mean on `held_out` names that were not
