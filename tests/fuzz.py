@@ -246,10 +246,13 @@ def reference_layer(side, rows, biases, xs, name):
             return reference.dot(ws, xs, b)
         return sum((w * x for w, x in zip(ws, xs)), b)
 
+    def activated(out):
+        return out if name is None else getattr(out, name)()
+
     if not side.patched and all(map(is_plain, [*xs, *biases, *(w for ws in rows for w in ws)])):
         xs = [x if type(x) is side.Value else side.Value(x) for x in xs]  # one leaf for all neurons
-    outs = [neuron(ws, b, xs) for ws, b in zip(rows, biases)]
-    return [getattr(out, name)() if name is not None else out for out in outs]
+        return [activated(out) for out in [neuron(ws, b, xs) for ws, b in zip(rows, biases)]]
+    return [activated(neuron(ws, b, xs)) for ws, b in zip(rows, biases)]  # one after the other
 
 
 class Raised(Exception):
