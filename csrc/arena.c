@@ -267,7 +267,7 @@ PG_INLINE void drop(pg_arena *arena, pg_id id, pg_id *dead)
     *dead = id;
 }
 
-static void drop_list(pg_arena *arena, const pg_node *node, pg_id *dead)
+PG_INLINE void drop_list(pg_arena *arena, const pg_node *node, pg_id *dead)
 {
     const pg_operand_span operands = pg_operands_of(node);
     for (uint32_t i = 0; i < operands.count; i++)

@@ -48,8 +48,10 @@
  * left. */
 #if defined(__GNUC__)
 #define PG_INLINE static inline __attribute__((always_inline))
+#define PG_NOINLINE static __attribute__((noinline))
 #else
 #define PG_INLINE static inline
+#define PG_NOINLINE static
 #endif
 
 #define PG_BLOCK_SLOTS 64

@@ -199,8 +199,12 @@ pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs)
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out)
 {
     pg_arena *arena = pg_lock();
+#if defined(PG_UNDER_GIL)
+    const bool live = true; /* pyvalue.c calls it with the ids of proxies, which nobody can take away meanwhile */
+#else
     const bool live = pg_all_live(arena, biases, rows) && pg_all_live(arena, xs, count) &&
                       pg_all_live(arena, ws, (size_t)rows * count);
+#endif
     uint32_t made = 0;
     for (; live && made < rows; made++) {
         const pg_id *row = ws + (size_t)made * count;

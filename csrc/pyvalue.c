@@ -1432,31 +1432,39 @@ static PyObject *inputs_of(PyObject *x)
     return xs;
 }
 
-/* neuron.name, mostly out of its __dict__: a quarter of the time of asking the neuron. */
-static PyObject *attribute_of(PyObject *neuron, PyObject *dict, PyObject *name)
+/* Find four attributes in a dict, borrowed: by the identity of the names, a quarter of the time of asking for each. */
+static void find_attributes(PyObject *dict, PyObject *const *names, PyObject **found)
 {
-    PyObject *found = PyDict_GetItemWithError(dict, name);
-    if (found)
-        return Py_NewRef(found);
-    return PyErr_Occurred() ? NULL : PyObject_GetAttr(neuron, name);
+    Py_ssize_t at = 0;
+    PyObject *name, *attribute;
+    while (PyDict_Next(dict, &at, &name, &attribute))
+        for (int i = 0; i < 4; i++)
+            if (name == names[i])
+                found[i] = attribute;
 }
 
-/* Put the parts of a neuron into `parts`; false with an error. */
+/* Put the parts of a neuron into `parts`; false with an error. What its __dict__ lacks the neuron is asked for. */
 static bool take_parts(PyObject *neuron, PyObject *parts, Py_ssize_t at)
 {
-    PyObject *dict = PyObject_GenericGetDict(neuron, NULL);
-    PyObject *row = NULL, *bias = NULL, *nonlin = NULL, *activation = NULL;
-    if (dict && (row = attribute_of(neuron, dict, py.w)) && (bias = attribute_of(neuron, dict, py.b)) &&
-        (nonlin = attribute_of(neuron, dict, py.nonlin))) {
-        const int active = PyObject_IsTrue(nonlin);
-        activation = active > 0 ? attribute_of(neuron, dict, py.activation) : active == 0 ? Py_NewRef(Py_None) : NULL;
-    }
-    PyTuple_SET_ITEM(parts, at + ROW, row);
-    PyTuple_SET_ITEM(parts, at + BIAS, bias);
-    PyTuple_SET_ITEM(parts, at + ACTIVATION, activation);
-    Py_XDECREF(nonlin);
-    Py_XDECREF(dict);
-    return activation;
+    PyObject *const names[4] = {py.w, py.b, py.nonlin, py.activation};
+    PyObject *found[4] = {NULL, NULL, NULL, NULL}, *dict = PyObject_GenericGetDict(neuron, NULL);
+    if (!dict)
+        return false;
+    find_attributes(dict, names, found);
+    bool all = true;
+    for (int i = 0; i < 4; i++)
+        Py_XINCREF(found[i]);
+    for (int i = 0; i < 4 && all; i++)
+        all = found[i] || (found[i] = PyObject_GetAttr(neuron, names[i]));
+    Py_DECREF(dict);
+    const int active = all ? PyObject_IsTrue(found[2]) : -1;
+    if (active == 0)
+        Py_SETREF(found[3], Py_NewRef(Py_None));
+    PyTuple_SET_ITEM(parts, at + ROW, found[0]);
+    PyTuple_SET_ITEM(parts, at + BIAS, found[1]);
+    PyTuple_SET_ITEM(parts, at + ACTIVATION, found[3]);
+    Py_XDECREF(found[2]);
+    return active >= 0;
 }
 
 /* The parts of all neurons: a tuple; None if one of them is not of that very type; NULL with an error. */
