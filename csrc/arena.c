@@ -78,10 +78,14 @@ static void after_fork_in_parent(void)
         spin_unlock(pg_the_arena);
 }
 
+static void traces_after_fork(pg_arena *arena);
+
 static void after_fork_in_child(void)
 {
-    if (forking_inside)
+    if (forking_inside) {
         pg_orders_after_fork(pg_the_arena);
+        traces_after_fork(pg_the_arena);
+    }
     if (spun)
         spin_unlock(pg_the_arena);
 }
@@ -202,9 +206,52 @@ bool pg_reserve_leaf(pg_arena *arena)
 
 PG_INLINE void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
 {
-    leaf->a = arena->free_leaf;
-    arena->free_leaf = id;
+    pg_id *list = arena->traces ? &arena->set_aside : &arena->free_leaf;
+    leaf->a = *list;
+    *list = id;
     arena->live_leaves--;
+}
+
+/* --- traces: while one runs, every new leaf gets an id that no leaf had before --- */
+
+static _Thread_local uint32_t own_traces; /* this thread's: all that is left of them in the child of a fork */
+
+static void end_traces(pg_arena *arena, uint32_t ended)
+{
+    arena->traces -= ended;
+    if (ended > 0 && arena->traces == 0) { /* nothing is free but what was set aside */
+        arena->free_leaf = arena->set_aside;
+        arena->set_aside = 0;
+    }
+}
+
+pg_id pg_trace_begin(void)
+{
+    pg_arena *arena = pg_lock();
+    if (arena->traces++ == 0) {
+        arena->set_aside = arena->free_leaf;
+        arena->free_leaf = 0;
+    }
+    own_traces++;
+    const pg_id boundary = -(pg_id)arena->leaf_count;
+    pg_unlock(arena);
+    return boundary;
+}
+
+void pg_trace_end(void)
+{
+    pg_arena *arena = pg_lock();
+    if (own_traces > 0) {
+        own_traces--;
+        end_traces(arena, 1);
+    }
+    pg_unlock(arena);
+}
+
+/* In the child of a fork only the forking thread is left: nobody will end the traces of the others. */
+static void traces_after_fork(pg_arena *arena)
+{
+    end_traces(arena, arena->traces - own_traces);
 }
 
 /* --- interior nodes --- */

@@ -21,7 +21,7 @@
  *   I2  refs = the operand places that name the node, + 0 or 1 for its proxy, + the orders it is the root of;
  *   I3  a block's live count is the number of its live nodes, and its marks are 0;
  *   I4  a block with live count 0 is on the free list, or is the current one and begins at slot 0;
- *   I5  every leaf slot handed out is live or on the free list;
+ *   I5  every leaf slot handed out is live or on a free list: the one in use, or the one that a trace has set aside;
  *   I6  the counts of the arena (live nodes, leaves, closures) are what a walk finds;
  *   I7  the sweep's heap is empty, and has room for every block;
  *   I8  a block without live nodes has no proxies.
@@ -118,6 +118,8 @@ typedef struct {
 
     uint32_t leaf_count; /* leaf ids ever handed out, 0 (no node) included: -1, -2, ... */
     pg_id free_leaf;     /* head of the list of free leaf slots; 0 ends it */
+    pg_id set_aside;     /* while a trace runs: the list of those not to be used now, which every freed one joins */
+    uint32_t traces;     /* running: pg_trace_begin() without its pg_trace_end() */
 
     size_t live_nodes; /* leaves included */
     size_t live_leaves;

@@ -112,10 +112,13 @@ static const char *check_leaves(census *found)
         REQUIRE(!broken, broken);
         dead += pg_node_at(arena, id)->refs == 0;
     }
-    for (pg_id id = arena->free_leaf; id; id = pg_node_at(arena, id)->a) {
-        REQUIRE(pg_node_at(arena, id)->refs == 0, "I5: a leaf on the free list is in use");
-        REQUIRE(++listed <= dead, "I5: the free list of leaves is a circle");
-    }
+    const pg_id lists[] = {arena->free_leaf, arena->set_aside};
+    REQUIRE(!(arena->traces ? lists[0] : lists[1]), "I5: a trace has set too little aside, or has left it there");
+    for (int which = 0; which < 2; which++)
+        for (pg_id id = lists[which]; id; id = pg_node_at(arena, id)->a) {
+            REQUIRE(pg_node_at(arena, id)->refs == 0, "I5: a leaf on the free list is in use");
+            REQUIRE(++listed <= dead, "I5: the free list of leaves is a circle");
+        }
     REQUIRE(listed == dead, "I5: a free leaf is lost");
     return NULL;
 }

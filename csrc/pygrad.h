@@ -73,6 +73,13 @@ void pg_retain(pg_id id);
 /* Give one reference back. The node goes when its last consumer has gone too; 0 is allowed. */
 void pg_release(pg_id id);
 
+/* --- tracing: to tell the leaves that a function makes from those that were there --- */
+
+/* From now on no leaf gets an id that one had before: a leaf is made later if and only if its id is at most the one
+ * returned. Traces may be nested, and may run in several threads; the thread that began one must end it. */
+pg_id pg_trace_begin(void);
+void pg_trace_end(void);
+
 /* --- one node; id 0 reads as nan and takes no writes --- */
 
 double pg_data(pg_id id);

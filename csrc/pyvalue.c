@@ -43,6 +43,7 @@ enum { KEPT = 1, TRACKED = 2 };
 
 static PyTypeObject *value_type;
 static long anomaly_depth; /* > 0 within detect_anomaly(), which sets it */
+static PyObject *trace_hook; /* to be called when a program reads data; or NULL */
 
 /* The parts of the contract that are Python, shared with the portable proxy; each used where time does not matter. */
 static struct {
@@ -57,6 +58,7 @@ static struct {
     PyObject *data, *grad, *_op, *_prev, *_backward, *label; /* names of attributes */
     PyObject *w, *b, *nonlin, *activation, *add, *mul; /* more of them */
     PyObject *data_of_a_value, *a_gradient; /* for messages */
+    PyObject *a_comparison, *by_detach; /* for the trace hook */
 } py;
 
 /* A number, the other thing that operands often are, is told apart at once: its type is no class of a user's. */
@@ -698,11 +700,52 @@ static int cannot_delete(const char *name)
     return -1;
 }
 
+static _Thread_local int quiet; /* so many reads go on of which the trace hook is not told */
+
+/* Tell the trace hook, which there is, that a program reads the data of `v`; false with an error. A hook may read
+ * too. */
+static bool tell_hook(value *v, PyObject *what)
+{
+    if (quiet > 0 || !is_alive(v))
+        return quiet > 0;
+    PyObject *hook = Py_NewRef(trace_hook);
+    quiet++;
+    PyObject *answer = PyObject_CallFunctionObjArgs(hook, v, what, NULL);
+    quiet--;
+    Py_DECREF(hook);
+    Py_XDECREF(answer);
+    return answer != NULL;
+}
+
+/* x.data, of which the trace hook is not told; `x` is a Value of any engine. */
+static PyObject *read_quietly(PyObject *x)
+{
+    if (!trace_hook)
+        return PyObject_GetAttr(x, py.data);
+    quiet++;
+    PyObject *data = PyObject_GetAttr(x, py.data);
+    quiet--;
+    return data;
+}
+
 /* Numbers are read and written without the lock: they are whole words, and no invariant hangs on them. */
 static PyObject *get_data(PyObject *self, void *Py_UNUSED(closure))
 {
     value *v = (value *)self;
+    if (trace_hook && !tell_hook(v, py.data))
+        return NULL;
     return is_alive(v) ? PyFloat_FromDouble(node_of(v)->data) : NULL;
+}
+
+static PyObject *value_read(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count > 1) {
+        PyErr_SetString(PyExc_TypeError, "_read() takes one argument");
+        return NULL;
+    }
+    if (trace_hook && count == 1 && args[0] != Py_None && !tell_hook((value *)self, args[0]))
+        return NULL;
+    return read_quietly(self);
 }
 
 static PyObject *get_grad(PyObject *self, void *Py_UNUSED(closure))
@@ -1080,7 +1123,7 @@ static int to_comparable(PyObject *x, double *number)
     const int has_data = is_value(x) ? 1 : PyFloat_CheckExact(x) ? 0 : PyObject_IsInstance(x, py.surface);
     if (has_data <= 0)
         return has_data < 0 ? -1 : to_operand(x, number);
-    PyObject *data = PyObject_GetAttr(x, py.data);
+    PyObject *data = read_quietly(x);
     if (!data)
         return -1;
     *number = PyFloat_AsDouble(data);
@@ -1096,7 +1139,7 @@ static PyObject *value_richcompare(PyObject *self, PyObject *other, int op)
     const int found = to_comparable(other, &b);
     if (found == 0)
         Py_RETURN_NOTIMPLEMENTED;
-    if (found < 0 || to_comparable(self, &a) < 0)
+    if (found < 0 || (trace_hook && !tell_hook((value *)self, py.a_comparison)) || to_comparable(self, &a) < 0)
         return NULL;
     return PyBool_FromLong(op == Py_LT ? a < b : op == Py_LE ? a <= b : op == Py_GT ? a > b : a >= b);
 }
@@ -1136,6 +1179,8 @@ static PyObject *value_is_leaf(PyObject *self, PyObject *Py_UNUSED(nothing))
 static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
 {
     value *v = (value *)self;
+    if (trace_hook && !tell_hook(v, py.by_detach))
+        return NULL;
     return is_alive(v) ? make_leaf(node_of(v)->data) : NULL;
 }
 
@@ -1151,6 +1196,7 @@ static PyMethodDef value_methods[] = {
      "The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, ...."},
     {"_propagate", value_propagate, METH_NOARGS, "Pass `grad` on to the operands, once."},
     {"_is_leaf", value_is_leaf, METH_NOARGS, NULL},
+    {"_read", (PyCFunction)(void (*)(void))value_read, METH_FASTCALL, "See pygrad.surface.Surface._read."},
     {"_set_leaf", value_set_leaf, METH_O, NULL},
     {"_attributes", value_attributes, METH_NOARGS, "A copy of what hangs on this Value."},
     {NULL, NULL, 0, NULL},
@@ -1674,6 +1720,17 @@ static PyObject *module_set_anomaly_depth(PyObject *Py_UNUSED(module), PyObject 
     Py_RETURN_NONE;
 }
 
+static PyObject *module_set_trace_hook(PyObject *Py_UNUSED(module), PyObject *hook)
+{
+    if (hook != Py_None && !PyCallable_Check(hook)) {
+        PyErr_SetString(PyExc_TypeError, "a trace hook must be a function of a Value and what reads its data, or None");
+        return NULL;
+    }
+    PyObject *before = trace_hook ? trace_hook : Py_NewRef(Py_None);
+    trace_hook = hook == Py_None ? NULL : Py_NewRef(hook);
+    return before;
+}
+
 #define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
 static PyMethodDef module_methods[] = {
     {"sum", FAST(module_sum),
@@ -1686,6 +1743,7 @@ static PyMethodDef module_methods[] = {
     {"layer", FAST(module_layer), "See pygrad.portable.layer."},
     {"plain_ids", module_plain_ids, METH_O, "See pygrad.portable.plain_ids."},
     {"value_of", module_value_of, METH_O, "Return the proxy of a node id, or None."},
+    {"set_trace_hook", module_set_trace_hook, METH_O, "See pygrad.engine.set_trace_hook."},
     {"set_anomaly_depth", module_set_anomaly_depth, METH_O, "Called by pygrad.anomaly."},
     {NULL, NULL, 0, NULL},
 };
@@ -1751,6 +1809,8 @@ static bool make_names(void)
         {&py.mul, "__mul__"},
         {&py.data_of_a_value, "a Value's data"},
         {&py.a_gradient, "a gradient"},
+        {&py.a_comparison, "a comparison"},
+        {&py.by_detach, "detach()"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))

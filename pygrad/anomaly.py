@@ -62,8 +62,9 @@ if hasattr(os, "register_at_fork"):
 def check_forward(node, operands):
     """Note the source line of a new node, and raise if its data is not finite."""
     node.__dict__[MADE_AT] = _caller()
-    if not math.isfinite(node.data):
-        raise FloatingPointError(f"{_name(node)} gave {node.data} from {_data(operands)}{_place(node)}")
+    data = node._read()
+    if not math.isfinite(data):
+        raise FloatingPointError(f"{_name(node)} gave {data} from {_data(operands)}{_place(node)}")
 
 
 def check_before(leaves):
@@ -87,7 +88,7 @@ def _name(node):
 
 
 def _data(operands):
-    shown = ", ".join(f"{v.data!r}" for v in operands[:4])
+    shown = ", ".join(f"{v._read()!r}" for v in operands[:4])
     return f"({shown}, … {len(operands)} operands)" if len(operands) > 4 else f"({shown})"
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "minimum",
     "plain_ids",
     "reserved_bytes",
+    "set_trace_hook",
     "sum",
 ]
 
@@ -64,6 +65,16 @@ if _is_native:
 def config():
     """Return {"proxy": "native" or "python", "why": the reason in words}: which make of Value is in use."""
     return {"proxy": "native" if _is_native else "python", "why": _why}
+
+
+def set_trace_hook(hook):
+    """From now on call `hook(value, what)` first wherever a program takes a number out of a Value.
+
+    `what` is "data", "item()", "detach()" or "a comparison" (of which `value` is the left side). Reads by the engine
+    itself, by optimizers, by `repr` and `format`, and by the hook, do not count. If the hook raises, so does the read.
+    None stops it. The hook is one for all threads. Returns the hook before, or None; TypeError if `hook` is neither.
+    """
+    return _proxy.set_trace_hook(hook)
 
 
 def plain_ids(values):

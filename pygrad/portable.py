@@ -5,6 +5,7 @@ the proxy holds the node's id and its operands' proxies, and gives the node back
 call into C, and a graph is freed by reference counting as soon as nothing needs it.
 """
 
+import contextlib
 import os
 import threading
 from weakref import WeakValueDictionary
@@ -21,6 +22,9 @@ _IDS = ffi.typeof("pg_id[]")
 _new = object.__new__
 _pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
 _pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
+
+_trace_hook = None  # see set_trace_hook
+_thread = threading.local()  # .quiet: how many reads are going on of which the hook is not told
 
 _with_closure = WeakValueDictionary()  # node id -> the Value whose `_backward` was assigned
 _rewiring = threading.RLock()  # held while a Value changes its node, and over a fork
@@ -172,12 +176,22 @@ class Value(Surface):
         """Return the id, or raise if there is no node."""
         return self._pg_id or refuse(self)
 
+    def _read(self, what=None):
+        if _trace_hook is None:
+            return self.data
+        if what is not None:
+            _tell_hook(self, what)
+        with _quiet():
+            return self.data
+
     def _is_leaf(self):
         return lib.pg_op(self._alive()) == _LEAF
 
     @property
     def data(self):
         """The number, a float. It may be set, and backward() then uses what it is."""
+        if _trace_hook is not None:
+            _tell_hook(self, "data")
         data = lib.pg_data(self._pg_id)
         return data if data == data or self._alive() else data  # without a node it reads as nan
 
@@ -268,7 +282,7 @@ class Value(Surface):
 
     def detach(self):
         """Return a new leaf with the same data: the graph is left behind."""
-        return Value(self.data)
+        return Value(self._read("detach()"))
 
     # --- operators, in micrograd's order; each is one row of csrc/ops.def ---
 
@@ -383,6 +397,37 @@ def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
 _ARITHMETIC = ("__add__", "__radd__", "__mul__", "__rmul__")
 _ORIGINALS = [vars(Value)[name] for name in _ARITHMETIC]
 _pow, _minimum, _maximum = _binary("pow"), _binary("minimum"), _binary("maximum")
+
+# --- the trace hook ---
+
+
+def set_trace_hook(hook):
+    """See pygrad.engine.set_trace_hook."""
+    global _trace_hook
+    if hook is not None and not callable(hook):
+        raise TypeError("a trace hook must be a function of a Value and what reads its data, or None")
+    before, _trace_hook = _trace_hook, hook
+    return before
+
+
+def _tell_hook(value, what):
+    """Tell the hook that a program reads the data of `value`, unless it is the hook itself that does."""
+    value._alive()
+    hook = _trace_hook
+    if hook is not None and not getattr(_thread, "quiet", 0):
+        with _quiet():
+            hook(value, what)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Within the block, this thread's reads of data are told to nobody."""
+    _thread.quiet = getattr(_thread, "quiet", 0) + 1
+    try:
+        yield
+    finally:
+        _thread.quiet -= 1
+
 
 # --- nodes and their proxies ---
 

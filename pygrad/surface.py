@@ -20,6 +20,10 @@ class Surface:
 
     def item(self):
         """Return the data as a plain float, as PyTorch's `item`."""
+        return self._read("item()")
+
+    def _read(self, what=None):
+        """Return the data; a trace hook is told first that a program reads it by `what`, or with None is not told."""
         return self.data
 
     # `==` and hash stay Python's own, by identity: Values are members of sets and keys of dicts.
@@ -36,10 +40,10 @@ class Surface:
         return _compare(self, other, float.__ge__)
 
     def __format__(self, spec):
-        return format(self.data, spec) if spec else repr(self)
+        return format(self._read(), spec) if spec else repr(self)
 
     def __repr__(self):
-        return f"Value(data={self.data}, grad={self.grad})"
+        return f"Value(data={self._read()}, grad={self.grad})"
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         from pygrad import viz  # only a notebook calls this
@@ -68,10 +72,11 @@ class Surface:
 
 
 def _compare(value, other, compare):
-    if isinstance(other, Surface):
-        return compare(value.data, other.data)
-    number = operand(other)
-    return number if number is NotImplemented else compare(value.data, number)
+    number = None if isinstance(other, Surface) else operand(other)
+    if number is NotImplemented:
+        return number
+    data = value._read("a comparison")
+    return compare(data, other._read() if number is None else number)
 
 
 def _restore_leaf(cls, data, grad):
