@@ -13,12 +13,13 @@
  * once.
  *
  * References. A node counts one reference for each place in an operand list that names it, and one for its Python
- * proxy (and one while it is the root of a running order). At 0 it goes, and gives its operands' references back. A
+ * proxy (and one while it is the root of a running order, and one for each tape it is a parameter of). At 0 it goes, and gives its operands' references back. A
  * node that only its consumer holds is *hidden*: the constant of `a * 2.0`, a part of a split list.
  *
  * Invariants, outside the lock; check.c verifies each:
  *   I1  an operand of a live node is live, and older than the node if it is interior;
- *   I2  refs = the operand places that name the node, + 0 or 1 for its proxy, + the orders it is the root of;
+ *   I2  refs = the operand places that name the node, + 0 or 1 for its proxy, + the orders it is the root of,
+ *       + the tapes it is a parameter of;
  *   I3  a block's live count is the number of its live nodes, and its marks are 0;
  *   I4  a block with live count 0 is on the free list, or is the current one and begins at slot 0;
  *   I5  every leaf slot handed out is live or on a free list: the one in use, or the one that a trace has set aside;
@@ -131,6 +132,7 @@ typedef struct {
     size_t heap_capacity;
 
     pg_order *orders; /* the running ones (sweep.c) */
+    pg_tape *tapes;   /* those with parameters here (tape.c) */
 
     _Atomic uint64_t until_failure; /* allocations until one is made to fail; 0: never (mem.c) */
 } pg_arena;
@@ -277,6 +279,11 @@ PG_INLINE void pg_unref(pg_arena *arena, pg_id id)
     else if (node->refs != PG_REFS_FOREVER)
         node->refs--;
 }
+
+/* List what the roots reach, interior nodes newest first, then leaves that have a closure (sweep.c). The array is the
+ * caller's, who frees it. PG_NO_MEMORY, PG_BUSY: there is none. */
+pg_status pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_id **ids, size_t *id_count);
+size_t pg_tape_references(const pg_arena *arena, pg_id id); /* how many tapes have this parameter */
 
 /* In the child of a fork: drop the running orders of the threads that it lacks (sweep.c). */
 void pg_orders_after_fork(pg_arena *arena);

@@ -17,6 +17,8 @@ static const op_row rows[] = {
     [PG_POWER] = {"power", "**", 1},
     [PG_SUM] = {"sum", "sum", 0},
     [PG_DOT] = {"dot", "dot", 0},
+    [PG_TAKE] = {"take", "take", 0},
+    [PG_DECLARED] = {"declared", "", 0},
     [PG_CUSTOM] = {"custom", "", 0},
     [PG_LOCAL] = {"local", "", 0},
 };
@@ -29,7 +31,8 @@ int pg_op_count(void)
 
 const char *pg_op_name(int op)
 {
-    return rows[op].name;
+    static const char *const on_tapes[] = {"input", "parameter", "constant"}; /* tape.h */
+    return op < PG_OP_COUNT ? rows[op].name : on_tapes[op - PG_OP_COUNT];
 }
 
 const char *pg_op_label(int op)

@@ -3,6 +3,7 @@
 #define PG_OPS_H
 
 #include <math.h>
+#include <stdint.h>
 
 /* The structural ops stand outside ops.def: they have an operand list, a literal or no operands at all. */
 typedef enum {
@@ -13,6 +14,7 @@ typedef enum {
     PG_POWER,  /* a ** k, k a literal */
     PG_SUM,    /* a + the list; this and what follows have an operand list */
     PG_DOT,    /* a + the list's pairs, multiplied */
+    PG_TAKE, PG_DECLARED,
     PG_CUSTOM, /* the user's: passes nothing on by itself */
     PG_LOCAL,  /* the user's: passes on the local gradients it was given */
     PG_OP_COUNT
@@ -28,6 +30,13 @@ static inline double pg_power_slope(double a, double b)
 static inline double pg_sigmoid(double a)
 {
     return a >= 0.0 ? 1.0 / (1.0 + exp(-a)) : exp(a) / (1.0 + exp(a));
+}
+
+/* The place that an index names among `count` values; `count` if it names none: no whole number, or out of range. */
+static inline uint32_t pg_place_of(double index, uint32_t count)
+{
+    const uint32_t place = index >= 0.0 && index < count ? (uint32_t)index : count;
+    return (double)place == index ? place : count;
 }
 
 /* The result of a unary (b is ignored) or binary row; nan for a structural op, whose node is computed where it is made.

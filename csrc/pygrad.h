@@ -16,6 +16,8 @@
 /* cdef-begin */
 typedef int32_t pg_id; /* above 0 an interior node, below 0 a leaf */
 typedef struct pg_order pg_order;
+typedef struct pg_tape pg_tape;
+typedef struct pg_replay pg_replay;
 
 typedef enum {
     PG_OK,
@@ -24,6 +26,8 @@ typedef enum {
     PG_BUSY,      /* another order that is still running holds a node of this graph; nothing was changed */
     PG_IN_USE,    /* the node has consumers or operands already; nothing was changed */
     PG_NO_NODE,   /* the id is 0 */
+    PG_NOT_REPLAYABLE, /* a node's backward step is Python's or has numbers in it; nothing was changed */
+    PG_BAD_INDEX, /* a take's index is no whole number, or out of range; nothing was changed */
 } pg_status;
 
 /* --- the process --- */
@@ -139,6 +143,70 @@ typedef struct {
 /* data and the two running averages as `adam` in pygrad/optim.py computes them, from data and grad. */
 pg_status pg_adam(uint32_t count, const pg_id *ids, const pg_adam_options *options, double *exp_avg,
                   double *exp_avg_sq);
+
+/* --- tapes (tape.h, passes.c): a graph written down, to be run with other numbers --- */
+
+/* Write down how the outputs come from the inputs, which are leaves. Other leaves with an id above `boundary`
+ * (pg_trace_begin) become parameters, the rest constants. PG_NOT_REPLAYABLE: *culprit says which node. PG_NO_MEMORY,
+ * PG_BUSY, PG_NO_NODE. */
+pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output_count, const pg_id *outputs,
+                      pg_id boundary, pg_tape **out, pg_id *culprit);
+void pg_tape_free(pg_tape *tape); /* after its replays; NULL is allowed */
+
+typedef enum {
+    PG_PASS_FOLD = 1,  /* operations on constants become constants */
+    PG_PASS_SHARE = 2, /* equal operations become one; gradients are added up in another order */
+    PG_PASS_FUSE = 4,  /* chains of additions become a sum or a dot; gradients likewise */
+    PG_PASS_HOIST = 8, /* what depends on no input is run once a batch; gradients likewise (program.h) */
+} pg_pass;
+/* Run the passes whose bits are set. PG_NO_MEMORY: the tape is good for pg_tape_free() only. */
+pg_status pg_tape_optimize(pg_tape *tape, int passes);
+
+typedef struct {
+    uint32_t nodes;
+    uint32_t inputs;
+    uint32_t parameters;
+    uint32_t constants;
+    uint32_t outputs;
+    size_t list_size;
+} pg_tape_sizes;
+void pg_tape_size(const pg_tape *tape, pg_tape_sizes *sizes);
+/* One node, for printing: its op (from pg_op_count() on: input, parameter, constant), literal, and operands, of which
+ * there are at most list_size + 2; returns how many. A sum, dot or declared op has first what it starts from, or -1. */
+size_t pg_tape_read(const pg_tape *tape, uint32_t node, int *op, double *literal, int32_t *operands);
+void pg_tape_outputs(const pg_tape *tape, int32_t *out);
+void pg_tape_parameters(const pg_tape *tape, pg_id *out);
+
+/* --- replay (replay.c): running a tape --- */
+
+/* A replay has the memory for running its tape, whose passes are done, again and again; `passes` as above. Several
+ * threads may use one, which then wait for one another. */
+pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay **out);
+void pg_replay_free(pg_replay *replay); /* NULL is allowed */
+
+/* One number of every sample: sample i's is data[i * step]; step 0 gives all samples the same. */
+typedef struct {
+    const double *data;
+    ptrdiff_t step;
+} pg_column;
+
+typedef struct {
+    size_t samples; /* at least 1 */
+    const pg_column *columns; /* one an input */
+    const uint32_t *order; /* the samples, by number; NULL: 0, 1, 2, ... */
+    const pg_column *seeds; /* one an output: the adjoint it starts with; NULL: no backward pass */
+    double *outputs;     /* (samples, outputs), or NULL; in the order in which they are run, as input_grads */
+    double *sums;        /* (outputs): over all samples; or NULL */
+    double *input_grads; /* (samples, inputs), or NULL */
+    unsigned threads;    /* at most so many take part; the bits are the same for any number */
+    size_t bad_sample;   /* PG_BAD_INDEX: of this sample, */
+    int32_t bad_node;    /* at this node of the tape */
+} pg_batch;
+/* Run the samples with the parameters as they are now; with seeds, add to the parameters' gradients. PG_NO_MEMORY,
+ * PG_BAD_INDEX: no gradient was changed. */
+pg_status pg_replay_run(pg_replay *replay, pg_batch *batch);
+/* The instruction set in use: "avx512", "avx2" or "baseline". */
+const char *pg_replay_lanes(void);
 
 /* --- looking at the arena --- */
 

@@ -363,11 +363,12 @@ static void list_node(walk *w, pg_id id, pg_node *node, void *context)
         list_operand(w, operands.list[i], found);
 }
 
-/* List what `root` reaches into found->nodes, its leaves with closures last. Sets no gradient and no busy flag. */
-static void list_reached(pg_arena *arena, pg_id root, listing *found)
+/* List what the roots reach into found->nodes, leaves with closures last. Sets no gradient and no busy flag. */
+static void list_reached(pg_arena *arena, const pg_id *roots, size_t count, listing *found)
 {
     walk w = walk_of(arena);
-    list_operand(&w, root, found);
+    for (size_t i = 0; i < count; i++)
+        list_operand(&w, roots[i], found);
     walk_marked(&w, list_node, found);
     for (size_t i = 0; i < found->leaves.count; i++) {
         pg_node_at(arena, found->leaves.ids[i])->flags &= (uint8_t)~PG_FLAG_LISTED;
@@ -375,6 +376,19 @@ static void list_reached(pg_arena *arena, pg_id root, listing *found)
             found->status = PG_NO_MEMORY;
     }
     pg_free(found->leaves.ids);
+}
+
+pg_status pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_id **ids, size_t *id_count)
+{
+    listing found = {.status = PG_OK};
+    list_reached(arena, roots, count, &found);
+    *ids = found.nodes.ids;
+    *id_count = found.nodes.count;
+    if (found.status != PG_OK) {
+        pg_free(found.nodes.ids);
+        *ids = NULL;
+    }
+    return found.status;
 }
 
 static void begin_order(pg_arena *arena, pg_order *order, double seed)
@@ -414,7 +428,7 @@ pg_status pg_order_new(pg_id root, double seed, pg_order **out)
         return PG_NO_MEMORY;
     pg_arena *arena = pg_lock();
     listing found = {.status = PG_OK};
-    list_reached(arena, root, &found);
+    list_reached(arena, &root, 1, &found);
     if (found.status == PG_OK) {
         *order = (pg_order){.root = root, .nodes = found.nodes, .owner = pthread_self()};
         begin_order(arena, order, seed);

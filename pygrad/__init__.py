@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from pygrad import functional, nn, optim, viz
 from pygrad.anomaly import detect_anomaly
+from pygrad.compiled import compile
 from pygrad.compat import install_as_micrograd
 from pygrad.engine import Value, config, dot, maximum, minimum, sum
 from pygrad.nn import MLP, Layer, Module, Neuron
@@ -15,6 +16,7 @@ __all__ = [
     "Module",
     "Neuron",
     "Value",
+    "compile",
     "config",
     "detect_anomaly",
     "dot",

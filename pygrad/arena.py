@@ -49,7 +49,7 @@ def _run_closure(id, value_of):
 
 
 def _run_checked(root, order, value_of):
-    proxies = _proxies_below(root)
+    proxies = proxies_below(root)
     anomaly.check_before(proxies.values())
     is_closure = ffi.new("int *")
     while id := lib.pg_order_step(order, is_closure):
@@ -58,9 +58,9 @@ def _run_checked(root, order, value_of):
         anomaly.check_backward(proxies[id], proxies[id]._operands_in_order())
 
 
-def _proxies_below(root):
-    """Map id -> proxy for all that `root` reaches."""
-    proxies, stack = {root._pg_id: root}, [root]
+def proxies_below(*roots):
+    """Map id -> proxy for all that the roots reach."""
+    proxies, stack = {root._pg_id: root for root in roots}, list(roots)
     while stack:
         for v in stack.pop()._operands_in_order():
             if v._pg_id not in proxies:

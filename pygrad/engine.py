@@ -13,7 +13,7 @@ import os
 
 from pygrad import anomaly
 from pygrad._lib import ffi
-from pygrad.arena import OPS, check_arena, live_nodes, reserved_bytes
+from pygrad.arena import OPS, check_arena, live_nodes, proxies_below, reserved_bytes
 
 __all__ = [
     "OPS",
@@ -84,6 +84,21 @@ def plain_ids(values):
     """
     ids = _proxy.plain_ids(values)
     return None if ids is None else ffi.from_buffer("pg_id[]", ids)
+
+
+def leaves_of(ids, roots):
+    """Return the Values of those leaves below `roots` whose ids are given and which have one, in a list."""
+    if _is_native:
+        found = map(_proxy.value_of, ids)
+    else:
+        below = proxies_below(*roots)
+        found = map(below.get, ids)
+    return [v for v in found if v is not None]
+
+
+def find_value(id, roots):
+    """Return the Value of a node below `roots`, or None if it has none."""
+    return proxies_below(*roots).get(id)
 
 
 def minimum(a, b):

@@ -1,0 +1,297 @@
+/* passes.c: what makes a tape shorter. Each pass is a loop over the tape, keeps the values of all outputs to the bit,
+ * and can be switched off. Two change the order in which gradients are added up (see pg_pass in pygrad.h).
+ *
+ * A pass leaves behind what nothing needs any more; pg_tape_compact() drops it. */
+#include <string.h>
+
+#include "mem.h"
+#include "scalar.h"
+
+/* --- constant folding --- */
+
+static void spoil(int32_t *operand, void *context)
+{
+    const pg_tape_node **nodes = context;
+    if (nodes[0][*operand].op != PG_TAPE_CONSTANT)
+        nodes[1] = NULL;
+}
+
+/* An operation on constants becomes a constant. A value of every constant stands in `v`. */
+static bool fold_constants(pg_tape *tape)
+{
+    double *v = pg_realloc(NULL, tape->count * sizeof *v + 1);
+    if (!v)
+        return false;
+    for (uint32_t i = 0; i < tape->count; i++) {
+        pg_tape_node *node = &tape->nodes[i];
+        const pg_tape_node *context[2] = {tape->nodes, node};
+        if (node->op < PG_OP_COUNT) {
+            pg_tape_each_operand(tape, node, spoil, context);
+            if (context[1])
+                *node = (pg_tape_node){.op = PG_TAPE_CONSTANT, .literal = pg_scalar_value(tape, node, v)};
+        }
+        v[i] = node->literal;
+    }
+    pg_free(v);
+    return true;
+}
+
+/* --- common subexpressions --- */
+
+static uint64_t mix(uint64_t hash, uint64_t word)
+{
+    hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    return hash ^ hash >> 29;
+}
+
+static uint64_t bits_of(double number)
+{
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    return bits;
+}
+
+static uint64_t hash_of(const pg_tape *tape, const pg_tape_node *node)
+{
+    uint64_t hash = mix(mix(node->op, (uint32_t)node->a), bits_of(node->literal));
+    if (!pg_has_list(node->op))
+        return mix(hash, (uint32_t)node->b);
+    for (uint32_t i = 0; i < node->count; i++)
+        hash = mix(hash, (uint32_t)tape->lists[node->list + i]);
+    return hash;
+}
+
+static bool are_equal(const pg_tape *tape, const pg_tape_node *x, const pg_tape_node *y)
+{
+    if (x->op != y->op || x->a != y->a || bits_of(x->literal) != bits_of(y->literal))
+        return false;
+    if (!pg_has_list(x->op))
+        return x->b == y->b;
+    return x->count == y->count &&
+           memcmp(tape->lists + x->list, tape->lists + y->list, x->count * sizeof *tape->lists) == 0;
+}
+
+static void replace_operand(int32_t *operand, void *context)
+{
+    *operand = ((const int32_t *)context)[*operand];
+}
+
+/* Of a + b and b + a the bits are the same, and so of products. */
+static void order_operands(pg_tape_node *node)
+{
+    if ((node->op == PG_OP_add || node->op == PG_OP_mul) && node->a > node->b) {
+        const int32_t a = node->a;
+        node->a = node->b;
+        node->b = a;
+    }
+}
+
+/* What has the op and operands of an older node becomes that node, for all that use it. A hash table, open addressing:
+ * an entry is 1 + a node's place. */
+static bool share_subexpressions(pg_tape *tape)
+{
+    size_t size = 64;
+    while (size < 2 * (size_t)tape->count)
+        size *= 2;
+    int32_t *table = pg_zeroed(size * sizeof *table);
+    int32_t *first = pg_realloc(NULL, tape->count * sizeof *first + 1); /* the oldest node that equals it */
+    for (uint32_t i = 0; table && first && i < tape->count; i++) {
+        pg_tape_node *node = &tape->nodes[i];
+        first[i] = (int32_t)i;
+        pg_tape_each_operand(tape, node, replace_operand, first);
+        if (node->op == PG_TAPE_INPUT || node->op == PG_TAPE_PARAMETER)
+            continue;
+        pg_tape_node key = *node;
+        order_operands(&key);
+        *node = key;
+        size_t at = hash_of(tape, &key) & (size - 1);
+        while (table[at] && !are_equal(tape, &tape->nodes[table[at] - 1], &key))
+            at = (at + 1) & (size - 1);
+        if (table[at])
+            first[i] = table[at] - 1;
+        else
+            table[at] = (int32_t)i + 1;
+    }
+    const bool done = table && first;
+    for (uint32_t i = 0; done && i < tape->output_count; i++)
+        tape->outputs[i] = first[tape->outputs[i]];
+    pg_free(table);
+    pg_free(first);
+    return done;
+}
+
+/* --- sums and dots --- */
+
+/* A chain of additions, each used by the next alone, is one sum: base + t0 + t1 + ... in this order. Where terms are
+ * products that nothing else uses, it is a dot of their factors; other terms are 1.0 * t then, which is t. A sum or dot
+ * that nothing else uses goes into the chain. */
+typedef struct {
+    int32_t node; /* -1: it was a dot's */
+    int32_t w;    /* of a product w * x; else -1 */
+    int32_t x;
+} term;
+
+typedef struct {
+    pg_tape *tape;
+    uint32_t *uses;
+    term *terms; /* of the chain at hand, last first */
+    size_t count;
+    size_t products;
+    int32_t base; /* -1: the sum starts from 0.0 */
+    bool is_long; /* it goes on beyond the node it was found at */
+    bool is_bound; /* some terms are no nodes: it must become a dot */
+    int32_t one;  /* the place of the constant 1.0 */
+} chains;
+
+static void count_use(int32_t *operand, void *context)
+{
+    ((uint32_t *)context)[*operand]++;
+}
+
+static bool is_chained(uint32_t op)
+{
+    return op == PG_OP_add || op == PG_SUM || op == PG_DOT;
+}
+
+static bool is_link(const chains *c, int32_t place)
+{
+    return place >= 0 && c->uses[place] == 1 && is_chained(c->tape->nodes[place].op);
+}
+
+static bool is_product(const chains *c, int32_t place)
+{
+    const uint32_t op = c->tape->nodes[place].op;
+    return c->uses[place] == 1 && (op == PG_OP_mul || op == PG_OP_square);
+}
+
+static void add_term(chains *c, int32_t place)
+{
+    const pg_tape_node *node = &c->tape->nodes[place];
+    const bool product = is_product(c, place);
+    c->products += product;
+    c->terms[c->count++] = (term){.node = place,
+                                  .w = product ? node->a : -1,
+                                  .x = !product                     ? place
+                                       : node->op == PG_OP_square ? node->a
+                                                                    : node->b};
+}
+
+static void add_pairs(chains *c, const pg_tape_node *dot)
+{
+    const int32_t *list = c->tape->lists + dot->list;
+    for (uint32_t i = dot->count; i > 0; i -= 2)
+        c->terms[c->count++] = (term){-1, list[i - 2], list[i - 1]};
+    c->products += dot->count / 2;
+    c->is_bound = true;
+}
+
+/* List the terms that one link of a chain adds; return what it adds them to. */
+static int32_t add_link(chains *c, const pg_tape_node *node)
+{
+    if (node->op == PG_OP_add) {
+        const bool swap = !is_link(c, node->a) && (is_link(c, node->b) || is_product(c, node->a));
+        add_term(c, swap ? node->a : node->b);
+        return swap ? node->b : node->a;
+    }
+    if (node->op == PG_DOT)
+        add_pairs(c, node);
+    else
+        for (uint32_t i = node->count; i-- > 0;)
+            add_term(c, c->tape->lists[node->list + i]);
+    return node->a;
+}
+
+/* Walk a chain down from its last link. Those below count as unused from now on. */
+static void collect_terms(chains *c, int32_t place)
+{
+    c->count = c->products = 0;
+    c->is_bound = c->is_long = false;
+    c->base = add_link(c, &c->tape->nodes[place]);
+    while (is_link(c, c->base)) {
+        c->uses[c->base] = 0;
+        c->is_long = true;
+        c->base = add_link(c, &c->tape->nodes[c->base]);
+    }
+}
+
+/* Put the sum or dot in the place of the chain's last link. False: out of memory. */
+static bool write_chain(chains *c, int32_t place)
+{
+    const bool is_dot = c->is_bound || (c->products > 0 && 2 * c->products >= c->count);
+    if (!is_dot && !c->is_long)
+        return true; /* it stands as it is */
+    const size_t entries = is_dot ? 2 * c->count : c->count;
+    const size_t list = pg_tape_room(c->tape, entries);
+    if (list > UINT32_MAX)
+        return false;
+    int32_t *out = c->tape->lists + list;
+    for (size_t i = c->count; i-- > 0;) {
+        const term t = c->terms[i];
+        if (is_dot)
+            *out++ = t.w < 0 ? c->one : t.w;
+        *out++ = is_dot ? t.x : t.node;
+    }
+    c->tape->nodes[place] = (pg_tape_node){
+        .op = is_dot ? PG_DOT : PG_SUM, .a = c->base, .list = (uint32_t)list, .count = (uint32_t)entries};
+    return true;
+}
+
+/* The place of the constant 1.0, which is written in front of the operations where it is missing. -1: out of memory. */
+static int32_t place_of_one(pg_tape *tape)
+{
+    const uint32_t at = pg_tape_operations(tape);
+    for (uint32_t i = tape->inputs + tape->parameters; i < at; i++)
+        if (tape->nodes[i].literal == 1.0)
+            return (int32_t)i;
+    pg_tape_node *nodes = pg_realloc(tape->nodes, (tape->count + 1) * sizeof *nodes);
+    int32_t *places = pg_realloc(NULL, tape->count * sizeof *places + 1);
+    tape->nodes = nodes ? nodes : tape->nodes;
+    if (nodes && places) {
+        for (uint32_t i = 0; i < tape->count; i++)
+            places[i] = (int32_t)(i + (i >= at));
+        for (uint32_t i = at; i < tape->count; i++)
+            pg_tape_each_operand(tape, &nodes[i], replace_operand, places);
+        for (uint32_t i = 0; i < tape->output_count; i++)
+            tape->outputs[i] = places[tape->outputs[i]];
+        memmove(nodes + at + 1, nodes + at, (tape->count - at) * sizeof *nodes);
+        nodes[at] = (pg_tape_node){.op = PG_TAPE_CONSTANT, .literal = 1.0};
+        tape->constants++;
+        tape->count++;
+    }
+    pg_free(places);
+    return nodes && places ? (int32_t)at : -1;
+}
+
+static bool fuse_chains(pg_tape *tape)
+{
+    chains c = {.tape = tape, .one = place_of_one(tape)};
+    c.uses = pg_zeroed(tape->count * sizeof *c.uses + 1);
+    c.terms = pg_realloc(NULL, (tape->count + tape->list_size) * sizeof *c.terms + 1);
+    bool done = c.one >= 0 && c.uses && c.terms;
+    for (uint32_t i = 0; done && i < tape->count; i++)
+        pg_tape_each_operand(tape, &tape->nodes[i], count_use, c.uses);
+    for (uint32_t i = 0; done && i < tape->output_count; i++)
+        c.uses[tape->outputs[i]] += 2; /* what is an output stays as it is */
+    for (uint32_t i = tape->count; done && i-- > pg_tape_operations(tape);)
+        if (c.uses[i] > 0 && is_chained(tape->nodes[i].op)) {
+            collect_terms(&c, (int32_t)i);
+            done = write_chain(&c, (int32_t)i);
+        }
+    pg_free(c.uses);
+    pg_free(c.terms);
+    return done;
+}
+
+/* --- all of them --- */
+
+pg_status pg_tape_optimize(pg_tape *tape, int passes)
+{
+    bool done = true;
+    if (passes & PG_PASS_FOLD)
+        done = fold_constants(tape) && pg_tape_compact(tape);
+    if (done && passes & PG_PASS_SHARE)
+        done = share_subexpressions(tape) && pg_tape_compact(tape);
+    if (done && passes & PG_PASS_FUSE)
+        done = fuse_chains(tape) && pg_tape_compact(tape);
+    return done ? PG_OK : PG_NO_MEMORY;
+}

@@ -1,0 +1,375 @@
+/* program.c: making a tape ready for batches. */
+#include "program.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+
+/* What lowering needs beside the program itself; arrays of the tape's length. */
+typedef struct {
+    const pg_tape *tape;
+    pg_program *program;
+    bool *varies;
+    int32_t *slots;      /* lane slot of what varies, -1: none yet; of what is uniform its splat, 1 + number, 0: none */
+    int32_t *groups;     /* of a row of a layer: the layer's first row; else -1 */
+    int32_t *next_row;   /* the next row of the same layer, 0: it is the last */
+    int32_t *last_row;   /* of a layer's first row */
+    uint32_t splats;
+    int32_t *splat_nodes;
+    size_t packed_capacity;
+    size_t list_capacity;
+} lowering;
+
+/* --- what varies --- */
+
+typedef struct {
+    const bool *varies;
+    bool found;
+} search;
+
+static void look(int32_t *operand, void *context)
+{
+    search *s = context;
+    s->found |= s->varies[*operand];
+}
+
+static void find_varying(lowering *l, bool hoist)
+{
+    pg_tape *tape = (pg_tape *)l->tape; /* nothing is changed */
+    const uint32_t first = pg_tape_operations(tape);
+    for (uint32_t i = 0; i < tape->count; i++) {
+        search s = {l->varies, i < tape->inputs || (i >= first && !hoist)};
+        pg_tape_each_operand(tape, &tape->nodes[i], look, &s);
+        l->varies[i] = s.found;
+        if (!s.found && i >= first)
+            l->program->uniform[l->program->uniform_count++] = (int32_t)i;
+    }
+}
+
+/* --- layers --- */
+
+/* May a dot be a row of a layer? Each pair must be of a uniform number and a varying one, the base uniform. */
+static bool is_row(const lowering *l, const pg_tape_node *node)
+{
+    if (node->op != PG_DOT || node->count == 0 || (node->a >= 0 && l->varies[node->a]))
+        return false;
+    const int32_t *list = l->tape->lists + node->list;
+    for (uint32_t i = 0; i < node->count; i += 2)
+        if (l->varies[list[i]] == l->varies[list[i + 1]])
+            return false;
+    return true;
+}
+
+static int32_t varying_of(const lowering *l, const int32_t *pair)
+{
+    return l->varies[pair[0]] ? pair[0] : pair[1];
+}
+
+static int32_t uniform_of(const lowering *l, const int32_t *pair)
+{
+    return l->varies[pair[0]] ? pair[1] : pair[0];
+}
+
+static bool have_same_inputs(const lowering *l, const pg_tape_node *x, const pg_tape_node *y)
+{
+    const int32_t *xs = l->tape->lists + x->list, *ys = l->tape->lists + y->list;
+    bool same = x->count == y->count;
+    for (uint32_t i = 0; same && i < x->count; i += 2)
+        same = varying_of(l, xs + i) == varying_of(l, ys + i);
+    return same;
+}
+
+static size_t hash_of_inputs(const lowering *l, const pg_tape_node *node)
+{
+    uint64_t hash = node->count;
+    for (uint32_t i = 0; i < node->count; i += 2) {
+        hash = (hash ^ (uint64_t)varying_of(l, l->tape->lists + node->list + i)) * UINT64_C(0x9E3779B97F4A7C15);
+        hash ^= hash >> 29;
+    }
+    return (size_t)hash;
+}
+
+/* Join the rows that have the same inputs. Where the first of them stands, all their operands are there. */
+static bool group_rows(lowering *l)
+{
+    size_t size = 64;
+    while (size < 2 * (size_t)l->tape->count)
+        size *= 2;
+    int32_t *table = pg_zeroed(size * sizeof *table); /* 1 + the first row */
+    for (uint32_t i = pg_tape_operations(l->tape); table && i < l->tape->count; i++) {
+        const pg_tape_node *node = &l->tape->nodes[i];
+        l->groups[i] = -1;
+        if (!l->varies[i] || !is_row(l, node))
+            continue;
+        size_t at = hash_of_inputs(l, node) & (size - 1);
+        while (table[at] && !have_same_inputs(l, &l->tape->nodes[table[at] - 1], node))
+            at = (at + 1) & (size - 1);
+        if (!table[at])
+            table[at] = (int32_t)i + 1;
+        else
+            l->next_row[l->last_row[table[at] - 1]] = (int32_t)i;
+        l->groups[i] = table[at] - 1;
+        l->last_row[table[at] - 1] = (int32_t)i;
+    }
+    pg_free(table);
+    return table != NULL;
+}
+
+/* --- slots --- */
+
+typedef struct {
+    lowering *l;
+    bool done;
+} splatting;
+
+static void splat(lowering *l, int32_t node)
+{
+    if (l->varies[node] || l->slots[node])
+        return;
+    l->splat_nodes[l->splats++] = node;
+    l->slots[node] = (int32_t)l->splats;
+}
+
+static void splat_operand(int32_t *operand, void *context)
+{
+    splat(context, *operand);
+}
+
+static bool is_packed_take(const lowering *l, const pg_tape_node *node)
+{
+    if (node->op != PG_TAKE)
+        return false;
+    for (uint32_t i = 1; i < node->count; i++)
+        if (l->varies[l->tape->lists[node->list + i]])
+            return false;
+    return true;
+}
+
+/* Find the uniform numbers that lanes need a slot for. */
+static void find_splats(lowering *l)
+{
+    pg_tape *tape = (pg_tape *)l->tape;
+    for (uint32_t i = pg_tape_operations(tape); i < tape->count; i++) {
+        pg_tape_node *node = &tape->nodes[i];
+        if (!l->varies[i] || l->groups[i] >= 0)
+            continue;
+        if (is_packed_take(l, node))
+            splat(l, tape->lists[node->list]);
+        else
+            pg_tape_each_operand(tape, node, splat_operand, l);
+    }
+    for (uint32_t i = 0; i < tape->output_count; i++)
+        splat(l, tape->outputs[i]);
+}
+
+/* The lane slot of any node that lanes read. */
+static int32_t slot_of(const lowering *l, int32_t node)
+{
+    if (node < 0)
+        return -1;
+    return l->varies[node] ? l->slots[node] : (int32_t)l->tape->inputs + l->slots[node] - 1;
+}
+
+/* --- operations --- */
+
+static bool pack(lowering *l, int32_t node)
+{
+    pg_program *program = l->program;
+    if (program->packed_count == l->packed_capacity) {
+        const size_t capacity = 2 * l->packed_capacity + 64;
+        int32_t *packed = pg_realloc(program->packed, capacity * sizeof *packed);
+        if (!packed)
+            return false;
+        program->packed = packed;
+        l->packed_capacity = capacity;
+    }
+    program->packed[program->packed_count++] = node;
+    return true;
+}
+
+static int32_t *list_room(lowering *l, size_t count)
+{
+    pg_program *program = l->program;
+    if (program->list_size + count > l->list_capacity) {
+        const size_t capacity = 2 * l->list_capacity + count + 64;
+        int32_t *lists = pg_realloc(program->lists, capacity * sizeof *lists);
+        if (!lists)
+            return NULL;
+        program->lists = lists;
+        l->list_capacity = capacity;
+    }
+    program->list_size += count;
+    return program->lists + program->list_size - count;
+}
+
+static bool lower_layer(lowering *l, int32_t first)
+{
+    const pg_tape *tape = l->tape;
+    pg_program *program = l->program;
+    const pg_tape_node *node = &tape->nodes[first];
+    const uint32_t inputs = node->count / 2;
+    int32_t *list = list_room(l, inputs);
+    if (!list)
+        return false;
+    for (uint32_t j = 0; j < inputs; j++)
+        list[j] = slot_of(l, varying_of(l, tape->lists + node->list + 2 * j));
+    pg_lane_op *op = &program->ops[program->op_count++];
+    *op = (pg_lane_op){.op = PG_LANES_LAYER,
+                       .out = program->slots,
+                       .a = -1,
+                       .list = (uint32_t)(list - program->lists),
+                       .count = inputs,
+                       .packed = (uint32_t)program->packed_count,
+                       .node = (uint32_t)first};
+    for (int32_t row = first;; row = l->next_row[row]) {
+        node = &tape->nodes[row];
+        l->slots[row] = (int32_t)program->slots++;
+        op->rows++;
+        if (!pack(l, node->a))
+            return false;
+        for (uint32_t i = 0; i < node->count; i += 2)
+            if (!pack(l, uniform_of(l, tape->lists + node->list + i)))
+                return false;
+        if (!l->next_row[row])
+            return true;
+    }
+}
+
+static bool lower_take_packed(lowering *l, const pg_tape_node *node, pg_lane_op *op)
+{
+    const int32_t *list = l->tape->lists + node->list;
+    *op = (pg_lane_op){.op = PG_LANES_TAKE_PACKED,
+                       .out = op->out,
+                       .a = slot_of(l, list[0]),
+                       .count = node->count - 1,
+                       .packed = (uint32_t)l->program->packed_count,
+                       .node = op->node};
+    for (uint32_t i = 1; i < node->count; i++)
+        if (!pack(l, list[i]))
+            return false;
+    return true;
+}
+
+static bool lower_node(lowering *l, int32_t place)
+{
+    const pg_tape_node *node = &l->tape->nodes[place];
+    pg_program *program = l->program;
+    if (l->groups[place] >= 0)
+        return l->groups[place] != place || lower_layer(l, place);
+    pg_lane_op *op = &program->ops[program->op_count++];
+    *op = (pg_lane_op){.op = node->op,
+                       .literal = node->literal,
+                       .out = program->slots,
+                       .a = slot_of(l, node->a),
+                       .count = node->count,
+                       .node = (uint32_t)place};
+    l->slots[place] = (int32_t)program->slots++;
+    program->take_count += node->op == PG_TAKE;
+    if (is_packed_take(l, node))
+        return lower_take_packed(l, node, op);
+    if (!pg_has_list(node->op)) {
+        op->b = pg_op_arity((int)node->op) == 2 ? slot_of(l, node->b) : 0;
+        return true;
+    }
+    int32_t *list = list_room(l, node->count);
+    if (!list)
+        return false;
+    op->list = (uint32_t)(list - program->lists);
+    for (uint32_t i = 0; i < node->count; i++)
+        list[i] = slot_of(l, l->tape->lists[node->list + i]);
+    return true;
+}
+
+static bool lower_all(lowering *l, bool hoist)
+{
+    const pg_tape *tape = l->tape;
+    pg_program *program = l->program;
+    find_varying(l, hoist);
+    if (!group_rows(l))
+        return false;
+    find_splats(l);
+    for (uint32_t i = 0; i < tape->inputs; i++)
+        l->slots[i] = (int32_t)i;
+    program->slots = tape->inputs + l->splats;
+    for (uint32_t i = pg_tape_operations(tape); i < tape->count; i++)
+        if (l->varies[i] && !lower_node(l, (int32_t)i))
+            return false;
+    program->first_splat = (uint32_t)program->packed_count;
+    for (uint32_t i = 0; i < l->splats; i++)
+        if (!pack(l, l->splat_nodes[i]))
+            return false;
+    for (uint32_t i = 0; i < tape->output_count; i++)
+        program->outputs[i] = slot_of(l, tape->outputs[i]);
+    return true;
+}
+
+pg_program *pg_program_new(const pg_tape *tape, bool hoist)
+{
+    pg_program *program = pg_zeroed(sizeof *program);
+    if (!program)
+        return NULL;
+    const size_t count = (size_t)tape->count + 1;
+    lowering l = {.tape = tape, .program = program};
+    program->tape = tape;
+    program->uniform = pg_realloc(NULL, count * sizeof *program->uniform);
+    program->ops = pg_realloc(NULL, count * sizeof *program->ops);
+    program->outputs = pg_realloc(NULL, (tape->output_count + 1) * sizeof *program->outputs);
+    l.varies = pg_zeroed(count * sizeof *l.varies);
+    l.slots = pg_zeroed(count * sizeof *l.slots);
+    l.groups = pg_zeroed(count * sizeof *l.groups);
+    l.next_row = pg_zeroed(count * sizeof *l.next_row);
+    l.last_row = pg_zeroed(count * sizeof *l.last_row);
+    l.splat_nodes = pg_zeroed(count * sizeof *l.splat_nodes);
+    const bool done = program->uniform && program->ops && program->outputs && l.varies && l.slots && l.groups &&
+                      l.next_row && l.last_row && l.splat_nodes && lower_all(&l, hoist);
+    pg_free(l.varies);
+    pg_free(l.slots);
+    pg_free(l.groups);
+    pg_free(l.next_row);
+    pg_free(l.last_row);
+    pg_free(l.splat_nodes);
+    if (done)
+        return program;
+    pg_program_free(program);
+    return NULL;
+}
+
+void pg_program_free(pg_program *program)
+{
+    if (!program)
+        return;
+    pg_free(program->uniform);
+    pg_free(program->ops);
+    pg_free(program->lists);
+    pg_free(program->packed);
+    pg_free(program->outputs);
+    pg_free(program);
+}
+
+/* --- the instruction set --- */
+
+static const pg_lanes *choose_lanes(void)
+{
+    const char *wanted = getenv("PYGRAD_LANES");
+    if (wanted && strcmp(wanted, "baseline") == 0)
+        return &pg_lanes_baseline;
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_cpu_init();
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512dq");
+    if (avx512 && !(wanted && strcmp(wanted, "avx2") == 0))
+        return &pg_lanes_avx512;
+    if (__builtin_cpu_supports("avx2"))
+        return &pg_lanes_avx2;
+#endif
+    return &pg_lanes_baseline;
+}
+
+const pg_lanes *pg_lanes_chosen(void)
+{
+    static const pg_lanes *chosen; /* any thread finds the same */
+    if (!chosen)
+        chosen = choose_lanes();
+    return chosen;
+}

@@ -1,0 +1,76 @@
+/* program.h: a tape made ready for batches: many samples side by side, in lanes.
+ *
+ * What depends on an input *varies* and is computed in lanes; the rest is *uniform* and is computed once a run, one
+ * number each (scalar.h). A lane slot is `stride` doubles, one a sample of the block at hand. Where lanes meet uniform
+ * numbers there are two ways:
+ *
+ *     packed    the numbers of a layer's weights and biases, or of a table to take from, side by side in one array
+ *     splats    any other uniform operand: a lane slot with the same number in all lanes
+ *
+ * Both are filled once a run, and both get their adjoints by the `accumulators`: eight a packed number, for the lanes 0,
+ * 8, 16, ...; 1, 9, 17, ...; and so on. So the order of every sum is fixed by the number of samples, whatever the
+ * instruction set and the number of threads.
+ *
+ * A *layer* is all dots of uniform numbers with the same varying ones: out[i] = bias[i] + w[i][0] * x[0] + ...
+ */
+#ifndef PG_PROGRAM_H
+#define PG_PROGRAM_H
+
+#include "tape.h"
+
+#define PG_WIDE 32  /* lanes of a full block */
+#define PG_NARROW 8 /* of a small one, and accumulators a packed number */
+
+/* What lanes have beside the ops. */
+enum {
+    PG_LANES_LAYER = PG_OP_COUNT, /* `rows` slots from `out` on; the list: x; packed: bias, w, w, ... a row */
+    PG_LANES_TAKE_PACKED,         /* a take from `count` packed numbers; `a` is the index */
+};
+
+typedef struct {
+    double literal;
+    uint32_t op;
+    uint32_t out; /* lane slot */
+    int32_t a;    /* lane slots, or -1 */
+    int32_t b;
+    uint32_t list; /* of lane slots, in `lists` of the program */
+    uint32_t count;
+    uint32_t rows;
+    uint32_t packed;
+    uint32_t node; /* the tape's */
+} pg_lane_op;
+
+typedef struct {
+    const pg_tape *tape;
+    int32_t *uniform; /* the tape's operations that do not vary, in order */
+    size_t uniform_count;
+    pg_lane_op *ops;
+    size_t op_count;
+    size_t take_count; /* how many of them take */
+    int32_t *lists;
+    size_t list_size;
+    int32_t *packed; /* the tape's node of each packed number; -1: a 0 that is none */
+    size_t packed_count;
+    uint32_t first_splat; /* packed numbers [first_splat, packed_count) belong to lane slots [inputs, inputs + ...) */
+    uint32_t slots;
+    int32_t *outputs; /* lane slots */
+} pg_program;
+
+pg_program *pg_program_new(const pg_tape *tape, bool hoist); /* NULL: out of memory */
+void pg_program_free(pg_program *program);
+
+/* Run a program forward, or backward, on the first n lanes of its slots x; dx are their adjoints, all 0 after a
+ * backward run but those of inputs and splats. `width` is PG_WIDE or PG_NARROW, n at most that. */
+typedef void pg_lanes_forward_fn(const pg_program *program, double *x, const double *packed, size_t stride, int n);
+typedef void pg_lanes_backward_fn(const pg_program *program, const double *x, double *dx, const double *packed,
+                                  double *accumulators, size_t stride, int n);
+typedef struct {
+    const char *name;
+    pg_lanes_forward_fn *forward_wide, *forward_narrow;
+    pg_lanes_backward_fn *backward_wide, *backward_narrow;
+} pg_lanes;
+extern const pg_lanes pg_lanes_baseline, pg_lanes_avx2, pg_lanes_avx512;
+/* The best that this processor runs (PYGRAD_LANES=baseline, avx2 or avx512 asks for one); chosen once. */
+const pg_lanes *pg_lanes_chosen(void);
+
+#endif

@@ -1,0 +1,434 @@
+/* replay.c: running a tape, on one sample or on a batch.
+ *
+ * A batch is cut into chunks, which threads may share, and a chunk into blocks of lanes: wide ones of 32 samples, then
+ * narrow ones of 8, the last of which may be part filled. How it is cut depends on the number of samples alone, and
+ * chunks are added up in their order: so any number of threads gives the same bits. */
+#include "replay.h"
+
+#include <string.h>
+
+#include "arena.h"
+#include "mem.h"
+#include "pool.h"
+
+enum { CHUNK = 128, MOST_CHUNKS = 64 };
+#define CACHE_BYTES (1u << 20) /* wide blocks whose lanes take more than this are done as narrow ones */
+
+/* --- memory --- */
+
+static void free_workspaces(pg_replay *replay)
+{
+    for (unsigned i = 0; i < replay->workers; i++) {
+        pg_free(replay->workspaces[i].x);
+        pg_free(replay->workspaces[i].dx);
+        pg_free(replay->workspaces[i].accumulators);
+    }
+    pg_free(replay->workspaces);
+    replay->workspaces = NULL;
+    replay->workers = 0;
+    replay->stride = 0;
+}
+
+static size_t accumulator_count(const pg_replay *replay)
+{
+    return 8 * (replay->program->packed_count + replay->tape->output_count);
+}
+
+/* Have workspaces for so many workers. */
+static bool have_workspaces(pg_replay *replay, size_t stride, unsigned workers)
+{
+    if (replay->stride == stride && replay->workers >= workers)
+        return true;
+    free_workspaces(replay);
+    replay->workspaces = pg_zeroed(workers * sizeof *replay->workspaces);
+    if (!replay->workspaces)
+        return false;
+    replay->workers = workers;
+    replay->stride = stride;
+    const size_t lanes = (size_t)replay->program->slots * stride * sizeof(double) + 64;
+    bool done = true;
+    for (unsigned i = 0; i < workers; i++) {
+        pg_workspace *space = &replay->workspaces[i];
+        space->x = pg_zeroed(lanes);
+        space->dx = pg_zeroed(lanes);
+        space->accumulators = pg_zeroed(accumulator_count(replay) * sizeof(double) + 1);
+        done = done && space->x && space->dx && space->accumulators;
+    }
+    if (!done)
+        free_workspaces(replay);
+    return done;
+}
+
+static bool have_parts(pg_replay *replay, size_t chunks)
+{
+    const size_t count = chunks * (replay->program->packed_count + replay->tape->output_count);
+    if (count <= replay->part_count)
+        return true;
+    double *parts = pg_realloc(replay->parts, count * sizeof *parts);
+    if (!parts)
+        return false;
+    replay->parts = parts;
+    replay->part_count = count;
+    return true;
+}
+
+static bool have_program(pg_replay *replay)
+{
+    if (!replay->program)
+        replay->program = pg_program_new(replay->tape, replay->hoist);
+    if (replay->program && !replay->packed)
+        replay->packed = pg_zeroed(replay->program->packed_count * sizeof *replay->packed + 1);
+    return replay->program && replay->packed;
+}
+
+pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay **out)
+{
+    pg_replay *replay = pg_zeroed(sizeof *replay);
+    if (!replay)
+        return PG_NO_MEMORY;
+    *replay = (pg_replay){.tape = tape, .hoist = (passes & PG_PASS_HOIST) != 0, .lanes = pg_lanes_chosen()};
+    replay->values = pg_zeroed(tape->count * sizeof(double) + 1);
+    replay->adjoints = pg_zeroed(tape->count * sizeof(double) + 1);
+    if (!replay->values || !replay->adjoints || pthread_mutex_init(&replay->busy, NULL) != 0) {
+        pg_free(replay->values);
+        pg_free(replay->adjoints);
+        pg_free(replay);
+        return PG_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < tape->count; i++)
+        if (tape->nodes[i].op == PG_TAPE_CONSTANT)
+            replay->values[i] = tape->nodes[i].literal;
+    *out = replay;
+    return PG_OK;
+}
+
+void pg_replay_free(pg_replay *replay)
+{
+    if (!replay)
+        return;
+    free_workspaces(replay);
+    pthread_mutex_destroy(&replay->busy);
+    pg_program_free(replay->program);
+    pg_free(replay->values);
+    pg_free(replay->adjoints);
+    pg_free(replay->packed);
+    pg_free(replay->parts);
+    pg_free(replay);
+}
+
+const char *pg_replay_lanes(void)
+{
+    return pg_lanes_chosen()->name;
+}
+
+/* --- one sample --- */
+
+static size_t sample_at(const pg_batch *batch, size_t i)
+{
+    return batch->order ? batch->order[i] : i;
+}
+
+static double read_column(const pg_column *column, size_t sample)
+{
+    return column->data[(ptrdiff_t)sample * column->step];
+}
+
+static pg_status run_single(pg_replay *replay, pg_batch *batch)
+{
+    const pg_tape *tape = replay->tape;
+    const size_t sample = sample_at(batch, 0);
+    double *v = replay->values, *adjoint = replay->adjoints;
+    for (uint32_t i = 0; i < tape->inputs; i++)
+        v[i] = read_column(&batch->columns[i], sample);
+    pg_scalar_forward(tape, NULL, 0, v);
+    if (tape->takes && (batch->bad_node = pg_scalar_bad_index(tape, v)) >= 0) {
+        batch->bad_sample = sample;
+        return PG_BAD_INDEX;
+    }
+    for (uint32_t i = 0; i < tape->output_count; i++) {
+        const double y = v[tape->outputs[i]];
+        if (batch->outputs)
+            batch->outputs[i] = y;
+        if (batch->sums)
+            batch->sums[i] = y;
+    }
+    if (!batch->seeds)
+        return PG_OK;
+    for (uint32_t i = 0; i < tape->output_count; i++)
+        adjoint[tape->outputs[i]] += read_column(&batch->seeds[i], sample);
+    pg_scalar_backward(tape, NULL, 0, v, adjoint);
+    if (batch->input_grads)
+        memcpy(batch->input_grads, adjoint, tape->inputs * sizeof *adjoint);
+    memset(adjoint, 0, tape->inputs * sizeof *adjoint);
+    memset(adjoint + tape->inputs + tape->parameters, 0, tape->constants * sizeof *adjoint);
+    return PG_OK;
+}
+
+/* --- a block --- */
+
+typedef struct {
+    pg_replay *replay;
+    pg_batch *batch;
+    size_t chunk; /* samples of one */
+    bool wide;
+    atomic_int failed;
+} job;
+
+static void read_inputs(const job *j, double *x, size_t begin, size_t n)
+{
+    const size_t stride = j->replay->stride;
+    for (uint32_t i = 0; i < j->replay->tape->inputs; i++, x += stride) {
+        const pg_column column = j->batch->columns[i];
+        if (j->batch->order)
+            for (size_t l = 0; l < n; l++)
+                x[l] = column.data[(ptrdiff_t)j->batch->order[begin + l] * column.step];
+        else
+            for (size_t l = 0; l < n; l++)
+                x[l] = column.data[(ptrdiff_t)(begin + l) * column.step];
+    }
+}
+
+/* Look for an index out of range; the first one found is told. */
+static bool are_indices_good(job *j, const double *x, size_t begin, size_t n)
+{
+    const pg_program *program = j->replay->program;
+    for (size_t k = 0; program->take_count > 0 && k < program->op_count; k++) {
+        const pg_lane_op *op = &program->ops[k];
+        if (op->op != PG_TAKE && op->op != PG_LANES_TAKE_PACKED)
+            continue;
+        const bool packed = op->op == PG_LANES_TAKE_PACKED;
+        const int32_t slot = packed ? op->a : program->lists[op->list];
+        const uint32_t values = op->count - !packed;
+        for (size_t l = 0; l < n; l++)
+            if (pg_place_of(x[(size_t)slot * j->replay->stride + l], values) == values) {
+                if (!atomic_exchange(&j->failed, 1)) {
+                    j->batch->bad_node = (int32_t)op->node;
+                    j->batch->bad_sample = sample_at(j->batch, begin + l);
+                }
+                return false;
+            }
+    }
+    return true;
+}
+
+/* Write the outputs of a block, and add them to the accumulators, which stand behind those of packed numbers. */
+static void write_outputs(const job *j, const double *x, double *sums, size_t begin, size_t n)
+{
+    const uint32_t count = j->replay->tape->output_count;
+    for (uint32_t i = 0; i < count; i++) {
+        const double *y = x + (size_t)j->replay->program->outputs[i] * j->replay->stride;
+        if (j->batch->outputs)
+            for (size_t l = 0; l < n; l++)
+                j->batch->outputs[(begin + l) * count + i] = y[l];
+        for (size_t l = 0; l < n; l++)
+            sums[8 * i + l % 8] += y[l];
+    }
+}
+
+static void write_seeds(const job *j, double *dx, size_t begin, size_t n)
+{
+    for (uint32_t i = 0; i < j->replay->tape->output_count; i++) {
+        double *g = dx + (size_t)j->replay->program->outputs[i] * j->replay->stride;
+        const pg_column column = j->batch->seeds[i];
+        for (size_t l = 0; l < n; l++)
+            g[l] += column.data[column.step ? (ptrdiff_t)sample_at(j->batch, begin + l) * column.step : 0];
+    }
+}
+
+/* The adjoints of inputs go to the caller, those of splats to their accumulators; both are 0 then. */
+static void collect_leaves(const job *j, double *dx, double *accumulators, size_t begin, size_t n, size_t width)
+{
+    const pg_program *program = j->replay->program;
+    const uint32_t inputs = j->replay->tape->inputs;
+    const size_t stride = j->replay->stride;
+    for (uint32_t i = 0; i < inputs; i++) {
+        double *g = dx + i * stride;
+        if (j->batch->input_grads)
+            for (size_t l = 0; l < n; l++)
+                j->batch->input_grads[(begin + l) * inputs + i] = g[l];
+        memset(g, 0, width * sizeof *g);
+    }
+    for (size_t k = program->first_splat; k < program->packed_count; k++) {
+        double *g = dx + (inputs + k - program->first_splat) * stride;
+        for (size_t l = 0; l < n; l++)
+            accumulators[8 * k + l % 8] += g[l];
+        memset(g, 0, width * sizeof *g);
+    }
+}
+
+static bool run_block(job *j, pg_workspace *space, size_t begin, size_t n)
+{
+    pg_replay *replay = j->replay;
+    const pg_lanes *lanes = replay->lanes;
+    const bool wide = n == PG_WIDE;
+    double *sums = space->accumulators + 8 * replay->program->packed_count;
+    read_inputs(j, space->x, begin, n);
+    (wide ? lanes->forward_wide : lanes->forward_narrow)(replay->program, space->x, replay->packed, replay->stride,
+                                                         (int)n);
+    if (!are_indices_good(j, space->x, begin, n))
+        return false;
+    write_outputs(j, space->x, sums, begin, n);
+    if (j->batch->seeds) {
+        write_seeds(j, space->dx, begin, n);
+        (wide ? lanes->backward_wide : lanes->backward_narrow)(replay->program, space->x, space->dx, replay->packed,
+                                                               space->accumulators, replay->stride, (int)n);
+        collect_leaves(j, space->dx, space->accumulators, begin, n, wide ? PG_WIDE : PG_NARROW);
+    }
+    return true;
+}
+
+/* --- a chunk --- */
+
+static void fill_splats(const pg_replay *replay, double *x)
+{
+    const pg_program *program = replay->program;
+    double *slot = x + (size_t)replay->tape->inputs * replay->stride;
+    for (size_t k = program->first_splat; k < program->packed_count; k++)
+        for (size_t l = 0; l < replay->stride; l++)
+            *slot++ = replay->packed[k];
+}
+
+/* Add the eight accumulators of each number up, in a fixed order, and set them to 0. */
+static void reduce(double *accumulators, double *part, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        const double *a = accumulators + 8 * k;
+        part[k] = ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]));
+    }
+    memset(accumulators, 0, 8 * count * sizeof *accumulators);
+}
+
+static void run_chunk(void *context, size_t index, unsigned worker)
+{
+    job *j = context;
+    pg_replay *replay = j->replay;
+    pg_workspace *space = &replay->workspaces[worker];
+    const size_t numbers = replay->program->packed_count + replay->tape->output_count;
+    size_t at = index * j->chunk;
+    const size_t end = at + j->chunk < j->batch->samples ? at + j->chunk : j->batch->samples;
+    fill_splats(replay, space->x);
+    while (at < end && !atomic_load_explicit(&j->failed, memory_order_relaxed)) {
+        const size_t left = end - at;
+        const size_t n = j->wide && left >= PG_WIDE ? PG_WIDE : left < PG_NARROW ? left : PG_NARROW;
+        if (!run_block(j, space, at, n))
+            break;
+        at += n;
+    }
+    reduce(space->accumulators, replay->parts + index * numbers, numbers);
+}
+
+/* --- a batch --- */
+
+static void pack_numbers(pg_replay *replay)
+{
+    const pg_program *program = replay->program;
+    for (size_t k = 0; k < program->packed_count; k++)
+        replay->packed[k] = program->packed[k] < 0 ? 0.0 : replay->values[program->packed[k]];
+}
+
+static void add_outputs(const pg_replay *replay, pg_batch *batch, size_t chunks)
+{
+    const size_t packed = replay->program->packed_count, count = replay->tape->output_count;
+    for (size_t i = 0; batch->sums && i < count; i++) {
+        double total = 0.0;
+        for (size_t c = 0; c < chunks; c++)
+            total += replay->parts[c * (packed + count) + packed + i];
+        batch->sums[i] = total;
+    }
+}
+
+/* From the chunks' parts to the adjoints of uniform nodes, and on to the parameters. */
+static void add_gradients(pg_replay *replay, size_t chunks)
+{
+    const pg_tape *tape = replay->tape;
+    const pg_program *program = replay->program;
+    const size_t numbers = program->packed_count + tape->output_count;
+    for (size_t k = 0; k < program->packed_count; k++) {
+        double total = 0.0;
+        for (size_t c = 0; c < chunks; c++)
+            total += replay->parts[c * numbers + k];
+        if (program->packed[k] >= 0)
+            replay->adjoints[program->packed[k]] += total;
+    }
+    pg_scalar_backward(tape, program->uniform, program->uniform_count, replay->values, replay->adjoints);
+    memset(replay->adjoints + tape->inputs + tape->parameters, 0, tape->constants * sizeof *replay->adjoints);
+}
+
+static bool are_uniform_indices_good(const pg_replay *replay, pg_batch *batch)
+{
+    const pg_tape *tape = replay->tape;
+    for (size_t k = 0; tape->takes && k < replay->program->uniform_count; k++) {
+        const pg_tape_node *node = &tape->nodes[replay->program->uniform[k]];
+        if (node->op == PG_TAKE &&
+            pg_place_of(replay->values[tape->lists[node->list]], node->count - 1) == node->count - 1) {
+            batch->bad_node = replay->program->uniform[k];
+            return false;
+        }
+    }
+    return true;
+}
+
+static pg_status run_batch(pg_replay *replay, pg_batch *batch)
+{
+    if (!have_program(replay))
+        return PG_NO_MEMORY;
+    const size_t bytes = (size_t)replay->program->slots * PG_WIDE * 2 * sizeof(double);
+    job j = {.replay = replay, .batch = batch, .wide = batch->samples >= PG_WIDE && bytes <= CACHE_BYTES};
+    j.chunk = (batch->samples + MOST_CHUNKS - 1) / MOST_CHUNKS;
+    j.chunk = j.chunk < CHUNK ? CHUNK : (j.chunk + PG_WIDE - 1) / PG_WIDE * PG_WIDE;
+    const size_t chunks = (batch->samples + j.chunk - 1) / j.chunk;
+    const unsigned workers = chunks < batch->threads ? (unsigned)chunks : batch->threads ? batch->threads : 1;
+    if (!have_workspaces(replay, j.wide ? PG_WIDE : PG_NARROW, workers) || !have_parts(replay, chunks))
+        return PG_NO_MEMORY;
+    pg_scalar_forward(replay->tape, replay->program->uniform, replay->program->uniform_count, replay->values);
+    if (!are_uniform_indices_good(replay, batch))
+        return PG_BAD_INDEX;
+    pack_numbers(replay);
+    pg_pool_run(workers, chunks, run_chunk, &j);
+    if (j.failed)
+        return PG_BAD_INDEX;
+    add_outputs(replay, batch, chunks);
+    if (batch->seeds)
+        add_gradients(replay, chunks);
+    return PG_OK;
+}
+
+pg_status pg_replay_core(pg_replay *replay, pg_batch *batch)
+{
+    return batch->samples == 1 ? run_single(replay, batch) : run_batch(replay, batch);
+}
+
+/* --- with the arena's parameters --- */
+
+static void load(pg_replay *replay)
+{
+    const pg_tape *tape = replay->tape;
+    pg_arena *arena = pg_lock();
+    double *data = pg_parameters_of(replay), *grads = pg_gradients_of(replay);
+    for (uint32_t i = 0; i < tape->parameters; i++) {
+        const pg_node *node = pg_node_at(arena, tape->ids[i]);
+        data[i] = node->data;
+        grads[i] = node->grad;
+    }
+    pg_unlock(arena);
+}
+
+static void store_gradients(pg_replay *replay)
+{
+    const pg_tape *tape = replay->tape;
+    pg_arena *arena = pg_lock();
+    for (uint32_t i = 0; i < tape->parameters; i++)
+        pg_node_at(arena, tape->ids[i])->grad = pg_gradients_of(replay)[i];
+    pg_unlock(arena);
+}
+
+pg_status pg_replay_run(pg_replay *replay, pg_batch *batch)
+{
+    pthread_mutex_lock(&replay->busy);
+    load(replay);
+    const pg_status status = pg_replay_core(replay, batch);
+    if (status == PG_OK && batch->seeds)
+        store_gradients(replay);
+    pthread_mutex_unlock(&replay->busy);
+    return status;
+}

@@ -1,0 +1,141 @@
+"""Arguments of compiled functions: numbers, nested lists and tuples, and anything with a buffer of numbers.
+
+A plain number is the same for all samples. Anything else has the samples along its first dimension. What one sample
+looks like is its *structure*: None for a number, or a tuple of the structures of its items. A function is traced once
+for each combination of structures; its numbers arrive as *columns*, one an input, each a place in memory and a step.
+"""
+
+from array import array
+from itertools import chain
+
+from pygrad._lib import ffi
+from pygrad._numbers import describe, is_number, to_float
+
+
+class HasValues(Exception):
+    """An argument holds Values: the function is being called by code that is itself recorded."""
+
+
+class Argument:
+    """One argument: `structure` of a sample, `samples` (None: the same for all) and the numbers, row by row.
+
+    `numbers` is an array of floats, or the caller's own memory; `columns` are (pointer, step), one an input.
+    """
+
+    def __init__(self, given, name, is_batch=True):
+        self.name, self.is_array = name, hasattr(given, "dtype") and getattr(given, "ndim", 0) > 0
+        if is_number(given) or (hasattr(given, "dtype") and getattr(given, "ndim", None) == 0):
+            self.structure, self.samples = None, None
+            self.numbers = array("d", [to_float(given.item() if hasattr(given, "item") else given, name)])
+        else:
+            self._read(given if is_batch else [given], is_batch)
+        self.width = count(self.structure)
+        pointer = ffi.from_buffer("double[]", self.numbers)
+        step = 0 if self.samples is None else self.width
+        self.columns = [(pointer + i, step) for i in range(self.width)]
+
+    def _read(self, given, is_batch):
+        shape, self.numbers = _from_buffer(given, self.name) or _from_lists(given, self.name)
+        if shape is None:
+            self.structure, self.samples, self.numbers = _from_trees(given, self.name)
+        else:
+            self.structure, self.samples = _rectangle(shape[1:]), shape[0]
+        if not self.samples:
+            raise ValueError(f"{self.name} is an empty batch: its first dimension, the samples, has length 0")
+        if not is_batch:
+            self.samples = None
+
+
+def count(structure):
+    """Return how many numbers a structure holds."""
+    return 1 if structure is None else sum(map(count, structure))
+
+
+def build(structure, items):
+    """Return nested lists as the structure says, of what the iterator `items` gives."""
+    return next(items) if structure is None else [build(inner, items) for inner in structure]
+
+
+def _rectangle(shape):
+    return (_rectangle(shape[1:]),) * shape[0] if shape else None
+
+
+# --- three ways to read an argument; each returns a shape and the numbers, or None if it is not of that kind ----------
+
+_FLOATS, _WHOLE = "d", "f?bBhHiIlLqQ"
+
+
+def _from_buffer(given, name):
+    """Read what has a buffer; without a copy if it is float64 in C order."""
+    if isinstance(given, (list, tuple)):
+        return None
+    if isinstance(given, (str, bytes, bytearray)):
+        raise TypeError(f"{name} must be numbers, lists of them or an array, not {describe(given)}")
+    if str(getattr(given, "dtype", "")) == "object":
+        return _from_buffer(given.tolist(), name)
+    try:
+        view = memoryview(given)
+    except TypeError:
+        return None
+    if view.format not in _FLOATS + _WHOLE or view.ndim == 0:
+        raise TypeError(f"{name} must hold real numbers, not {getattr(given, 'dtype', f'format {view.format!r}')}")
+    if view.format == "d" and view.c_contiguous:
+        return view.shape, (given if view.nbytes else array("d"))
+    rows = view.tolist()
+    for _ in view.shape[1:]:
+        rows = chain.from_iterable(rows)
+    return view.shape, array("d", rows)
+
+
+def _from_lists(given, name):
+    """Read nested lists that are rectangular; (None, None) if they are not."""
+    shape, level = [], [given]
+    while level and _is_sequence(level[0]):
+        lengths = {len(item) if _is_sequence(item) else -1 for item in level}
+        if len(lengths) > 1:
+            return None, None
+        shape += lengths
+        level = list(chain.from_iterable(level))
+    if not shape:
+        _refuse(given, name)
+    try:
+        return shape, array("d", level)
+    except TypeError:
+        return None, None
+
+
+def _from_trees(given, name):
+    """Read samples of any one structure, one by one."""
+    samples = list(given)
+    structure, numbers = _structure(samples[0], name), array("d")
+    for i, sample in enumerate(samples):
+        if _structure(sample, name) != structure:
+            raise ValueError(f"{name} is ragged: sample {i} is not shaped like sample 0")
+        numbers.extend(_numbers(sample, name))
+    return structure, len(samples), numbers
+
+
+def _is_sequence(x):
+    return isinstance(x, (list, tuple)) or (hasattr(x, "__len__") and hasattr(x, "__iter__") and not isinstance(x, str))
+
+
+def _structure(sample, name):
+    if not _is_sequence(sample):
+        if not is_number(sample):
+            _refuse(sample, name)
+        return None
+    return tuple([_structure(item, name) for item in sample])
+
+
+def _numbers(sample, name):
+    if not _is_sequence(sample):
+        yield to_float(sample, name)
+    else:
+        for item in sample:
+            yield from _numbers(item, name)
+
+
+def _refuse(given, name):
+    if hasattr(given, "_prev"):
+        raise HasValues
+    raise TypeError(f"{name} must be numbers, lists of them or an array, not {describe(given)}")

@@ -1,0 +1,199 @@
+"""compile(fn): record a function once, and run it in C ever after, over many samples at a time.
+
+`Compiled` is the function; `pygrad.trace` records it, csrc/replay.c runs it.
+"""
+
+import functools
+import inspect
+from array import array
+
+from pygrad import trace
+from pygrad._lib import ffi, lib
+from pygrad.arguments import Argument, HasValues, build, count
+from pygrad.module import Module
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tuple(trace.PASSES)):
+    """Return `function` compiled: recorded at its first call, and run in C at that and every other.
+
+    function    takes numbers and nested lists of numbers, and returns a number or a list; or a Module, as an MLP
+    reduction   of a batch: "mean" or "sum" over its samples, or "none": each sample's output. By default the mean of
+                a function that returns a number, and "none" of a Module or of one that returns a list
+    batched     True: numbers are the same for all samples, and what has a length has one item a sample. False: the
+                arguments are one sample as they are. Or one such choice an argument, in a tuple
+    threads     that may share a batch; the results are the same bits for any number
+    passes      over the tape, of "fold", "share", "fuse" and "hoist" (csrc/pygrad.h says what each may change)
+
+    As a decorator: `@pygrad.compile` or `@pygrad.compile(reduction="sum")`.
+    """
+    if function is None:
+        return functools.partial(compile, reduction=reduction, batched=batched, threads=threads, passes=passes)
+    return Compiled(function, reduction, batched, threads, passes)
+
+
+class Compiled:
+    """A compiled function: see `compile`. It is traced once for each structure of its arguments.
+
+    Parameters are the Values that existed when it was traced: they are read anew in every run. What the function reads
+    besides, numbers and the structure of a model, is as it was then; `clear()` forgets it.
+    """
+
+    def __init__(self, function, reduction=None, batched=True, threads=1, passes=tuple(trace.PASSES)):
+        if not callable(function):
+            raise TypeError(f"compile needs a function, not {type(function).__name__}")
+        if reduction not in (None, *REDUCTIONS):
+            raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {reduction!r}")
+        unknown = set(passes) - set(trace.PASSES)
+        if unknown:
+            raise ValueError(f"unknown pass {unknown.pop()!r}; known are {', '.join(trace.PASSES)}")
+        self.function, self.reduction, self.batched, self.threads = function, reduction, batched, threads
+        self._passes = sum(trace.PASSES[name] for name in set(passes))
+        self._tapes = {}
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *args, **kwargs):
+        """Run forward; return what the function returns, reduced over the batch."""
+        try:
+            run = self._prepare(args, kwargs)
+        except HasValues:
+            return self.function(*args, **kwargs)
+        return run.forward()
+
+    def backward(self, *args, inputs=False, **kwargs):
+        """Run forward and backward: add to the gradients of the parameters, and return the output.
+
+        With `inputs=True` returns (output, gradients), one an argument and shaped like it; of an argument that is the
+        same for all samples, their sum.
+        """
+        run = self._prepare(args, kwargs)
+        return run.backward(inputs)
+
+    def clear(self):
+        """Forget what was traced: the next call traces anew."""
+        self._tapes.clear()
+
+    @property
+    def tape(self):
+        """The tape traced last; `str()` of it is readable."""
+        if not self._tapes:
+            raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
+        return list(self._tapes.values())[-1]
+
+    def trace(self, *args, **kwargs):
+        """Return the tape for arguments like these, tracing the function if that has not been done."""
+        return self._prepare(args, kwargs).tape
+
+    def parameters(self):
+        """Return the Values that are read anew in every run, in a list."""
+        return list(dict.fromkeys(p for tape in self._tapes.values() for p in tape.parameters))
+
+    # --- runs ---------------------------------------------------------------------------------------------------------
+
+    def _prepare(self, args, kwargs):
+        if kwargs:
+            bound = inspect.signature(self.function).bind(*args, **kwargs)
+            args = bound.args
+        arguments = [Argument(given, f"argument {i + 1}", self._is_batched(i)) for i, given in enumerate(args)]
+        sizes = {a.samples for a in arguments if a.samples is not None}
+        if len(sizes) > 1:
+            named = ", ".join(f"{a.name} has {a.samples}" for a in arguments if a.samples is not None)
+            raise ValueError(f"all arguments need as many samples: {named}")
+        key = tuple([a.structure for a in arguments])
+        tape = self._tapes.get(key)
+        if tape is None:
+            tape = self._tapes[key] = self._record(key, arguments)
+        return _Run(self, tape, arguments, sizes.pop() if sizes else None)
+
+    def _is_batched(self, i):
+        if isinstance(self.batched, bool):
+            return self.batched
+        if i >= len(self.batched):
+            raise TypeError(f"batched says it of {len(self.batched)} arguments, and more were given")
+        return self.batched[i]
+
+    def _record(self, structures, arguments):
+        numbers = [column[0] for argument in arguments for column, _ in argument.columns]
+        return trace.record(self.function, structures, numbers, self._passes)
+
+    def _reduction_of(self, tape):
+        if self.reduction is not None:
+            return self.reduction
+        return "none" if tape.structure is not None or isinstance(self.function, Module) else "mean"
+
+
+class _Run:
+    """One call: its tape, its arguments, and what it returns."""
+
+    def __init__(self, compiled, tape, arguments, samples):
+        self.tape, self.arguments, self.samples = tape, arguments, samples
+        self.reduction = compiled._reduction_of(tape)
+        n = self.n = 1 if samples is None else samples
+        self.columns = ffi.new("pg_column[]", [column for a in arguments for column in a.columns])
+        self.batch = ffi.new("pg_batch *", {"samples": n, "columns": self.columns, "threads": compiled.threads})
+        self.outputs = array("d", bytes(8 * tape.output_count * (n if self.reduction == "none" else 1)))
+        place = "outputs" if self.reduction == "none" else "sums"
+        setattr(self.batch, place, ffi.from_buffer("double[]", self.outputs))
+
+    def forward(self):
+        self._run()
+        return self._output()
+
+    def backward(self, inputs):
+        if self.reduction == "none" and (self.samples is not None or self.tape.structure is not None):
+            raise ValueError('backward() needs one number: compile with reduction="mean" or "sum"')
+        seed = array("d", [1.0 / self.n if self.reduction == "mean" else 1.0])
+        pointer = ffi.from_buffer("double[]", seed)
+        seeds = ffi.new("pg_column[]", [(pointer, 0)] * self.tape.output_count)
+        self.batch.seeds = seeds
+        if inputs:
+            grads = array("d", bytes(8 * self.n * self.tape.input_count))
+            self.batch.input_grads = ffi.from_buffer("double[]", grads)
+        self._run()
+        return (self._output(), self._gradients(grads)) if inputs else self._output()
+
+    def _run(self):
+        status = lib.pg_replay_run(self.tape.replay, self.batch)
+        if status == lib.PG_BAD_INDEX:
+            line = self.tape.name_of(self.batch.bad_node)
+            raise IndexError(f"sample {self.batch.bad_sample}: the index of {line} is out of range, or not whole")
+        if status != lib.PG_OK:
+            raise MemoryError("no memory for this batch; nothing was changed")
+
+    def _output(self):
+        numbers = self.outputs
+        if self.reduction == "mean":
+            numbers = [total / self.n for total in numbers]
+        if self.reduction != "none" or self.samples is None:
+            return build(self.tape.structure, iter(numbers))
+        return self._shaped(numbers, self.tape.structure, any(a.is_array for a in self.arguments))
+
+    def _shaped(self, numbers, structure, as_array):
+        """Return the numbers of all samples, (samples, ...): nested lists, or an array as the arguments are."""
+        if as_array and (shape := _shape(structure)) is not None:
+            import numpy
+
+            return numpy.frombuffer(numbers, dtype=float).reshape(self.n, *shape).copy()
+        items = iter(numbers)
+        return [build(structure, items) for _ in range(self.n)]
+
+    def _gradients(self, grads):
+        out, begin, width = [], 0, self.tape.input_count
+        for argument in self.arguments:
+            rows = array("d", (grads[i * width + begin + k] for i in range(self.n) for k in range(argument.width)))
+            begin += argument.width
+            if argument.samples is not None:
+                out.append(self._shaped(rows, argument.structure, argument.is_array))
+            else:
+                totals = [sum(rows[k :: argument.width]) for k in range(argument.width)]
+                out.append(build(argument.structure, iter(totals)))
+        return tuple(out)
+
+
+def _shape(structure):
+    """Return the shape of a structure, as () for a number; None if it is not rectangular."""
+    if structure is None:
+        return ()
+    inner = {_shape(item) for item in structure}
+    return (len(structure), *inner.pop()) if len(inner) == 1 and None not in inner else None

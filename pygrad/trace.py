@@ -1,0 +1,245 @@
+"""Recording a function: run it once on Values, and write the graph that this makes down as a tape (csrc/tape.h).
+
+What a program takes out of a Value while it is recorded becomes part of the tape as the number it is now. That is
+mostly a mistake, so it is told: reading `.data`, comparing, drawing random numbers.
+"""
+
+import random
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+from pygrad import engine
+from pygrad._lib import ffi, lib
+from pygrad.arguments import build
+
+PASSES = {
+    "fold": lib.PG_PASS_FOLD,
+    "share": lib.PG_PASS_SHARE,
+    "fuse": lib.PG_PASS_FUSE,
+    "hoist": lib.PG_PASS_HOIST,
+}
+_HERE = str(Path(__file__).parent)
+_recording = threading.local()
+
+
+class TraceWarning(UserWarning):
+    """Something was recorded that will not change when the function runs again."""
+
+
+def is_recording():
+    """Return True while this thread records a function, which then must not decide by the numbers it sees."""
+    return getattr(_recording, "depth", 0) > 0
+
+
+def record(function, structures, numbers, passes):
+    """Call the function with Values of these numbers, shaped as `structures` say, one an argument.
+
+    Returns a Tape. Raises what the function raises; TypeError if it does not return numbers, or if a node of its graph
+    cannot be run again.
+    """
+    boundary = lib.pg_trace_begin()
+    try:
+        inputs = [engine.Value(number) for number in numbers]
+        items = iter(inputs)
+        arguments = [build(structure, items) for structure in structures]
+        out = _watch(function, arguments, {v._pg_id for v in inputs}, boundary)
+        return Tape(inputs, out, boundary, passes)
+    finally:
+        lib.pg_trace_end()
+
+
+def _watch(function, arguments, input_ids, boundary):
+    """Call the function, and warn of what it takes out of Values, and of random numbers."""
+    told, thread = set(), threading.get_ident()
+
+    def hook(value, what):
+        id = value._pg_id
+        if threading.get_ident() == thread and (id > 0 or id > boundary or id in input_ids):
+            _tell(_READS[what], told)
+
+    before, states = engine.set_trace_hook(hook), _random_states()
+    _recording.depth = getattr(_recording, "depth", 0) + 1
+    try:
+        out = function(*arguments)
+    finally:
+        _recording.depth -= 1
+        engine.set_trace_hook(before)
+    if states != _random_states():
+        warnings.warn(
+            "the function drew random numbers while it was recorded: every run will use these. Draw them outside, "
+            "and pass them as arguments",
+            TraceWarning,
+            stacklevel=_depth_of_caller(),
+        )
+    return out
+
+
+_READS = {
+    "data": "reading .data of a Value that is being recorded keeps the number of this one run",
+    "item()": "item() of a Value that is being recorded keeps the number of this one run",
+    "detach()": "detach() of a Value that is being recorded keeps the number of this one run: use pygrad.stop_gradient",
+    "a comparison": "a comparison of a Value that is being recorded is decided now, once for all runs",
+}
+_ADVICE = "; pygrad.where, maximum, minimum, take and less are recorded"
+
+
+def _tell(message, told):
+    """Warn once for each line of the program."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+    place = frame.f_code.co_filename, frame.f_lineno
+    if (place, message) not in told:
+        told.add((place, message))
+        advice = "" if "stop_gradient" in message else _ADVICE
+        warnings.warn_explicit(message + advice, TraceWarning, *place, registry={})
+
+
+def _depth_of_caller():
+    """Return the `stacklevel` of the first caller that is not of this package."""
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename.startswith(_HERE):
+        depth, frame = depth + 1, frame.f_back
+    return depth
+
+
+def _random_states():
+    """Return the states of Python's and NumPy's global generators."""
+    numpy = sys.modules.get("numpy.random")
+    state = numpy.get_state() if numpy else None
+    return random.getstate(), state and (state[0], state[1].tobytes(), *state[2:])
+
+
+# --- tapes ------------------------------------------------------------------------------------------------------------
+
+
+class Tape:
+    """A recorded function. `str(tape)` is readable: one line an instruction.
+
+    `structure` is that of its output; `parameters` are the Values that it reads and whose gradients it adds to.
+    """
+
+    def __init__(self, inputs, out, boundary, passes):
+        outputs, self.structure = _flat(out)
+        self.passes = passes
+        tape, culprit = ffi.new("pg_tape **"), ffi.new("pg_id *")
+        ids = [[v._pg_id for v in values] for values in (inputs, outputs)]
+        status = lib.pg_tape_new(len(inputs), ids[0], len(outputs), ids[1], boundary, tape, culprit)
+        if status == lib.PG_NOT_REPLAYABLE:
+            raise TypeError(_not_replayable(culprit[0], outputs))
+        _check(status)
+        self._tape = ffi.gc(tape[0], lib.pg_tape_free)
+        _check(lib.pg_tape_optimize(self._tape, passes))
+        self._sizes = ffi.new("pg_tape_sizes *")
+        lib.pg_tape_size(self._tape, self._sizes)
+        self.parameter_ids = ffi.new("pg_id[]", self._sizes.parameters)
+        lib.pg_tape_parameters(self._tape, self.parameter_ids)
+        self.parameters = engine.leaves_of(list(self.parameter_ids), outputs)
+        replay = ffi.new("pg_replay **")
+        _check(lib.pg_replay_new(self._tape, passes, replay))
+        self.replay = ffi.gc(replay[0], lib.pg_replay_free)
+        self._keep = self._tape  # collected after the replay
+
+    @property
+    def input_count(self):
+        return self._sizes.inputs
+
+    @property
+    def output_count(self):
+        return self._sizes.outputs
+
+    def __len__(self):
+        """The number of operations."""
+        s = self._sizes
+        return s.nodes - s.inputs - s.parameters - s.constants
+
+    def __str__(self):
+        return "\n".join(_lines(self._tape, self._sizes))
+
+    def name_of(self, node):
+        """Return one instruction as text."""
+        return _line(self._tape, self._sizes, node, _buffers(self._sizes))
+
+
+def _flat(out):
+    """Return the Values of a function's result, in a list, and its structure."""
+    if hasattr(out, "tolist") and str(getattr(out, "dtype", "")) == "object":
+        out = out.tolist()
+    if isinstance(out, (list, tuple)):
+        pairs = [_flat(item) for item in out]
+        return [v for values, _ in pairs for v in values], tuple([structure for _, structure in pairs])
+    if isinstance(out, engine.Value):
+        return [out], None
+    try:
+        return [engine.Value(out)], None
+    except TypeError:
+        kind = type(out).__name__
+        raise TypeError(f"a compiled function must return Values or numbers, or lists of them, not {kind}") from None
+
+
+def _check(status):
+    if status == lib.PG_BUSY:
+        raise RuntimeError("a backward pass is still running over part of this graph: let it end first")
+    if status == lib.PG_NO_NODE:
+        raise RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
+    if status != lib.PG_OK:
+        raise MemoryError("no memory for the tape; nothing was changed")
+
+
+def _not_replayable(id, outputs):
+    value = engine.find_value(id, outputs)
+    name = getattr(value, "_op", "") or "a Value"
+    label = f" (label {value.label!r})" if value is not None and value.label else ""
+    return (
+        f"the operation {name!r}{label} has a _backward or local gradients of its own, which only Python can run: "
+        "declare it with pygrad.custom_op to compile it"
+    )
+
+
+# --- printing ---------------------------------------------------------------------------------------------------------
+
+_KINDS = {"input": "x", "parameter": "p", "constant": ""}
+
+
+def _buffers(sizes):
+    return ffi.new("int *"), ffi.new("double *"), ffi.new("int32_t[]", sizes.list_size + 2)
+
+
+def _lines(tape, sizes):
+    buffers = _buffers(sizes)
+    first = sizes.inputs + sizes.parameters + sizes.constants
+    for node in range(first, sizes.nodes):
+        yield _line(tape, sizes, node, buffers)
+    outputs = ffi.new("int32_t[]", sizes.outputs)
+    lib.pg_tape_outputs(tape, outputs)
+    yield f"return {', '.join(_operand(tape, sizes, node, _buffers(sizes)) for node in outputs)}"
+
+
+def _operand(tape, sizes, node, buffers):
+    """Return the name of a node: x0 an input, p0 a parameter, v0 an operation, a constant's number."""
+    if node < sizes.inputs:
+        return f"x{node}"
+    if node < sizes.inputs + sizes.parameters:
+        return f"p{node - sizes.inputs}"
+    first = sizes.inputs + sizes.parameters + sizes.constants
+    if node >= first:
+        return f"v{node - first}"
+    op, literal, operands = buffers
+    lib.pg_tape_read(tape, node, op, literal, operands)
+    return repr(literal[0])
+
+
+def _line(tape, sizes, node, buffers):
+    op, literal, operands = buffers
+    n = lib.pg_tape_read(tape, node, op, literal, operands)
+    name, number, ids = ffi.string(lib.pg_op_name(op[0])).decode(), literal[0], list(operands[0:n])
+    target = _operand(tape, sizes, node, buffers)
+    names = [_operand(tape, sizes, i, _buffers(sizes)) if i >= 0 else "0.0" for i in ids]
+    if name in ("dot", "declared"):
+        pairs = [f"{a}*{b}" for a, b in zip(names[1::2], names[2::2])]
+        return f"{target} = {name}({'; '.join([names[0], ', '.join(pairs)])})"
+    if name == "power":
+        return f"{target} = power({names[0]}, {number!r})"
+    return f"{target} = {name}({', '.join(names[1:] if name == 'take' else names)})"
