@@ -4,7 +4,8 @@
  * eight, so that sums stay in registers. Lanes beyond the n of a small block hold leftovers: they may be computed, but
  * no sum over lanes reads them. */
 
-#define V (WIDTH / 8)
+#define V (WIDTH / VEC)     /* vectors of a block */
+#define PARTS (8 / VEC)     /* of a packed number's accumulators */
 
 /* Every lane in use: all of a wide block, n of a narrow one. */
 #if WIDTH == 32
@@ -23,6 +24,13 @@
             __VA_ARGS__;                    \
         }                                   \
     }
+#endif
+
+/* Eight sums over lanes, of which those of lanes that are not in use become 0, whatever they are. */
+#if WIDTH == 32
+#define IN_USE(sums, part) (sums)
+#else
+#define IN_USE(sums, part) ((vec)((bits)(sums) & ((bits)(lane_numbers + (part) * VEC < (long long)n))))
 #endif
 
 #define SLOT(base, place) ((base) + (size_t)(place) * stride)
@@ -52,28 +60,22 @@ static void NAME(layer_forward)(const pg_lane_op *op, const int32_t *xs, double 
 static inline void NAME(layer_input_backward)(const pg_lane_op *op, const double *xj, double *dxj, const double *g,
                                               const double *w, double *accumulators, size_t stride, int n)
 {
+    (void)n;
     vec x[V], dx[V];
     for (int v = 0; v < V; v++) {
         x[v] = ((const vec *)xj)[v];
         dx[v] = ((vec *)dxj)[v];
     }
-#if WIDTH == 8
-    const bits lanes = {0, 1, 2, 3, 4, 5, 6, 7}, used = lanes < (long long)n;
-#else
-    (void)n;
-#endif
     const size_t row = op->count + 1;
     for (uint32_t i = 0; i < op->rows; i++, w += row, accumulators += 8 * row, g += stride) {
-        vec sum = {0};
+        vec sums[PARTS] = {{0}};
         for (int v = 0; v < V; v++) {
             const vec gv = ((const vec *)g)[v];
             dx[v] += *w * gv;
-            sum += gv * x[v];
+            sums[v % PARTS] += gv * x[v];
         }
-#if WIDTH == 8
-        sum = (vec)((bits)sum & used);
-#endif
-        *(vec *)accumulators += sum;
+        for (int part = 0; part < PARTS; part++)
+            ((vec *)accumulators)[part] += IN_USE(sums[part], part);
     }
     for (int v = 0; v < V; v++)
         ((vec *)dxj)[v] = dx[v];
@@ -240,5 +242,7 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
 #undef SLOT
 #undef EACH_LANE
 #undef V
+#undef PARTS
+#undef IN_USE
 #undef WIDTH
 #undef NAME

@@ -3,9 +3,20 @@
 
 #include "program.h"
 
-/* Eight numbers at a time; where a register holds fewer, the compiler takes several. Slots need not be aligned. */
-typedef double vec __attribute__((vector_size(64), aligned(8), may_alias));
-typedef long long bits __attribute__((vector_size(64)));
+/* As many numbers as a register holds (VEC). Slots need not be aligned. */
+#if defined(__AVX512F__)
+#define VEC 8
+#define LANE_NUMBERS {0, 1, 2, 3, 4, 5, 6, 7}
+#elif defined(__AVX__)
+#define VEC 4
+#define LANE_NUMBERS {0, 1, 2, 3}
+#else
+#define VEC 2
+#define LANE_NUMBERS {0, 1}
+#endif
+typedef double vec __attribute__((vector_size(8 * VEC), aligned(8), may_alias));
+typedef long long bits __attribute__((vector_size(8 * VEC)));
+static const bits lane_numbers = LANE_NUMBERS;
 
 #define JOIN_(name, set, width) name##_##set##_##width
 #define JOIN(name, set, width) JOIN_(name, set, width)

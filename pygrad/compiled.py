@@ -145,8 +145,8 @@ class _Run:
             raise ValueError('backward() needs one number: compile with reduction="mean" or "sum"')
         seed = array("d", [1.0 / self.n if self.reduction == "mean" else 1.0])
         pointer = ffi.from_buffer("double[]", seed)
-        seeds = ffi.new("pg_column[]", [(pointer, 0)] * self.tape.output_count)
-        self.batch.seeds = seeds
+        self.seeds = seed, pointer, ffi.new("pg_column[]", [(pointer, 0)] * self.tape.output_count)
+        self.batch.seeds = self.seeds[-1]
         if inputs:
             grads = array("d", bytes(8 * self.n * self.tape.input_count))
             self.batch.input_grads = ffi.from_buffer("double[]", grads)
