@@ -3,12 +3,14 @@
 #define PG_OPS_H
 
 #include <math.h>
+#include <stdbool.h>
 
 /* The structural ops stand outside ops.def: they have an operand list, a literal or no operands at all. */
 typedef enum {
     PG_LEAF,
 #define PG_UNARY(name, label, forward, da) PG_OP_##name,
 #define PG_BINARY(name, label, forward, da, db) PG_OP_##name,
+#define PG_FLAT(name, label, arity, forward) PG_OP_##name,
 #include "ops.def"
     PG_POWER,  /* a ** k, k a literal */
     PG_SUM,    /* a + the list; this and what follows have an operand list */
@@ -39,9 +41,24 @@ static inline double pg_op_forward(int op, double a, double b)
     case PG_OP_##name:                     \
         return forward;
 #define PG_BINARY(name, label, forward, da, db) PG_UNARY(name, label, forward, da)
+#define PG_FLAT(name, label, arity, forward) PG_UNARY(name, label, forward, 0.0)
 #include "ops.def"
     default:
         return NAN;
+    }
+}
+
+/* True for a row without derivative. */
+static inline bool pg_op_is_flat(int op)
+{
+    switch (op) {
+#define PG_UNARY(name, label, forward, da)
+#define PG_BINARY(name, label, forward, da, db)
+#define PG_FLAT(name, label, arity, forward) case PG_OP_##name:
+#include "ops.def"
+        return true;
+    default:
+        return false;
     }
 }
 

@@ -42,7 +42,8 @@ int pg_op_count(void);
 const char *pg_op_name(int op);  /* "add", "relu", ...; what Python calls it */
 const char *pg_op_label(int op); /* "+", "ReLU", ...; what a picture shows */
 int pg_op_arity(int op);         /* 0 for an operand list of any length, and for leaves */
-/* Evaluate a unary or binary row at (a, b): out[0] the result, out[1] d/da, out[2] d/db. For tests and tables. */
+/* Evaluate a unary or binary row at (a, b): out[0] the result, out[1] d/da, out[2] d/db, which are 0 for a row without
+ * derivative. For tests and tables. */
 void pg_op_eval(int op, double a, double b, double *out);
 
 /* --- making nodes --- */

@@ -680,6 +680,11 @@ static PyObject *binary_method(int op, PyObject *self, PyObject *other)
     {                                                                           \
         return binary_method(PG_OP_##name, self, other);                        \
     }
+#define PG_FLAT(name, label, arity, forward)                                    \
+    static PyObject *method_##name(PyObject *self, PyObject *other)             \
+    {                                                                           \
+        return (arity) == 1 ? make_unary(PG_OP_##name, (value *)self) : binary_method(PG_OP_##name, self, other); \
+    }
 #include "ops.def"
 
 #define OP_METHOD(name, label, flags, signature)     \
@@ -688,6 +693,9 @@ static PyObject *binary_method(int op, PyObject *self, PyObject *other)
                       "Return the Value of the op '" label "': see csrc/ops.def for its derivative."},
 #define PG_UNARY(name, label, forward, da) OP_METHOD(name, label, METH_NOARGS, "($self)")
 #define PG_BINARY(name, label, forward, da, db) OP_METHOD(name, label, METH_O, "($self, other)")
+#define PG_FLAT(name, label, arity, forward) PG_FLAT_##arity(name, label)
+#define PG_FLAT_1(name, label) PG_UNARY(name, label, , )
+#define PG_FLAT_2(name, label) PG_BINARY(name, label, , , )
 static PyMethodDef op_methods[PG_OP_COUNT] = {
 #include "ops.def"
 };
@@ -1858,12 +1866,12 @@ static bool attach(void)
     return true;
 }
 
-/* A row is a method under its own name if no operator stands for it. */
+/* A row is a method under its own name if no operator stands for it; `<` and the like compare data. */
 static bool is_method(int op)
 {
     const char first = pg_op_label(op)[0];
     const bool is_letter = (first >= 'A' && first <= 'Z') || (first >= 'a' && first <= 'z');
-    return op_methods[op].ml_name && is_letter && op != PG_OP_neg;
+    return op_methods[op].ml_name && (is_letter || pg_op_is_flat(op)) && op != PG_OP_neg;
 }
 
 static bool add_op_methods(void)

@@ -186,8 +186,8 @@ static inline void propagate_sum(walk *w, const pg_node *node, bool marking)
         give(reach(w, operands.list[i], marking), g);
 }
 
-/* A node of the user's: its local gradients; without them it only reaches its operands, so that the sweep goes on
- * there. */
+/* A node of the user's: its local gradients. Without them, and for a row without derivative, it only reaches its
+ * operands, so that the sweep goes on there. */
 static inline void propagate_custom(walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad;
@@ -226,6 +226,7 @@ PG_INLINE void propagate(walk *w, const pg_node *node, bool marking)
         give(nb, g * by_b); /* na again for x * x */     \
         break;                                           \
     }
+#define PG_FLAT(name, label, arity, forward)
 #include "ops.def"
     case PG_POWER: {
         const reached na = reach(w, node->a, marking);

@@ -5,7 +5,21 @@ __version__ = "0.1.0"
 from pygrad import functional, nn, optim, viz
 from pygrad.anomaly import detect_anomaly
 from pygrad.compat import install_as_micrograd
-from pygrad.engine import Value, config, dot, maximum, minimum, sum
+from pygrad.engine import (
+    Value,
+    config,
+    dot,
+    equal,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    maximum,
+    minimum,
+    not_equal,
+    stop_gradient,
+    sum,
+)
 from pygrad.nn import MLP, Layer, Module, Neuron
 from pygrad.storage import load_model, save_model
 
@@ -18,14 +32,21 @@ __all__ = [
     "config",
     "detect_anomaly",
     "dot",
+    "equal",
     "functional",
+    "greater",
+    "greater_equal",
     "install_as_micrograd",
+    "less",
+    "less_equal",
     "load_model",
     "maximum",
     "minimum",
     "nn",
+    "not_equal",
     "optim",
     "save_model",
+    "stop_gradient",
     "sum",
     "viz",
 ]

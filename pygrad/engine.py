@@ -21,13 +21,20 @@ __all__ = [
     "check_arena",
     "config",
     "dot",
+    "equal",
+    "greater",
+    "greater_equal",
     "layer",
+    "less",
+    "less_equal",
     "live_nodes",
     "maximum",
     "minimum",
+    "not_equal",
     "plain_ids",
     "reserved_bytes",
     "set_trace_hook",
+    "stop_gradient",
     "sum",
 ]
 
@@ -94,6 +101,48 @@ def minimum(a, b):
 def maximum(a, b):
     """Return the larger of two Values or numbers; equal ones share the gradient."""
     return _as_value(a).maximum(b)
+
+
+def less(a, b):
+    """Return the Value 1.0 if a < b, else 0.0, of two Values or numbers; like all comparisons it has no derivative.
+
+    A comparison with nan is 0.0. Unlike the bool of `a < b`, the result is a node: it follows the data in a graph that
+    is computed again.
+    """
+    return _as_value(a).less(b)
+
+
+def less_equal(a, b):
+    """Return the Value 1.0 if a <= b, else 0.0; see `less`."""
+    return _as_value(a).less_equal(b)
+
+
+def greater(a, b):
+    """Return the Value 1.0 if a > b, else 0.0; see `less`."""
+    return less(b, a)
+
+
+def greater_equal(a, b):
+    """Return the Value 1.0 if a >= b, else 0.0; see `less`."""
+    return less_equal(b, a)
+
+
+def equal(a, b):
+    """Return the Value 1.0 if a and b are the same number, else 0.0 (`==` asks for the same object); see `less`."""
+    return _as_value(a).equal(b)
+
+
+def not_equal(a, b):
+    """Return the Value 0.0 if a and b are the same number, else 1.0, also for a nan; see `less`."""
+    return _as_value(a).not_equal(b)
+
+
+def stop_gradient(x):
+    """Return a Value of the same data as `x`, a Value or number, that passes no gradient on to it.
+
+    Unlike `x.detach()` it is a node: it follows the data of `x` in a graph that is computed again.
+    """
+    return _as_value(x).stop_gradient()
 
 
 def _as_value(x):

@@ -92,6 +92,18 @@ def _reflected(name):
     return _named(method, name)
 
 
+def _by_name(name):
+    """Return the method of a binary row that no operator stands for; what is neither Value nor number is refused."""
+    op = CODES[name]
+
+    def method(self, other):
+        if isinstance(other, Value):
+            return _make(self, other, _pg_binary, op, self._pg_id, other._pg_id)
+        return _make(self, None, _pg_binary_right, op, self._pg_id, to_float(other))
+
+    return _named(method, name)
+
+
 def _named(method, name):
     method.__name__, method.__qualname__ = name, f"Value.{name}"
     method.__doc__ = f"Return the Value of the op {LABELS[CODES[name]]!r}: see csrc/ops.def for its derivative."
@@ -306,11 +318,15 @@ class Value(Surface):
     sin = _unary("sin")
     cos = _unary("cos")
 
-    def minimum(self, other):
-        return _minimum(self, _as_value(other))
+    minimum = _by_name("minimum")
+    maximum = _by_name("maximum")
 
-    def maximum(self, other):
-        return _maximum(self, _as_value(other))
+    # 1.0 or 0.0, where `<` and the like give a bool
+    less = _by_name("less")
+    less_equal = _by_name("less_equal")
+    equal = _by_name("equal")
+    not_equal = _by_name("not_equal")
+    stop_gradient = _unary("stop_gradient")
 
     def backward(self):
         """Set the gradients of all that this Value was computed from; leaves add theirs to what they have."""
@@ -396,7 +412,7 @@ def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
 
 _ARITHMETIC = ("__add__", "__radd__", "__mul__", "__rmul__")
 _ORIGINALS = [vars(Value)[name] for name in _ARITHMETIC]
-_pow, _minimum, _maximum = _binary("pow"), _binary("minimum"), _binary("maximum")
+_pow = _binary("pow")
 
 # --- the trace hook ---
 

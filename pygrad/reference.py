@@ -66,7 +66,7 @@ class Op(NamedTuple):
 
     label: str
     forward: Callable  # forward(*operands) -> y
-    partials: Callable  # partials(y, *operands) -> one number per operand
+    partials: Callable  # partials(y, *operands) -> one number per operand, None to pass nothing on; or () for all None
 
 
 def _sigmoid(a):
@@ -152,6 +152,11 @@ OPS = {
     "square": Op("**2", lambda a: a * a, lambda y, a: (2.0 * a,)),
     "cube": Op("**3", lambda a: a * a * a, lambda y, a: (3.0 * (a * a),)),
     "reciprocal": Op("**-1", lambda a: _div(1.0, a), lambda y, a: (_div(-_div(1.0, a), a),)),
+    "less": Op("<", lambda a, b: float(a < b), lambda y, a, b: ()),
+    "less_equal": Op("<=", lambda a, b: float(a <= b), lambda y, a, b: ()),
+    "equal": Op("==", lambda a, b: float(a == b), lambda y, a, b: ()),
+    "not_equal": Op("!=", lambda a, b: float(a != b), lambda y, a, b: ()),
+    "stop_gradient": Op("stop_gradient", lambda a: a, lambda y, a: ()),
     "sum": Op("sum", _sum, lambda y, *values: (1.0,) * len(values)),
     "dot": Op("dot", _dot, _dot_partials),
 }
@@ -279,7 +284,8 @@ class Value(Surface):
     def _propagate(self):
         datas = [child._data for child in self._operands]
         for child, partial in zip(self._operands, self._row.partials(self._data, *datas)):
-            child._grad += self._grad * partial
+            if partial is not None:
+                child._grad += self._grad * partial
 
     def detach(self):
         """Return a new leaf with the same data: the graph is left behind."""
@@ -331,6 +337,21 @@ class Value(Surface):
 
     def maximum(self, other):
         return maximum(self, other)
+
+    def less(self, other):
+        return less(self, other)
+
+    def less_equal(self, other):
+        return less_equal(self, other)
+
+    def equal(self, other):
+        return equal(self, other)
+
+    def not_equal(self, other):
+        return not_equal(self, other)
+
+    def stop_gradient(self):
+        return stop_gradient(self)
 
     def backward(self):
         """Set the gradients of all that this Value was computed from; leaves add theirs to what they have."""
@@ -421,6 +442,41 @@ def minimum(a, b):
 def maximum(a, b):
     """Return the larger of two Values or numbers; equal ones share the gradient."""
     return _make(OPS["maximum"], (_as_value(a), _as_value(b)))
+
+
+def less(a, b):
+    """Return the Value 1.0 if a < b, else 0.0, of two Values or numbers; like all comparisons it has no derivative."""
+    return _make(OPS["less"], (_as_value(a), _as_value(b)))
+
+
+def less_equal(a, b):
+    """Return the Value 1.0 if a <= b, else 0.0."""
+    return _make(OPS["less_equal"], (_as_value(a), _as_value(b)))
+
+
+def greater(a, b):
+    """Return the Value 1.0 if a > b, else 0.0."""
+    return less(b, a)
+
+
+def greater_equal(a, b):
+    """Return the Value 1.0 if a >= b, else 0.0."""
+    return less_equal(b, a)
+
+
+def equal(a, b):
+    """Return the Value 1.0 if a and b are the same number, else 0.0 (`==` asks for the same object)."""
+    return _make(OPS["equal"], (_as_value(a), _as_value(b)))
+
+
+def not_equal(a, b):
+    """Return the Value 0.0 if a and b are the same number, else 1.0, also for a nan."""
+    return _make(OPS["not_equal"], (_as_value(a), _as_value(b)))
+
+
+def stop_gradient(x):
+    """Return a Value of the same data as `x`, a Value or number, that passes no gradient on to it."""
+    return _make(OPS["stop_gradient"], (_as_value(x),))
 
 
 def sum(values, start=0):

@@ -46,7 +46,8 @@ GOOD_NUMBERS = [0.0, -0.0, 1, 2.5, -3, True, 0.5, 1e-3, np.float64(1.25), np.flo
 GOOD_NUMBERS += [Fraction(1, 3), Decimal("0.125"), float("inf"), float("nan"), 1e300]
 BAD_NUMBERS = [None, "1", b"1", 1j, [1], (), (1,), {}, object, 10**400]
 BINARY = ["add", "sub", "mul", "div", "pow", "minimum", "maximum"]
-UNARY = ["relu", "tanh", "exp", "log", "sigmoid", "sqrt", "sin", "cos", "abs"]
+COMPARISONS = ["less", "less_equal", "greater", "greater_equal", "equal", "not_equal"]
+UNARY = ["relu", "tanh", "exp", "log", "sigmoid", "sqrt", "sin", "cos", "abs", "stop_gradient"]
 
 
 # --- one side: an engine and the variables of a program that runs on it -----------------------------------------------
@@ -175,6 +176,15 @@ def binary(side, rng):
 def unary(side, rng):
     v = side.pick(rng)
     side.add(tamed(-v if rng.random() < 0.1 else getattr(v, rng.choice(UNARY))()))
+
+
+@action(weight=3)
+def comparison(side, rng):
+    name, a, b = rng.choice(COMPARISONS), side.pick(rng), side.operand(rng)
+    if rng.random() < 0.3:
+        a, b = b, a
+    as_method = isinstance(a, side.Value) and "greater" not in name and rng.random() < 0.3
+    side.add(getattr(a, name)(b) if as_method else getattr(side.engine, name)(a, b))
 
 
 @action(weight=3)

@@ -27,6 +27,10 @@ WRITTEN = {
     "pow": lambda engine, a, b: a**b,
     "minimum": lambda engine, a, b: engine.minimum(a, b),
     "maximum": lambda engine, a, b: engine.maximum(a, b),
+    "less": lambda engine, a, b: engine.less(a, b),
+    "less_equal": lambda engine, a, b: engine.greater_equal(b, a),
+    "equal": lambda engine, a, b: engine.equal(a, b),
+    "not_equal": lambda engine, a, b: engine.not_equal(a, b),
     "neg": lambda engine, a: -a,
     "abs": lambda engine, a: abs(a),
     "square": lambda engine, a: a**2,
@@ -37,7 +41,7 @@ WRITTEN = {
 }
 
 # Rows whose result is one IEEE operation, or several in a stated order: equal to the bit. The others call libm.
-EXACT = set(WRITTEN) - {"pow"} | {"relu", "sqrt"}
+EXACT = set(WRITTEN) - {"pow"} | {"relu", "sqrt", "stop_gradient"}
 
 NOT_OPS = {"leaf", "custom", "local", "power"}  # rows of the C table that no user calls by name
 
@@ -61,6 +65,11 @@ def arity(name):
     parameters = list(inspect.signature(reference.OPS[name].partials).parameters.values())[1:]  # without y
     variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     return 0 if variadic else len(parameters)
+
+
+def is_flat(name):
+    """True for a row without derivative: it passes nothing on."""
+    return arity(name) > 0 and reference.OPS[name].partials(1.0, *[1.0] * arity(name)) == ()
 
 
 def rows(*arities):
@@ -227,7 +236,8 @@ def sweep_magnitudes(root):
     for v in sorted(order, key=lambda v: -v._serial):
         partials = v._row.partials(v.data, *[w.data for w in v._operands])
         for w, partial in zip(v._operands, partials):
-            w.scale += v.scale * abs(partial)
+            if partial is not None:
+                w.scale += v.scale * abs(partial)
 
 
 def reference_that_loses_accumulation():
@@ -237,7 +247,8 @@ def reference_that_loses_accumulation():
     def overwrite(self):
         partials = self._row.partials(self._data, *[child._data for child in self._operands])
         for child, partial in zip(self._operands, partials):
-            child._grad = self._grad * partial
+            if partial is not None:
+                child._grad = self._grad * partial
 
     faulty.Value._propagate = overwrite
     return faulty
