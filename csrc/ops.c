@@ -18,6 +18,8 @@ static const op_row rows[] = {
     [PG_POWER] = {"power", "**", 1},
     [PG_SUM] = {"sum", "sum", 0},
     [PG_DOT] = {"dot", "dot", 0},
+    [PG_TAKE] = {"take", "take", 0},
+    [PG_DECLARED] = {"declared", "", 0},
     [PG_CUSTOM] = {"custom", "", 0},
     [PG_LOCAL] = {"local", "", 0},
 };

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* The structural ops stand outside ops.def: they have an operand list, a literal or no operands at all. */
 typedef enum {
@@ -12,11 +13,13 @@ typedef enum {
 #define PG_BINARY(name, label, forward, da, db) PG_OP_##name,
 #define PG_FLAT(name, label, arity, forward) PG_OP_##name,
 #include "ops.def"
-    PG_POWER,  /* a ** k, k a literal */
-    PG_SUM,    /* a + the list; this and what follows have an operand list */
-    PG_DOT,    /* a + the list's pairs, multiplied */
-    PG_CUSTOM, /* the user's: passes nothing on by itself */
-    PG_LOCAL,  /* the user's: passes on the local gradients it was given */
+    PG_POWER,    /* a ** k, k a literal */
+    PG_SUM,      /* a + the list; this and what follows have an operand list */
+    PG_DOT,      /* a + the list's pairs, multiplied */
+    PG_TAKE,     /* of the list index, v0, v1, ... the value that the index chooses */
+    PG_DECLARED, /* the user's: a itself, and d a / d x is d for each of the list's pairs x, d */
+    PG_CUSTOM,   /* the user's: passes nothing on by itself */
+    PG_LOCAL,    /* the user's: passes on the local gradients it was given */
     PG_OP_COUNT
 } pg_op_code;
 
@@ -30,6 +33,12 @@ static inline double pg_power_slope(double a, double b)
 static inline double pg_sigmoid(double a)
 {
     return a >= 0.0 ? 1.0 / (1.0 + exp(-a)) : exp(a) / (1.0 + exp(a));
+}
+
+/* The place that an index stands for: UINT32_MAX, which no list has, if it is no whole number from 0 on. */
+static inline uint32_t pg_place(double index)
+{
+    return index >= 0.0 && index < 4294967295.0 && (double)(uint32_t)index == index ? (uint32_t)index : UINT32_MAX;
 }
 
 /* The result of a unary (b is ignored) or binary row; nan for a structural op, whose node is computed where it is made.

@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 from pygrad import functional, nn, optim, viz
 from pygrad.anomaly import detect_anomaly
 from pygrad.compat import install_as_micrograd
+from pygrad.custom import custom_op
 from pygrad.engine import (
     Value,
     config,
@@ -19,6 +20,8 @@ from pygrad.engine import (
     not_equal,
     stop_gradient,
     sum,
+    take,
+    where,
 )
 from pygrad.nn import MLP, Layer, Module, Neuron
 from pygrad.storage import load_model, save_model
@@ -30,6 +33,7 @@ __all__ = [
     "Neuron",
     "Value",
     "config",
+    "custom_op",
     "detect_anomaly",
     "dot",
     "equal",
@@ -48,5 +52,7 @@ __all__ = [
     "save_model",
     "stop_gradient",
     "sum",
+    "take",
     "viz",
+    "where",
 ]

@@ -11,8 +11,9 @@ PYGRAD_PROXY=python or native chooses one of them; PYGRAD_REQUIRE_NATIVE=1 makes
 import importlib
 import os
 
-from pygrad import anomaly
+from pygrad import anomaly, surface
 from pygrad._lib import ffi
+from pygrad._numbers import to_float
 from pygrad.arena import OPS, check_arena, live_nodes, reserved_bytes
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Value",
     "check_arena",
     "config",
+    "declared",
     "dot",
     "equal",
     "greater",
@@ -36,6 +38,8 @@ __all__ = [
     "set_trace_hook",
     "stop_gradient",
     "sum",
+    "take",
+    "where",
 ]
 
 
@@ -63,7 +67,7 @@ def _portable():
 
 
 _proxy, _why = _choose(os.environ)
-Value, sum, dot, layer = _proxy.Value, _proxy.sum, _proxy.dot, _proxy.layer
+Value, sum, dot, layer, declared = _proxy.Value, _proxy.sum, _proxy.dot, _proxy.layer, _proxy.declared
 _is_native = _proxy.__name__ == "pygrad._native"
 if _is_native:
     anomaly.tell_depth_to(_proxy.set_anomaly_depth)
@@ -143,6 +147,34 @@ def stop_gradient(x):
     Unlike `x.detach()` it is a node: it follows the data of `x` in a graph that is computed again.
     """
     return _as_value(x).stop_gradient()
+
+
+def take(values, index):
+    """Return `values[index]`; of rows (lists of one length, nested if you like) the row, as a list.
+
+    values: Values or numbers, or rows of them: a table of embeddings, say.
+    index: an int, which chooses at once; or a Value, whose data is such an int: then each result is one node, which
+        follows the index in a graph that is computed again. It has no gradient; the chosen values get all of theirs.
+
+    Raises IndexError unless the index is a whole number from 0 to len(values) - 1 (negative ones are refused too);
+    ValueError for no values or ragged rows; TypeError for what is neither Value nor number. If an index's data is
+    changed later to such a number, no value gets a gradient.
+    """
+    return surface.take(Value, _proxy.choose, values, index)
+
+
+def where(condition, a, b):
+    """Return `a` where the condition holds, else `b`: each a Value or number.
+
+    A number as condition chooses at once. A Value holds where its data is not 0 (so a nan counts as true): then the
+    result is one node, `take([b, a], condition != 0)`, which follows the condition in a graph that is computed again.
+    The one that is chosen gets the gradient. The other one gets 0, which times an infinite slope in what made it is
+    nan: there, choose between the inputs, not between the results.
+    """
+    a, b = _as_value(a), _as_value(b)
+    if isinstance(condition, Value):
+        return _proxy.choose(condition.not_equal(0.0), (b, a))
+    return a if to_float(condition, "a condition") != 0.0 else b
 
 
 def _as_value(x):

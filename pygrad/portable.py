@@ -258,7 +258,8 @@ class Value(Surface):
                 _with_closure[self._pg_id] = self
 
     def _operands_in_order(self):
-        """The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, ….
+        """The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, …; of a take index, values;
+        of a custom op whose derivative is declared y, x0, derivative 0, x1, ….
 
         A hidden operand gets its proxy here, and this Value keeps it.
         """
@@ -368,6 +369,24 @@ def dot(ws, xs, bias=None):
         return _make(ws, xs, lib.pg_dot, 0, len(ws), _ids(ws), _ids(xs))
     bias = _as_value(bias)
     return _make((bias, *ws), xs, lib.pg_dot, bias._alive(), len(ws), _ids(ws), _ids(xs))
+
+
+def choose(index, values):
+    """Return the one of `values` that the data of `index` chooses, as one node: see `pygrad.engine.take`.
+
+    Nothing is checked: an index outside gives a nan.
+    """
+    index, values = _as_value(index), tuple(map(_as_value, values))
+    return _make((index, *values), None, lib.pg_choose, index._pg_id, len(values), _ids(values))
+
+
+def declared(y, xs, derivatives):
+    """Return `y` as one node that passes its gradient times `derivatives` on to `xs`: see `pygrad.custom_op`."""
+    y, xs, derivatives = _as_value(y), tuple(map(_as_value, xs)), tuple(map(_as_value, derivatives))
+    if len(xs) != len(derivatives):
+        raise ValueError("declared needs as many derivatives as xs")
+    operands = (y, *[v for pair in zip(xs, derivatives) for v in pair])
+    return _make(operands, None, lib.pg_declared, y._pg_id, len(xs), _ids(xs), _ids(derivatives))
 
 
 def layer(neurons, xs, neuron_type):

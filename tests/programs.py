@@ -38,12 +38,13 @@ WRITTEN = {
     "reciprocal": lambda engine, a: a**-1,
     "sum": lambda engine, *values: engine.sum(values),
     "dot": lambda engine, *operands: write_dot(engine, operands),
+    "take": lambda engine, index, *values: engine.take(values, index),
 }
 
 # Rows whose result is one IEEE operation, or several in a stated order: equal to the bit. The others call libm.
 EXACT = set(WRITTEN) - {"pow"} | {"relu", "sqrt", "stop_gradient"}
 
-NOT_OPS = {"leaf", "custom", "local", "power"}  # rows of the C table that no user calls by name
+NOT_OPS = {"leaf", "custom", "local", "power", "declared"}  # rows of the C table that no user calls by name
 
 
 def write_dot(engine, operands):
@@ -118,6 +119,9 @@ def programs(max_size=25):
         st.tuples(st.just("power"), _indices, _exponents),
         st.tuples(st.just("sum"), _several, _numbers),
         st.tuples(st.just("dot"), _several, _several, st.one_of(st.none(), _indices)),
+        st.tuples(st.just("take"), _several, _indices, _indices),
+        st.tuples(st.just("where"), _indices, _indices, _indices),
+        st.tuples(st.just("declared"), _indices, _several, _several),
         st.tuples(st.just("add_in_place"), _indices, _indices),
         st.tuples(st.just("drop"), _indices),
         st.tuples(st.just("set_data"), _indices, _numbers),
@@ -167,6 +171,19 @@ class Machine:
         ws, xs = [self.at(w) for w, _ in pairs], [self.at(x) for _, x in pairs]
         return self.engine.dot(ws, xs, None if bias is None else self.at(bias))
 
+    def _take(self, indices, index, place):
+        """Take a place of some values; the index is a variable, which is given that number."""
+        values, index = [self.at(i) for i in indices] or [self.at(place)], self.at(index)
+        index.data = float(place % len(values))
+        return self.engine.take(values, index)
+
+    def _where(self, condition, a, b):
+        return self.engine.where(self.at(condition), self.at(a), self.at(b))
+
+    def _declared(self, y, xs, derivatives):
+        pairs = [(self.at(x), self.at(d)) for x, d in zip(xs, derivatives)]
+        return self.engine.declared(self.at(y), [x for x, _ in pairs], [d for _, d in pairs])
+
     def _add_in_place(self, i, j):
         other = self.at(j)
         self.variables[i % len(self.variables)] += other
@@ -210,7 +227,7 @@ def compare(engine, program, oracle=reference):
 
 def assert_data(expected, value, note):
     """Assert that data agree: to the bit, or to 2 ulp where the oracle's row calls libm."""
-    exact = expected._row.label in {reference.OPS[name].label for name in EXACT}
+    exact = expected._row is reference.DECLARED or expected._row.label in {reference.OPS[name].label for name in EXACT}
     a, b = expected.data, value.data
     assert same_bits(a, b) or (not exact and abs(a - b) <= 2.0 * math.ulp(a)), (note, a, b)
 

@@ -51,6 +51,7 @@ FORMULAS = {
         mpmath.fsum(values[: len(values) % 2])
         + mpmath.fdot(values[len(values) % 2 :: 2], values[len(values) % 2 + 1 :: 2])
     ),
+    "take": lambda index, *values: values[int(mpmath.nint(index))],
     # rows to come
     "softplus": lambda a: mpmath.log(1 + mpmath.exp(a)),
     "silu": lambda a: a / (1 + mpmath.exp(-a)),
@@ -73,6 +74,9 @@ POINTS = {
     ],
     0: [(0.3,), (1.7, -0.6), (0.4, 3.1, -2.2), (0.7, -1.9, 2.3, 0.6, -1.1), (1.5, -0.7, 0.2, 3.3, -2.1, 0.9)],
 }
+
+
+TAKES = [(0.0, 1.7), (1.0, 0.3, -2.2), (0.0, 0.9, 3.1), (2.0, -0.4, 1.9, 0.6, 5.5)]
 
 
 def formula_of(name):
@@ -104,7 +108,8 @@ def true_partials(name, point):
 
 def points_of(name):
     """The points of the row's arity that lie in its domain, at least three."""
-    points = [point for point in POINTS[arity(name)] if true_value(name, point) is not None]
+    given = TAKES if name == "take" else POINTS[arity(name)]
+    points = [point for point in given if true_value(name, point) is not None]
     assert len(points) >= 3
     return points
 
@@ -114,7 +119,8 @@ def check_op(engine, name):
     with mpmath.workdps(50):
         for point in points_of(name):
             check_point(engine, name, point)
-            check_shared(engine, name, (abs(point[0]),) * len(point))
+            if name != "take":  # no number is both an index and a generic point
+                check_shared(engine, name, (abs(point[0]),) * len(point))
 
 
 def check_point(engine, name, point):
