@@ -25,7 +25,8 @@
  *   I5  every leaf slot handed out is live or on a free list: the one in use, or the one that a trace has set aside;
  *   I6  the counts of the arena (live nodes, leaves, closures) are what a walk finds;
  *   I7  the sweep's heap is empty, and has room for every block;
- *   I8  a block without live nodes has no proxies.
+ *   I8  a block without live nodes has no proxies;
+ *   I9  a take has an index and a value, and each part of a split one has the same index; a declared node has its y.
  *
  * Lock. cffi drops the GIL for every call, so threads may be inside at once; each public function holds the lock
  * from its first look at the arena to its last, and nothing that is not bounded by the graph happens under it. No
@@ -207,7 +208,7 @@ static inline pg_operand_span pg_operands_of(const pg_node *node)
 {
     if (node->op < PG_SUM) /* a leaf has neither, a unary op has a, a binary op has a and b */
         return (pg_operand_span){node->a, node->b != 0, &node->b};
-    const uint32_t entries = (uint32_t)node->b * (node->op == PG_DOT ? 2 : 1);
+    const uint32_t entries = (uint32_t)node->b * (node->op == PG_DOT || node->op == PG_DECLARED ? 2 : 1);
     const void *payload = node + 1;
     if (node->op == PG_LOCAL)
         payload = (const double *)payload + node->b;
@@ -215,6 +216,7 @@ static inline pg_operand_span pg_operands_of(const pg_node *node)
 }
 
 pg_node *pg_part_before(const pg_arena *arena, const pg_node *node); /* of a split list; NULL at its beginning */
+uint32_t pg_first_place(const pg_arena *arena, const pg_node *node); /* of a take's values: those of parts before */
 const double *pg_local_grads(const pg_node *node); /* of a PG_LOCAL node, b of them; its list follows them */
 
 /* False for id 0, and for an id whose node went while the caller was on its way here. */

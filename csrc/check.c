@@ -47,6 +47,18 @@ static const char *check_operand(census *found, pg_id id, pg_id operand)
     return NULL;
 }
 
+static const char *check_structure(const pg_arena *arena, const pg_node *node)
+{
+    const pg_node *before = pg_part_before(arena, node);
+    REQUIRE(!before || before->op == node->op, "a part of a split list is of another op");
+    REQUIRE(node->op != PG_DECLARED || node->a, "I9: a declared node has no y");
+    if (node->op != PG_TAKE)
+        return NULL;
+    REQUIRE(node->b >= 2, "I9: a take has no value");
+    REQUIRE(!before || *(const pg_id *)(before + 1) == *(const pg_id *)(node + 1), "I9: a split take has two indices");
+    return NULL;
+}
+
 static const char *check_node(census *found, pg_id id)
 {
     const pg_node *node = pg_node_at(found->arena, id);
@@ -55,6 +67,7 @@ static const char *check_node(census *found, pg_id id)
     for (uint32_t i = 0; i < operands.count && !broken; i++)
         broken = check_operand(found, id, operands.list[i]);
     REQUIRE(node->op < PG_OP_COUNT, "a live node has no op");
+    broken = broken ? broken : check_structure(found->arena, node);
     REQUIRE(!(node->flags & PG_FLAG_BUSY) || found->arena->orders, "a node is busy and no order runs");
     found->live_nodes++;
     found->live_leaves += pg_is_leaf(id);

@@ -147,13 +147,13 @@ static void NAME(forward)(const pg_program *program, double *x, const double *pa
             break;
         case PG_TAKE:
             for (int l = 0; l < n; l++) {
-                const uint32_t place = pg_place_of(SLOT(x, list[0])[l], op->count - 1);
+                const uint32_t place = pg_place(SLOT(x, list[0])[l]);
                 y[l] = place < op->count - 1 ? SLOT(x, list[1 + place])[l] : (double)NAN;
             }
             break;
         case PG_LANES_TAKE_PACKED:
             for (int l = 0; l < n; l++) {
-                const uint32_t place = pg_place_of(xa[l], op->count);
+                const uint32_t place = pg_place(xa[l]);
                 y[l] = place < op->count ? packed[op->packed + place] : (double)NAN;
             }
             break;
@@ -217,14 +217,14 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
             break;
         case PG_TAKE:
             for (int l = 0; l < n; l++) {
-                const uint32_t place = pg_place_of(SLOT(x, list[0])[l], op->count - 1);
+                const uint32_t place = pg_place(SLOT(x, list[0])[l]);
                 if (place < op->count - 1)
                     SLOT(dx, list[1 + place])[l] += g[l];
             }
             break;
         case PG_LANES_TAKE_PACKED:
             for (int l = 0; l < n; l++) {
-                const uint32_t place = pg_place_of(xa[l], op->count);
+                const uint32_t place = pg_place(xa[l]);
                 if (place < op->count)
                     accumulators[8 * ((size_t)op->packed + place) + (size_t)l % 8] += g[l];
             }

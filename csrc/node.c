@@ -11,6 +11,14 @@ pg_node *pg_part_before(const pg_arena *arena, const pg_node *node)
     return first->flags & PG_FLAG_PART ? first : NULL; /* node 0 has no flags */
 }
 
+uint32_t pg_first_place(const pg_arena *arena, const pg_node *node)
+{
+    uint32_t place = 0;
+    while ((node = pg_part_before(arena, node)))
+        place += (uint32_t)node->b - 1;
+    return place;
+}
+
 const double *pg_local_grads(const pg_node *node)
 {
     return (const void *)(node + 1);
@@ -71,10 +79,11 @@ pg_id pg_power(pg_id a, double exponent)
 /* What a list node is to be made of. */
 typedef struct {
     int op;
-    pg_id first; /* start of a sum, bias of a dot; or 0 */
+    pg_id first; /* start of a sum, bias of a dot; or 0. y of a declared node */
+    pg_id index; /* of a take */
     size_t count;
     const pg_id *xs;
-    const pg_id *ws;           /* of a dot: the other halves of its pairs */
+    const pg_id *ws;           /* the first halves of the pairs of a dot or declared node */
     const double *local_grads; /* of a PG_LOCAL node */
     double data;               /* of a PG_CUSTOM or PG_LOCAL node */
 } list_spec;
@@ -83,12 +92,19 @@ static size_t entry_bytes(int op)
 {
     switch (op) {
     case PG_DOT:
+    case PG_DECLARED:
         return 2 * sizeof(pg_id);
     case PG_LOCAL:
         return sizeof(double) + sizeof(pg_id);
     default:
         return sizeof(pg_id);
     }
+}
+
+/* What each part's list begins with: the index of a take. */
+static size_t head_bytes(int op)
+{
+    return op == PG_TAKE ? sizeof(pg_id) : 0;
 }
 
 /* Each of these fills the payload with entries [begin, end) of the list, takes their references, and returns the
@@ -122,6 +138,35 @@ static double fill_sum(const pg_arena *arena, pg_node *node, const list_spec *sp
     return total;
 }
 
+static double fill_take(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
+                        double total)
+{
+    pg_id *list = (void *)(node + 1);
+    pg_node *index = pg_node_at(arena, spec->index);
+    const uint32_t place = pg_place(index->data);
+    node->b++; /* the index is an entry too */
+    *list++ = spec->index;
+    pg_ref(index);
+    for (size_t i = begin; i < end; i++) {
+        *list++ = spec->xs[i];
+        pg_ref(pg_node_at(arena, spec->xs[i]));
+    }
+    return begin <= place && place < end ? pg_node_at(arena, spec->xs[place])->data : total;
+}
+
+static double fill_declared(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
+                            double total)
+{
+    pg_id *list = (void *)(node + 1);
+    for (size_t i = begin; i < end; i++) {
+        *list++ = spec->ws[i];
+        *list++ = spec->xs[i];
+        pg_ref(pg_node_at(arena, spec->ws[i]));
+        pg_ref(pg_node_at(arena, spec->xs[i]));
+    }
+    return total;
+}
+
 static double fill_custom(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end)
 {
     const size_t count = end - begin;
@@ -135,20 +180,36 @@ static double fill_custom(const pg_arena *arena, pg_node *node, const list_spec 
     return spec->data;
 }
 
+static double fill(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
+                   double total)
+{
+    switch (spec->op) {
+    case PG_DOT:
+        return fill_dot(arena, node, spec, begin, end, total);
+    case PG_SUM:
+        return fill_sum(arena, node, spec, begin, end, total);
+    case PG_TAKE:
+        return fill_take(arena, node, spec, begin, end, total);
+    case PG_DECLARED:
+        return fill_declared(arena, node, spec, begin, end, total);
+    default:
+        return fill_custom(arena, node, spec, begin, end);
+    }
+}
+
 static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size_t begin, size_t end)
 {
-    const pg_id id = pg_new_node(arena, spec->op, pg_slots_for((end - begin) * entry_bytes(spec->op)));
+    const size_t bytes = head_bytes(spec->op) + (end - begin) * entry_bytes(spec->op);
+    const pg_id id = pg_new_node(arena, spec->op, pg_slots_for(bytes));
     if (!id)
         return 0;
     pg_node *node = pg_node_at(arena, id);
     node->a = first;
     node->b = (pg_id)(end - begin);
-    const double total = first ? pg_node_at(arena, first)->data : 0.0;
+    const double total = first ? pg_node_at(arena, first)->data : spec->op == PG_TAKE ? NAN : 0.0;
     if (first)
         pg_ref(pg_node_at(arena, first));
-    node->data = spec->op == PG_DOT   ? fill_dot(arena, node, spec, begin, end, total)
-                 : spec->op == PG_SUM ? fill_sum(arena, node, spec, begin, end, total)
-                                      : fill_custom(arena, node, spec, begin, end);
+    node->data = fill(arena, node, spec, begin, end, total);
     return id;
 }
 
@@ -156,7 +217,7 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
  * of the next; all but the last are hidden. */
 static pg_id make_list(pg_arena *arena, const list_spec *spec)
 {
-    const size_t room = (PG_BLOCK_SLOTS - 1) * sizeof(pg_node) / entry_bytes(spec->op);
+    const size_t room = ((PG_BLOCK_SLOTS - 1) * sizeof(pg_node) - head_bytes(spec->op)) / entry_bytes(spec->op);
     pg_id part = 0;
     size_t begin = 0;
     do {
@@ -175,7 +236,8 @@ static pg_id make_list(pg_arena *arena, const list_spec *spec)
 static bool is_spec_live(const pg_arena *arena, const list_spec *spec)
 {
     return pg_all_live(arena, spec->xs, spec->count) && (!spec->ws || pg_all_live(arena, spec->ws, spec->count)) &&
-           (!spec->first || pg_is_live(arena, spec->first));
+           (spec->op == PG_DECLARED || spec->first ? pg_is_live(arena, spec->first) : true) &&
+           (spec->op != PG_TAKE || (spec->count > 0 && pg_is_live(arena, spec->index)));
 }
 
 static pg_id make_list_locked(const list_spec *spec)
@@ -194,6 +256,16 @@ pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs)
 pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs)
 {
     return make_list_locked(&(list_spec){.op = PG_DOT, .first = bias, .count = count, .xs = xs, .ws = ws});
+}
+
+pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values)
+{
+    return make_list_locked(&(list_spec){.op = PG_TAKE, .index = index, .count = count, .xs = values});
+}
+
+pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivatives)
+{
+    return make_list_locked(&(list_spec){.op = PG_DECLARED, .first = y, .count = count, .ws = xs, .xs = derivatives});
 }
 
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out)
@@ -321,12 +393,26 @@ double pg_exponent(pg_id id)
     return exponent;
 }
 
+/* The operands of a part that the parts before do not have: without the index of a take. */
+static pg_operand_span own_operands(const pg_arena *arena, const pg_node *part)
+{
+    pg_operand_span operands = pg_operands_of(part);
+    if (!pg_part_before(arena, part))
+        return operands;
+    operands.first = 0;
+    if (part->op == PG_TAKE) {
+        operands.list++;
+        operands.count--;
+    }
+    return operands;
+}
+
 static size_t count_operands(const pg_arena *arena, const pg_node *node)
 {
     size_t count = 0;
     for (const pg_node *part = node; part; part = pg_part_before(arena, part)) {
-        const pg_operand_span operands = pg_operands_of(part);
-        count += operands.count + (operands.first && !pg_part_before(arena, part));
+        const pg_operand_span operands = own_operands(arena, part);
+        count += operands.count + (operands.first != 0);
     }
     return count;
 }
@@ -345,10 +431,10 @@ void pg_operands(pg_id id, pg_id *out)
     const pg_node *node = pg_node_at(arena, id);
     pg_id *end = out + count_operands(arena, node);
     for (const pg_node *part = node; part; part = pg_part_before(arena, part)) {
-        const pg_operand_span operands = pg_operands_of(part);
+        const pg_operand_span operands = own_operands(arena, part);
         end -= operands.count;
         memcpy(end, operands.list, operands.count * sizeof *end);
-        if (operands.first && !pg_part_before(arena, part))
+        if (operands.first)
             *--end = operands.first;
     }
     pg_unlock(arena);

@@ -13,6 +13,7 @@ static const op_row rows[] = {
     [PG_LEAF] = {"leaf", "", 0},
 #define PG_UNARY(name, label, forward, da) [PG_OP_##name] = {#name, label, 1},
 #define PG_BINARY(name, label, forward, da, db) [PG_OP_##name] = {#name, label, 2},
+#define PG_FLAT(name, label, arity, forward) [PG_OP_##name] = {#name, label, arity},
 #include "ops.def"
     [PG_POWER] = {"power", "**", 1},
     [PG_SUM] = {"sum", "sum", 0},
@@ -60,6 +61,7 @@ void pg_op_eval(int op, double a, double b, double *out)
         out[1] = (da);                          \
         out[2] = (db);                          \
         break;
+#define PG_FLAT(name, label, arity, forward) PG_BINARY(name, label, forward, 0.0, (arity) == 2 ? 0.0 : NAN)
 #include "ops.def"
     default:
         break;

@@ -3,6 +3,7 @@
 #define PG_OPS_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The structural ops stand outside ops.def: they have an operand list, a literal or no operands at all. */
@@ -10,13 +11,15 @@ typedef enum {
     PG_LEAF,
 #define PG_UNARY(name, label, forward, da) PG_OP_##name,
 #define PG_BINARY(name, label, forward, da, db) PG_OP_##name,
+#define PG_FLAT(name, label, arity, forward) PG_OP_##name,
 #include "ops.def"
-    PG_POWER,  /* a ** k, k a literal */
-    PG_SUM,    /* a + the list; this and what follows have an operand list */
-    PG_DOT,    /* a + the list's pairs, multiplied */
-    PG_TAKE, PG_DECLARED,
-    PG_CUSTOM, /* the user's: passes nothing on by itself */
-    PG_LOCAL,  /* the user's: passes on the local gradients it was given */
+    PG_POWER,    /* a ** k, k a literal */
+    PG_SUM,      /* a + the list; this and what follows have an operand list */
+    PG_DOT,      /* a + the list's pairs, multiplied */
+    PG_TAKE,     /* of the list index, v0, v1, ... the value that the index chooses */
+    PG_DECLARED, /* the user's: a itself, and d a / d x is d for each of the list's pairs x, d */
+    PG_CUSTOM,   /* the user's: passes nothing on by itself */
+    PG_LOCAL,    /* the user's: passes on the local gradients it was given */
     PG_OP_COUNT
 } pg_op_code;
 
@@ -32,11 +35,10 @@ static inline double pg_sigmoid(double a)
     return a >= 0.0 ? 1.0 / (1.0 + exp(-a)) : exp(a) / (1.0 + exp(a));
 }
 
-/* The place that an index names among `count` values; `count` if it names none: no whole number, or out of range. */
-static inline uint32_t pg_place_of(double index, uint32_t count)
+/* The place that an index stands for: UINT32_MAX, which no list has, if it is no whole number from 0 on. */
+static inline uint32_t pg_place(double index)
 {
-    const uint32_t place = index >= 0.0 && index < count ? (uint32_t)index : count;
-    return (double)place == index ? place : count;
+    return index >= 0.0 && index < 4294967295.0 && (double)(uint32_t)index == index ? (uint32_t)index : UINT32_MAX;
 }
 
 /* The result of a unary (b is ignored) or binary row; nan for a structural op, whose node is computed where it is made.
@@ -48,9 +50,24 @@ static inline double pg_op_forward(int op, double a, double b)
     case PG_OP_##name:                     \
         return forward;
 #define PG_BINARY(name, label, forward, da, db) PG_UNARY(name, label, forward, da)
+#define PG_FLAT(name, label, arity, forward) PG_UNARY(name, label, forward, 0.0)
 #include "ops.def"
     default:
         return NAN;
+    }
+}
+
+/* True for a row without derivative. */
+static inline bool pg_op_is_flat(int op)
+{
+    switch (op) {
+#define PG_UNARY(name, label, forward, da)
+#define PG_BINARY(name, label, forward, da, db)
+#define PG_FLAT(name, label, arity, forward) case PG_OP_##name:
+#include "ops.def"
+        return true;
+    default:
+        return false;
     }
 }
 

@@ -46,7 +46,8 @@ int pg_op_count(void);
 const char *pg_op_name(int op);  /* "add", "relu", ...; what Python calls it */
 const char *pg_op_label(int op); /* "+", "ReLU", ...; what a picture shows */
 int pg_op_arity(int op);         /* 0 for an operand list of any length, and for leaves */
-/* Evaluate a unary or binary row at (a, b): out[0] the result, out[1] d/da, out[2] d/db. For tests and tables. */
+/* Evaluate a unary or binary row at (a, b): out[0] the result, out[1] d/da, out[2] d/db, which are 0 for a row without
+ * derivative. For tests and tables. */
 void pg_op_eval(int op, double a, double b, double *out);
 
 /* --- making nodes --- */
@@ -63,6 +64,11 @@ pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs);
 pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs);
 /* A layer: out[i] = pg_dot(biases[i], count, ws + i*count, xs) for i < rows. All are made, or none. */
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out);
+/* The one of `count` values (1 or more) that the data of `index` chooses, 0 the first, now and whenever a gradient is
+ * passed on; nan, and nothing passed on, while it is no whole number from 0 to count - 1. */
+pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values);
+/* y, of which d/d xs[i] is declared to be derivatives[i]: y passes no gradient on, nor do these. */
+pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivatives);
 /* A node of the user's: `data` is given, and so are d/d child (local_grads, count of them). Without local_grads (NULL)
  * it passes nothing on by itself. */
 pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads);
@@ -92,7 +98,8 @@ void pg_set_data(pg_id id, double data);
 void pg_set_grad(pg_id id, double grad);
 int pg_op(pg_id id);
 double pg_exponent(pg_id id); /* of a "power" node */
-/* The operands in order (sum: start, terms; dot: bias, w0, x0, w1, x1, ...), split lists as one. */
+/* The operands in order (sum: start, terms; dot: bias, w0, x0, w1, x1, ...; take: index, v0, v1, ...; declared: y, x0,
+ * derivative 0, x1, ...), split lists as one. */
 size_t pg_operand_count(pg_id id);
 void pg_operands(pg_id id, pg_id *out);
 /* Say that the node's backward step is a Python closure (1) or the op's own again (0). */

@@ -680,6 +680,11 @@ static PyObject *binary_method(int op, PyObject *self, PyObject *other)
     {                                                                           \
         return binary_method(PG_OP_##name, self, other);                        \
     }
+#define PG_FLAT(name, label, arity, forward)                                    \
+    static PyObject *method_##name(PyObject *self, PyObject *other)             \
+    {                                                                           \
+        return (arity) == 1 ? make_unary(PG_OP_##name, (value *)self) : binary_method(PG_OP_##name, self, other); \
+    }
 #include "ops.def"
 
 #define OP_METHOD(name, label, flags, signature)     \
@@ -688,6 +693,9 @@ static PyObject *binary_method(int op, PyObject *self, PyObject *other)
                       "Return the Value of the op '" label "': see csrc/ops.def for its derivative."},
 #define PG_UNARY(name, label, forward, da) OP_METHOD(name, label, METH_NOARGS, "($self)")
 #define PG_BINARY(name, label, forward, da, db) OP_METHOD(name, label, METH_O, "($self, other)")
+#define PG_FLAT(name, label, arity, forward) PG_FLAT_##arity(name, label)
+#define PG_FLAT_1(name, label) PG_UNARY(name, label, , )
+#define PG_FLAT_2(name, label) PG_BINARY(name, label, , , )
 static PyMethodDef op_methods[PG_OP_COUNT] = {
 #include "ops.def"
 };
@@ -1193,7 +1201,7 @@ static PyMethodDef value_methods[] = {
     {"detach", value_detach, METH_NOARGS,
      "detach($self)\n--\n\nReturn a new leaf with the same data: the graph is left behind."},
     {"_operands_in_order", value_operands, METH_NOARGS,
-     "The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, ...."},
+     "The operands as a tuple: see pygrad.portable.Value._operands_in_order."},
     {"_propagate", value_propagate, METH_NOARGS, "Pass `grad` on to the operands, once."},
     {"_is_leaf", value_is_leaf, METH_NOARGS, NULL},
     {"_read", (PyCFunction)(void (*)(void))value_read, METH_FASTCALL, "See pygrad.surface.Surface._read."},
@@ -1291,7 +1299,7 @@ static PyObject *values_of(PyObject *iterable)
     return values;
 }
 
-/* bias, w0, x0, w1, x1, ...; or start, x0, x1, ... where there is no `ws`. */
+/* bias, w0, x0, w1, x1, ...; or start or index, x0, x1, ... where there is no `ws`. */
 static PyObject *in_order(PyObject *first, PyObject *ws, PyObject *xs)
 {
     const Py_ssize_t count = PyTuple_GET_SIZE(xs), head = first != NULL;
@@ -1309,8 +1317,23 @@ static PyObject *in_order(PyObject *first, PyObject *ws, PyObject *xs)
     return operands;
 }
 
-/* The Value of pg_dot(first, ws, xs), or without `ws` of pg_sum(first, xs); `first` may be NULL. */
-static PyObject *make_list(PyObject *first, PyObject *ws, PyObject *xs)
+static pg_id make_list_node(int op, pg_id first, uint32_t count, const pg_id *ws, const pg_id *xs)
+{
+    switch (op) {
+    case PG_DOT:
+        return pg_dot(first, count, ws, xs);
+    case PG_TAKE:
+        return pg_choose(first, count, xs);
+    case PG_DECLARED:
+        return pg_declared(first, count, ws, xs);
+    default:
+        return pg_sum(first, count, xs);
+    }
+}
+
+/* The Value of pg_dot(first, ws, xs) or pg_declared; or, where there is no `ws`, of pg_sum(first, xs) or pg_choose.
+ * `first` may be NULL. */
+static PyObject *make_list(int op, PyObject *first, PyObject *ws, PyObject *xs)
 {
     value *out = new_proxy();
     if (!out || (first && !is_alive((value *)first))) {
@@ -1323,7 +1346,7 @@ static PyObject *make_list(PyObject *first, PyObject *ws, PyObject *xs)
     pg_id *x_ids = ids_of(xs, &flags), *w_ids = ws && x_ids ? ids_of(ws, &flags) : NULL;
     const bool ready = x_ids && (w_ids || !ws);
     if (ready)
-        bind(out, ws ? pg_dot(first_id, count, w_ids, x_ids) : pg_sum(first_id, count, x_ids));
+        bind(out, make_list_node(op, first_id, count, w_ids, x_ids));
     PyMem_Free(x_ids);
     PyMem_Free(w_ids);
     if (!out->id) {
@@ -1382,7 +1405,7 @@ static PyObject *module_sum(PyObject *Py_UNUSED(module), PyObject *const *args, 
     const bool from_zero = !given[1] || (PyLong_CheckExact(given[1]) && PyObject_IsTrue(given[1]) == 0);
     PyObject *values = values_of(given[0]);
     if (values && (from_zero || (first = value_or_number(given[1]))))
-        out = make_list(first, NULL, values);
+        out = make_list(PG_SUM, first, NULL, values);
     Py_XDECREF(first);
     Py_XDECREF(values);
     return out;
@@ -1399,10 +1422,41 @@ static PyObject *module_dot(PyObject *Py_UNUSED(module), PyObject *const *args, 
         PyErr_Format(PyExc_ValueError, "dot needs two sequences of one length, not %zd and %zd", PyTuple_GET_SIZE(ws),
                      PyTuple_GET_SIZE(xs));
     else if (xs && (!given[2] || given[2] == Py_None || (bias = value_or_number(given[2]))))
-        out = make_list(bias, ws, xs);
+        out = make_list(PG_DOT, bias, ws, xs);
     Py_XDECREF(bias);
     Py_XDECREF(xs);
     Py_XDECREF(ws);
+    return out;
+}
+
+static PyObject *module_choose(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    static const char *const parameters[] = {"index", "values"};
+    PyObject *given[2] = {NULL, NULL};
+    if (!parse("choose", args, count, names, 2, 2, parameters, given))
+        return NULL;
+    PyObject *index = value_or_number(given[0]), *values = index ? values_of(given[1]) : NULL;
+    PyObject *out = values ? make_list(PG_TAKE, index, NULL, values) : NULL;
+    Py_XDECREF(values);
+    Py_XDECREF(index);
+    return out;
+}
+
+static PyObject *module_declared(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    static const char *const parameters[] = {"y", "xs", "derivatives"};
+    PyObject *given[3] = {NULL, NULL, NULL}, *out = NULL;
+    if (!parse("declared", args, count, names, 3, 3, parameters, given))
+        return NULL;
+    PyObject *y = value_or_number(given[0]), *xs = y ? values_of(given[1]) : NULL;
+    PyObject *derivatives = xs ? values_of(given[2]) : NULL;
+    if (derivatives && PyTuple_GET_SIZE(xs) != PyTuple_GET_SIZE(derivatives))
+        PyErr_SetString(PyExc_ValueError, "declared needs as many derivatives as xs");
+    else if (derivatives)
+        out = make_list(PG_DECLARED, y, xs, derivatives);
+    Py_XDECREF(derivatives);
+    Py_XDECREF(xs);
+    Py_XDECREF(y);
     return out;
 }
 
@@ -1619,7 +1673,7 @@ static PyObject *make_neurons(layer *l, const int *ops)
         return Py_NewRef(Py_None);
     PyObject *outs = PyList_New(0);
     for (Py_ssize_t i = 0; outs && i < l->rows; i++) {
-        PyObject *out = make_list(part(l, i, BIAS), part(l, i, ROW), l->xs);
+        PyObject *out = make_list(PG_DOT, part(l, i, BIAS), part(l, i, ROW), l->xs);
         if (!out || PyList_Append(outs, out) < 0)
             Py_CLEAR(outs);
         Py_XDECREF(out);
@@ -1740,6 +1794,8 @@ static PyMethodDef module_methods[] = {
      "dot(ws, xs, bias=None)\n--\n\n"
      "Return `bias + ws[0]*xs[0] + ws[1]*xs[1] + ...` as one node, added in that order.\n\n"
      "Raises ValueError if `ws` and `xs` differ in length."},
+    {"choose", FAST(module_choose), "See pygrad.portable.choose."},
+    {"declared", FAST(module_declared), "See pygrad.portable.declared."},
     {"layer", FAST(module_layer), "See pygrad.portable.layer."},
     {"plain_ids", module_plain_ids, METH_O, "See pygrad.portable.plain_ids."},
     {"value_of", module_value_of, METH_O, "Return the proxy of a node id, or None."},
@@ -1858,12 +1914,12 @@ static bool attach(void)
     return true;
 }
 
-/* A row is a method under its own name if no operator stands for it. */
+/* A row is a method under its own name if no operator stands for it; `<` and the like compare data. */
 static bool is_method(int op)
 {
     const char first = pg_op_label(op)[0];
     const bool is_letter = (first >= 'A' && first <= 'Z') || (first >= 'a' && first <= 'z');
-    return op_methods[op].ml_name && is_letter && op != PG_OP_neg;
+    return op_methods[op].ml_name && (is_letter || pg_op_is_flat(op)) && op != PG_OP_neg;
 }
 
 static bool add_op_methods(void)

@@ -200,7 +200,7 @@ static bool are_indices_good(job *j, const double *x, size_t begin, size_t n)
         const int32_t slot = packed ? op->a : program->lists[op->list];
         const uint32_t values = op->count - !packed;
         for (size_t l = 0; l < n; l++)
-            if (pg_place_of(x[(size_t)slot * j->replay->stride + l], values) == values) {
+            if (pg_place(x[(size_t)slot * j->replay->stride + l]) >= values) {
                 if (!atomic_exchange(&j->failed, 1)) {
                     j->batch->bad_node = (int32_t)op->node;
                     j->batch->bad_sample = sample_at(j->batch, begin + l);
@@ -360,7 +360,7 @@ static bool are_uniform_indices_good(const pg_replay *replay, pg_batch *batch)
     for (size_t k = 0; tape->takes && k < replay->program->uniform_count; k++) {
         const pg_tape_node *node = &tape->nodes[replay->program->uniform[k]];
         if (node->op == PG_TAKE &&
-            pg_place_of(replay->values[tape->lists[node->list]], node->count - 1) == node->count - 1) {
+            pg_place(replay->values[tape->lists[node->list]]) >= node->count - 1) {
             batch->bad_node = replay->program->uniform[k];
             return false;
         }

@@ -57,7 +57,7 @@ static inline void propagate(const pg_tape *tape, const pg_tape_node *node, doub
         break;
     case PG_TAKE: {
         const int32_t *list = tape->lists + node->list;
-        const uint32_t place = pg_place_of(v[list[0]], node->count - 1);
+        const uint32_t place = pg_place(v[list[0]]);
         if (place < node->count - 1)
             adjoint[list[1 + place]] += g;
         break;
@@ -86,7 +86,7 @@ int32_t pg_scalar_bad_index(const pg_tape *tape, const double *v)
 {
     for (uint32_t i = pg_tape_operations(tape); i < tape->count; i++) {
         const pg_tape_node *node = &tape->nodes[i];
-        if (node->op == PG_TAKE && pg_place_of(v[tape->lists[node->list]], node->count - 1) == node->count - 1)
+        if (node->op == PG_TAKE && pg_place(v[tape->lists[node->list]]) >= node->count - 1)
             return (int32_t)i;
     }
     return -1;

@@ -41,7 +41,7 @@ static inline double pg_scalar_value(const pg_tape *tape, const pg_tape_node *no
     }
     case PG_TAKE: {
         const int32_t *list = tape->lists + node->list;
-        const uint32_t place = pg_place_of(v[list[0]], node->count - 1);
+        const uint32_t place = pg_place(v[list[0]]);
         return place < node->count - 1 ? v[list[1 + place]] : (double)NAN;
     }
     case PG_DECLARED:

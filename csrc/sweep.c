@@ -186,8 +186,36 @@ static inline void propagate_sum(walk *w, const pg_node *node, bool marking)
         give(reach(w, operands.list[i], marking), g);
 }
 
-/* A node of the user's: its local gradients; without them it only reaches its operands, so that the sweep goes on
- * there. */
+/* All goes to the value that the index chooses as it is now; the index and the others are only reached. */
+static inline void propagate_take(walk *w, const pg_node *node, bool marking)
+{
+    const double g = node->grad;
+    const pg_operand_span operands = pg_operands_of(node);
+    const uint32_t place = pg_place(pg_node_at(w->arena, operands.list[0])->data);
+    const uint32_t begin = pg_first_place(w->arena, node);
+    if (operands.first) /* the part before */
+        give(reach(w, operands.first, marking), place < begin ? g : 0.0);
+    give(reach(w, operands.list[0], marking), 0.0);
+    for (uint32_t i = 1; i < operands.count; i++)
+        give(reach(w, operands.list[i], marking), place == begin + (i - 1) ? g : 0.0);
+}
+
+/* By the derivatives as they are now; they, and what gave the data, are only reached. */
+static inline void propagate_declared(walk *w, const pg_node *node, bool marking)
+{
+    const double g = node->grad;
+    const pg_operand_span operands = pg_operands_of(node);
+    const bool is_part = pg_node_at(w->arena, operands.first)->flags & PG_FLAG_PART;
+    give(reach(w, operands.first, marking), is_part ? g : 0.0);
+    for (uint32_t i = 0; i < operands.count; i += 2) {
+        const reached derivative = reach(w, operands.list[i + 1], marking);
+        give(derivative, 0.0);
+        give(reach(w, operands.list[i], marking), g * derivative.node->data);
+    }
+}
+
+/* A node of the user's: its local gradients. Without them, and for a row without derivative, it only reaches its
+ * operands, so that the sweep goes on there. */
 static inline void propagate_custom(walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad;
@@ -226,6 +254,7 @@ PG_INLINE void propagate(walk *w, const pg_node *node, bool marking)
         give(nb, g * by_b); /* na again for x * x */     \
         break;                                           \
     }
+#define PG_FLAT(name, label, arity, forward)
 #include "ops.def"
     case PG_POWER: {
         const reached na = reach(w, node->a, marking);
@@ -239,6 +268,12 @@ PG_INLINE void propagate(walk *w, const pg_node *node, bool marking)
         break;
     case PG_SUM:
         propagate_sum(w, node, marking);
+        break;
+    case PG_TAKE:
+        propagate_take(w, node, marking);
+        break;
+    case PG_DECLARED:
+        propagate_declared(w, node, marking);
         break;
     default:
         propagate_custom(w, node, marking);

@@ -43,19 +43,6 @@ void pg_tape_free(pg_tape *tape)
     pg_free(tape);
 }
 
-bool pg_is_flat(uint32_t op)
-{
-    switch (op) {
-#define PG_UNARY(name, label, forward, da)
-#define PG_BINARY(name, label, forward, da, db)
-#define PG_FLAT(name, label, arity, forward) case PG_OP_##name:
-#include "ops.def"
-        return true;
-    default:
-        return false;
-    }
-}
-
 size_t pg_tape_room(pg_tape *tape, size_t count)
 {
     if (tape->list_size + count > tape->list_capacity) {

@@ -72,9 +72,6 @@ static inline bool pg_has_list(uint32_t op)
     return op >= PG_SUM && op < PG_OP_COUNT;
 }
 
-/* Does the op pass a gradient on to no operand? */
-bool pg_is_flat(uint32_t op);
-
 /* Append room for `count` entries to the lists; their place, or SIZE_MAX when memory is short. */
 size_t pg_tape_room(pg_tape *tape, size_t count);
 /* Drop what no output depends on, and put leaves in front (T1, T3). Keeps the order. False: no memory, no change. */

@@ -6,7 +6,24 @@ from pygrad import functional, nn, optim, viz
 from pygrad.anomaly import detect_anomaly
 from pygrad.compiled import compile
 from pygrad.compat import install_as_micrograd
-from pygrad.engine import Value, config, dot, maximum, minimum, sum
+from pygrad.custom import custom_op
+from pygrad.engine import (
+    Value,
+    config,
+    dot,
+    equal,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    maximum,
+    minimum,
+    not_equal,
+    stop_gradient,
+    sum,
+    take,
+    where,
+)
 from pygrad.nn import MLP, Layer, Module, Neuron
 from pygrad.storage import load_model, save_model
 
@@ -18,16 +35,26 @@ __all__ = [
     "Value",
     "compile",
     "config",
+    "custom_op",
     "detect_anomaly",
     "dot",
+    "equal",
     "functional",
+    "greater",
+    "greater_equal",
     "install_as_micrograd",
+    "less",
+    "less_equal",
     "load_model",
     "maximum",
     "minimum",
     "nn",
+    "not_equal",
     "optim",
     "save_model",
+    "stop_gradient",
     "sum",
+    "take",
     "viz",
+    "where",
 ]

@@ -11,8 +11,9 @@ PYGRAD_PROXY=python or native chooses one of them; PYGRAD_REQUIRE_NATIVE=1 makes
 import importlib
 import os
 
-from pygrad import anomaly
+from pygrad import anomaly, surface
 from pygrad._lib import ffi
+from pygrad._numbers import to_float
 from pygrad.arena import OPS, check_arena, live_nodes, proxies_below, reserved_bytes
 
 __all__ = [
@@ -20,15 +21,25 @@ __all__ = [
     "Value",
     "check_arena",
     "config",
+    "declared",
     "dot",
+    "equal",
+    "greater",
+    "greater_equal",
     "layer",
+    "less",
+    "less_equal",
     "live_nodes",
     "maximum",
     "minimum",
+    "not_equal",
     "plain_ids",
     "reserved_bytes",
     "set_trace_hook",
+    "stop_gradient",
     "sum",
+    "take",
+    "where",
 ]
 
 
@@ -56,7 +67,7 @@ def _portable():
 
 
 _proxy, _why = _choose(os.environ)
-Value, sum, dot, layer = _proxy.Value, _proxy.sum, _proxy.dot, _proxy.layer
+Value, sum, dot, layer, declared = _proxy.Value, _proxy.sum, _proxy.dot, _proxy.layer, _proxy.declared
 _is_native = _proxy.__name__ == "pygrad._native"
 if _is_native:
     anomaly.tell_depth_to(_proxy.set_anomaly_depth)
@@ -109,6 +120,76 @@ def minimum(a, b):
 def maximum(a, b):
     """Return the larger of two Values or numbers; equal ones share the gradient."""
     return _as_value(a).maximum(b)
+
+
+def less(a, b):
+    """Return the Value 1.0 if a < b, else 0.0, of two Values or numbers; like all comparisons it has no derivative.
+
+    A comparison with nan is 0.0. Unlike the bool of `a < b`, the result is a node: it follows the data in a graph that
+    is computed again.
+    """
+    return _as_value(a).less(b)
+
+
+def less_equal(a, b):
+    """Return the Value 1.0 if a <= b, else 0.0; see `less`."""
+    return _as_value(a).less_equal(b)
+
+
+def greater(a, b):
+    """Return the Value 1.0 if a > b, else 0.0; see `less`."""
+    return less(b, a)
+
+
+def greater_equal(a, b):
+    """Return the Value 1.0 if a >= b, else 0.0; see `less`."""
+    return less_equal(b, a)
+
+
+def equal(a, b):
+    """Return the Value 1.0 if a and b are the same number, else 0.0 (`==` asks for the same object); see `less`."""
+    return _as_value(a).equal(b)
+
+
+def not_equal(a, b):
+    """Return the Value 0.0 if a and b are the same number, else 1.0, also for a nan; see `less`."""
+    return _as_value(a).not_equal(b)
+
+
+def stop_gradient(x):
+    """Return a Value of the same data as `x`, a Value or number, that passes no gradient on to it.
+
+    Unlike `x.detach()` it is a node: it follows the data of `x` in a graph that is computed again.
+    """
+    return _as_value(x).stop_gradient()
+
+
+def take(values, index):
+    """Return `values[index]`; of rows (lists of one length, nested if you like) the row, as a list.
+
+    values: Values or numbers, or rows of them: a table of embeddings, say.
+    index: an int, which chooses at once; or a Value, whose data is such an int: then each result is one node, which
+        follows the index in a graph that is computed again. It has no gradient; the chosen values get all of theirs.
+
+    Raises IndexError unless the index is a whole number from 0 to len(values) - 1 (negative ones are refused too);
+    ValueError for no values or ragged rows; TypeError for what is neither Value nor number. If an index's data is
+    changed later to such a number, no value gets a gradient.
+    """
+    return surface.take(Value, _proxy.choose, values, index)
+
+
+def where(condition, a, b):
+    """Return `a` where the condition holds, else `b`: each a Value or number.
+
+    A number as condition chooses at once. A Value holds where its data is not 0 (so a nan counts as true): then the
+    result is one node, `take([b, a], condition != 0)`, which follows the condition in a graph that is computed again.
+    The one that is chosen gets the gradient. The other one gets 0, which times an infinite slope in what made it is
+    nan: there, choose between the inputs, not between the results.
+    """
+    a, b = _as_value(a), _as_value(b)
+    if isinstance(condition, Value):
+        return _proxy.choose(condition.not_equal(0.0), (b, a))
+    return a if to_float(condition, "a condition") != 0.0 else b
 
 
 def _as_value(x):

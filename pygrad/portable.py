@@ -92,6 +92,18 @@ def _reflected(name):
     return _named(method, name)
 
 
+def _by_name(name):
+    """Return the method of a binary row that no operator stands for; what is neither Value nor number is refused."""
+    op = CODES[name]
+
+    def method(self, other):
+        if isinstance(other, Value):
+            return _make(self, other, _pg_binary, op, self._pg_id, other._pg_id)
+        return _make(self, None, _pg_binary_right, op, self._pg_id, to_float(other))
+
+    return _named(method, name)
+
+
 def _named(method, name):
     method.__name__, method.__qualname__ = name, f"Value.{name}"
     method.__doc__ = f"Return the Value of the op {LABELS[CODES[name]]!r}: see csrc/ops.def for its derivative."
@@ -246,7 +258,8 @@ class Value(Surface):
                 _with_closure[self._pg_id] = self
 
     def _operands_in_order(self):
-        """The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, ….
+        """The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, …; of a take index, values;
+        of a custom op whose derivative is declared y, x0, derivative 0, x1, ….
 
         A hidden operand gets its proxy here, and this Value keeps it.
         """
@@ -306,11 +319,15 @@ class Value(Surface):
     sin = _unary("sin")
     cos = _unary("cos")
 
-    def minimum(self, other):
-        return _minimum(self, _as_value(other))
+    minimum = _by_name("minimum")
+    maximum = _by_name("maximum")
 
-    def maximum(self, other):
-        return _maximum(self, _as_value(other))
+    # 1.0 or 0.0, where `<` and the like give a bool
+    less = _by_name("less")
+    less_equal = _by_name("less_equal")
+    equal = _by_name("equal")
+    not_equal = _by_name("not_equal")
+    stop_gradient = _unary("stop_gradient")
 
     def backward(self):
         """Set the gradients of all that this Value was computed from; leaves add theirs to what they have."""
@@ -352,6 +369,24 @@ def dot(ws, xs, bias=None):
         return _make(ws, xs, lib.pg_dot, 0, len(ws), _ids(ws), _ids(xs))
     bias = _as_value(bias)
     return _make((bias, *ws), xs, lib.pg_dot, bias._alive(), len(ws), _ids(ws), _ids(xs))
+
+
+def choose(index, values):
+    """Return the one of `values` that the data of `index` chooses, as one node: see `pygrad.engine.take`.
+
+    Nothing is checked: an index outside gives a nan.
+    """
+    index, values = _as_value(index), tuple(map(_as_value, values))
+    return _make((index, *values), None, lib.pg_choose, index._pg_id, len(values), _ids(values))
+
+
+def declared(y, xs, derivatives):
+    """Return `y` as one node that passes its gradient times `derivatives` on to `xs`: see `pygrad.custom_op`."""
+    y, xs, derivatives = _as_value(y), tuple(map(_as_value, xs)), tuple(map(_as_value, derivatives))
+    if len(xs) != len(derivatives):
+        raise ValueError("declared needs as many derivatives as xs")
+    operands = (y, *[v for pair in zip(xs, derivatives) for v in pair])
+    return _make(operands, None, lib.pg_declared, y._pg_id, len(xs), _ids(xs), _ids(derivatives))
 
 
 def layer(neurons, xs, neuron_type):
@@ -396,7 +431,7 @@ def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
 
 _ARITHMETIC = ("__add__", "__radd__", "__mul__", "__rmul__")
 _ORIGINALS = [vars(Value)[name] for name in _ARITHMETIC]
-_pow, _minimum, _maximum = _binary("pow"), _binary("minimum"), _binary("maximum")
+_pow = _binary("pow")
 
 # --- the trace hook ---
 

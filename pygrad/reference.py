@@ -10,8 +10,9 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pygrad import anomaly
+from pygrad import anomaly, surface
 from pygrad._numbers import operand, to_float
+from pygrad.custom import CustomOp
 from pygrad.surface import CLOSURE, OP_NAME, Surface, is_default, pair_up, parse_dialect, parse_prev, power_label
 
 # --- IEEE-754 arithmetic: inf and nan where Python's own operators and `math` raise -----------------------------------
@@ -66,7 +67,7 @@ class Op(NamedTuple):
 
     label: str
     forward: Callable  # forward(*operands) -> y
-    partials: Callable  # partials(y, *operands) -> one number per operand
+    partials: Callable  # partials(y, *operands) -> one number per operand, None to pass nothing on; or () for all None
 
 
 def _sigmoid(a):
@@ -131,6 +132,20 @@ def _split_bias(operands):
     return operands[:odd], operands[odd:]
 
 
+def _take(index, *values):
+    """The value that an index chooses; nan if it chooses none."""
+    return values[int(index)] if _chooses(index, values) else math.nan
+
+
+def _take_partials(y, index, *values):
+    chosen = int(index) if _chooses(index, values) else None
+    return (None, *(1.0 if i == chosen else None for i in range(len(values))))
+
+
+def _chooses(index, values):
+    return float(index).is_integer() and 0 <= index < len(values)
+
+
 OPS = {
     "add": Op("+", lambda a, b: a + b, lambda y, a, b: (1.0, 1.0)),
     "sub": Op("-", lambda a, b: a - b, lambda y, a, b: (1.0, -1.0)),
@@ -152,8 +167,14 @@ OPS = {
     "square": Op("**2", lambda a: a * a, lambda y, a: (2.0 * a,)),
     "cube": Op("**3", lambda a: a * a * a, lambda y, a: (3.0 * (a * a),)),
     "reciprocal": Op("**-1", lambda a: _div(1.0, a), lambda y, a: (_div(-_div(1.0, a), a),)),
+    "less": Op("<", lambda a, b: float(a < b), lambda y, a, b: ()),
+    "less_equal": Op("<=", lambda a, b: float(a <= b), lambda y, a, b: ()),
+    "equal": Op("==", lambda a, b: float(a == b), lambda y, a, b: ()),
+    "not_equal": Op("!=", lambda a, b: float(a != b), lambda y, a, b: ()),
+    "stop_gradient": Op("stop_gradient", lambda a: a, lambda y, a: ()),
     "sum": Op("sum", _sum, lambda y, *values: (1.0,) * len(values)),
     "dot": Op("dot", _dot, _dot_partials),
+    "take": Op("take", _take, _take_partials),
 }
 
 
@@ -170,6 +191,12 @@ def _given_row(label, local_grads):
     return Op(label, None, lambda y, *operands: local_grads or ())
 
 
+def _declared_partials(data, y, *pairs):
+    """What `declared` passes on, its operands being y, x0, derivative 0, x1, …: nothing but the derivatives."""
+    return (None, *(partial for derivative in pairs[1::2] for partial in (derivative, None)))
+
+
+DECLARED = Op("", lambda y, *pairs: y, _declared_partials)
 LEAF = _given_row("", None)
 
 # --- Value ------------------------------------------------------------------------------------------------------------
@@ -262,7 +289,7 @@ class Value(Surface):
         self._grad = grad
 
     def _operands_in_order(self):
-        """The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, …."""
+        """The operands as a tuple: see `pygrad.portable.Value._operands_in_order`."""
         return self._alive()._operands
 
     @property
@@ -279,7 +306,8 @@ class Value(Surface):
     def _propagate(self):
         datas = [child._data for child in self._operands]
         for child, partial in zip(self._operands, self._row.partials(self._data, *datas)):
-            child._grad += self._grad * partial
+            if partial is not None:
+                child._grad += self._grad * partial
 
     def detach(self):
         """Return a new leaf with the same data: the graph is left behind."""
@@ -331,6 +359,21 @@ class Value(Surface):
 
     def maximum(self, other):
         return maximum(self, other)
+
+    def less(self, other):
+        return less(self, other)
+
+    def less_equal(self, other):
+        return less_equal(self, other)
+
+    def equal(self, other):
+        return equal(self, other)
+
+    def not_equal(self, other):
+        return not_equal(self, other)
+
+    def stop_gradient(self):
+        return stop_gradient(self)
 
     def backward(self):
         """Set the gradients of all that this Value was computed from; leaves add theirs to what they have."""
@@ -423,6 +466,41 @@ def maximum(a, b):
     return _make(OPS["maximum"], (_as_value(a), _as_value(b)))
 
 
+def less(a, b):
+    """Return the Value 1.0 if a < b, else 0.0, of two Values or numbers; like all comparisons it has no derivative."""
+    return _make(OPS["less"], (_as_value(a), _as_value(b)))
+
+
+def less_equal(a, b):
+    """Return the Value 1.0 if a <= b, else 0.0."""
+    return _make(OPS["less_equal"], (_as_value(a), _as_value(b)))
+
+
+def greater(a, b):
+    """Return the Value 1.0 if a > b, else 0.0."""
+    return less(b, a)
+
+
+def greater_equal(a, b):
+    """Return the Value 1.0 if a >= b, else 0.0."""
+    return less_equal(b, a)
+
+
+def equal(a, b):
+    """Return the Value 1.0 if a and b are the same number, else 0.0 (`==` asks for the same object)."""
+    return _make(OPS["equal"], (_as_value(a), _as_value(b)))
+
+
+def not_equal(a, b):
+    """Return the Value 0.0 if a and b are the same number, else 1.0, also for a nan."""
+    return _make(OPS["not_equal"], (_as_value(a), _as_value(b)))
+
+
+def stop_gradient(x):
+    """Return a Value of the same data as `x`, a Value or number, that passes no gradient on to it."""
+    return _make(OPS["stop_gradient"], (_as_value(x),))
+
+
 def sum(values, start=0):
     """Return the sum of Values and numbers as one node, added from the left as Python's `sum` does."""
     values = tuple(_as_value(v) for v in values)
@@ -435,3 +513,34 @@ def dot(ws, xs, bias=None):
     """Return `bias + ws[0]*xs[0] + ws[1]*xs[1] + …` as one node, added in that order."""
     pairs = [_as_value(v) for pair in zip(*pair_up(ws, xs)) for v in pair]
     return _make(OPS["dot"], tuple(pairs) if bias is None else (_as_value(bias), *pairs))
+
+
+def take(values, index):
+    """Return `values[index]`; of rows the row, as a list. See `pygrad.engine.take`."""
+    return surface.take(Value, choose, values, index)
+
+
+def where(condition, a, b):
+    """Return `a` where the condition holds, else `b`. See `pygrad.engine.where`."""
+    a, b = _as_value(a), _as_value(b)
+    if isinstance(condition, Value):
+        return choose(condition.not_equal(0.0), (b, a))
+    return a if to_float(condition, "a condition") != 0.0 else b
+
+
+def choose(index, values):
+    """Return the one of `values` that the data of `index` chooses, as one node; nothing is checked."""
+    return _make(OPS["take"], (_as_value(index), *[_as_value(v) for v in values]))
+
+
+def declared(y, xs, derivatives):
+    """Return `y` as one node that passes its gradient times `derivatives` on to `xs`: what `custom_op` makes."""
+    if len(xs) != len(derivatives):
+        raise ValueError("declared needs as many derivatives as xs")
+    pairs = [_as_value(v) for pair in zip(xs, derivatives) for v in pair]
+    return _make(DECLARED, (_as_value(y), *pairs))
+
+
+def custom_op(forward):
+    """Make an op of `forward`, a function of Values. See `pygrad.custom_op`."""
+    return CustomOp(forward, Value, declared)

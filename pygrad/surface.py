@@ -3,7 +3,9 @@
 Both engines (`pygrad.engine` and `pygrad.reference`) inherit it, so that there is one contract.
 """
 
-from pygrad._numbers import describe, operand, to_float
+import operator
+
+from pygrad._numbers import describe, is_number, operand, to_float
 
 # What an engine keeps in a Value's __dict__, under keys that no attribute of a user's can have.
 CLOSURE = "<backward>"  # the function assigned to `_backward`
@@ -133,6 +135,61 @@ def parse_prev(value_type, value, children):
     if any(child is value for child in children):
         raise ValueError("a Value cannot be its own operand")
     return children
+
+
+def take(value_type, choose, values, index):
+    """Return `values[index]`: see `pygrad.engine.take`, of which this is what both engines share.
+
+    `choose(index, column)` makes the node for an index that is a Value.
+    """
+    values = _nested(value_type, values)
+    if not isinstance(values, list) or not values:
+        raise ValueError("take needs a list of values, or of rows of one length, with at least one in it")
+    is_fixed = not isinstance(index, value_type)
+    place = _place(_whole(index) if is_fixed else index._read(), len(values))
+    columns = _columns(values)  # also where they are not needed: a ragged list is an error always
+    if is_fixed:
+        return _each(lambda v: v if isinstance(v, value_type) else value_type(v), values[place])
+    return _each(lambda column: choose(index, column), columns)
+
+
+def _nested(value_type, x):
+    """Return `x`, a Value, a number or any sequence of such, as nested lists; or raise TypeError."""
+    if isinstance(x, value_type) or is_number(x):
+        return x
+    if isinstance(x, (str, bytes, dict)) or not hasattr(x, "__iter__"):
+        raise TypeError(f"take chooses from Values and numbers, or rows of them, not {describe(x)}")
+    return [_nested(value_type, item) for item in x]
+
+
+def _whole(index):
+    try:
+        return operator.index(index)
+    except TypeError:
+        raise TypeError(f"take: the index must be an int or a Value, not {describe(index)}") from None
+
+
+def _place(index, count):
+    """Return an index as an int, or raise the IndexError that says what it is."""
+    whole = isinstance(index, int) or index.is_integer()
+    if not whole or not 0 <= index < count:
+        raise IndexError(f"take: the index is {int(index) if whole else index}, and there are {count} values")
+    return int(index)
+
+
+def _columns(rows):
+    """Turn rows, lists of one length, into one of columns, tuples; numbers and Values are one column."""
+    lengths = {len(row) if isinstance(row, list) else None for row in rows}
+    if len(lengths) > 1 or 0 in lengths:
+        raise ValueError("take needs rows of one length, 1 or more, or no rows at all: the values are ragged")
+    if lengths == {None}:
+        return tuple(rows)
+    return [_columns(column) for column in zip(*rows)]
+
+
+def _each(f, nested):
+    """Apply `f` to what is no list in nested lists, and keep their shape."""
+    return [_each(f, item) for item in nested] if isinstance(nested, list) else f(nested)
 
 
 def is_default(start):

@@ -46,7 +46,8 @@ GOOD_NUMBERS = [0.0, -0.0, 1, 2.5, -3, True, 0.5, 1e-3, np.float64(1.25), np.flo
 GOOD_NUMBERS += [Fraction(1, 3), Decimal("0.125"), float("inf"), float("nan"), 1e300]
 BAD_NUMBERS = [None, "1", b"1", 1j, [1], (), (1,), {}, object, 10**400]
 BINARY = ["add", "sub", "mul", "div", "pow", "minimum", "maximum"]
-UNARY = ["relu", "tanh", "exp", "log", "sigmoid", "sqrt", "sin", "cos", "abs"]
+COMPARISONS = ["less", "less_equal", "greater", "greater_equal", "equal", "not_equal"]
+UNARY = ["relu", "tanh", "exp", "log", "sigmoid", "sqrt", "sin", "cos", "abs", "stop_gradient"]
 
 
 # --- one side: an engine and the variables of a program that runs on it -----------------------------------------------
@@ -178,6 +179,15 @@ def unary(side, rng):
 
 
 @action(weight=3)
+def comparison(side, rng):
+    name, a, b = rng.choice(COMPARISONS), side.pick(rng), side.operand(rng)
+    if rng.random() < 0.3:
+        a, b = b, a
+    as_method = isinstance(a, side.Value) and "greater" not in name and rng.random() < 0.3
+    side.add(getattr(a, name)(b) if as_method else getattr(side.engine, name)(a, b))
+
+
+@action(weight=3)
 def power(side, rng):
     side.add(tamed(side.pick(rng) ** rng.choice([2, 3, -1, 0.5, -0.5, 1, 0, 4.0, 1 / 3, Fraction(1, 2)])))
 
@@ -215,6 +225,50 @@ def dot(side, rng):
     xs, ws = side.values(rng, 5), side.values(rng, 5)
     cut = max(0, min(len(xs), len(ws)) - (rng.random() < 0.1))
     side.add(tamed(side.engine.dot(ws[:cut], xs[: min(len(xs), len(ws))], rng.choice([None, side.operand(rng)]))))
+
+
+@action(weight=5)
+def take(side, rng):
+    """One of some values, or of rows of them, by an index that is mostly right."""
+    values = side.values(rng, 5) * rng.choice([1, 1, 1, 300])
+    values += [rng.choice(GOOD_NUMBERS if rng.random() < 0.9 else BAD_NUMBERS)]
+    width = rng.choice([0, 0, 2, 3])
+    if width:
+        values = [values[: width - (rng.random() < 0.02)]] + [side.values(rng, 1) * width for _ in range(2)]
+        values = [row or [1.5] * width for row in values]
+    place = rng.choice([rng.randrange(len(values)), 0, 7, -1, 0.5])
+    index = rng.choice([int, side.Value, side.any_class(rng)])(place)
+    if isinstance(index, side.Value) and rng.random() < 0.7:
+        side.add(index)
+    taken = side.engine.take(values, index)
+    for v in taken if isinstance(taken, list) else [taken]:
+        side.add(tamed(v))
+    if isinstance(index, side.Value) and rng.random() < 0.2:
+        index.data = rng.choice([0, 1, 0.5, float("nan"), 1e300])
+
+
+@action(weight=3)
+def where(side, rng):
+    condition, a, b = side.operand(rng), side.operand(rng), side.operand(rng)
+    side.add(tamed(side.engine.where(condition, a, b)))
+
+
+@action(weight=4)
+def declared(side, rng):
+    """An op whose derivative is declared; sometimes wrongly, or of an operand list that is split."""
+    make = pygrad.custom_op if side.native else reference.custom_op
+    xs, kind, wrong = side.values(rng, 4), rng.randrange(4), rng.random() < 0.1
+    captured = side.pick(rng)
+
+    def mine(*given):
+        return [captured * 2.0, 0.5, side.engine.sum(given), captured][kind]
+
+    op = make(mine)
+    if not wrong or rng.random() < 0.5:
+        op.derivative(lambda y, *given: [y, 2.0, captured, 1][: len(given) + wrong])
+    side.add(tamed(op(*xs, *([rng.choice(GOOD_NUMBERS)] if len(xs) < 3 else []))))
+    if rng.random() < 0.3:
+        side.add(tamed(side.engine.declared(captured, xs * 300, xs[::-1] * 300)))
 
 
 @action(weight=6)
@@ -507,6 +561,8 @@ def out_of_memory(side, rng):
     v, w, after = side.pick(rng), side.pick(rng), rng.randrange(12)
     tries = [lambda: v * w, lambda: v + 2.0, lambda: v._operands_in_order(), lambda: engine.sum([v, w, 1.0])]
     tries += [lambda: side.Value(1.0, (v, w)), lambda: setattr(v, "oom", [1]), lambda: engine.dot([v], [w], 1)]
+    choose = engine._proxy.choose  # what `take` is made of: when its own closures fail, CPython 3.11 leaks their cells
+    tries += [lambda: choose(engine.Value(0), [v, 1.0]), lambda: engine.declared(v, [w], [2.0])]
     tries += [lambda: engine.layer([neuron_of([v, w], v)], [w, 1.0], nn.Neuron), lambda: side.Value(2.0), v.detach]
     attempt, arena = rng.choice(tries), rng.random() < 0.3
     if side.native:

@@ -27,6 +27,10 @@ WRITTEN = {
     "pow": lambda engine, a, b: a**b,
     "minimum": lambda engine, a, b: engine.minimum(a, b),
     "maximum": lambda engine, a, b: engine.maximum(a, b),
+    "less": lambda engine, a, b: engine.less(a, b),
+    "less_equal": lambda engine, a, b: engine.greater_equal(b, a),
+    "equal": lambda engine, a, b: engine.equal(a, b),
+    "not_equal": lambda engine, a, b: engine.not_equal(a, b),
     "neg": lambda engine, a: -a,
     "abs": lambda engine, a: abs(a),
     "square": lambda engine, a: a**2,
@@ -34,12 +38,13 @@ WRITTEN = {
     "reciprocal": lambda engine, a: a**-1,
     "sum": lambda engine, *values: engine.sum(values),
     "dot": lambda engine, *operands: write_dot(engine, operands),
+    "take": lambda engine, index, *values: engine.take(values, index),
 }
 
 # Rows whose result is one IEEE operation, or several in a stated order: equal to the bit. The others call libm.
-EXACT = set(WRITTEN) - {"pow"} | {"relu", "sqrt"}
+EXACT = set(WRITTEN) - {"pow"} | {"relu", "sqrt", "stop_gradient"}
 
-NOT_OPS = {"leaf", "custom", "local", "power"}  # rows of the C table that no user calls by name
+NOT_OPS = {"leaf", "custom", "local", "power", "declared"}  # rows of the C table that no user calls by name
 
 
 def write_dot(engine, operands):
@@ -61,6 +66,11 @@ def arity(name):
     parameters = list(inspect.signature(reference.OPS[name].partials).parameters.values())[1:]  # without y
     variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     return 0 if variadic else len(parameters)
+
+
+def is_flat(name):
+    """True for a row without derivative: it passes nothing on."""
+    return arity(name) > 0 and reference.OPS[name].partials(1.0, *[1.0] * arity(name)) == ()
 
 
 def rows(*arities):
@@ -109,6 +119,9 @@ def programs(max_size=25):
         st.tuples(st.just("power"), _indices, _exponents),
         st.tuples(st.just("sum"), _several, _numbers),
         st.tuples(st.just("dot"), _several, _several, st.one_of(st.none(), _indices)),
+        st.tuples(st.just("take"), _several, _indices, _indices),
+        st.tuples(st.just("where"), _indices, _indices, _indices),
+        st.tuples(st.just("declared"), _indices, _several, _several),
         st.tuples(st.just("add_in_place"), _indices, _indices),
         st.tuples(st.just("drop"), _indices),
         st.tuples(st.just("set_data"), _indices, _numbers),
@@ -158,6 +171,19 @@ class Machine:
         ws, xs = [self.at(w) for w, _ in pairs], [self.at(x) for _, x in pairs]
         return self.engine.dot(ws, xs, None if bias is None else self.at(bias))
 
+    def _take(self, indices, index, place):
+        """Take a place of some values; the index is a variable, which is given that number."""
+        values, index = [self.at(i) for i in indices] or [self.at(place)], self.at(index)
+        index.data = float(place % len(values))
+        return self.engine.take(values, index)
+
+    def _where(self, condition, a, b):
+        return self.engine.where(self.at(condition), self.at(a), self.at(b))
+
+    def _declared(self, y, xs, derivatives):
+        pairs = [(self.at(x), self.at(d)) for x, d in zip(xs, derivatives)]
+        return self.engine.declared(self.at(y), [x for x, _ in pairs], [d for _, d in pairs])
+
     def _add_in_place(self, i, j):
         other = self.at(j)
         self.variables[i % len(self.variables)] += other
@@ -201,7 +227,7 @@ def compare(engine, program, oracle=reference):
 
 def assert_data(expected, value, note):
     """Assert that data agree: to the bit, or to 2 ulp where the oracle's row calls libm."""
-    exact = expected._row.label in {reference.OPS[name].label for name in EXACT}
+    exact = expected._row is reference.DECLARED or expected._row.label in {reference.OPS[name].label for name in EXACT}
     a, b = expected.data, value.data
     assert same_bits(a, b) or (not exact and abs(a - b) <= 2.0 * math.ulp(a)), (note, a, b)
 
@@ -227,7 +253,8 @@ def sweep_magnitudes(root):
     for v in sorted(order, key=lambda v: -v._serial):
         partials = v._row.partials(v.data, *[w.data for w in v._operands])
         for w, partial in zip(v._operands, partials):
-            w.scale += v.scale * abs(partial)
+            if partial is not None:
+                w.scale += v.scale * abs(partial)
 
 
 def reference_that_loses_accumulation():
@@ -237,7 +264,8 @@ def reference_that_loses_accumulation():
     def overwrite(self):
         partials = self._row.partials(self._data, *[child._data for child in self._operands])
         for child, partial in zip(self._operands, partials):
-            child._grad = self._grad * partial
+            if partial is not None:
+                child._grad = self._grad * partial
 
     faulty.Value._propagate = overwrite
     return faulty

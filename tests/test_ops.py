@@ -15,6 +15,7 @@ from programs import (
     NOT_OPS,
     apply,
     arity,
+    is_flat,
     reference_that_loses_accumulation,
     rows,
     same,
@@ -33,6 +34,11 @@ FORMULAS = {
     "pow": lambda a, b: a**b,
     "minimum": lambda a, b: (a + b - abs(a - b)) / 2,
     "maximum": lambda a, b: (a + b + abs(a - b)) / 2,
+    "less": lambda a, b: mpmath.mpf(a < b),
+    "less_equal": lambda a, b: mpmath.mpf(a <= b),
+    "equal": lambda a, b: mpmath.mpf(a == b),
+    "not_equal": lambda a, b: mpmath.mpf(a != b),
+    "stop_gradient": lambda a: a,
     "neg": lambda a: -a,
     "abs": lambda a: mpmath.sqrt(a * a),
     "relu": lambda a: (a + abs(a)) / 2,
@@ -45,6 +51,7 @@ FORMULAS = {
         mpmath.fsum(values[: len(values) % 2])
         + mpmath.fdot(values[len(values) % 2 :: 2], values[len(values) % 2 + 1 :: 2])
     ),
+    "take": lambda index, *values: values[int(mpmath.nint(index))],
     # rows to come
     "softplus": lambda a: mpmath.log(1 + mpmath.exp(a)),
     "silu": lambda a: a / (1 + mpmath.exp(-a)),
@@ -69,6 +76,9 @@ POINTS = {
 }
 
 
+TAKES = [(0.0, 1.7), (1.0, 0.3, -2.2), (0.0, 0.9, 3.1), (2.0, -0.4, 1.9, 0.6, 5.5)]
+
+
 def formula_of(name):
     """The independent formula of a row."""
     formula = FORMULAS.get(name) or getattr(mpmath, name, None)
@@ -86,8 +96,10 @@ def true_value(name, point):
 
 
 def true_partials(name, point):
-    """The partial derivatives of the formula at a point, by finite differences with 50 digits."""
+    """The partial derivatives of the formula at a point, by finite differences with 50 digits; 0 of a flat row."""
     formula, n = formula_of(name), len(point)
+    if is_flat(name):
+        return [mpmath.mpf(0)] * n
     orders = [tuple(int(i == j) for j in range(n)) for i in range(n)]
     if n == 1:
         return [mpmath.diff(formula, point[0])]
@@ -96,7 +108,8 @@ def true_partials(name, point):
 
 def points_of(name):
     """The points of the row's arity that lie in its domain, at least three."""
-    points = [point for point in POINTS[arity(name)] if true_value(name, point) is not None]
+    given = TAKES if name == "take" else POINTS[arity(name)]
+    points = [point for point in given if true_value(name, point) is not None]
     assert len(points) >= 3
     return points
 
@@ -106,16 +119,14 @@ def check_op(engine, name):
     with mpmath.workdps(50):
         for point in points_of(name):
             check_point(engine, name, point)
-            check_shared(engine, name, (abs(point[0]),) * len(point))
+            if name != "take":  # no number is both an index and a generic point
+                check_shared(engine, name, (abs(point[0]),) * len(point))
 
 
 def check_point(engine, name, point):
     leaves = [engine.Value(x) for x in point]
     out = apply(engine, name, *leaves)
-    expected = true_value(name, point)
-    scale = max(abs(expected), max(map(abs, point)) if arity(name) == 0 else 0.0)
-    assert abs(expected - out.data) <= (4 + len(point)) * EPS * scale, (name, point, expected, out.data)
-
+    check_data(name, point, out)
     seeds = [0.1 * (i + 1) for i in range(len(point))]
     for leaf, seed in zip(leaves, seeds):
         leaf.grad = seed
@@ -125,12 +136,20 @@ def check_point(engine, name, point):
             assert_close(seed + sweeps * partial, leaf.grad, (name, point, sweeps))
 
 
+def check_data(name, point, out):
+    expected = true_value(name, point)
+    scale = max(abs(expected), max(map(abs, point)) if arity(name) == 0 else 0.0)
+    assert abs(expected - out.data) <= (4 + len(point)) * EPS * scale, (name, point, expected, out.data)
+
+
 def check_shared(engine, name, point):
     """One Value as every operand gets the sum of the partials."""
     if true_value(name, point) is None:
         return
     shared = engine.Value(point[0])
-    apply(engine, name, *[shared] * len(point)).backward()
+    out = apply(engine, name, *[shared] * len(point))
+    check_data(name, point, out)
+    out.backward()
     if name in ("minimum", "maximum"):  # a tie, where the formula has no derivative
         assert 1.0 == shared.grad
     else:
@@ -248,6 +267,73 @@ def test_nan_goes_through_minimum_and_maximum(engine):
 
             assert math.isnan(out.data)
             assert (1.0, 1.0) == (a.grad, b.grad)
+
+
+@pytest.mark.parametrize("name", [name for name in rows(1, 2) if is_flat(name)])
+def test_a_flat_row_passes_nothing_on(engine, name):
+    """An infinite gradient at a row without derivative gives its operands nothing, and no nan; by hand neither."""
+    leaves = [engine.Value(1.5) for _ in range(arity(name))]
+    operands = [leaf * 2.0 for leaf in leaves]
+    out = apply(engine, name, *operands)
+    (out * math.inf).backward()
+    out._backward()
+
+    assert math.inf == out.grad
+    assert [0.0] * len(leaves) == [leaf.grad for leaf in leaves] == [v.grad for v in operands]
+
+
+def test_a_flat_row_reaches_its_operands(engine):
+    """backward() starts the gradients below a row without derivative anew, as everywhere."""
+    a = engine.Value(2.0)
+    b = a * 3.0
+    b.backward()
+    assert 1.0 == b.grad
+
+    engine.stop_gradient(b).backward()
+    assert (0.0, 3.0) == (b.grad, a.grad)
+
+
+COMPARISONS = {
+    "less": (1.0, 0.0, 0.0, 0.0),
+    "less_equal": (1.0, 1.0, 0.0, 0.0),
+    "greater": (0.0, 0.0, 1.0, 0.0),
+    "greater_equal": (0.0, 1.0, 1.0, 0.0),
+    "equal": (0.0, 1.0, 0.0, 0.0),
+    "not_equal": (1.0, 0.0, 1.0, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_comparisons(engine, name):
+    """Comparisons give 1.0 or 0.0 for less, equal, greater and nan, of Values and of numbers on either side."""
+    compare, Value = getattr(engine, name), engine.Value
+    for (a, b), expected in zip([(1.0, 2.0), (2.0, 2.0), (3.0, 2.0), (math.nan, math.nan)], COMPARISONS[name]):
+        for out in (compare(Value(a), Value(b)), compare(a, Value(b)), compare(Value(a), b), compare(a, b)):
+            assert isinstance(out, Value)
+            assert expected == out.data
+    assert (1.0 if "equal" in name and name != "not_equal" else 0.0) == compare(0.0, -0.0).data
+
+
+@pytest.mark.parametrize("name", ["less", "less_equal", "equal", "not_equal"])
+def test_comparisons_are_methods(engine, name):
+    """The rows of comparisons are methods too, with the sign as label; `==` stays identity."""
+    a = engine.Value(2.0)
+    out = getattr(a, name)(3)
+
+    assert (reference.OPS[name].label, getattr(engine, name)(2.0, 3.0).data) == (out._op, out.data)
+    assert a != engine.Value(2.0)
+    assert a == a
+
+
+def test_stop_gradient(engine):
+    """x * stop_gradient(x) has the derivative x: the second one counts as a constant, which follows x all the same."""
+    x = engine.Value(3.0)
+    stopped = engine.stop_gradient(x)
+    (x * stopped).backward()
+
+    assert (9.0, 3.0) == ((x * stopped).data, x.grad)
+    assert ("stop_gradient", {x}) == (stopped._op, stopped._prev)
+    assert (2.0, 2.5) == (x.stop_gradient().data - 1.0, engine.stop_gradient(2.5).data)
 
 
 @pytest.mark.parametrize(
@@ -467,6 +553,10 @@ def test_functions_refuse_what_is_no_number(engine, bad):
         lambda: engine.minimum(v, bad),
         lambda: engine.maximum(bad, v),
         lambda: v.minimum(bad),
+        lambda: engine.less(v, bad),
+        lambda: engine.greater(v, bad),
+        lambda: v.not_equal(bad),
+        lambda: engine.stop_gradient(bad),
     ]
     for call in calls:
         with pytest.raises(TypeError):
@@ -481,7 +571,7 @@ def test_functions_refuse_what_is_no_number(engine, bad):
 _TORCH_NAMES = {"cube": lambda torch: lambda a: a**3, "sum": None, "dot": None}
 
 
-@pytest.mark.parametrize("name", rows(1, 2))
+@pytest.mark.parametrize("name", [name for name in rows(1, 2) if not is_flat(name)])
 def test_values_and_slopes_are_pytorchs(engine, name):
     """At generic points, kinks, ties, zeros, infinities and nan, data and gradients are PyTorch's."""
     torch = pytest.importorskip("torch")
@@ -522,13 +612,14 @@ def test_a_forward_that_is_off_is_found(name, factor):
 @pytest.mark.parametrize("name", reference.OPS)
 @pytest.mark.parametrize("which", ["first", "last"])
 def test_a_partial_that_is_off_is_found(name, which):
-    """One partial 0.1 % off, the first or the last operand's, does not pass `check_op`."""
+    """One partial 0.1 % off, the first or the last operand's, or 0.001 instead of none, does not pass `check_op`."""
     faulty = second_reference()
     row = faulty.OPS[name]
 
     def off(y, *operands):
-        partials = list(row.partials(y, *operands))
-        partials[0 if which == "first" else -1] *= 1.001
+        partials = list(row.partials(y, *operands)) or [None] * len(operands)
+        at = 0 if which == "first" else -1
+        partials[at] = 0.001 if partials[at] is None else 1.001 * partials[at]
         return partials
 
     faulty.OPS[name] = row._replace(partials=off)
@@ -537,9 +628,9 @@ def test_a_partial_that_is_off_is_found(name, which):
         check_op(faulty, name)
 
 
-@pytest.mark.parametrize("name", [name for name in rows(2) if name != "add"] + ["dot"])  # add's partials are equal
+@pytest.mark.parametrize("name", [name for name in rows(2) if name != "add" and not is_flat(name)] + ["dot"])
 def test_swapped_partials_are_found(name):
-    """Partials handed to the wrong operands do not pass `check_op`."""
+    """Partials handed to the wrong operands do not pass `check_op` (those of add are equal)."""
     faulty = second_reference()
     row = faulty.OPS[name]
     faulty.OPS[name] = row._replace(partials=lambda y, *operands: row.partials(y, *operands)[::-1])
@@ -548,7 +639,7 @@ def test_swapped_partials_are_found(name):
         check_op(faulty, name)
 
 
-@pytest.mark.parametrize("name", reference.OPS)
+@pytest.mark.parametrize("name", [name for name in reference.OPS if not is_flat(name)])
 def test_a_lost_accumulation_is_found(name):
     """A sweep that overwrites gradients instead of adding to them does not pass `check_op`."""
     faulty = reference_that_loses_accumulation()
@@ -575,6 +666,6 @@ def test_the_rows_of_both_tables_agree(name):
         operands = (a, b)[:arity]
         lib.pg_op_eval(op, a, b, out)
         y = row.forward(*operands)
-        expected = [y, *row.partials(y, *operands)]
+        expected = [y, *(row.partials(y, *operands) or [0.0] * arity)]
 
         assert [float(x).hex() for x in expected] == [x.hex() for x in list(out)[: arity + 1]], operands

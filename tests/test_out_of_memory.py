@@ -28,6 +28,12 @@ def leaves():
 def long_sum():
     return engine.sum([x] * 1_000_000)
 
+def long_take():
+    return engine._proxy.choose(1.0, [x] * 1_000_000)
+
+def long_declared():
+    return engine.declared(x, [x] * 500_000, [x] * 500_000)
+
 def closures():
     v = x
     for _ in range(1000):
@@ -59,7 +65,7 @@ print(refused)
 """
 
 
-@pytest.mark.parametrize("build", ["chain", "leaves", "long_sum", "closures"])
+@pytest.mark.parametrize("build", ["chain", "leaves", "long_sum", "long_take", "long_declared", "closures"])
 def test_every_allocation_may_fail(build):
     """Whichever allocation fails, the error is a MemoryError, no node is lost and the arena works on."""
     program = PROGRAM.replace("BUILD()", f"{build}()")

@@ -41,6 +41,8 @@ DIAMOND = [
 @example([("apply", "exp", 0), ("apply", "mul", 2, 2), ("drop", 2), ("backward", 2), ("backward", 0)])
 @example([("sum", [0, 0, 1], -0.0), ("dot", [0, 1], [1, 1], 2), ("apply", "maximum", 2, 3)])
 @example([("sum", [], 0.0), ("dot", [], [], None), ("backward", 2)])
+@example([("take", [0, 1, 0], 1, 2), ("backward", 2), ("set_data", 1, 0.5), ("backward", 2), ("where", 1, 0, 2)])
+@example([("apply", "mul", 0, 1), ("declared", 2, [0, 1], [1, 2]), ("backward", 3), ("set_data", 1, 4.0)])
 def test_random_programs_agree_with_the_reference(program):
     """A random program gives the reference's data and gradients at every step."""
     compare(c_engine, program)
