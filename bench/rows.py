@@ -92,7 +92,10 @@ def readme(a, b, relu):
     return f / 2.0 + 10.0 / f
 
 
-EXPRESSIONS = {TINY: (tiny, 2.0, 3.0), README: (readme, -4.0, 2.0)}
+EXPRESSIONS = {
+    TINY: (tiny, 2.0, 3.0),
+    README: (readme, -3.9, 2.1),
+}  # at its own -4, 2 the first d is 0, and hides errors
 
 
 def evaluated(row, calls):
