@@ -1,7 +1,7 @@
 /* by_hand.c: the workloads as one would write them in C for speed; the yardstick of compiled.py.
  *
  * The networks take LANES samples at a time, one a lane. They use the vector types that gcc and clang share; written as
- * plain inner loops over lanes, the same code is left to the vectoriser, which made it two to five times slower.
+ * plain inner loops over lanes, the same code is left to the vectoriser, which makes it three times slower and more.
  * The arithmetic is that of the programs in workloads.py: float64, a neuron sums from its bias on, weight by weight.
  * Only sums over samples have an order of their own: lane by lane, and then over the lanes.
  *

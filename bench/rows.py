@@ -92,10 +92,8 @@ def readme(a, b, relu):
     return f / 2.0 + 10.0 / f
 
 
-EXPRESSIONS = {
-    TINY: (tiny, 2.0, 3.0),
-    README: (readme, -3.9, 2.1),
-}  # at its own -4, 2 the first d is 0, and hides errors
+# The README's own point is (-4, 2); there its first d is 0, which would hide mistakes.
+EXPRESSIONS = {TINY: (tiny, 2.0, 3.0), README: (readme, -3.9, 2.1)}
 
 
 def evaluated(row, calls):
