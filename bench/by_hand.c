@@ -33,7 +33,7 @@ void tiny_of_arrays(long n, const double *a, const double *b, double *value, dou
 typedef double lanes __attribute__((vector_size(LANES * sizeof(double))));
 typedef long long mask __attribute__((vector_size(LANES * sizeof(double))));
 
-/* --- lanes --------------------------------------------------------------------------------------------------------- */
+/* --- lanes -------------------------------------------------------------------------------------------------------- */
 
 INLINE lanes all(double number)
 {
@@ -63,7 +63,7 @@ INLINE double total(lanes value)
     return sum;
 }
 
-/* --- layers -------------------------------------------------------------------------------------------------------- */
+/* --- layers ------------------------------------------------------------------------------------------------------- */
 
 /* z = W x + b; nin and nout are constants once this is inlined, and z stays in registers. */
 INLINE void affine(int nin, int nout, const double *p, const lanes *x, lanes *z)
@@ -119,7 +119,7 @@ INLINE void load(int nin, int samples, const double *rows, lanes *x)
             x[i][l] = rows[l * nin + i];
 }
 
-/* --- moons: MLP(2, [16, 16, 1]) of relu, hinge loss, L2 penalty ------------------------------------------------------ */
+/* --- moons: MLP(2, [16, 16, 1]) of relu, hinge loss, L2 penalty --------------------------------------------------- */
 
 enum { W1 = 0, W2 = W1 + 16 * 3, W3 = W2 + 16 * 17, MOONS = W3 + 17 };
 static const double PENALTY = 1e-4;
@@ -166,7 +166,7 @@ void moons(double *p, int samples, const double *x, const double *y, int steps, 
         losses[k] = moons_step(p, samples, x, y, rate);
 }
 
-/* --- lecture: MLP(3, [4, 4, 1]) of tanh, four samples, squared errors ------------------------------------------------ */
+/* --- lecture: MLP(3, [4, 4, 1]) of tanh, four samples, squared errors --------------------------------------------- */
 
 enum { V1 = 0, V2 = V1 + 4 * 4, V3 = V2 + 4 * 5, LECTURE = V3 + 5, SAMPLES = 4 }; /* which fit in the lanes */
 
@@ -201,7 +201,7 @@ void lecture(double *p, const double *x, const double *y, int steps, double rate
         losses[k] = lecture_step(p, all_x, all_y, rate);
 }
 
-/* --- expressions ----------------------------------------------------------------------------------------------------- */
+/* --- expressions -------------------------------------------------------------------------------------------------- */
 
 INLINE void tiny_at(double a, double b, double *value, double *da, double *db)
 {
