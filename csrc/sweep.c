@@ -161,19 +161,35 @@ PG_INLINE void give(reached operand, double contribution)
     operand.node->grad = (operand.first ? 0.0 : operand.node->grad) + contribution;
 }
 
-static inline void propagate_dot(walk *w, const pg_node *node, bool marking)
+/* An operand of a dot, ready to be added to. */
+PG_INLINE pg_node *ready(walk *w, pg_node *nodes, pg_id id, bool marking)
+{
+    if (marking && !pg_is_leaf(id) && mark(w, id))
+        nodes[id].grad = 0.0;
+    return nodes + id;
+}
+
+PG_INLINE void propagate_dot(walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad;
-    const pg_operand_span operands = pg_operands_of(node);
-    if (operands.first) /* the bias, or the part before */
-        give(reach(w, operands.first, marking), g);
-    for (const pg_id *pair = operands.list, *end = pair + operands.count; pair < end; pair += 2) {
-        const reached na = reach(w, pair[0], marking);
-        const reached nb = reach(w, pair[1], marking);
-        const double a = na.node->data, b = nb.node->data;
-        give(na, g * b);
-        give(nb, g * a); /* na again for x * x */
+    const pg_id *pair = (const void *)(node + 1);
+    pg_node *const nodes = w->arena->nodes;
+    if (node->a) /* the bias, or the part before */
+        ready(w, nodes, node->a, marking)->grad += g;
+    for (const pg_id *end = pair + 2 * (size_t)node->b; pair < end; pair += 2) {
+        pg_node *na = ready(w, nodes, pair[0], marking), *nb = ready(w, nodes, pair[1], marking);
+        const double a = na->data, b = nb->data;
+        na->grad += g * b;
+        nb->grad += g * a; /* na again for x * x */
     }
+}
+
+/* The same in a sweep; returns the marks. Out of line, and with a copy of the walk: so this loop and that of the sweep
+ * both keep what they need in registers. */
+PG_NOINLINE uint64_t sweep_dot(walk w, const pg_node *node)
+{
+    propagate_dot(&w, node, true);
+    return w.marks;
 }
 
 static inline void propagate_sum(walk *w, const pg_node *node, bool marking)
@@ -235,7 +251,10 @@ PG_INLINE void propagate(walk *w, const pg_node *node, bool marking)
         break;
     }
     case PG_DOT:
-        propagate_dot(w, node, marking);
+        if (marking)
+            w->marks = sweep_dot(*w, node);
+        else
+            propagate_dot(w, node, false);
         break;
     case PG_SUM:
         propagate_sum(w, node, marking);
