@@ -261,17 +261,19 @@ PG_INLINE void drop(pg_arena *arena, pg_id id, pg_id *dead)
 {
     pg_node *node = pg_node_at(arena, id);
     assert(node->refs > 0);
-    if (node->refs == PG_REFS_FOREVER || --node->refs > 0)
-        return;
-    node->refs = (uint32_t)*dead;
-    *dead = id;
+    if (node->refs - 2 < PG_REFS_FOREVER - 2) { /* mostly: more than one, and not forever */
+        node->refs--;
+    } else if (node->refs == 1) {
+        node->refs = (uint32_t)*dead;
+        *dead = id;
+    }
 }
 
 PG_INLINE void drop_list(pg_arena *arena, const pg_node *node, pg_id *dead)
 {
     const pg_operand_span operands = pg_operands_of(node);
-    for (uint32_t i = 0; i < operands.count; i++)
-        drop(arena, operands.list[i], dead);
+    for (const pg_id *id = operands.list, *end = id + operands.count; id < end; id++)
+        drop(arena, *id, dead);
 }
 
 PG_INLINE void free_slot(pg_arena *arena, pg_id id, pg_node *node)

@@ -263,7 +263,8 @@ PG_INLINE pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
 
 PG_INLINE void pg_ref(pg_node *node)
 {
-    node->refs += node->refs != PG_REFS_FOREVER;
+    if (node->refs != PG_REFS_FOREVER)
+        node->refs++;
 }
 
 /* Give a reference back, which may free the node and, iteratively, what only it held. */

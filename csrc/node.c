@@ -91,6 +91,15 @@ static size_t entry_bytes(int op)
     }
 }
 
+/* Append an operand to a list, which takes a reference to it. */
+PG_INLINE const pg_node *append_operand(const pg_arena *arena, pg_id **end, pg_id id)
+{
+    pg_node *operand = pg_node_at(arena, id);
+    *(*end)++ = id;
+    pg_ref(operand);
+    return operand;
+}
+
 /* Each of these fills the payload with entries [begin, end) of the list, takes their references, and returns the
  * node's data if that of what comes before them is `total`. */
 
@@ -99,12 +108,9 @@ static double fill_dot(const pg_arena *arena, pg_node *node, const list_spec *sp
 {
     pg_id *list = (void *)(node + 1);
     for (size_t i = begin; i < end; i++) {
-        pg_node *w = pg_node_at(arena, spec->ws[i]), *x = pg_node_at(arena, spec->xs[i]);
-        *list++ = spec->ws[i];
-        *list++ = spec->xs[i];
+        const pg_node *w = append_operand(arena, &list, spec->ws[i]);
+        const pg_node *x = append_operand(arena, &list, spec->xs[i]);
         total += w->data * x->data;
-        pg_ref(w);
-        pg_ref(x);
     }
     return total;
 }
@@ -113,12 +119,8 @@ static double fill_sum(const pg_arena *arena, pg_node *node, const list_spec *sp
                        double total)
 {
     pg_id *list = (void *)(node + 1);
-    for (size_t i = begin; i < end; i++) {
-        pg_node *x = pg_node_at(arena, spec->xs[i]);
-        *list++ = spec->xs[i];
-        total += x->data;
-        pg_ref(x);
-    }
+    for (size_t i = begin; i < end; i++)
+        total += append_operand(arena, &list, spec->xs[i])->data;
     return total;
 }
 
