@@ -1386,15 +1386,15 @@ static bool take_all(layer *l, pg_id *ids, PyObject *sequence, Py_ssize_t expect
         return false;
     PyObject *const *items = PySequence_Fast_ITEMS(sequence);
     unsigned flags = l->flags;
-    bool plain = true;
-    for (Py_ssize_t i = 0; plain && i < expected; i++) {
+    for (Py_ssize_t i = 0; i < expected; i++) {
         const value *v = (value *)items[i];
-        plain = Py_IS_TYPE(v, value_type) && v->id;
-        ids[i] = plain ? v->id : 0;
-        flags |= plain ? v->flags : 0;
+        if (!Py_IS_TYPE(v, value_type) || !v->id)
+            return false;
+        ids[i] = v->id;
+        flags |= v->flags;
     }
     l->flags = flags;
-    return plain;
+    return true;
 }
 
 static bool take_layer(layer *l)
