@@ -57,12 +57,13 @@
 #define PG_BLOCK_SLOTS 64
 #define PG_CHUNK_SLOTS 65536 /* the unit in which memory is taken: 2 MiB of slots */
 #define PG_CHUNK_BLOCKS (PG_CHUNK_SLOTS / PG_BLOCK_SLOTS)
-#define PG_REFS_FOREVER UINT32_MAX /* a count that gets this far stays: the node lives on */
+#define PG_REFS_FOREVER (UINT32_MAX / 2 + 1) /* a count that gets this far stays: the node lives on */
 
 enum {
     PG_FLAG_CLOSURE = 1, /* its backward step is a Python closure */
     PG_FLAG_BUSY = 2,    /* a running order holds it */
     PG_FLAG_PART = 4,    /* a part of a split operand list: hidden, and its consumer's `a` */
+    PG_FLAG_ROW = 16,    /* the inputs of dots, a PG_CUSTOM node: hidden, and the first in their lists */
     PG_FLAG_LISTED = 8,  /* a leaf that the listing of an order has met; never outside the lock */
 };
 
@@ -203,11 +204,23 @@ static inline pg_operand_span pg_operands_of(const pg_node *node)
 {
     if (node->op < PG_SUM) /* a leaf has neither, a unary op has a, a binary op has a and b */
         return (pg_operand_span){node->a, node->b != 0, &node->b};
-    const uint32_t entries = (uint32_t)node->b * (node->op == PG_DOT ? 2 : 1);
+    const uint32_t entries = (uint32_t)node->b + (node->op == PG_DOT); /* of a dot: its row, then the weights */
     const void *payload = node + 1;
     if (node->op == PG_LOCAL)
         payload = (const double *)payload + node->b;
     return (pg_operand_span){node->a, entries, payload};
+}
+
+/* The list of a node that has one, but for PG_LOCAL. */
+static inline const pg_id *pg_list_of(const pg_node *node)
+{
+    return (const void *)(node + 1);
+}
+
+/* The inputs of a dot, node->b of them: a node that the dots of a layer share; NULL if `node` is no dot. */
+static inline pg_node *pg_row_of(const pg_arena *arena, const pg_node *node)
+{
+    return node->op == PG_DOT ? pg_node_at(arena, *pg_list_of(node)) : NULL;
 }
 
 pg_node *pg_part_before(const pg_arena *arena, const pg_node *node); /* of a split list; NULL at its beginning */

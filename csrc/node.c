@@ -81,14 +81,13 @@ typedef struct {
 
 static size_t entry_bytes(int op)
 {
-    switch (op) {
-    case PG_DOT:
-        return 2 * sizeof(pg_id);
-    case PG_LOCAL:
-        return sizeof(double) + sizeof(pg_id);
-    default:
-        return sizeof(pg_id);
-    }
+    return op == PG_LOCAL ? sizeof(double) + sizeof(pg_id) : sizeof(pg_id);
+}
+
+/* The most entries that a node has room for; the row of a dot takes that of one. */
+static size_t most_entries(int op)
+{
+    return (PG_BLOCK_SLOTS - 1) * sizeof(pg_node) / entry_bytes(op) - (op == PG_DOT);
 }
 
 /* Append an operand to a list, which takes a reference to it. */
@@ -102,18 +101,6 @@ PG_INLINE const pg_node *append_operand(const pg_arena *arena, pg_id **end, pg_i
 
 /* Each of these fills the payload with entries [begin, end) of the list, takes their references, and returns the
  * node's data if that of what comes before them is `total`. */
-
-static double fill_dot(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
-                       double total)
-{
-    pg_id *list = (void *)(node + 1);
-    for (size_t i = begin; i < end; i++) {
-        const pg_node *w = append_operand(arena, &list, spec->ws[i]);
-        const pg_node *x = append_operand(arena, &list, spec->xs[i]);
-        total += w->data * x->data;
-    }
-    return total;
-}
 
 static double fill_sum(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
                        double total)
@@ -148,9 +135,47 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
     const double total = first ? pg_node_at(arena, first)->data : 0.0;
     if (first)
         pg_ref(pg_node_at(arena, first));
-    node->data = spec->op == PG_DOT   ? fill_dot(arena, node, spec, begin, end, total)
-                 : spec->op == PG_SUM ? fill_sum(arena, node, spec, begin, end, total)
-                                      : fill_custom(arena, node, spec, begin, end);
+    node->data = spec->op == PG_SUM ? fill_sum(arena, node, spec, begin, end, total)
+                                    : fill_custom(arena, node, spec, begin, end);
+    return id;
+}
+
+/* The node of a row of inputs, for dots. */
+static pg_id make_row(pg_arena *arena, const pg_id *xs, size_t count)
+{
+    const pg_id row = make_part(arena, &(list_spec){.op = PG_CUSTOM, .xs = xs}, 0, 0, count);
+    if (row)
+        pg_node_at(arena, row)->flags = PG_FLAG_ROW;
+    return row;
+}
+
+/* A dot of that row. */
+PG_INLINE pg_id make_dot(pg_arena *arena, pg_id first, pg_id row, size_t count, const pg_id *ws)
+{
+    const pg_id id = pg_new_node(arena, PG_DOT, pg_slots_for((1 + count) * sizeof(pg_id)));
+    if (!id)
+        return 0;
+    pg_node *node = pg_node_at(arena, id);
+    node->a = first;
+    node->b = (pg_id)count;
+    if (first)
+        pg_ref(pg_node_at(arena, first));
+    double total = first ? pg_node_at(arena, first)->data : 0.0;
+    pg_id *list = (void *)(node + 1);
+    const pg_id *xs = pg_list_of(append_operand(arena, &list, row));
+    for (size_t i = 0; i < count; i++)
+        total += append_operand(arena, &list, ws[i])->data * pg_node_at(arena, xs[i])->data;
+    node->data = total;
+    return id;
+}
+
+/* A part of a dot, with a row of its own. */
+static pg_id make_dot_part(pg_arena *arena, const list_spec *spec, pg_id first, size_t begin, size_t end)
+{
+    const pg_id row = make_row(arena, spec->xs + begin, end - begin);
+    const pg_id id = row ? make_dot(arena, first, row, end - begin, spec->ws + begin) : 0;
+    if (row)
+        pg_unref(arena, row); /* held by the part now; without it the row goes */
     return id;
 }
 
@@ -158,12 +183,13 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
  * of the next; all but the last are hidden. */
 static pg_id make_list(pg_arena *arena, const list_spec *spec)
 {
-    const size_t room = (PG_BLOCK_SLOTS - 1) * sizeof(pg_node) / entry_bytes(spec->op);
+    const size_t room = most_entries(spec->op);
     pg_id part = 0;
     size_t begin = 0;
     do {
         const size_t end = spec->count - begin > room ? begin + room : spec->count;
-        const pg_id next = make_part(arena, spec, part ? part : spec->first, begin, end);
+        const pg_id first = part ? part : spec->first;
+        const pg_id next = (spec->op == PG_DOT ? make_dot_part : make_part)(arena, spec, first, begin, end);
         if (part) {
             pg_node_at(arena, part)->flags |= PG_FLAG_PART;
             pg_unref(arena, part); /* held by `next` now; without it the whole chain goes */
@@ -198,6 +224,30 @@ pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs)
     return make_list_locked(&(list_spec){.op = PG_DOT, .first = bias, .count = count, .xs = xs, .ws = ws});
 }
 
+static pg_id make_long_dot(pg_arena *arena, pg_id first, size_t count, const pg_id *ws, const pg_id *xs)
+{
+    return make_list(arena, &(list_spec){.op = PG_DOT, .first = first, .count = count, .xs = xs, .ws = ws});
+}
+
+/* The dots of a layer, which share a row; of a list that is too long for one node each has its own. Returns how many
+ * there was memory for. */
+static uint32_t make_dots(pg_arena *arena, uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws,
+                          const pg_id *xs, pg_id *out)
+{
+    const bool split = count > most_entries(PG_DOT);
+    const pg_id row = split ? 0 : make_row(arena, xs, count);
+    uint32_t made = 0;
+    for (bool more = split || row; more && made < rows; ws += count) {
+        out[made] = split ? make_long_dot(arena, biases[made], count, ws, xs)
+                          : make_dot(arena, biases[made], row, count, ws);
+        more = out[made] != 0;
+        made += more;
+    }
+    if (row)
+        pg_unref(arena, row);
+    return made;
+}
+
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out)
 {
     pg_arena *arena = pg_lock();
@@ -207,13 +257,7 @@ pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_i
     const bool live = pg_all_live(arena, biases, rows) && pg_all_live(arena, xs, count) &&
                       pg_all_live(arena, ws, (size_t)rows * count);
 #endif
-    uint32_t made = 0;
-    for (; live && made < rows; made++) {
-        const pg_id *row = ws + (size_t)made * count;
-        const list_spec spec = {.op = PG_DOT, .first = biases[made], .count = count, .xs = xs, .ws = row};
-        if (!(out[made] = make_list(arena, &spec)))
-            break;
-    }
+    const uint32_t made = live ? make_dots(arena, rows, count, biases, ws, xs, out) : 0;
     for (uint32_t i = 0; made < rows && i < made; i++) /* all or nothing */
         pg_unref(arena, out[i]);
     pg_unlock(arena);
@@ -323,13 +367,28 @@ double pg_exponent(pg_id id)
     return exponent;
 }
 
+/* The operands of a part behind its first: of a dot w0, x0, w1, x1, ... Returns how many; `out` may be NULL. */
+static size_t list_part(const pg_arena *arena, const pg_node *part, pg_id *out)
+{
+    const pg_operand_span operands = pg_operands_of(part);
+    const pg_node *row = pg_row_of(arena, part);
+    if (out && !row)
+        memcpy(out, operands.list, operands.count * sizeof *out);
+    if (!row)
+        return operands.count;
+    const pg_id *xs = pg_operands_of(row).list;
+    for (pg_id i = 0; out && i < part->b; i++) {
+        *out++ = operands.list[i + 1];
+        *out++ = xs[i];
+    }
+    return 2 * (size_t)part->b;
+}
+
 static size_t count_operands(const pg_arena *arena, const pg_node *node)
 {
     size_t count = 0;
-    for (const pg_node *part = node; part; part = pg_part_before(arena, part)) {
-        const pg_operand_span operands = pg_operands_of(part);
-        count += operands.count + (operands.first && !pg_part_before(arena, part));
-    }
+    for (const pg_node *part = node; part; part = pg_part_before(arena, part))
+        count += list_part(arena, part, NULL) + (part->a && !pg_part_before(arena, part));
     return count;
 }
 
@@ -347,11 +406,10 @@ void pg_operands(pg_id id, pg_id *out)
     const pg_node *node = pg_node_at(arena, id);
     pg_id *end = out + count_operands(arena, node);
     for (const pg_node *part = node; part; part = pg_part_before(arena, part)) {
-        const pg_operand_span operands = pg_operands_of(part);
-        end -= operands.count;
-        memcpy(end, operands.list, operands.count * sizeof *end);
-        if (operands.first && !pg_part_before(arena, part))
-            *--end = operands.first;
+        end -= list_part(arena, part, NULL);
+        list_part(arena, part, end);
+        if (part->a && !pg_part_before(arena, part))
+            *--end = part->a;
     }
     pg_unlock(arena);
 }

@@ -250,6 +250,14 @@ static bool is_shown_by_others(pg_id operand)
 
 typedef bool which_fn(pg_id operand);
 
+/* The same as a test of each operand; NULL is all of them, for the others that show one may have it in a row they
+ * share. */
+static which_fn *shown_by_others(const value *v)
+{
+    const pg_node *row = pg_row_of(pg_the_arena, node_of(v));
+    return row && row->refs > 1 ? NULL : is_shown_by_others;
+}
+
 /* The proxies of the operands in order, as a tuple: of all of them, or of those that `which` is true for. */
 static PyObject *operand_proxies(const value *v, which_fn *which)
 {
@@ -285,7 +293,7 @@ static int hold_operands(value *v)
 {
     if (v->flags & KEPT || !v->id || pg_is_leaf(v->id))
         return 0;
-    PyObject *operands = operand_proxies(v, is_shown_by_others);
+    PyObject *operands = operand_proxies(v, shown_by_others(v));
     if (operands)
         hold(v, operands);
     return operands ? 0 : -1;
@@ -295,7 +303,7 @@ static int hold_operands(value *v)
  * proxies had been made. So each node is looked at once, however often somebody asks. */
 static uint64_t kept_before, all_kept_at;
 
-/* The live interior nodes from there on, but for the inner parts of split lists; each with a reference that the
+/* The live interior nodes from there on, but for the hidden parts of lists; each with a reference that the
  * caller must give back. */
 static pg_id *list_interior(size_t *count)
 {
@@ -313,7 +321,7 @@ static pg_id *list_interior(size_t *count)
             const pg_id id = pg_id_of(index, slot);
             pg_node *node = pg_node_at(arena, id);
             slot += node->slots;
-            if (node->refs > 0 && !(node->flags & PG_FLAG_PART)) {
+            if (node->refs > 0 && !(node->flags & (PG_FLAG_PART | PG_FLAG_ROW))) {
                 pg_ref(node);
                 ids[n++] = id;
             }
@@ -1410,10 +1418,20 @@ static bool take_layer(layer *l)
     return plain;
 }
 
+static bool are_plain(PyObject *tuple)
+{
+    Py_ssize_t i = 0;
+    while (i < PyTuple_GET_SIZE(tuple) && Py_IS_TYPE(PyTuple_GET_ITEM(tuple, i), value_type))
+        i++;
+    return i == PyTuple_GET_SIZE(tuple);
+}
+
 /* Inputs as Values: a tuple; None if one is neither a plain Value nor a number; NULL with an error. */
 static PyObject *inputs_of(PyObject *x)
 {
     PyObject *given = PySequence_Tuple(x);
+    if (given && are_plain(given))
+        return given;
     const Py_ssize_t count = given ? PyTuple_GET_SIZE(given) : 0;
     PyObject *xs = given ? PyTuple_New(count) : NULL;
     for (Py_ssize_t i = 0; xs && xs != Py_None && i < count; i++) {
@@ -1437,10 +1455,14 @@ static void find_attributes(PyObject *dict, PyObject *const *names, PyObject **f
 {
     Py_ssize_t at = 0;
     PyObject *name, *attribute;
-    while (PyDict_Next(dict, &at, &name, &attribute))
+    int missing = 4;
+    while (missing > 0 && PyDict_Next(dict, &at, &name, &attribute))
         for (int i = 0; i < 4; i++)
-            if (name == names[i])
+            if (name == names[i]) {
                 found[i] = attribute;
+                missing--;
+                break;
+            }
 }
 
 /* Put the parts of a neuron into `parts`; false with an error. What its __dict__ lacks the neuron is asked for. */
@@ -1457,7 +1479,7 @@ static bool take_parts(PyObject *neuron, PyObject *parts, Py_ssize_t at)
     for (int i = 0; i < 4 && all; i++)
         all = found[i] || (found[i] = PyObject_GetAttr(neuron, names[i]));
     Py_DECREF(dict);
-    const int active = all ? PyObject_IsTrue(found[2]) : -1;
+    const int active = !all ? -1 : found[2] == Py_True ? 1 : PyObject_IsTrue(found[2]);
     if (active == 0)
         Py_SETREF(found[3], Py_NewRef(Py_None));
     PyTuple_SET_ITEM(parts, at + ROW, found[0]);

@@ -169,15 +169,26 @@ PG_INLINE pg_node *ready(walk *w, pg_node *nodes, pg_id id, bool marking)
     return nodes + id;
 }
 
+/* The inputs of a dot. The first dot of a sweep that has this row makes them ready, for all. */
+PG_INLINE const pg_id *row_of(walk *w, pg_node *nodes, pg_id row, pg_id count, bool marking)
+{
+    const pg_id *xs = pg_list_of(nodes + row);
+    if (marking && mark(w, row))
+        for (pg_id i = 0; i < count; i++)
+            ready(w, nodes, xs[i], true);
+    return xs;
+}
+
 PG_INLINE void propagate_dot(walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad;
-    const pg_id *pair = (const void *)(node + 1);
+    const pg_id *ws = pg_list_of(node);
     pg_node *const nodes = w->arena->nodes;
     if (node->a) /* the bias, or the part before */
         ready(w, nodes, node->a, marking)->grad += g;
-    for (const pg_id *end = pair + 2 * (size_t)node->b; pair < end; pair += 2) {
-        pg_node *na = ready(w, nodes, pair[0], marking), *nb = ready(w, nodes, pair[1], marking);
+    const pg_id *xs = row_of(w, nodes, *ws++, node->b, marking);
+    for (pg_id i = 0; i < node->b; i++) {
+        pg_node *na = ready(w, nodes, ws[i], marking), *nb = nodes + xs[i];
         const double a = na->data, b = nb->data;
         na->grad += g * b;
         nb->grad += g * a; /* na again for x * x */
@@ -206,6 +217,8 @@ static inline void propagate_sum(walk *w, const pg_node *node, bool marking)
  * there. */
 static inline void propagate_custom(walk *w, const pg_node *node, bool marking)
 {
+    if (node->flags & PG_FLAG_ROW) /* the dots have reached what is in it */
+        return;
     const double g = node->grad;
     const pg_operand_span operands = pg_operands_of(node);
     const double *local_grads = node->op == PG_LOCAL ? pg_local_grads(node) : NULL;
@@ -450,11 +463,11 @@ pg_status pg_order_new(pg_id root, double seed, pg_order **out)
 static pg_id step(pg_arena *arena, pg_order *order, bool *is_closure)
 {
     pg_node *node;
-    do { /* the parts of a split list have run with it */
+    do { /* the parts of a split list have run with it, and a row has nothing to run */
         if (order->at == order->nodes.count)
             return 0;
         node = pg_node_at(arena, order->nodes.ids[order->at++]);
-    } while (node->flags & PG_FLAG_PART);
+    } while (node->flags & (PG_FLAG_PART | PG_FLAG_ROW));
     *is_closure = (node->flags & PG_FLAG_CLOSURE) != 0;
     if (!*is_closure)
         propagate_whole(arena, node);
