@@ -234,15 +234,15 @@ static pg_id make_long_dot(pg_arena *arena, pg_id first, size_t count, const pg_
 static uint32_t make_dots(pg_arena *arena, uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws,
                           const pg_id *xs, pg_id *out)
 {
-    const bool split = count > most_entries(PG_DOT);
-    const pg_id row = split ? 0 : make_row(arena, xs, count);
     uint32_t made = 0;
-    for (bool more = split || row; more && made < rows; ws += count) {
-        out[made] = split ? make_long_dot(arena, biases[made], count, ws, xs)
-                          : make_dot(arena, biases[made], row, count, ws);
-        more = out[made] != 0;
-        made += more;
+    if (count > most_entries(PG_DOT)) {
+        for (; made < rows && (out[made] = make_long_dot(arena, biases[made], count, ws, xs)); made++)
+            ws += count;
+        return made;
     }
+    const pg_id row = make_row(arena, xs, count);
+    for (; row && made < rows && (out[made] = make_dot(arena, biases[made], row, count, ws)); made++)
+        ws += count;
     if (row)
         pg_unref(arena, row);
     return made;
