@@ -14,7 +14,8 @@
  *
  * References. A node counts one reference for each place in an operand list that names it, and one for its Python
  * proxy (and one while it is the root of a running order). At 0 it goes, and gives its operands' references back. A
- * node that only its consumer holds is *hidden*: the constant of `a * 2.0`, a part of a split list.
+ * node that only its consumer holds is *hidden*: the constant of `a * 2.0`, a part of a split list. So is a *row*,
+ * the inputs of a dot: the dots of a layer share one, so that each input is listed and counted once, not once a dot.
  *
  * Invariants, outside the lock; check.c verifies each:
  *   I1  an operand of a live node is live, and older than the node if it is interior;
@@ -24,7 +25,8 @@
  *   I5  every leaf slot handed out is live or on the free list;
  *   I6  the counts of the arena (live nodes, leaves, closures) are what a walk finds;
  *   I7  the sweep's heap is empty, and has room for every block;
- *   I8  a block without live nodes has no proxies.
+ *   I8  a block without live nodes has no proxies;
+ *   I9  the list of a dot begins with a row, which has an input for each of its weights.
  *
  * Lock. cffi drops the GIL for every call, so threads may be inside at once; each public function holds the lock
  * from its first look at the arena to its last, and nothing that is not bounded by the graph happens under it. No

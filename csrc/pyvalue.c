@@ -1570,7 +1570,7 @@ static PyObject *make_layer(const layer *l, const int *ops, PyObject *outs)
         Py_DECREF(outs);
         return refuse(PyTuple_New(0));
     }
-    return activate(l, outs, ops, false);
+    return outs;
 }
 
 /* Take the rows as they are now: a program's code may run before they are used. */
@@ -1603,12 +1603,16 @@ static PyObject *make_neurons(layer *l, const int *ops)
     return activate(l, outs, ops, true);
 }
 
-static void take_activations(const layer *l, int *ops)
+/* True if one of them is a method to be called. */
+static bool take_activations(const layer *l, int *ops)
 {
+    bool calls = false;
     for (Py_ssize_t i = 0; i < l->rows; i++) { /* mostly the same one */
         const bool same = i > 0 && part(l, i, ACTIVATION) == part(l, i - 1, ACTIVATION);
         ops[i] = same ? ops[i - 1] : activation_op(part(l, i, ACTIVATION));
+        calls = calls || ops[i] == PG_CUSTOM;
     }
+    return calls;
 }
 
 /* The outputs of a layer whose parts are known; None if they are not all plain. */
@@ -1618,9 +1622,10 @@ static PyObject *layer_of(layer *l)
     l->ids = allocate(l->nin + 2 * l->rows + l->rows * l->nin, sizeof(pg_id));
     PyObject *outs = l->ids && ops ? new_proxies(l->rows) : NULL; /* first: it may run a program's code */
     if (outs) {
-        take_activations(l, ops);
+        const bool calls = take_activations(l, ops);
         if (take_layer(l) && !l->flags && !anomaly_depth) {
             outs = make_layer(l, ops, outs);
+            outs = calls ? activate(l, outs, ops, false) : outs;
         } else {
             Py_DECREF(outs);
             outs = make_neurons(l, ops);
