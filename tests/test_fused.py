@@ -144,6 +144,16 @@ def test_a_shared_weight_gets_both_gradients(x):
     assert 7.0 == n.w[0].grad
 
 
+def test_neurons_show_the_same_input_also_when_one_is_gone():
+    """What is written on an input that one neuron shows is there on the input that its neighbour shows."""
+    outs = nn.Layer(2, 2, nonlin=False)([3.0, 4.0])
+    outs[0].note = outs[1].note = "kept"
+    next(v for v in outs[0]._prev if v.data == 3.0).note = "input"
+    del outs[0]
+
+    assert ["input"] == [v.note for v in outs[0]._prev if v.data == 3.0]
+
+
 @pytest.mark.parametrize("x", [[1.0], [1.0] * 5, []])
 def test_a_wrong_length_is_refused(layer, x):
     """An input of the wrong length is a ValueError with both lengths, and leaves nothing behind."""
