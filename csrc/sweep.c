@@ -382,9 +382,10 @@ static void list_operand(walk *w, pg_id id, listing *found)
 static void list_node(walk *w, pg_id id, pg_node *node, void *context)
 {
     listing *found = context;
+    const bool runs = !(node->flags & PG_FLAG_ROW); /* of a row only what is in it, so that two orders may share one */
     if (found->status == PG_OK && node->flags & PG_FLAG_BUSY)
         found->status = PG_BUSY;
-    if (found->status == PG_OK && !append(&found->nodes, id))
+    if (found->status == PG_OK && runs && !append(&found->nodes, id))
         found->status = PG_NO_MEMORY;
     if (found->status != PG_OK)
         return;
@@ -463,11 +464,11 @@ pg_status pg_order_new(pg_id root, double seed, pg_order **out)
 static pg_id step(pg_arena *arena, pg_order *order, bool *is_closure)
 {
     pg_node *node;
-    do { /* the parts of a split list have run with it, and a row has nothing to run */
+    do { /* the parts of a split list have run with it */
         if (order->at == order->nodes.count)
             return 0;
         node = pg_node_at(arena, order->nodes.ids[order->at++]);
-    } while (node->flags & (PG_FLAG_PART | PG_FLAG_ROW));
+    } while (node->flags & PG_FLAG_PART);
     *is_closure = (node->flags & PG_FLAG_CLOSURE) != 0;
     if (!*is_closure)
         propagate_whole(arena, node);
