@@ -205,6 +205,7 @@ typedef struct {
     double *outputs;     /* (samples, outputs), or NULL; in the order in which they are run, as input_grads */
     double *sums;        /* (outputs): over all samples; or NULL */
     double *input_grads; /* (samples, inputs), or NULL */
+    double divisor;      /* of the sums: the number of samples for a mean, or 1 */
     unsigned threads;    /* at most so many take part; the bits are the same for any number */
     size_t bad_sample;   /* PG_BAD_INDEX: of this sample, */
     int32_t bad_node;    /* at this node of the tape */

@@ -150,7 +150,7 @@ static pg_status run_single(pg_replay *replay, pg_batch *batch)
         if (batch->outputs)
             batch->outputs[i] = y;
         if (batch->sums)
-            batch->sums[i] = y;
+            batch->sums[i] = y / batch->divisor;
     }
     if (!batch->seeds)
         return PG_OK;
@@ -335,7 +335,7 @@ static void add_outputs(const pg_replay *replay, pg_batch *batch, size_t chunks)
         double total = 0.0;
         for (size_t c = 0; c < chunks; c++)
             total += replay->parts[c * (packed + count) + packed + i];
-        batch->sums[i] = total;
+        batch->sums[i] = total / batch->divisor;
     }
 }
 
