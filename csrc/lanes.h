@@ -97,15 +97,38 @@ static inline void NAME(layer_bias_backward)(size_t rows, double *g, double *acc
     }
 }
 
+/* The same of an input that needs no adjoint. */
+static inline void NAME(layer_weights_backward)(size_t rows, const double *xj, const double *g, double *accumulators,
+                                                size_t stride, int n)
+{
+    (void)n;
+    vec x[V];
+    for (int v = 0; v < V; v++)
+        x[v] = ((const vec *)xj)[v];
+    for (size_t i = 0; i < rows; i++, g += stride, accumulators += 8) {
+        vec sums[PARTS];
+        for (int v = 0; v < V; v++) {
+            vec product = ((const vec *)g)[v] * x[v];
+            sums[v % PARTS] = v < PARTS ? product : sums[v % PARTS] + product;
+        }
+        for (int part = 0; part < PARTS; part++)
+            ((vec *)accumulators)[part] += IN_USE(sums[part], part);
+    }
+}
+
 static void NAME(layer_backward)(const pg_lane_op *op, const int32_t *xs, const double *x, double *dx,
-                                 const double *packed, double *accumulators, size_t stride, int n)
+                                 const double *packed, double *accumulators, size_t stride, int n, int32_t unwanted)
 {
     const size_t rows = op->rows;
     const double *w = packed + op->packed;
     double *into = accumulators + 8 * (size_t)op->packed, *g = SLOT(dx, op->out);
-    for (uint32_t j = 0; j < op->count; j++)
-        NAME(layer_input_backward)(rows, SLOT(x, xs[j]), SLOT(dx, xs[j]), g, w + (j + 1) * rows,
-                                   into + 8 * (j + 1) * rows, stride, n);
+    for (uint32_t j = 0; j < op->count; j++) {
+        double *sums = into + 8 * (j + 1) * rows;
+        if (xs[j] < unwanted)
+            NAME(layer_weights_backward)(rows, SLOT(x, xs[j]), g, sums, stride, n);
+        else
+            NAME(layer_input_backward)(rows, SLOT(x, xs[j]), SLOT(dx, xs[j]), g, w + (j + 1) * rows, sums, stride, n);
+    }
     NAME(layer_bias_backward)(rows, g, into, stride, n);
 }
 
@@ -189,7 +212,7 @@ static void NAME(forward)(const pg_program *program, double *x, const double *pa
     break
 
 static void NAME(backward)(const pg_program *program, const double *x, double *dx, const double *packed,
-                           double *accumulators, size_t stride, int n)
+                           double *accumulators, size_t stride, int n, int32_t unwanted)
 {
     for (const pg_lane_op *op = program->ops + program->op_count; op-- > program->ops;) {
         const int32_t *list = program->lists + op->list;
@@ -201,7 +224,7 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
         ROWS_BACKWARD(GIVE(ga, da));
 #define PG_BINARY(name, label, forward, da, db) \
     case PG_OP_##name:                          \
-        ROWS_BACKWARD(GIVE(ga, da) GIVE(gb, db));
+        ROWS_BACKWARD(if (!(op->fixed & 1)) GIVE(ga, da) if (!(op->fixed & 2)) GIVE(gb, db));
 #define PG_FLAT(name, label, arity, forward) \
     case PG_OP_##name:                       \
         ROWS_BACKWARD();
@@ -209,7 +232,7 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
         case PG_POWER:
             ROWS_BACKWARD(GIVE(ga, pg_power_slope(a, op->literal)));
         case PG_LANES_LAYER:
-            NAME(layer_backward)(op, list, x, dx, packed, accumulators, stride, n);
+            NAME(layer_backward)(op, list, x, dx, packed, accumulators, stride, n, unwanted);
             break;
         case PG_SUM:
             if (op->a >= 0)

@@ -262,7 +262,8 @@ static bool join_rows(const pg_program *program, const pg_lane_op *op)
     pg_lane_op *before = program->ops + (op - program->ops) - 1;
     const bool binary = pg_op_arity((int)op->op) == 2;
     const int32_t rows = (int32_t)before->rows;
-    if (before->op != op->op || before->literal != op->literal || before->out + before->rows != op->out)
+    if (before->op != op->op || before->literal != op->literal || before->fixed != op->fixed ||
+        before->out + before->rows != op->out)
         return false;
     if (before->a + rows != op->a || (binary && before->b + rows != op->b))
         return false;
@@ -280,6 +281,7 @@ static bool lower_node(lowering *l, int32_t place)
         return l->groups[place] != place || lower_layer(l, place);
     pg_lane_op *op = &program->ops[program->op_count++];
     *op = (pg_lane_op){.op = node->op,
+                       .fixed = node->fixed,
                        .literal = node->literal,
                        .out = program->slots,
                        .rows = 1,

@@ -157,10 +157,13 @@ static pg_status run_single(pg_replay *replay, pg_batch *batch)
     for (uint32_t i = 0; i < tape->output_count; i++)
         adjoint[tape->outputs[i]] += read_column(&batch->seeds[i], sample);
     pg_scalar_backward(tape, NULL, 0, v, adjoint);
-    if (batch->input_grads)
-        memcpy(batch->input_grads, adjoint, tape->inputs * sizeof *adjoint);
-    memset(adjoint, 0, tape->inputs * sizeof *adjoint);
-    memset(adjoint + tape->inputs + tape->parameters, 0, tape->constants * sizeof *adjoint);
+    for (uint32_t i = 0; i < tape->inputs; i++) {
+        if (batch->input_grads)
+            batch->input_grads[i] = adjoint[i];
+        adjoint[i] = 0.0;
+    }
+    for (uint32_t i = tape->inputs + tape->parameters; i < pg_tape_operations(tape); i++)
+        adjoint[i] = 0.0; /* constants */
     return PG_OK;
 }
 
@@ -271,7 +274,8 @@ static bool run_block(job *j, pg_workspace *space, size_t begin, size_t n)
     if (j->batch->seeds) {
         write_seeds(j, space->dx, begin, n);
         (wide ? lanes->backward_wide : lanes->backward_narrow)(replay->program, space->x, space->dx, replay->packed,
-                                                               space->accumulators, replay->stride, (int)n);
+                                                               space->accumulators, replay->stride, (int)n,
+                                                               j->batch->input_grads ? 0 : (int32_t)replay->tape->inputs);
         collect_leaves(j, space->dx, space->accumulators, begin, n, wide ? PG_WIDE : PG_NARROW);
     }
     return true;
@@ -424,13 +428,20 @@ static void store_gradients(pg_replay *replay)
     pg_unlock(arena);
 }
 
+pg_status pg_replay_run_alone(pg_replay *replay, pg_batch *batch)
+{
+    if (replay->tape->parameters)
+        load(replay);
+    const pg_status status = pg_replay_core(replay, batch);
+    if (status == PG_OK && batch->seeds && replay->tape->parameters)
+        store_gradients(replay);
+    return status;
+}
+
 pg_status pg_replay_run(pg_replay *replay, pg_batch *batch)
 {
     pthread_mutex_lock(&replay->busy);
-    load(replay);
-    const pg_status status = pg_replay_core(replay, batch);
-    if (status == PG_OK && batch->seeds)
-        store_gradients(replay);
+    const pg_status status = pg_replay_run_alone(replay, batch);
     pthread_mutex_unlock(&replay->busy);
     return status;
 }

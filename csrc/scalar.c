@@ -30,9 +30,10 @@ static inline void propagate(const pg_tape *tape, const pg_tape_node *node, doub
     case PG_OP_##name: {                             \
         const double a = v[node->a], b = v[node->b]; \
         (void)a, (void)b;                            \
-        const double by_a = (da), by_b = (db);       \
-        adjoint[node->a] += g * by_a;                \
-        adjoint[node->b] += g * by_b;                \
+        if (!(node->fixed & 1))                      \
+            adjoint[node->a] += g * (da);            \
+        if (!(node->fixed & 2))                      \
+            adjoint[node->b] += g * (db);            \
         break;                                       \
     }
 #define PG_FLAT(name, label, arity, forward)
