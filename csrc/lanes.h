@@ -73,7 +73,10 @@ static inline void NAME(layer_input_backward)(size_t rows, const double *xj, dou
         for (int v = 0; v < V; v++) {
             const vec gv = ((const vec *)g)[v];
             dx[v] += w[i] * gv;
-            sums[v % PARTS] = v < PARTS ? gv * x[v] : sums[v % PARTS] + gv * x[v];
+            if (v < PARTS)
+                sums[v] = gv * x[v];
+            else
+                sums[v % PARTS] += gv * x[v];
         }
         for (int part = 0; part < PARTS; part++)
             ((vec *)accumulators)[part] += IN_USE(sums[part], part);
@@ -108,8 +111,10 @@ static inline void NAME(layer_weights_backward)(size_t rows, const double *xj, c
     for (size_t i = 0; i < rows; i++, g += stride, accumulators += 8) {
         vec sums[PARTS];
         for (int v = 0; v < V; v++) {
-            vec product = ((const vec *)g)[v] * x[v];
-            sums[v % PARTS] = v < PARTS ? product : sums[v % PARTS] + product;
+            if (v < PARTS)
+                sums[v] = ((const vec *)g)[v] * x[v];
+            else
+                sums[v % PARTS] += ((const vec *)g)[v] * x[v];
         }
         for (int part = 0; part < PARTS; part++)
             ((vec *)accumulators)[part] += IN_USE(sums[part], part);
