@@ -7,15 +7,18 @@
 #define V (WIDTH / VEC)     /* vectors of a block */
 #define PARTS (8 / VEC)     /* of a packed number's accumulators */
 
-/* Every lane in use: all of a wide block, n of a narrow one. */
+/* Every lane in use: all of a wide block, n of a narrow one. Two slots are the same or have no lane in common, so no turn
+ * of the loop reads what another has written. */
 #if WIDTH == 32
 #define EACH_LANE(...)                  \
+    NO_OVERLAP                          \
     for (int l = 0; l < WIDTH; l++) {   \
         __VA_ARGS__;                    \
     }
 #else
 #define EACH_LANE(...)                      \
     if (n == WIDTH) {                       \
+        NO_OVERLAP                          \
         for (int l = 0; l < WIDTH; l++) {   \
             __VA_ARGS__;                    \
         }                                   \
@@ -138,11 +141,10 @@ static void NAME(layer_backward)(const pg_lane_op *op, const int32_t *xs, const 
 }
 
 /* Compute an operation of a row in its lanes; the rows that follow, of other slots, likewise. */
-#define ROWS(...)                                                                              \
-    for (uint32_t row = 0; row < op->rows; row++, y += stride, xa += stride, xb += stride) {   \
-        double *restrict out = y;                                                              \
-        EACH_LANE(const double a = xa[l], b = xb[l]; (void)a; (void)b; out[l] = (__VA_ARGS__)) \
-    }                                                                                          \
+#define ROWS(...)                                                                            \
+    for (uint32_t row = 0; row < op->rows; row++, y += stride, xa += stride, xb += stride) { \
+        EACH_LANE(const double a = xa[l], b = xb[l]; (void)a; (void)b; y[l] = (__VA_ARGS__)) \
+    }                                                                                        \
     break
 
 static void NAME(forward)(const pg_program *program, double *x, const double *packed, size_t stride, int n)
@@ -197,24 +199,32 @@ static void NAME(forward)(const pg_program *program, double *x, const double *pa
 }
 
 /* Add to the adjoints of one operand, in a row's lanes. */
-#define GIVE(to, derivative)                                  \
-    {                                                         \
-        double *restrict into = (to);                         \
-        const double *restrict from = g;                      \
+#define GIVE(to, derivative)                                    \
+    {                                                           \
+        double *into = (to);                                    \
         EACH_LANE(const double a = xa[l], b = xb[l], y = xy[l]; \
-                  (void)a, (void)b, (void)y;                  \
-                  into[l] += from[l] * (derivative))          \
+                  (void)a, (void)b, (void)y;                    \
+                  into[l] += g[l] * (derivative))               \
     }
 /* A row's adjoints have been used. */
 #define SPENT(g) memset(g, 0, WIDTH * sizeof *(g))
 /* Run the rows of an operation backward; one operand after the other, for they may be the same slot. */
-#define ROWS_BACKWARD(...)                                                                     \
-    for (uint32_t row = 0; row < op->rows; row++) {                                            \
-        __VA_ARGS__                                                                            \
-        SPENT(g);                                                                              \
-        xa += stride, xb += stride, xy += stride, g += stride, ga += stride, gb += stride;     \
-    }                                                                                          \
+#define ROWS_BACKWARD(...)                                                                 \
+    for (uint32_t row = 0; row < op->rows; row++) {                                        \
+        __VA_ARGS__                                                                        \
+        xa += stride, xb += stride, xy += stride, g += stride, ga += stride, gb += stride; \
+    }                                                                                      \
     break
+/* In place, the adjoints of the result become those of the operand, which nothing else has. */
+#define UNARY_BACKWARD(derivative)                          \
+    ROWS_BACKWARD(if (op->in_place) {                       \
+        EACH_LANE(const double a = xa[l], y = xy[l];        \
+                  (void)a, (void)y;                         \
+                  g[l] *= (derivative))                     \
+    } else {                                                \
+        GIVE(ga, derivative)                                \
+        SPENT(g);                                           \
+    })
 
 static void NAME(backward)(const pg_program *program, const double *x, double *dx, const double *packed,
                            double *accumulators, size_t stride, int n, int32_t unwanted)
@@ -226,16 +236,16 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
         switch (op->op) {
 #define PG_UNARY(name, label, forward, da) \
     case PG_OP_##name:                     \
-        ROWS_BACKWARD(GIVE(ga, da));
+        UNARY_BACKWARD(da);
 #define PG_BINARY(name, label, forward, da, db) \
     case PG_OP_##name:                          \
-        ROWS_BACKWARD(if (!(op->fixed & 1)) GIVE(ga, da) if (!(op->fixed & 2)) GIVE(gb, db));
+        ROWS_BACKWARD(if (!(op->fixed & 1)) GIVE(ga, da) if (!(op->fixed & 2)) GIVE(gb, db) SPENT(g););
 #define PG_FLAT(name, label, arity, forward) \
     case PG_OP_##name:                       \
-        ROWS_BACKWARD();
+        ROWS_BACKWARD(SPENT(g););
 #include "ops.def"
         case PG_POWER:
-            ROWS_BACKWARD(GIVE(ga, pg_power_slope(a, op->literal)));
+            ROWS_BACKWARD(GIVE(ga, pg_power_slope(a, op->literal)) SPENT(g););
         case PG_LANES_LAYER:
             NAME(layer_backward)(op, list, x, dx, packed, accumulators, stride, n, unwanted);
             break;
@@ -282,6 +292,7 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
 
 #undef ROWS
 #undef ROWS_BACKWARD
+#undef UNARY_BACKWARD
 #undef SPENT
 #undef GIVE
 #undef SLOT

@@ -30,7 +30,8 @@ enum {
 typedef struct {
     double literal;
     uint16_t op;
-    uint8_t fixed; /* as a tape's node's */
+    uint8_t fixed;    /* as a tape's node's */
+    uint8_t in_place; /* `out` is `a`: of a row of ops.def with one operand, whose number nothing needs any more */
     uint32_t out; /* lane slot */
     int32_t a;    /* lane slots, or -1 */
     int32_t b;

@@ -83,6 +83,21 @@ void pg_scalar_backward(const pg_tape *tape, const int32_t *order, size_t count,
     }
 }
 
+double pg_unary_slope(uint32_t op, double a, double y)
+{
+    (void)a, (void)y;
+    switch (op) {
+#define PG_UNARY(name, label, forward, da) \
+    case PG_OP_##name:                     \
+        return da;
+#define PG_BINARY(name, label, forward, da, db)
+#define PG_FLAT(name, label, arity, forward)
+#include "ops.def"
+    default:
+        return NAN;
+    }
+}
+
 int32_t pg_scalar_bad_index(const pg_tape *tape, const double *v)
 {
     for (uint32_t i = pg_tape_operations(tape); i < tape->count; i++) {
