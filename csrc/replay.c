@@ -45,13 +45,13 @@ static bool have_workspaces(pg_replay *replay, size_t stride, unsigned workers)
         return false;
     replay->workers = workers;
     replay->stride = stride;
-    const size_t lanes = (size_t)replay->program->slots * stride * sizeof(double) + 64;
+    const size_t lanes = (size_t)replay->program->slots * stride * sizeof(double);
     bool done = true;
     for (unsigned i = 0; i < workers; i++) {
         pg_workspace *space = &replay->workspaces[i];
-        space->x = pg_zeroed(lanes);
-        space->dx = pg_zeroed(lanes);
-        space->accumulators = pg_zeroed(accumulator_count(replay) * sizeof(double) + 1);
+        space->x = pg_zeroed_lines(lanes);
+        space->dx = pg_zeroed_lines(lanes);
+        space->accumulators = pg_zeroed_lines(accumulator_count(replay) * sizeof(double));
         done = done && space->x && space->dx && space->accumulators;
     }
     if (!done)
