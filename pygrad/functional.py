@@ -4,8 +4,8 @@ A prediction is a Value, as `model(x)` of a model with one output, or a list of 
 has the same shape. `reduction` is "mean" (one Value, the default), "sum" or "none" (a Value for each element, in the
 shape of the input). Wrong shapes, empty input and an unknown reduction raise a ValueError.
 
-All can be recorded by `pygrad.compile`, and their targets may be Values. Numbers that a loss refuses it refuses where it
-knows them: targets that are no Values, and probabilities that are not being recorded.
+All can be recorded by `pygrad.compile`, and their targets may be Values. What a loss refuses by its number it refuses
+where it knows the number: of targets that are no Values, and of probabilities that are not being recorded.
 """
 
 import builtins
