@@ -35,12 +35,24 @@ def test_moons_prints_the_losses_of_micrograds_notebook(tmp_path, capsys):
 
     published = [0.8958441028683222, 1.7235905336972022, 0.7429006313851131, 0.7705641260584201, 0.3692793385976538]
     assert pytest.approx(published, rel=1e-9) == results["losses"]
+    assert pytest.approx(published, rel=1e-9) == results["compiled_losses"]
     assert [0.5, 0.81, 0.77, 0.82, 0.84] == results["accuracies"]
     boundary, neuron = results["files"]
     assert boundary.read_bytes().startswith(PNG)
     assert "{http://www.w3.org/2000/svg}svg" == xml.etree.ElementTree.parse(neuron).getroot().tag
     assert [2, 2] == [neuron.read_text().count(f">{op}</text>") for op in "*+"]  # the fused node is opened up
     assert f"step 0 loss {results['losses'][0]}, accuracy 50.0%" in capsys.readouterr().out
+
+
+def test_moons_compiled_has_the_losses_of_the_loop(tmp_path):
+    """All hundred steps: `fit` and the loop have the same losses to the last step, where all samples are told apart."""
+    from pygrad.demos import moons
+
+    results = moons.run(tmp_path, grid=1.0)
+
+    assert 100 == len(results["losses"])
+    assert pytest.approx(results["losses"], rel=1e-10) == results["compiled_losses"]
+    assert 1.0 == results["accuracies"][-1]
 
 
 def test_digits_learns_and_reads_its_model_back(tmp_path):

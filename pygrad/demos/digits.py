@@ -83,7 +83,7 @@ def train_one_epoch(model, X, y, rate, seed):
 
 
 def train(model, X, y, rate, epochs, seed):
-    """Train `model` on the same mini-batches and many more, shuffled anew in every epoch, compiled; return the losses."""
+    """Train `model` on the same mini-batches and many more, compiled; return the loss of each."""
 
     @pygrad.compile
     def loss(x, y):  # of one image; over a batch it is the mean
