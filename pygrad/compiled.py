@@ -129,10 +129,11 @@ class Compiled:
     def bind(self, *args, inputs=True):
         """Return a `Bound`: this function with its memory fixed, to be called again and again at least cost.
 
-        Arguments are numbers, or arrays of float64 in C order, which are read anew in every call.
+        Arguments are numbers, or arrays of float64 in C order, which are read anew in every call. With reduction "none"
+        there is a result for each sample, and its own gradients by that sample's numbers.
         """
         run = self._prepare(args, {}, BoundArgument)
-        run.check_one_number()
+        run.check_one_number(per_sample=True)
         return Bound(run, inputs)
 
     # --- runs ---------------------------------------------------------------------------------------------------------
@@ -205,9 +206,10 @@ class _Run:
         self.seeds = number, ffi.new("pg_column[]", [(number, 0)] * self.tape.output_count)
         self.batch.seeds = self.seeds[-1]
 
-    def check_one_number(self):
-        """Raise ValueError unless the result is one number, which alone has a gradient."""
-        if self.tape.output_count != 1 or (self.reduction == "none" and self.samples is not None):
+    def check_one_number(self, per_sample=False):
+        """Raise ValueError unless the result is one number, which alone has a gradient; or one for each sample."""
+        is_one = self.reduction != "none" or self.samples is None or per_sample
+        if self.tape.output_count != 1 or not is_one:
             raise ValueError('this needs one number: return one, and compile with reduction="mean" or "sum"')
 
     def check(self, status, where):
