@@ -231,19 +231,26 @@ class _Run:
 
             return numpy.frombuffer(numbers, dtype=float).reshape(self.n, *shape).copy()
         items = iter(numbers)
-        return [build(structure, items) for _ in range(self.n)]
+        return list(items) if structure is None else [build(structure, items) for _ in range(self.n)]
 
     def _gradients(self, grads):
         out, begin, width = [], 0, self.tape.input_count
         for argument in self.arguments:
-            rows = array("d", (grads[i * width + begin + k] for i in range(self.n) for k in range(argument.width)))
+            columns = [grads[begin + k :: width] for k in range(argument.width)]
             begin += argument.width
             if argument.samples is not None:
-                out.append(self._shaped(rows, argument.structure, argument.is_array))
+                out.append(self._shaped(_side_by_side(columns, self.n), argument.structure, argument.is_array))
             else:
-                totals = [sum(rows[k :: argument.width]) for k in range(argument.width)]
-                out.append(build(argument.structure, iter(totals)))
+                out.append(build(argument.structure, map(sum, columns)))
         return tuple(out)
+
+
+def _side_by_side(columns, n):
+    """Return columns of n numbers as one array, row by row."""
+    rows = array("d", bytes(8 * n * len(columns)))
+    for k, column in enumerate(columns):
+        rows[k :: len(columns)] = column
+    return rows
 
 
 def _shape(structure):
