@@ -28,6 +28,19 @@ def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tu
     passes      over the tape, of "fold", "share", "fuse" and "hoist" (csrc/pygrad.h says what each may change)
 
     As a decorator: `@pygrad.compile` or `@pygrad.compile(reduction="sum")`.
+
+    >>> import pygrad
+    >>> w = pygrad.Value(3.0)
+    >>> @pygrad.compile
+    ... def loss(x, y):
+    ...     return (w * x - y) ** 2
+    >>> loss([1.0, 2.0], [3.0, 8.0])  # two samples: the mean of 0 and 4
+    2.0
+    >>> print(loss.tape)  # x0 and x1 are inputs, p0 is the parameter w
+    v0 = mul(x0, p0)
+    v1 = sub(v0, x1)
+    v2 = square(v1)
+    return v2
     """
     if function is None:
         return functools.partial(compile, reduction=reduction, batched=batched, threads=threads, passes=passes)
@@ -67,6 +80,16 @@ class Compiled:
 
         With `inputs=True` returns (output, gradients), one an argument and shaped like it; of an argument that is the
         same for all samples, their sum.
+
+        >>> import pygrad
+        >>> w = pygrad.Value(3.0)
+        >>> f = pygrad.compile(lambda x, c: w * x * c)
+        >>> f.backward([1.0, 2.0], 10.0)
+        45.0
+        >>> w.grad
+        15.0
+        >>> f.backward([1.0, 2.0], 10.0, inputs=True)
+        (45.0, ([15.0, 15.0], 4.5))
         """
         run = self._prepare(args, kwargs)
         return run.backward(inputs)
@@ -96,6 +119,13 @@ class Compiled:
         callback    called after each epoch with a `pygrad.fitting.Progress`; True from it ends the training
 
         An exception, Ctrl-C included, leaves parameters and optimizer as of the last whole step.
+
+        >>> import pygrad
+        >>> w = pygrad.Value(0.0)
+        >>> f = pygrad.compile(lambda x, y: (w * x - y) ** 2)
+        >>> losses = f.fit(pygrad.optim.SGD([w], lr=0.1), [1.0, 2.0], [2.0, 4.0], epochs=50)
+        >>> len(losses), round(w.data, 6)
+        (50, 2.0)
         """
         run = self._prepare(args, {})
         run.check_one_number()
@@ -131,6 +161,13 @@ class Compiled:
 
         Arguments are numbers, or arrays of float64 in C order, which are read anew in every call. With reduction "none"
         there is a result for each sample, and its own gradients by that sample's numbers.
+
+        >>> import pygrad
+        >>> bound = pygrad.compile(lambda a, b: a * b, batched=False).bind(2.0, 3.0)
+        >>> bound.inputs[0][0] = 5.0
+        >>> bound.backward()
+        >>> bound.output[0], bound.gradients.tolist()
+        (15.0, [3.0, 5.0])
         """
         run = self._prepare(args, {}, BoundArgument)
         run.check_one_number(per_sample=True)
