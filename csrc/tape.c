@@ -21,6 +21,41 @@ static void leave_arena(pg_tape *tape)
     pg_unlock(arena);
 }
 
+/* Take a reference to each parameter, and let the arena know of it. */
+static void join_arena(pg_arena *arena, pg_tape *tape)
+{
+    for (uint32_t i = 0; i < tape->parameters; i++)
+        pg_ref(pg_node_at(arena, tape->ids[i]));
+    tape->next = arena->tapes;
+    arena->tapes = tape;
+}
+
+static bool are_leaves(const pg_arena *arena, const pg_id *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!pg_is_leaf(ids[i]))
+            return false;
+    return pg_all_live(arena, ids, count);
+}
+
+pg_status pg_tape_set_parameters(pg_tape *tape, const pg_id *ids)
+{
+    pg_id *own = pg_realloc(NULL, tape->parameters * sizeof *own + 1);
+    if (!own)
+        return PG_NO_MEMORY;
+    memcpy(own, ids, tape->parameters * sizeof *own);
+    pg_arena *arena = pg_lock();
+    const bool good = are_leaves(arena, own, tape->parameters);
+    if (good) {
+        tape->ids = own;
+        join_arena(arena, tape);
+    }
+    pg_unlock(arena);
+    if (!good)
+        pg_free(own);
+    return good ? PG_OK : PG_NO_NODE;
+}
+
 size_t pg_tape_references(const pg_arena *arena, pg_id id)
 {
     size_t count = 0;
@@ -352,11 +387,9 @@ static bool number_parameters(writer *w)
         if (tape->nodes[i].op != PG_TAPE_PARAMETER)
             continue;
         tape->ids[number] = tape->nodes[i].a;
-        pg_ref(pg_node_at(w->arena, tape->ids[number]));
         tape->nodes[i].a = number++;
     }
-    tape->next = w->arena->tapes;
-    w->arena->tapes = tape;
+    join_arena(w->arena, tape);
     return true;
 }
 
