@@ -304,21 +304,22 @@ PG_INLINE void free_interior(pg_arena *arena, pg_id id)
 /* --- references --- */
 
 /* Drop one reference; a node that loses its last goes to the front of *dead, a list linked through `refs`. */
-PG_INLINE void drop(pg_arena *arena, pg_id id, pg_id *dead)
+PG_INLINE void drop(pg_arena *arena, pg_node *node, pg_id *dead)
 {
-    pg_node *node = pg_node_at(arena, id);
     assert(node->refs > 0);
-    if (node->refs == PG_REFS_FOREVER || --node->refs > 0)
-        return;
-    node->refs = (uint32_t)*dead;
-    *dead = id;
+    if ((int32_t)node->refs > 1) { /* mostly: more than one, and not forever */
+        node->refs--;
+    } else if (node->refs == 1) {
+        node->refs = (uint32_t)*dead;
+        *dead = (pg_id)(node - arena->nodes);
+    }
 }
 
 PG_INLINE void drop_list(pg_arena *arena, const pg_node *node, pg_id *dead)
 {
     const pg_operand_span operands = pg_operands_of(node);
-    for (uint32_t i = 0; i < operands.count; i++)
-        drop(arena, operands.list[i], dead);
+    for (const pg_id *id = operands.list, *end = id + operands.count; id < end; id++)
+        drop(arena, pg_node_at(arena, *id), dead);
 }
 
 PG_INLINE void free_slot(pg_arena *arena, pg_id id, pg_node *node)
@@ -336,17 +337,17 @@ PG_INLINE void free_slot(pg_arena *arena, pg_id id, pg_node *node)
 void pg_free_node(pg_arena *arena, pg_id id)
 {
     pg_id dead = 0;
-    drop(arena, id, &dead);
+    drop(arena, pg_node_at(arena, id), &dead);
     while (dead) { /* a worklist: no recursion, however long the chain */
         const pg_id gone = dead;
         pg_node *node = pg_node_at(arena, gone);
         dead = (pg_id)node->refs;
         if (node->a)
-            drop(arena, node->a, &dead);
+            drop(arena, pg_node_at(arena, node->a), &dead);
         if (node->op >= PG_SUM)
             drop_list(arena, node, &dead);
         else if (node->b)
-            drop(arena, node->b, &dead);
+            drop(arena, pg_node_at(arena, node->b), &dead);
         free_slot(arena, gone, node);
     }
 }

@@ -13,8 +13,10 @@
  * once.
  *
  * References. A node counts one reference for each place in an operand list that names it, and one for its Python
- * proxy (and one while it is the root of a running order, and one for each tape it is a parameter of). At 0 it goes, and gives its operands' references back. A
- * node that only its consumer holds is *hidden*: the constant of `a * 2.0`, a part of a split list.
+ * proxy (and one while it is the root of a running order, and one for each tape it is a parameter of). At 0 it goes,
+ * and gives its operands' references back. A node that only its consumer holds is *hidden*: the constant of `a * 2.0`,
+ * a part of a split list. So is a *row*, the inputs of a dot: the dots of a layer share one, so that each input is
+ * listed and counted once, not once a dot.
  *
  * Invariants, outside the lock; check.c verifies each:
  *   I1  an operand of a live node is live, and older than the node if it is interior;
@@ -26,7 +28,8 @@
  *   I6  the counts of the arena (live nodes, leaves, closures) are what a walk finds;
  *   I7  the sweep's heap is empty, and has room for every block;
  *   I8  a block without live nodes has no proxies;
- *   I9  a take has an index and a value, and each part of a split one has the same index; a declared node has its y.
+ *   I9  a take has an index and a value, and each part of a split one has the same index; a declared node has its y;
+ *   I10 the list of a dot begins with a row, which has an input for each of its weights.
  *
  * Lock. cffi drops the GIL for every call, so threads may be inside at once; each public function holds the lock
  * from its first look at the arena to its last, and nothing that is not bounded by the graph happens under it. No
@@ -59,12 +62,13 @@
 #define PG_BLOCK_SLOTS 64
 #define PG_CHUNK_SLOTS 65536 /* the unit in which memory is taken: 2 MiB of slots */
 #define PG_CHUNK_BLOCKS (PG_CHUNK_SLOTS / PG_BLOCK_SLOTS)
-#define PG_REFS_FOREVER UINT32_MAX /* a count that gets this far stays: the node lives on */
+#define PG_REFS_FOREVER (UINT32_MAX / 2 + 1) /* a count that gets this far stays: the node lives on */
 
 enum {
     PG_FLAG_CLOSURE = 1, /* its backward step is a Python closure */
     PG_FLAG_BUSY = 2,    /* a running order holds it */
     PG_FLAG_PART = 4,    /* a part of a split operand list: hidden, and its consumer's `a` */
+    PG_FLAG_ROW = 16,    /* the inputs of dots, a PG_CUSTOM node: hidden, and the first in their lists */
     PG_FLAG_LISTED = 8,  /* a leaf that the listing of an order has met; never outside the lock */
 };
 
@@ -208,15 +212,29 @@ static inline pg_operand_span pg_operands_of(const pg_node *node)
 {
     if (node->op < PG_SUM) /* a leaf has neither, a unary op has a, a binary op has a and b */
         return (pg_operand_span){node->a, node->b != 0, &node->b};
-    const uint32_t entries = (uint32_t)node->b * (node->op == PG_DOT || node->op == PG_DECLARED ? 2 : 1);
+    const uint32_t count = (uint32_t)node->b; /* of a dot: its row, then so many weights */
+    const uint32_t entries = node->op == PG_DOT ? count + 1 : node->op == PG_DECLARED ? 2 * count : count;
     const void *payload = node + 1;
     if (node->op == PG_LOCAL)
         payload = (const double *)payload + node->b;
     return (pg_operand_span){node->a, entries, payload};
 }
 
+/* The list of a node that has one, but for PG_LOCAL. */
+static inline const pg_id *pg_list_of(const pg_node *node)
+{
+    return (const void *)(node + 1);
+}
+
+/* The inputs of a dot, node->b of them: a node that the dots of a layer share; NULL if `node` is no dot. */
+static inline pg_node *pg_row_of(const pg_arena *arena, const pg_node *node)
+{
+    return node->op == PG_DOT ? pg_node_at(arena, *pg_list_of(node)) : NULL;
+}
+
 pg_node *pg_part_before(const pg_arena *arena, const pg_node *node); /* of a split list; NULL at its beginning */
 uint32_t pg_first_place(const pg_arena *arena, const pg_node *node); /* of a take's values: those of parts before */
+size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out);
 const double *pg_local_grads(const pg_node *node); /* of a PG_LOCAL node, b of them; its list follows them */
 
 /* False for id 0, and for an id whose node went while the caller was on its way here. */
@@ -269,7 +287,8 @@ PG_INLINE pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
 
 PG_INLINE void pg_ref(pg_node *node)
 {
-    node->refs += node->refs != PG_REFS_FOREVER;
+    if (node->refs != PG_REFS_FOREVER)
+        node->refs++;
 }
 
 /* Give a reference back, which may free the node and, iteratively, what only it held. */

@@ -35,18 +35,20 @@
 
 #define SLOT(base, place) ((base) + (size_t)(place) * stride)
 
-/* out[i] = bias + w0 * x0 + ..., for every row of a layer. */
+/* out[i] = bias + w0 * x0 + ..., for every row of a layer. Packed are its biases, then the weights of input after
+ * input. */
 static void NAME(layer_forward)(const pg_lane_op *op, const int32_t *xs, double *x, const double *packed,
                                 size_t stride)
 {
-    const double *w = packed + op->packed;
-    for (uint32_t i = 0; i < op->rows; i++) {
+    const size_t rows = op->rows;
+    for (size_t i = 0; i < rows; i++) {
+        const double *w = packed + op->packed + i;
         vec total[V];
         for (int v = 0; v < V; v++)
             total[v] = *w - (vec){0};
-        w++;
-        for (uint32_t j = 0; j < op->count; j++, w++) {
+        for (uint32_t j = 0; j < op->count; j++) {
             const vec *xj = (const vec *)SLOT(x, xs[j]);
+            w += rows;
             for (int v = 0; v < V; v++)
                 total[v] += *w * xj[v];
         }
@@ -57,7 +59,7 @@ static void NAME(layer_forward)(const pg_lane_op *op, const int32_t *xs, double 
 }
 
 /* One input of a layer: its adjoint, and those of its weights. */
-static inline void NAME(layer_input_backward)(const pg_lane_op *op, const double *xj, double *dxj, const double *g,
+static inline void NAME(layer_input_backward)(size_t rows, const double *xj, double *dxj, const double *g,
                                               const double *w, double *accumulators, size_t stride, int n)
 {
     (void)n;
@@ -66,13 +68,12 @@ static inline void NAME(layer_input_backward)(const pg_lane_op *op, const double
         x[v] = ((const vec *)xj)[v];
         dx[v] = ((vec *)dxj)[v];
     }
-    const size_t row = op->count + 1;
-    for (uint32_t i = 0; i < op->rows; i++, w += row, accumulators += 8 * row, g += stride) {
-        vec sums[PARTS] = {{0}};
+    for (size_t i = 0; i < rows; i++, g += stride, accumulators += 8) {
+        vec sums[PARTS];
         for (int v = 0; v < V; v++) {
             const vec gv = ((const vec *)g)[v];
-            dx[v] += *w * gv;
-            sums[v % PARTS] += gv * x[v];
+            dx[v] += w[i] * gv;
+            sums[v % PARTS] = v < PARTS ? gv * x[v] : sums[v % PARTS] + gv * x[v];
         }
         for (int part = 0; part < PARTS; part++)
             ((vec *)accumulators)[part] += IN_USE(sums[part], part);
@@ -81,68 +82,74 @@ static inline void NAME(layer_input_backward)(const pg_lane_op *op, const double
         ((vec *)dxj)[v] = dx[v];
 }
 
-static void NAME(layer_backward)(const pg_lane_op *op, const int32_t *xs, const double *x, double *dx,
-                                 const double *packed, double *accumulators, size_t stride, int n)
+/* The biases of a layer; its rows' adjoints have been used then, and become 0. */
+static inline void NAME(layer_bias_backward)(size_t rows, double *g, double *accumulators, size_t stride, int n)
 {
-    const double *w = packed + op->packed;
-    double *into = accumulators + 8 * (size_t)op->packed, *g = SLOT(dx, op->out);
-    for (uint32_t j = 0; j < op->count; j++)
-        NAME(layer_input_backward)(op, SLOT(x, xs[j]), SLOT(dx, xs[j]), g, w + 1 + j, into + 8 * (1 + (size_t)j), stride, n);
-    for (uint32_t i = 0; i < op->rows; i++, g += stride, into += 8 * ((size_t)op->count + 1)) {
-        for (int l = 0; l < n; l++)
-            into[l % 8] += g[l];
-        memset(g, 0, WIDTH * sizeof *g);
+    (void)n;
+    for (size_t i = 0; i < rows; i++, g += stride, accumulators += 8) {
+        vec sums[PARTS] = {{0}};
+        for (int v = 0; v < V; v++) {
+            sums[v % PARTS] += ((vec *)g)[v];
+            ((vec *)g)[v] = (vec){0};
+        }
+        for (int part = 0; part < PARTS; part++)
+            ((vec *)accumulators)[part] += IN_USE(sums[part], part);
     }
 }
 
+static void NAME(layer_backward)(const pg_lane_op *op, const int32_t *xs, const double *x, double *dx,
+                                 const double *packed, double *accumulators, size_t stride, int n)
+{
+    const size_t rows = op->rows;
+    const double *w = packed + op->packed;
+    double *into = accumulators + 8 * (size_t)op->packed, *g = SLOT(dx, op->out);
+    for (uint32_t j = 0; j < op->count; j++)
+        NAME(layer_input_backward)(rows, SLOT(x, xs[j]), SLOT(dx, xs[j]), g, w + (j + 1) * rows,
+                                   into + 8 * (j + 1) * rows, stride, n);
+    NAME(layer_bias_backward)(rows, g, into, stride, n);
+}
+
+/* Compute an operation of a row in its lanes; the rows that follow, of other slots, likewise. */
+#define ROWS(...)                                                                              \
+    for (uint32_t row = 0; row < op->rows; row++, y += stride, xa += stride, xb += stride) {   \
+        double *restrict out = y;                                                              \
+        EACH_LANE(const double a = xa[l], b = xb[l]; (void)a; (void)b; out[l] = (__VA_ARGS__)) \
+    }                                                                                          \
+    break
+
 static void NAME(forward)(const pg_program *program, double *x, const double *packed, size_t stride, int n)
 {
+    (void)n;
     for (const pg_lane_op *op = program->ops, *end = op + program->op_count; op < end; op++) {
         const int32_t *list = program->lists + op->list;
-        double *restrict y = SLOT(x, op->out);
+        double *y = SLOT(x, op->out);
         const double *xa = SLOT(x, op->a < 0 ? 0 : op->a), *xb = SLOT(x, op->b);
         switch (op->op) {
-#define PG_UNARY(name, label, forward, da)             \
-    case PG_OP_##name:                                 \
-        EACH_LANE({                                    \
-            const double a = xa[l];                    \
-            y[l] = forward;                            \
-        });                                            \
-        break;
-#define PG_BINARY(name, label, forward, da, db)        \
-    case PG_OP_##name:                                 \
-        EACH_LANE({                                    \
-            const double a = xa[l], b = xb[l];         \
-            y[l] = forward;                            \
-        });                                            \
-        break;
-#define PG_FLAT(name, label, arity, forward)           \
-    case PG_OP_##name:                                 \
-        EACH_LANE({                                    \
-            const double a = xa[l], b = xb[l];         \
-            (void)b;                                   \
-            y[l] = forward;                            \
-        });                                            \
-        break;
+#define PG_UNARY(name, label, forward, da) \
+    case PG_OP_##name:                     \
+        ROWS(forward);
+#define PG_BINARY(name, label, forward, da, db) PG_UNARY(name, label, forward, da)
+#define PG_FLAT(name, label, arity, forward) PG_UNARY(name, label, forward, 0)
 #include "ops.def"
+        case PG_POWER:
+            ROWS(pow(a, op->literal));
+        case PG_DECLARED:
+            ROWS(a);
         case PG_LANES_LAYER:
             NAME(layer_forward)(op, list, x, packed, stride);
             break;
-        case PG_POWER:
-            EACH_LANE(y[l] = pow(xa[l], op->literal));
-            break;
         case PG_SUM:
-            EACH_LANE(y[l] = op->a < 0 ? 0.0 : xa[l]);
+            EACH_LANE(y[l] = op->a < 0 ? 0.0 : xa[l])
             for (uint32_t i = 0; i < op->count; i++) {
                 const double *xi = SLOT(x, list[i]);
-                EACH_LANE(y[l] += xi[l]);
+                EACH_LANE(y[l] += xi[l])
             }
             break;
         case PG_DOT:
-            EACH_LANE(y[l] = op->a < 0 ? 0.0 : xa[l]);
+            EACH_LANE(y[l] = op->a < 0 ? 0.0 : xa[l])
             for (uint32_t i = 0; i < op->count; i += 2) {
                 const double *w = SLOT(x, list[i]), *xi = SLOT(x, list[i + 1]);
-                EACH_LANE(y[l] += w[l] * xi[l]);
+                EACH_LANE(y[l] += w[l] * xi[l])
             }
             break;
         case PG_TAKE:
@@ -157,63 +164,73 @@ static void NAME(forward)(const pg_program *program, double *x, const double *pa
                 y[l] = place < op->count ? packed[op->packed + place] : (double)NAN;
             }
             break;
-        case PG_DECLARED:
-            EACH_LANE(y[l] = xa[l]);
-            break;
         }
     }
 }
+
+/* Add to the adjoints of one operand, in a row's lanes. */
+#define GIVE(to, derivative)                                  \
+    {                                                         \
+        double *restrict into = (to);                         \
+        const double *restrict from = g;                      \
+        EACH_LANE(const double a = xa[l], b = xb[l], y = xy[l]; \
+                  (void)a, (void)b, (void)y;                  \
+                  into[l] += from[l] * (derivative))          \
+    }
+/* A row's adjoints have been used. */
+#define SPENT(g) memset(g, 0, WIDTH * sizeof *(g))
+/* Run the rows of an operation backward; one operand after the other, for they may be the same slot. */
+#define ROWS_BACKWARD(...)                                                                     \
+    for (uint32_t row = 0; row < op->rows; row++) {                                            \
+        __VA_ARGS__                                                                            \
+        SPENT(g);                                                                              \
+        xa += stride, xb += stride, xy += stride, g += stride, ga += stride, gb += stride;     \
+    }                                                                                          \
+    break
 
 static void NAME(backward)(const pg_program *program, const double *x, double *dx, const double *packed,
                            double *accumulators, size_t stride, int n)
 {
     for (const pg_lane_op *op = program->ops + program->op_count; op-- > program->ops;) {
         const int32_t *list = program->lists + op->list;
-        if (op->op == PG_LANES_LAYER) {
-            NAME(layer_backward)(op, list, x, dx, packed, accumulators, stride, n);
-            continue;
-        }
         const double *xa = SLOT(x, op->a < 0 ? 0 : op->a), *xb = SLOT(x, op->b), *xy = SLOT(x, op->out);
         double *g = SLOT(dx, op->out), *ga = SLOT(dx, op->a < 0 ? 0 : op->a), *gb = SLOT(dx, op->b);
         switch (op->op) {
-/* One operand after the other: they may be the same slot. */
-#define GIVE(to, derivative)                                     \
-    do {                                                         \
-        double *restrict into = (to);                            \
-        const double *restrict from = g;                         \
-        EACH_LANE({                                              \
-            const double a = xa[l], b = xb[l], y = xy[l];        \
-            (void)a, (void)b, (void)y;                           \
-            into[l] += from[l] * (derivative);                   \
-        });                                                      \
-    } while (0)
 #define PG_UNARY(name, label, forward, da) \
     case PG_OP_##name:                     \
-        GIVE(ga, da);                      \
-        break;
+        ROWS_BACKWARD(GIVE(ga, da));
 #define PG_BINARY(name, label, forward, da, db) \
     case PG_OP_##name:                          \
-        GIVE(ga, da);                           \
-        GIVE(gb, db);                           \
-        break;
-#define PG_FLAT(name, label, arity, forward)
+        ROWS_BACKWARD(GIVE(ga, da) GIVE(gb, db));
+#define PG_FLAT(name, label, arity, forward) \
+    case PG_OP_##name:                       \
+        ROWS_BACKWARD();
 #include "ops.def"
         case PG_POWER:
-            GIVE(ga, pg_power_slope(a, op->literal));
+            ROWS_BACKWARD(GIVE(ga, pg_power_slope(a, op->literal)));
+        case PG_LANES_LAYER:
+            NAME(layer_backward)(op, list, x, dx, packed, accumulators, stride, n);
             break;
         case PG_SUM:
             if (op->a >= 0)
-                GIVE(ga, 1.0);
+                GIVE(ga, 1.0)
             for (uint32_t i = 0; i < op->count; i++)
-                GIVE(SLOT(dx, list[i]), 1.0);
+                GIVE(SLOT(dx, list[i]), 1.0)
+            SPENT(g);
             break;
         case PG_DOT:
             if (op->a >= 0)
-                GIVE(ga, 1.0);
+                GIVE(ga, 1.0)
             for (uint32_t i = 0; i < op->count; i += 2) {
-                GIVE(SLOT(dx, list[i]), SLOT(x, list[i + 1])[l]);
-                GIVE(SLOT(dx, list[i + 1]), SLOT(x, list[i])[l]);
+                GIVE(SLOT(dx, list[i]), SLOT(x, list[i + 1])[l])
+                GIVE(SLOT(dx, list[i + 1]), SLOT(x, list[i])[l])
             }
+            SPENT(g);
+            break;
+        case PG_DECLARED:
+            for (uint32_t i = 0; i < op->count; i += 2)
+                GIVE(SLOT(dx, list[i]), SLOT(x, list[i + 1])[l])
+            SPENT(g);
             break;
         case PG_TAKE:
             for (int l = 0; l < n; l++) {
@@ -221,6 +238,7 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
                 if (place < op->count - 1)
                     SLOT(dx, list[1 + place])[l] += g[l];
             }
+            SPENT(g);
             break;
         case PG_LANES_TAKE_PACKED:
             for (int l = 0; l < n; l++) {
@@ -228,16 +246,15 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
                 if (place < op->count)
                     accumulators[8 * ((size_t)op->packed + place) + (size_t)l % 8] += g[l];
             }
-            break;
-        case PG_DECLARED:
-            for (uint32_t i = 0; i < op->count; i += 2)
-                GIVE(SLOT(dx, list[i]), SLOT(x, list[i + 1])[l]);
+            SPENT(g);
             break;
         }
-        memset(g, 0, WIDTH * sizeof *g);
     }
 }
 
+#undef ROWS
+#undef ROWS_BACKWARD
+#undef SPENT
 #undef GIVE
 #undef SLOT
 #undef EACH_LANE

@@ -91,7 +91,6 @@ typedef struct {
 static size_t entry_bytes(int op)
 {
     switch (op) {
-    case PG_DOT:
     case PG_DECLARED:
         return 2 * sizeof(pg_id);
     case PG_LOCAL:
@@ -101,40 +100,36 @@ static size_t entry_bytes(int op)
     }
 }
 
-/* What each part's list begins with: the index of a take. */
+/* What each part's list begins with: the index of a take, the row of a dot. */
 static size_t head_bytes(int op)
 {
-    return op == PG_TAKE ? sizeof(pg_id) : 0;
+    return op == PG_TAKE || op == PG_DOT ? sizeof(pg_id) : 0;
+}
+
+/* The most entries that a node has room for. */
+static size_t most_entries(int op)
+{
+    return ((PG_BLOCK_SLOTS - 1) * sizeof(pg_node) - head_bytes(op)) / entry_bytes(op);
+}
+
+/* Append an operand to a list, which takes a reference to it. */
+PG_INLINE const pg_node *append_operand(const pg_arena *arena, pg_id **end, pg_id id)
+{
+    pg_node *operand = pg_node_at(arena, id);
+    *(*end)++ = id;
+    pg_ref(operand);
+    return operand;
 }
 
 /* Each of these fills the payload with entries [begin, end) of the list, takes their references, and returns the
  * node's data if that of what comes before them is `total`. */
 
-static double fill_dot(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
-                       double total)
-{
-    pg_id *list = (void *)(node + 1);
-    for (size_t i = begin; i < end; i++) {
-        pg_node *w = pg_node_at(arena, spec->ws[i]), *x = pg_node_at(arena, spec->xs[i]);
-        *list++ = spec->ws[i];
-        *list++ = spec->xs[i];
-        total += w->data * x->data;
-        pg_ref(w);
-        pg_ref(x);
-    }
-    return total;
-}
-
 static double fill_sum(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
                        double total)
 {
     pg_id *list = (void *)(node + 1);
-    for (size_t i = begin; i < end; i++) {
-        pg_node *x = pg_node_at(arena, spec->xs[i]);
-        *list++ = spec->xs[i];
-        total += x->data;
-        pg_ref(x);
-    }
+    for (size_t i = begin; i < end; i++)
+        total += append_operand(arena, &list, spec->xs[i])->data;
     return total;
 }
 
@@ -142,15 +137,10 @@ static double fill_take(const pg_arena *arena, pg_node *node, const list_spec *s
                         double total)
 {
     pg_id *list = (void *)(node + 1);
-    pg_node *index = pg_node_at(arena, spec->index);
-    const uint32_t place = pg_place(index->data);
     node->b++; /* the index is an entry too */
-    *list++ = spec->index;
-    pg_ref(index);
-    for (size_t i = begin; i < end; i++) {
-        *list++ = spec->xs[i];
-        pg_ref(pg_node_at(arena, spec->xs[i]));
-    }
+    const uint32_t place = pg_place(append_operand(arena, &list, spec->index)->data);
+    for (size_t i = begin; i < end; i++)
+        append_operand(arena, &list, spec->xs[i]);
     return begin <= place && place < end ? pg_node_at(arena, spec->xs[place])->data : total;
 }
 
@@ -159,10 +149,8 @@ static double fill_declared(const pg_arena *arena, pg_node *node, const list_spe
 {
     pg_id *list = (void *)(node + 1);
     for (size_t i = begin; i < end; i++) {
-        *list++ = spec->ws[i];
-        *list++ = spec->xs[i];
-        pg_ref(pg_node_at(arena, spec->ws[i]));
-        pg_ref(pg_node_at(arena, spec->xs[i]));
+        append_operand(arena, &list, spec->ws[i]);
+        append_operand(arena, &list, spec->xs[i]);
     }
     return total;
 }
@@ -184,8 +172,6 @@ static double fill(const pg_arena *arena, pg_node *node, const list_spec *spec, 
                    double total)
 {
     switch (spec->op) {
-    case PG_DOT:
-        return fill_dot(arena, node, spec, begin, end, total);
     case PG_SUM:
         return fill_sum(arena, node, spec, begin, end, total);
     case PG_TAKE:
@@ -206,10 +192,49 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
     pg_node *node = pg_node_at(arena, id);
     node->a = first;
     node->b = (pg_id)(end - begin);
-    const double total = first ? pg_node_at(arena, first)->data : spec->op == PG_TAKE ? NAN : 0.0;
+    const double total = first ? pg_node_at(arena, first)->data : spec->op == PG_TAKE ? (double)NAN : 0.0;
     if (first)
         pg_ref(pg_node_at(arena, first));
     node->data = fill(arena, node, spec, begin, end, total);
+    return id;
+}
+
+/* The node of a row of inputs, for dots. */
+static pg_id make_row(pg_arena *arena, const pg_id *xs, size_t count)
+{
+    const pg_id row = make_part(arena, &(list_spec){.op = PG_CUSTOM, .xs = xs}, 0, 0, count);
+    if (row)
+        pg_node_at(arena, row)->flags = PG_FLAG_ROW;
+    return row;
+}
+
+/* A dot of that row. */
+PG_INLINE pg_id make_dot(pg_arena *arena, pg_id first, pg_id row, size_t count, const pg_id *ws)
+{
+    const pg_id id = pg_new_node(arena, PG_DOT, pg_slots_for((1 + count) * sizeof(pg_id)));
+    if (!id)
+        return 0;
+    pg_node *node = pg_node_at(arena, id);
+    node->a = first;
+    node->b = (pg_id)count;
+    if (first)
+        pg_ref(pg_node_at(arena, first));
+    double total = first ? pg_node_at(arena, first)->data : 0.0;
+    pg_id *list = (void *)(node + 1);
+    const pg_id *xs = pg_list_of(append_operand(arena, &list, row));
+    for (size_t i = 0; i < count; i++)
+        total += append_operand(arena, &list, ws[i])->data * pg_node_at(arena, xs[i])->data;
+    node->data = total;
+    return id;
+}
+
+/* A part of a dot, with a row of its own. */
+static pg_id make_dot_part(pg_arena *arena, const list_spec *spec, pg_id first, size_t begin, size_t end)
+{
+    const pg_id row = make_row(arena, spec->xs + begin, end - begin);
+    const pg_id id = row ? make_dot(arena, first, row, end - begin, spec->ws + begin) : 0;
+    if (row)
+        pg_unref(arena, row); /* held by the part now; without it the row goes */
     return id;
 }
 
@@ -217,12 +242,13 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
  * of the next; all but the last are hidden. */
 static pg_id make_list(pg_arena *arena, const list_spec *spec)
 {
-    const size_t room = ((PG_BLOCK_SLOTS - 1) * sizeof(pg_node) - head_bytes(spec->op)) / entry_bytes(spec->op);
+    const size_t room = most_entries(spec->op);
     pg_id part = 0;
     size_t begin = 0;
     do {
         const size_t end = spec->count - begin > room ? begin + room : spec->count;
-        const pg_id next = make_part(arena, spec, part ? part : spec->first, begin, end);
+        const pg_id first = part ? part : spec->first;
+        const pg_id next = (spec->op == PG_DOT ? make_dot_part : make_part)(arena, spec, first, begin, end);
         if (part) {
             pg_node_at(arena, part)->flags |= PG_FLAG_PART;
             pg_unref(arena, part); /* held by `next` now; without it the whole chain goes */
@@ -268,6 +294,30 @@ pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivat
     return make_list_locked(&(list_spec){.op = PG_DECLARED, .first = y, .count = count, .ws = xs, .xs = derivatives});
 }
 
+static pg_id make_long_dot(pg_arena *arena, pg_id first, size_t count, const pg_id *ws, const pg_id *xs)
+{
+    return make_list(arena, &(list_spec){.op = PG_DOT, .first = first, .count = count, .xs = xs, .ws = ws});
+}
+
+/* The dots of a layer, which share a row; of a list that is too long for one node each has its own. Returns how many
+ * there was memory for. */
+static uint32_t make_dots(pg_arena *arena, uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws,
+                          const pg_id *xs, pg_id *out)
+{
+    uint32_t made = 0;
+    if (count > most_entries(PG_DOT)) {
+        for (; made < rows && (out[made] = make_long_dot(arena, biases[made], count, ws, xs)); made++)
+            ws += count;
+        return made;
+    }
+    const pg_id row = make_row(arena, xs, count);
+    for (; row && made < rows && (out[made] = make_dot(arena, biases[made], row, count, ws)); made++)
+        ws += count;
+    if (row)
+        pg_unref(arena, row);
+    return made;
+}
+
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out)
 {
     pg_arena *arena = pg_lock();
@@ -277,13 +327,7 @@ pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_i
     const bool live = pg_all_live(arena, biases, rows) && pg_all_live(arena, xs, count) &&
                       pg_all_live(arena, ws, (size_t)rows * count);
 #endif
-    uint32_t made = 0;
-    for (; live && made < rows; made++) {
-        const pg_id *row = ws + (size_t)made * count;
-        const list_spec spec = {.op = PG_DOT, .first = biases[made], .count = count, .xs = xs, .ws = row};
-        if (!(out[made] = make_list(arena, &spec)))
-            break;
-    }
+    const uint32_t made = live ? make_dots(arena, rows, count, biases, ws, xs, out) : 0;
     for (uint32_t i = 0; made < rows && i < made; i++) /* all or nothing */
         pg_unref(arena, out[i]);
     pg_unlock(arena);
@@ -393,27 +437,31 @@ double pg_exponent(pg_id id)
     return exponent;
 }
 
-/* The operands of a part that the parts before do not have: without the index of a take. */
-static pg_operand_span own_operands(const pg_arena *arena, const pg_node *part)
+/* The operands of a part behind its first, as pg_operands() gives them: of a dot w0, x0, w1, x1, ..., of a take the index
+ * once, before the values of the first part. Returns how many; `out` may be NULL. */
+size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out)
 {
-    pg_operand_span operands = pg_operands_of(part);
-    if (!pg_part_before(arena, part))
-        return operands;
-    operands.first = 0;
-    if (part->op == PG_TAKE) {
-        operands.list++;
-        operands.count--;
+    const pg_operand_span operands = pg_operands_of(part);
+    const pg_node *row = pg_row_of(arena, part);
+    if (!row) {
+        const bool skips = part->op == PG_TAKE && pg_part_before(arena, part);
+        if (out)
+            memcpy(out, operands.list + skips, (operands.count - skips) * sizeof *out);
+        return operands.count - skips;
     }
-    return operands;
+    const pg_id *xs = pg_operands_of(row).list;
+    for (pg_id i = 0; out && i < part->b; i++) {
+        *out++ = operands.list[i + 1];
+        *out++ = xs[i];
+    }
+    return 2 * (size_t)part->b;
 }
 
 static size_t count_operands(const pg_arena *arena, const pg_node *node)
 {
     size_t count = 0;
-    for (const pg_node *part = node; part; part = pg_part_before(arena, part)) {
-        const pg_operand_span operands = own_operands(arena, part);
-        count += operands.count + (operands.first != 0);
-    }
+    for (const pg_node *part = node; part; part = pg_part_before(arena, part))
+        count += pg_list_part(arena, part, NULL) + (part->a && !pg_part_before(arena, part));
     return count;
 }
 
@@ -431,11 +479,10 @@ void pg_operands(pg_id id, pg_id *out)
     const pg_node *node = pg_node_at(arena, id);
     pg_id *end = out + count_operands(arena, node);
     for (const pg_node *part = node; part; part = pg_part_before(arena, part)) {
-        const pg_operand_span operands = own_operands(arena, part);
-        end -= operands.count;
-        memcpy(end, operands.list, operands.count * sizeof *end);
-        if (operands.first)
-            *--end = operands.first;
+        end -= pg_list_part(arena, part, NULL);
+        pg_list_part(arena, part, end);
+        if (part->a && !pg_part_before(arena, part))
+            *--end = part->a;
     }
     pg_unlock(arena);
 }

@@ -13,7 +13,7 @@ typedef struct {
     bool *varies;
     int32_t *slots;      /* lane slot of what varies, -1: none yet; of what is uniform its splat, 1 + number, 0: none */
     int32_t *groups;     /* of a row of a layer: the layer's first row; else -1 */
-    int32_t *next_row;   /* the next row of the same layer, 0: it is the last */
+    int32_t *next_row;   /* the next row of the same layer; 0, which is no dot's place: it is the last */
     int32_t *last_row;   /* of a layer's first row */
     uint32_t splats;
     int32_t *splat_nodes;
@@ -203,37 +203,40 @@ static int32_t *list_room(lowering *l, size_t count)
     return program->lists + program->list_size - count;
 }
 
+/* Pack entry number `entry` of every row's list, a pair's uniform number; or the rows' bases. */
+static bool pack_column(lowering *l, int32_t first, int64_t entry)
+{
+    for (int32_t row = first; row; row = l->next_row[row]) {
+        const pg_tape_node *node = &l->tape->nodes[row];
+        if (!pack(l, entry < 0 ? node->a : uniform_of(l, l->tape->lists + node->list + entry)))
+            return false;
+    }
+    return true;
+}
+
 static bool lower_layer(lowering *l, int32_t first)
 {
-    const pg_tape *tape = l->tape;
     pg_program *program = l->program;
-    const pg_tape_node *node = &tape->nodes[first];
-    const uint32_t inputs = node->count / 2;
-    int32_t *list = list_room(l, inputs);
+    const pg_tape_node *node = &l->tape->nodes[first];
+    int32_t *list = list_room(l, node->count / 2);
     if (!list)
         return false;
-    for (uint32_t j = 0; j < inputs; j++)
-        list[j] = slot_of(l, varying_of(l, tape->lists + node->list + 2 * j));
+    for (uint32_t i = 0; i < node->count; i += 2)
+        list[i / 2] = slot_of(l, varying_of(l, l->tape->lists + node->list + i));
     pg_lane_op *op = &program->ops[program->op_count++];
     *op = (pg_lane_op){.op = PG_LANES_LAYER,
                        .out = program->slots,
                        .a = -1,
                        .list = (uint32_t)(list - program->lists),
-                       .count = inputs,
+                       .count = node->count / 2,
                        .packed = (uint32_t)program->packed_count,
                        .node = (uint32_t)first};
-    for (int32_t row = first;; row = l->next_row[row]) {
-        node = &tape->nodes[row];
+    for (int32_t row = first; row; row = l->next_row[row], op->rows++)
         l->slots[row] = (int32_t)program->slots++;
-        op->rows++;
-        if (!pack(l, node->a))
-            return false;
-        for (uint32_t i = 0; i < node->count; i += 2)
-            if (!pack(l, uniform_of(l, tape->lists + node->list + i)))
-                return false;
-        if (!l->next_row[row])
-            return true;
-    }
+    bool done = pack_column(l, first, -1);
+    for (uint32_t i = 0; done && i < node->count; i += 2)
+        done = pack_column(l, first, i);
+    return done;
 }
 
 static bool lower_take_packed(lowering *l, const pg_tape_node *node, pg_lane_op *op)
@@ -251,6 +254,24 @@ static bool lower_take_packed(lowering *l, const pg_tape_node *node, pg_lane_op 
     return true;
 }
 
+/* Is an operation the next row of the one before it: the same, of the slots that follow? Then it becomes that. */
+static bool join_rows(const pg_program *program, const pg_lane_op *op)
+{
+    if (op == program->ops)
+        return false;
+    pg_lane_op *before = program->ops + (op - program->ops) - 1;
+    const bool binary = pg_op_arity((int)op->op) == 2;
+    const int32_t rows = (int32_t)before->rows;
+    if (before->op != op->op || before->literal != op->literal || before->out + before->rows != op->out)
+        return false;
+    if (before->a + rows != op->a || (binary && before->b + rows != op->b))
+        return false;
+    if (op->a >= (int32_t)before->out || (binary && op->b >= (int32_t)before->out))
+        return false; /* rows must not need one another: they run in one order, forward and backward */
+    before->rows++;
+    return true;
+}
+
 static bool lower_node(lowering *l, int32_t place)
 {
     const pg_tape_node *node = &l->tape->nodes[place];
@@ -261,6 +282,7 @@ static bool lower_node(lowering *l, int32_t place)
     *op = (pg_lane_op){.op = node->op,
                        .literal = node->literal,
                        .out = program->slots,
+                       .rows = 1,
                        .a = slot_of(l, node->a),
                        .count = node->count,
                        .node = (uint32_t)place};
@@ -270,6 +292,7 @@ static bool lower_node(lowering *l, int32_t place)
         return lower_take_packed(l, node, op);
     if (!pg_has_list(node->op)) {
         op->b = pg_op_arity((int)node->op) == 2 ? slot_of(l, node->b) : 0;
+        program->op_count -= join_rows(program, op);
         return true;
     }
     int32_t *list = list_room(l, node->count);

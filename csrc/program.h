@@ -23,7 +23,7 @@
 
 /* What lanes have beside the ops. */
 enum {
-    PG_LANES_LAYER = PG_OP_COUNT, /* `rows` slots from `out` on; the list: x; packed: bias, w, w, ... a row */
+    PG_LANES_LAYER = PG_OP_COUNT, /* `rows` slots from `out` on; the list: x; packed: the biases, then each x's weights */
     PG_LANES_TAKE_PACKED,         /* a take from `count` packed numbers; `a` is the index */
 };
 
@@ -35,7 +35,7 @@ typedef struct {
     int32_t b;
     uint32_t list; /* of lane slots, in `lists` of the program */
     uint32_t count;
-    uint32_t rows;
+    uint32_t rows; /* of a layer, or how often a row of ops.def is done: for the slots that follow too */
     uint32_t packed;
     uint32_t node; /* the tape's */
 } pg_lane_op;

@@ -252,6 +252,14 @@ static bool is_shown_by_others(pg_id operand)
 
 typedef bool which_fn(pg_id operand);
 
+/* The same as a test of each operand; NULL is all of them, for the others that show one may have it in a row they
+ * share. */
+static which_fn *shown_by_others(const value *v)
+{
+    const pg_node *row = pg_row_of(pg_the_arena, node_of(v));
+    return row && row->refs > 1 ? NULL : is_shown_by_others;
+}
+
 /* The proxies of the operands in order, as a tuple: of all of them, or of those that `which` is true for. */
 static PyObject *operand_proxies(const value *v, which_fn *which)
 {
@@ -287,7 +295,7 @@ static int hold_operands(value *v)
 {
     if (v->flags & KEPT || !v->id || pg_is_leaf(v->id))
         return 0;
-    PyObject *operands = operand_proxies(v, is_shown_by_others);
+    PyObject *operands = operand_proxies(v, shown_by_others(v));
     if (operands)
         hold(v, operands);
     return operands ? 0 : -1;
@@ -297,7 +305,7 @@ static int hold_operands(value *v)
  * proxies had been made. So each node is looked at once, however often somebody asks. */
 static uint64_t kept_before, all_kept_at;
 
-/* The live interior nodes from there on, but for the inner parts of split lists; each with a reference that the
+/* The live interior nodes from there on, but for the hidden parts of lists; each with a reference that the
  * caller must give back. */
 static pg_id *list_interior(size_t *count)
 {
@@ -315,7 +323,7 @@ static pg_id *list_interior(size_t *count)
             const pg_id id = pg_id_of(index, slot);
             pg_node *node = pg_node_at(arena, id);
             slot += node->slots;
-            if (node->refs > 0 && !(node->flags & PG_FLAG_PART)) {
+            if (node->refs > 0 && !(node->flags & (PG_FLAG_PART | PG_FLAG_ROW))) {
                 pg_ref(node);
                 ids[n++] = id;
             }
@@ -1486,15 +1494,15 @@ static bool take_all(layer *l, pg_id *ids, PyObject *sequence, Py_ssize_t expect
         return false;
     PyObject *const *items = PySequence_Fast_ITEMS(sequence);
     unsigned flags = l->flags;
-    bool plain = true;
-    for (Py_ssize_t i = 0; plain && i < expected; i++) {
+    for (Py_ssize_t i = 0; i < expected; i++) {
         const value *v = (value *)items[i];
-        plain = Py_IS_TYPE(v, value_type) && v->id;
-        ids[i] = plain ? v->id : 0;
-        flags |= plain ? v->flags : 0;
+        if (!Py_IS_TYPE(v, value_type) || !v->id)
+            return false;
+        ids[i] = v->id;
+        flags |= v->flags;
     }
     l->flags = flags;
-    return plain;
+    return true;
 }
 
 static bool take_layer(layer *l)
@@ -1510,10 +1518,20 @@ static bool take_layer(layer *l)
     return plain;
 }
 
+static bool are_plain(PyObject *tuple)
+{
+    Py_ssize_t i = 0;
+    while (i < PyTuple_GET_SIZE(tuple) && Py_IS_TYPE(PyTuple_GET_ITEM(tuple, i), value_type))
+        i++;
+    return i == PyTuple_GET_SIZE(tuple);
+}
+
 /* Inputs as Values: a tuple; None if one is neither a plain Value nor a number; NULL with an error. */
 static PyObject *inputs_of(PyObject *x)
 {
     PyObject *given = PySequence_Tuple(x);
+    if (given && are_plain(given))
+        return given;
     const Py_ssize_t count = given ? PyTuple_GET_SIZE(given) : 0;
     PyObject *xs = given ? PyTuple_New(count) : NULL;
     for (Py_ssize_t i = 0; xs && xs != Py_None && i < count; i++) {
@@ -1537,10 +1555,14 @@ static void find_attributes(PyObject *dict, PyObject *const *names, PyObject **f
 {
     Py_ssize_t at = 0;
     PyObject *name, *attribute;
-    while (PyDict_Next(dict, &at, &name, &attribute))
+    int missing = 4;
+    while (missing > 0 && PyDict_Next(dict, &at, &name, &attribute))
         for (int i = 0; i < 4; i++)
-            if (name == names[i])
+            if (name == names[i]) {
                 found[i] = attribute;
+                missing--;
+                break;
+            }
 }
 
 /* Put the parts of a neuron into `parts`; false with an error. What its __dict__ lacks the neuron is asked for. */
@@ -1557,7 +1579,7 @@ static bool take_parts(PyObject *neuron, PyObject *parts, Py_ssize_t at)
     for (int i = 0; i < 4 && all; i++)
         all = found[i] || (found[i] = PyObject_GetAttr(neuron, names[i]));
     Py_DECREF(dict);
-    const int active = all ? PyObject_IsTrue(found[2]) : -1;
+    const int active = !all ? -1 : found[2] == Py_True ? 1 : PyObject_IsTrue(found[2]);
     if (active == 0)
         Py_SETREF(found[3], Py_NewRef(Py_None));
     PyTuple_SET_ITEM(parts, at + ROW, found[0]);
@@ -1648,7 +1670,7 @@ static PyObject *make_layer(const layer *l, const int *ops, PyObject *outs)
         Py_DECREF(outs);
         return refuse(PyTuple_New(0));
     }
-    return activate(l, outs, ops, false);
+    return outs;
 }
 
 /* Take the rows as they are now: a program's code may run before they are used. */
@@ -1681,12 +1703,16 @@ static PyObject *make_neurons(layer *l, const int *ops)
     return activate(l, outs, ops, true);
 }
 
-static void take_activations(const layer *l, int *ops)
+/* True if one of them is a method to be called. */
+static bool take_activations(const layer *l, int *ops)
 {
+    bool calls = false;
     for (Py_ssize_t i = 0; i < l->rows; i++) { /* mostly the same one */
         const bool same = i > 0 && part(l, i, ACTIVATION) == part(l, i - 1, ACTIVATION);
         ops[i] = same ? ops[i - 1] : activation_op(part(l, i, ACTIVATION));
+        calls = calls || ops[i] == PG_CUSTOM;
     }
+    return calls;
 }
 
 /* The outputs of a layer whose parts are known; None if they are not all plain. */
@@ -1696,9 +1722,10 @@ static PyObject *layer_of(layer *l)
     l->ids = allocate(l->nin + 2 * l->rows + l->rows * l->nin, sizeof(pg_id));
     PyObject *outs = l->ids && ops ? new_proxies(l->rows) : NULL; /* first: it may run a program's code */
     if (outs) {
-        take_activations(l, ops);
+        const bool calls = take_activations(l, ops);
         if (take_layer(l) && !l->flags && !anomaly_depth) {
             outs = make_layer(l, ops, outs);
+            outs = calls ? activate(l, outs, ops, false) : outs;
         } else {
             Py_DECREF(outs);
             outs = make_neurons(l, ops);

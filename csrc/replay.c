@@ -291,9 +291,11 @@ static void fill_splats(const pg_replay *replay, double *x)
 /* Add the eight accumulators of each number up, in a fixed order, and set them to 0. */
 static void reduce(double *accumulators, double *part, size_t count)
 {
+    typedef double two __attribute__((vector_size(16), aligned(8), may_alias));
     for (size_t k = 0; k < count; k++) {
-        const double *a = accumulators + 8 * k;
-        part[k] = ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]));
+        const two *a = (const two *)(accumulators + 8 * k);
+        const two sum = (a[0] + a[1]) + (a[2] + a[3]);
+        part[k] = sum[0] + sum[1];
     }
     memset(accumulators, 0, 8 * count * sizeof *accumulators);
 }

@@ -161,19 +161,46 @@ PG_INLINE void give(reached operand, double contribution)
     operand.node->grad = (operand.first ? 0.0 : operand.node->grad) + contribution;
 }
 
-static inline void propagate_dot(walk *w, const pg_node *node, bool marking)
+/* An operand of a dot, ready to be added to. */
+PG_INLINE pg_node *ready(walk *w, pg_node *nodes, pg_id id, bool marking)
+{
+    if (marking && !pg_is_leaf(id) && mark(w, id))
+        nodes[id].grad = 0.0;
+    return nodes + id;
+}
+
+/* The inputs of a dot. The first dot of a sweep that has this row makes them ready, for all. */
+PG_INLINE const pg_id *row_of(walk *w, pg_node *nodes, pg_id row, pg_id count, bool marking)
+{
+    const pg_id *xs = pg_list_of(nodes + row);
+    if (marking && mark(w, row))
+        for (pg_id i = 0; i < count; i++)
+            ready(w, nodes, xs[i], true);
+    return xs;
+}
+
+PG_INLINE void propagate_dot(walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad;
-    const pg_operand_span operands = pg_operands_of(node);
-    if (operands.first) /* the bias, or the part before */
-        give(reach(w, operands.first, marking), g);
-    for (const pg_id *pair = operands.list, *end = pair + operands.count; pair < end; pair += 2) {
-        const reached na = reach(w, pair[0], marking);
-        const reached nb = reach(w, pair[1], marking);
-        const double a = na.node->data, b = nb.node->data;
-        give(na, g * b);
-        give(nb, g * a); /* na again for x * x */
+    const pg_id *ws = pg_list_of(node);
+    pg_node *const nodes = w->arena->nodes;
+    if (node->a) /* the bias, or the part before */
+        ready(w, nodes, node->a, marking)->grad += g;
+    const pg_id *xs = row_of(w, nodes, *ws++, node->b, marking);
+    for (pg_id i = 0; i < node->b; i++) {
+        pg_node *na = ready(w, nodes, ws[i], marking), *nb = nodes + xs[i];
+        const double a = na->data, b = nb->data;
+        na->grad += g * b;
+        nb->grad += g * a; /* na again for x * x */
     }
+}
+
+/* The same in a sweep; returns the marks. Out of line, and with a copy of the walk: so this loop and that of the sweep
+ * both keep what they need in registers. */
+PG_NOINLINE uint64_t sweep_dot(walk w, const pg_node *node)
+{
+    propagate_dot(&w, node, true);
+    return w.marks;
 }
 
 static inline void propagate_sum(walk *w, const pg_node *node, bool marking)
@@ -218,6 +245,8 @@ static inline void propagate_declared(walk *w, const pg_node *node, bool marking
  * operands, so that the sweep goes on there. */
 static inline void propagate_custom(walk *w, const pg_node *node, bool marking)
 {
+    if (node->flags & PG_FLAG_ROW) /* the dots have reached what is in it */
+        return;
     const double g = node->grad;
     const pg_operand_span operands = pg_operands_of(node);
     const double *local_grads = node->op == PG_LOCAL ? pg_local_grads(node) : NULL;
@@ -264,7 +293,10 @@ PG_INLINE void propagate(walk *w, const pg_node *node, bool marking)
         break;
     }
     case PG_DOT:
-        propagate_dot(w, node, marking);
+        if (marking)
+            w->marks = sweep_dot(*w, node);
+        else
+            propagate_dot(w, node, false);
         break;
     case PG_SUM:
         propagate_sum(w, node, marking);
@@ -385,9 +417,10 @@ static void list_operand(walk *w, pg_id id, listing *found)
 static void list_node(walk *w, pg_id id, pg_node *node, void *context)
 {
     listing *found = context;
+    const bool runs = !(node->flags & PG_FLAG_ROW); /* of a row only what is in it, so that two orders may share one */
     if (found->status == PG_OK && node->flags & PG_FLAG_BUSY)
         found->status = PG_BUSY;
-    if (found->status == PG_OK && !append(&found->nodes, id))
+    if (found->status == PG_OK && runs && !append(&found->nodes, id))
         found->status = PG_NO_MEMORY;
     if (found->status != PG_OK)
         return;

@@ -249,10 +249,16 @@ static int32_t *entry_of(const place_map *map, pg_id id)
     return map->entries + ((int64_t)id - map->low);
 }
 
-/* Parts of a split take or declared op stand on the tape as one with their last. */
-static bool is_merged(const pg_node *node)
+/* The parts of a split take or declared op stand on the tape as one; those of a sum or dot as they are. */
+static bool can_be_merged(const pg_node *node)
 {
-    return (node->op == PG_TAKE || node->op == PG_DECLARED) && node->flags & PG_FLAG_PART;
+    return node->op == PG_TAKE || node->op == PG_DECLARED;
+}
+
+/* Is a node no operation of its own: a part of one that is merged, or the row of a dot? */
+static bool has_no_place(const pg_node *node)
+{
+    return node->flags & PG_FLAG_ROW || (can_be_merged(node) && node->flags & PG_FLAG_PART);
 }
 
 /* Room for another node; NULL: out of memory. */
@@ -302,33 +308,30 @@ static int32_t place_of(const writer *w, pg_id id)
     return id ? *entry_of(&w->map, id) - 1 : -1;
 }
 
-/* Copy the list of one node, or of a part; a take's parts all begin with the index, which is wanted once. */
-static int32_t *write_entries(const writer *w, const pg_node *node, bool is_first, int32_t *end)
-{
-    const pg_operand_span operands = pg_operands_of(node);
-    const uint32_t skipped = node->op == PG_TAKE && !is_first;
-    for (uint32_t i = operands.count; i-- > skipped;)
-        *--end = place_of(w, operands.list[i]);
-    return end;
-}
-
+/* Write a node's list; of a split take or declared op, that of all parts, last first. */
 static bool write_list(writer *w, const pg_node *node, pg_tape_node *out)
 {
-    const pg_node *first = node;
-    size_t count = pg_operands_of(node).count;
-    if (node->op == PG_TAKE || node->op == PG_DECLARED)
-        for (const pg_node *part = node; (part = pg_part_before(w->arena, part)); first = part)
-            count += pg_operands_of(part).count - (node->op == PG_TAKE);
+    const pg_node *part = node;
+    pg_id first = node->a;
+    size_t count = pg_list_part(w->arena, node, NULL);
+    if (can_be_merged(node))
+        while ((part = pg_part_before(w->arena, part))) {
+            count += pg_list_part(w->arena, part, NULL);
+            first = part->a;
+        }
     const size_t list = pg_tape_room(w->tape, count);
     if (list > UINT32_MAX)
         return false;
-    *out = (pg_tape_node){.op = node->op, .a = place_of(w, first->a), .list = (uint32_t)list, .count = (uint32_t)count};
-    int32_t *end = w->tape->lists + list + count;
-    for (const pg_node *part = node;; part = pg_part_before(w->arena, part)) {
-        end = write_entries(w, part, part == first, end);
-        if (part == first)
-            return true;
+    *out = (pg_tape_node){.op = node->op, .a = place_of(w, first), .list = (uint32_t)list, .count = (uint32_t)count};
+    int32_t *places = w->tape->lists + list;
+    size_t end = count;
+    for (part = node; part && end > 0; part = pg_part_before(w->arena, part)) {
+        end -= pg_list_part(w->arena, part, NULL);
+        pg_list_part(w->arena, part, places + end); /* ids; an id has the size of a place */
     }
+    for (size_t i = 0; i < count; i++)
+        places[i] = place_of(w, places[i]);
+    return true;
 }
 
 static bool write_node(writer *w, pg_id id)
@@ -336,7 +339,7 @@ static bool write_node(writer *w, pg_id id)
     const pg_node *node = pg_node_at(w->arena, id);
     if (!write_leaves(w, node))
         return false;
-    if (is_merged(node))
+    if (has_no_place(node))
         return true;
     pg_tape_node *out = append(w);
     if (!out)
@@ -355,7 +358,8 @@ static pg_id find_culprit(const pg_arena *arena, const pg_id *ids, size_t count)
 {
     for (size_t i = count; i-- > 0;) {
         const pg_node *node = pg_node_at(arena, ids[i]);
-        if (node->op == PG_CUSTOM || node->op == PG_LOCAL || node->flags & PG_FLAG_CLOSURE)
+        const bool custom = node->op == PG_LOCAL || (node->op == PG_CUSTOM && !(node->flags & PG_FLAG_ROW));
+        if (custom || node->flags & PG_FLAG_CLOSURE)
             return ids[i];
     }
     return 0;

@@ -144,6 +144,27 @@ def test_a_shared_weight_gets_both_gradients(x):
     assert 7.0 == n.w[0].grad
 
 
+def test_neurons_show_the_same_input_also_when_one_is_gone():
+    """What is written on an input that one neuron shows is there on the input that its neighbour shows."""
+    outs = nn.Layer(2, 2, nonlin=False)([3.0, 4.0])
+    outs[0].note = outs[1].note = "kept"
+    next(v for v in outs[0]._prev if v.data == 3.0).note = "input"
+    del outs[0]
+
+    assert ["input"] == [v.note for v in outs[0]._prev if v.data == 3.0]
+
+
+def test_a_closure_sweeps_a_neighbour_with_the_same_inputs():
+    """While one neuron's sweep runs, a closure may sweep another of the layer: only their inputs are the same."""
+    x = [Value(3.0), Value(4.0)]
+    one, other = nn.Layer(2, 2, nonlin=False)(x)
+    root = one * 2.0
+    root._backward = lambda: (other.backward(), setattr(one, "grad", one.grad + 2.0))
+    root.backward()
+
+    assert [1.0, 2.0] == [other.grad, one.grad]
+
+
 @pytest.mark.parametrize("x", [[1.0], [1.0] * 5, []])
 def test_a_wrong_length_is_refused(layer, x):
     """An input of the wrong length is a ValueError with both lengths, and leaves nothing behind."""
