@@ -164,10 +164,11 @@ static bool read_leaves(reader *r)
 static bool read_outputs(reader *r)
 {
     pg_tape *tape = r->tape;
-    memcpy(tape->outputs, r->image->output_places, tape->output_count * sizeof *tape->outputs);
-    for (uint32_t i = 0; i < tape->output_count; i++)
+    for (uint32_t i = 0; i < tape->output_count; i++) {
+        tape->outputs[i] = r->image->output_places[i];
         if (tape->outputs[i] < 0 || tape->outputs[i] >= (int64_t)tape->count)
             return fail(r, "an output is no node of it");
+    }
     return true;
 }
 
