@@ -173,6 +173,7 @@ static bool make_node_0(pg_arena *arena)
     *pg_node_at(arena, 0) = (pg_node){.data = NAN, .grad = NAN, .op = PG_LEAF, .slots = 1};
     arena->current = pg_block_at(arena, 0);
     arena->current->used = PG_BLOCK_SLOTS;
+    arena->freed = &arena->free_leaf;
     arena->interior_chunks = 1;
     arena->next_start = arena->leaf_count = arena->block_count = 1;
     return true;
@@ -206,9 +207,8 @@ bool pg_reserve_leaf(pg_arena *arena)
 
 PG_INLINE void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
 {
-    pg_id *list = arena->traces ? &arena->set_aside : &arena->free_leaf;
-    leaf->a = *list;
-    *list = id;
+    leaf->a = *arena->freed;
+    *arena->freed = id;
     arena->live_leaves--;
 }
 
@@ -222,6 +222,7 @@ static void end_traces(pg_arena *arena, uint32_t ended)
     if (ended > 0 && arena->traces == 0) { /* nothing is free but what was set aside */
         arena->free_leaf = arena->set_aside;
         arena->set_aside = 0;
+        arena->freed = &arena->free_leaf;
     }
 }
 
@@ -231,6 +232,7 @@ pg_id pg_trace_begin(void)
     if (arena->traces++ == 0) {
         arena->set_aside = arena->free_leaf;
         arena->free_leaf = 0;
+        arena->freed = &arena->set_aside;
     }
     own_traces++;
     const pg_id boundary = -(pg_id)arena->leaf_count;

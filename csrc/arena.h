@@ -124,7 +124,8 @@ typedef struct {
 
     uint32_t leaf_count; /* leaf ids ever handed out, 0 (no node) included: -1, -2, ... */
     pg_id free_leaf;     /* head of the list of free leaf slots; 0 ends it */
-    pg_id set_aside;     /* while a trace runs: the list of those not to be used now, which every freed one joins */
+    pg_id set_aside;     /* while a trace runs: the list of those not to be used now */
+    pg_id *freed;        /* the list that a slot joins when it becomes free: set_aside while a trace runs */
     uint32_t traces;     /* running: pg_trace_begin() without its pg_trace_end() */
 
     size_t live_nodes; /* leaves included */

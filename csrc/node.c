@@ -192,7 +192,8 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
     pg_node *node = pg_node_at(arena, id);
     node->a = first;
     node->b = (pg_id)(end - begin);
-    const double total = first ? pg_node_at(arena, first)->data : spec->op == PG_TAKE ? (double)NAN : 0.0;
+    const double empty = spec->op == PG_TAKE ? (double)NAN : 0.0;
+    const double total = first ? pg_node_at(arena, first)->data : empty;
     if (first)
         pg_ref(pg_node_at(arena, first));
     node->data = fill(arena, node, spec, begin, end, total);

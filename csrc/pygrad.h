@@ -242,6 +242,47 @@ typedef struct {
 /* Run the samples with the parameters as they are now; with seeds, add to the parameters' gradients. PG_NO_MEMORY,
  * PG_BAD_INDEX: no gradient was changed. */
 pg_status pg_replay_run(pg_replay *replay, pg_batch *batch);
+/* --- training (fit.c) --- */
+
+/* Parameters that are moved alike. Arrays have `count` entries. */
+typedef struct {
+    uint32_t count;
+    const pg_id *ids;      /* in the arena */
+    const int32_t *places; /* their numbers among the tape's parameters; -1: not on the tape */
+    double *data;          /* room for their numbers */
+    double *first_buffer;  /* momentum, or Adam's exp_avg; NULL: none is needed */
+    double *second_buffer; /* Adam's exp_avg_sq */
+    int is_adam;           /* else SGD */
+    double lr;
+    pg_sgd_options sgd;   /* but lr, */
+    pg_adam_options adam; /* and what changes from step to step */
+    int decoupled;        /* AdamW's weight decay: */
+    double weight_decay;
+    uint64_t step; /* of Adam: taken so far */
+} pg_fit_group;
+
+typedef struct {
+    uint32_t group_count;
+    pg_fit_group *groups;
+    size_t samples;
+    const pg_column *columns; /* as in pg_batch */
+    const uint32_t *order;    /* the samples of an epoch, by number; or NULL */
+    size_t batch_size;
+    size_t batches;      /* of an epoch */
+    size_t next_batch;   /* the first to take; then the one after the last taken */
+    size_t steps;        /* at most so many, at least 1 */
+    double seconds;      /* begin no step that much later */
+    const double *rates; /* learning rates, one a step; or NULL: each group's lr */
+    int is_mean;         /* the loss is the mean of a batch, not the sum */
+    unsigned threads;
+    double *losses; /* one a step */
+    size_t done;    /* steps taken */
+    size_t bad_sample;
+    int32_t bad_node;
+} pg_fit;
+/* Take steps: zero the gradients of the groups, run a batch forward and backward, move the groups. PG_OK; or
+ * PG_NO_MEMORY, PG_BAD_INDEX at step `done`: everything is as the step before left it, but gradients. */
+pg_status pg_fit_run(pg_replay *replay, pg_fit *fit);
 /* The instruction set in use: "avx512", "avx2" or "baseline". */
 const char *pg_replay_lanes(void);
 

@@ -720,7 +720,7 @@ static _Thread_local int quiet; /* so many reads go on of which the trace hook i
 
 /* Tell the trace hook, which there is, that a program reads the data of `v`; false with an error. A hook may read
  * too. */
-static bool tell_hook(value *v, PyObject *what)
+PG_NOINLINE bool tell_hook(value *v, PyObject *what)
 {
     if (quiet > 0 || !is_alive(v))
         return quiet > 0;
@@ -734,22 +734,25 @@ static bool tell_hook(value *v, PyObject *what)
 }
 
 /* x.data, of which the trace hook is not told; `x` is a Value of any engine. */
-static PyObject *read_quietly(PyObject *x)
+PG_NOINLINE PyObject *read_quietly(PyObject *x)
 {
-    if (!trace_hook)
-        return PyObject_GetAttr(x, py.data);
     quiet++;
     PyObject *data = PyObject_GetAttr(x, py.data);
     quiet--;
     return data;
 }
 
+PG_NOINLINE PyObject *told_data(value *v)
+{
+    return tell_hook(v, py.data) && is_alive(v) ? PyFloat_FromDouble(node_of(v)->data) : NULL;
+}
+
 /* Numbers are read and written without the lock: they are whole words, and no invariant hangs on them. */
 static PyObject *get_data(PyObject *self, void *Py_UNUSED(closure))
 {
     value *v = (value *)self;
-    if (trace_hook && !tell_hook(v, py.data))
-        return NULL;
+    if (trace_hook)
+        return told_data(v);
     return is_alive(v) ? PyFloat_FromDouble(node_of(v)->data) : NULL;
 }
 
@@ -1139,7 +1142,7 @@ static int to_comparable(PyObject *x, double *number)
     const int has_data = is_value(x) ? 1 : PyFloat_CheckExact(x) ? 0 : PyObject_IsInstance(x, py.surface);
     if (has_data <= 0)
         return has_data < 0 ? -1 : to_operand(x, number);
-    PyObject *data = read_quietly(x);
+    PyObject *data = trace_hook ? read_quietly(x) : PyObject_GetAttr(x, py.data);
     if (!data)
         return -1;
     *number = PyFloat_AsDouble(data);

@@ -294,13 +294,19 @@ static bool write_leaf(writer *w, pg_id id)
     return true;
 }
 
-static bool write_leaves(writer *w, const pg_node *node)
+static bool write_leaves_of(writer *w, pg_operand_span operands)
 {
-    const pg_operand_span operands = pg_operands_of(node);
     bool written = !pg_is_leaf(operands.first) || write_leaf(w, operands.first);
     for (uint32_t i = 0; written && i < operands.count; i++)
         written = !pg_is_leaf(operands.list[i]) || write_leaf(w, operands.list[i]);
     return written;
+}
+
+/* A dot's row is not listed by itself. */
+static bool write_leaves(writer *w, const pg_node *node)
+{
+    const pg_node *row = pg_row_of(w->arena, node);
+    return (!row || write_leaves_of(w, pg_operands_of(row))) && write_leaves_of(w, pg_operands_of(node));
 }
 
 static int32_t place_of(const writer *w, pg_id id)
@@ -365,15 +371,22 @@ static pg_id find_culprit(const pg_arena *arena, const pg_id *ids, size_t count)
     return 0;
 }
 
+static void widen_by(place_map *map, pg_operand_span operands)
+{
+    widen(map, operands.first);
+    for (uint32_t i = 0; i < operands.count; i++)
+        widen(map, operands.list[i]);
+}
+
 /* The map must be wide enough for inputs and outputs already. */
 static bool make_map(writer *w, const pg_id *ids, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        const pg_operand_span operands = pg_operands_of(pg_node_at(w->arena, ids[i]));
+        const pg_node *node = pg_node_at(w->arena, ids[i]), *row = pg_row_of(w->arena, node);
         widen(&w->map, ids[i]);
-        widen(&w->map, operands.first);
-        for (uint32_t j = 0; j < operands.count; j++)
-            widen(&w->map, operands.list[j]);
+        widen_by(&w->map, pg_operands_of(node));
+        if (row)
+            widen_by(&w->map, pg_operands_of(row));
     }
     w->map.entries = pg_zeroed(((size_t)((int64_t)w->map.high - w->map.low) + 1) * sizeof *w->map.entries);
     return w->map.entries != NULL;

@@ -23,6 +23,7 @@ class Argument:
     """
 
     def __init__(self, given, name, is_batch=True):
+        self.given = given
         self.name, self.is_array = name, hasattr(given, "dtype") and getattr(given, "ndim", 0) > 0
         if is_number(given) or (hasattr(given, "dtype") and getattr(given, "ndim", None) == 0):
             self.structure, self.samples = None, None
@@ -33,6 +34,14 @@ class Argument:
         pointer = ffi.from_buffer("double[]", self.numbers)
         step = 0 if self.samples is None else self.width
         self.columns = [(pointer + i, step) for i in range(self.width)]
+
+    def take(self, samples):
+        """Return these samples, by number, as an argument of their own may be given."""
+        if self.samples is None:
+            return self.given
+        rows = ffi.cast("double *", ffi.from_buffer(self.numbers))
+        items = (rows[i * self.width + k] for i in samples for k in range(self.width))
+        return [build(self.structure, items) for _ in samples]
 
     def _read(self, given, is_batch):
         shape, self.numbers = _from_buffer(given, self.name) or _from_lists(given, self.name)

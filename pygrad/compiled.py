@@ -8,7 +8,7 @@ import inspect
 import pickle
 from array import array
 
-from pygrad import engine, tapefile, trace
+from pygrad import engine, fitting, tapefile, trace
 from pygrad._lib import ffi, lib
 from pygrad.arguments import Argument, HasValues, build
 from pygrad.module import Module
@@ -83,6 +83,42 @@ class Compiled:
         """
         run = self._prepare(args, kwargs)
         return run.backward(inputs)
+
+    def fit(
+        self,
+        optimizer,
+        *args,
+        epochs=1,
+        batch_size=None,
+        shuffle=None,
+        seed=None,
+        drop_last=False,
+        schedule=None,
+        progress=False,
+        callback=None,
+    ):
+        """Train: take `epochs` passes over the samples of `args`, in C; return the loss of every step, in a list.
+
+        optimizer   of `pygrad.optim`; any other with zero_grad() and step() works too, from Python
+        batch_size  samples a step; None: all
+        shuffle     the samples anew for each epoch, as `pygrad.data.batches` does with this seed; by default if there
+                    is more than one batch
+        drop_last   leave out a last batch that is smaller
+        schedule    an LRScheduler, stepped after each epoch, or a function of the step's number that gives its rate
+        progress    True: show it
+        callback    called after each epoch with a `pygrad.fitting.Progress`; True from it ends the training
+
+        An exception, Ctrl-C included, leaves parameters and optimizer as of the last whole step.
+        """
+        run = self._prepare(args, {})
+        run.check_one_number()
+
+        def by_hand(samples):
+            return self.backward(*[a.take(samples) for a in run.arguments])
+
+        options = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "seed": seed, "callback": callback}
+        options |= {"drop_last": drop_last, "schedule": schedule, "progress": progress, "by_hand": by_hand}
+        return fitting.fit(run, optimizer, **options)
 
     def clear(self):
         """Forget what was traced: the next call traces anew. TypeError of a loaded function, which could not."""
@@ -237,8 +273,7 @@ class _Run:
         return self._output()
 
     def backward(self, inputs):
-        if self.reduction == "none" and (self.samples is not None or self.tape.structure is not None):
-            raise ValueError('backward() needs one number: compile with reduction="mean" or "sum"')
+        self.check_one_number()
         seed = array("d", [1.0 / self.n if self.reduction == "mean" else 1.0])
         pointer = ffi.from_buffer("double[]", seed)
         self.seeds = seed, pointer, ffi.new("pg_column[]", [(pointer, 0)] * self.tape.output_count)
@@ -250,10 +285,17 @@ class _Run:
         return (self._output(), self._gradients(grads)) if inputs else self._output()
 
     def _run(self):
-        status = lib.pg_replay_run(self.tape.replay, self.batch)
+        self.check(lib.pg_replay_run(self.tape.replay, self.batch), self.batch)
+
+    def check_one_number(self):
+        """Raise ValueError unless the result is one number, which alone has a gradient."""
+        if self.tape.output_count != 1 or (self.reduction == "none" and self.samples is not None):
+            raise ValueError('this needs one number: return one, and compile with reduction="mean" or "sum"')
+
+    def check(self, status, where):
         if status == lib.PG_BAD_INDEX:
-            line = self.tape.name_of(self.batch.bad_node)
-            raise IndexError(f"sample {self.batch.bad_sample}: the index of {line} is out of range, or not whole")
+            line = self.tape.name_of(where.bad_node)
+            raise IndexError(f"sample {where.bad_sample}: the index of {line} is out of range, or not whole")
         if status != lib.PG_OK:
             raise MemoryError("no memory for this batch; nothing was changed")
 

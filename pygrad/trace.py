@@ -186,6 +186,7 @@ class Tape:
         lib.pg_tape_size(self._tape, self._sizes)
         self.parameter_ids = ffi.new("pg_id[]", self._sizes.parameters)
         lib.pg_tape_parameters(self._tape, self.parameter_ids)
+        self.place_of_parameter = {id: place for place, id in enumerate(self.parameter_ids)}
         replay = ffi.new("pg_replay **")
         _check(lib.pg_replay_new(self._tape, self.passes, replay))
         self.replay = ffi.gc(replay[0], lib.pg_replay_free)

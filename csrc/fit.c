@@ -1,0 +1,141 @@
+/* fit.c: the training loop. What it does is, step by step and to the bit, what a program would do with pg_replay_run(),
+ * zero_grad() and an optimizer's step; but the parameters stay in the replay's memory from step to step. */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime */
+#include <string.h>
+#include <time.h>
+
+#include "arena.h"
+#include "mem.h"
+#include "optim.h"
+#include "replay.h"
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* --- parameters that the optimizer has; those that the tape has too live in the replay --- */
+
+static void load(pg_replay *replay, pg_fit_group *groups, uint32_t count)
+{
+    const pg_tape *tape = replay->tape;
+    pg_arena *arena = pg_lock();
+    for (uint32_t i = 0; i < tape->parameters; i++) {
+        pg_parameters_of(replay)[i] = pg_node_at(arena, tape->ids[i])->data;
+        pg_gradients_of(replay)[i] = pg_node_at(arena, tape->ids[i])->grad;
+    }
+    for (uint32_t k = 0; k < count; k++)
+        for (uint32_t i = 0; i < groups[k].count; i++)
+            groups[k].data[i] = pg_node_at(arena, groups[k].ids[i])->data;
+    pg_unlock(arena);
+}
+
+/* A parameter of the optimizer that is not on the tape has no gradient. */
+static void store(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
+{
+    const pg_tape *tape = replay->tape;
+    pg_arena *arena = pg_lock();
+    for (uint32_t i = 0; i < tape->parameters; i++)
+        pg_node_at(arena, tape->ids[i])->grad = pg_gradients_of(replay)[i];
+    for (uint32_t k = 0; k < count; k++)
+        for (uint32_t i = 0; i < groups[k].count; i++) {
+            pg_node *node = pg_node_at(arena, groups[k].ids[i]);
+            node->data = groups[k].data[i];
+            if (groups[k].places[i] < 0)
+                node->grad = 0.0;
+        }
+    pg_unlock(arena);
+}
+
+/* --- one step --- */
+
+static void zero_gradients(pg_replay *replay, const pg_fit_group *group)
+{
+    for (uint32_t i = 0; i < group->count; i++)
+        if (group->places[i] >= 0)
+            pg_gradients_of(replay)[group->places[i]] = 0.0;
+}
+
+/* What all parameters of a group share in this step; as adam_options() in pygrad/optim.py. */
+static void prepare_adam(pg_fit_group *group, double lr)
+{
+    const double step = (double)++group->step;
+    group->adam.shrink = group->decoupled ? 1.0 - lr * group->weight_decay : 1.0;
+    group->adam.step_size = lr / (1.0 - pow(group->adam.beta1, step));
+    group->adam.bias_root = sqrt(1.0 - pow(group->adam.beta2, step));
+}
+
+static void move(pg_replay *replay, pg_fit_group *group, double lr)
+{
+    if (group->is_adam)
+        prepare_adam(group, lr);
+    else
+        group->sgd.lr = lr;
+    for (uint32_t i = 0; i < group->count; i++) {
+        const int32_t place = group->places[i];
+        const double grad = place < 0 ? 0.0 : pg_gradients_of(replay)[place];
+        double *first = group->first_buffer ? &group->first_buffer[i] : NULL;
+        group->data[i] = group->is_adam ? pg_adam_step(group->data[i], grad, first, &group->second_buffer[i], &group->adam)
+                                        : pg_sgd_step(group->data[i], grad, first, &group->sgd);
+        if (place >= 0)
+            pg_parameters_of(replay)[place] = group->data[i];
+    }
+    group->sgd.first = 0;
+}
+
+/* Point the batch at the samples of this step. */
+static void choose_samples(const pg_fit *fit, size_t number, pg_batch *batch, pg_column *columns, uint32_t inputs)
+{
+    const size_t begin = number * fit->batch_size, left = fit->samples - begin;
+    batch->samples = left < fit->batch_size ? left : fit->batch_size;
+    batch->order = fit->order ? fit->order + begin : NULL;
+    batch->columns = columns;
+    for (uint32_t i = 0; i < inputs; i++) {
+        columns[i] = fit->columns[i];
+        if (!fit->order)
+            columns[i].data += (ptrdiff_t)begin * columns[i].step;
+    }
+}
+
+static pg_status run_step(pg_replay *replay, pg_fit *fit, pg_batch *batch, pg_column *columns)
+{
+    double loss, seed;
+    const pg_column seeds = {&seed, 0};
+    choose_samples(fit, fit->next_batch, batch, columns, replay->tape->inputs);
+    seed = fit->is_mean ? 1.0 / (double)batch->samples : 1.0;
+    batch->seeds = &seeds;
+    batch->sums = &loss;
+    for (uint32_t k = 0; k < fit->group_count; k++)
+        zero_gradients(replay, &fit->groups[k]);
+    const pg_status status = pg_replay_core(replay, batch);
+    if (status != PG_OK)
+        return status;
+    for (uint32_t k = 0; k < fit->group_count; k++)
+        move(replay, &fit->groups[k], fit->rates ? fit->rates[fit->done] : fit->groups[k].lr);
+    fit->losses[fit->done++] = fit->is_mean ? loss / (double)batch->samples : loss;
+    fit->next_batch = (fit->next_batch + 1) % fit->batches;
+    return PG_OK;
+}
+
+pg_status pg_fit_run(pg_replay *replay, pg_fit *fit)
+{
+    pthread_mutex_lock(&replay->busy);
+    pg_column *columns = pg_realloc(NULL, (replay->tape->inputs + 1) * sizeof *columns);
+    pg_status status = columns ? PG_OK : PG_NO_MEMORY;
+    if (columns) {
+        load(replay, fit->groups, fit->group_count);
+        const double end = now() + fit->seconds;
+        pg_batch batch = {.threads = fit->threads};
+        do {
+            status = run_step(replay, fit, &batch, columns);
+        } while (status == PG_OK && fit->done < fit->steps && now() < end);
+        fit->bad_sample = batch.bad_sample;
+        fit->bad_node = batch.bad_node;
+        store(replay, fit->groups, fit->group_count);
+    }
+    pthread_mutex_unlock(&replay->busy);
+    pg_free(columns);
+    return status;
+}
