@@ -8,7 +8,7 @@ import inspect
 import pickle
 from array import array
 
-from pygrad import engine, fitting, tapefile, trace
+from pygrad import engine, export, fitting, tapefile, trace
 from pygrad._lib import ffi, lib
 from pygrad.arguments import Argument, HasValues, build
 from pygrad.module import Module
@@ -66,6 +66,7 @@ class Compiled:
         self._passes = sum(trace.PASSES[name] for name in set(passes))
         self._tapes = {}
         functools.update_wrapper(self, function, updated=())
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
 
     def __call__(self, *args, **kwargs):
         """Run forward; return what the function returns, reduced over the batch."""
@@ -150,6 +151,15 @@ class Compiled:
         """
         tapefile.save(self._state(), path)
 
+    def to_c(self, path, name="model"):
+        """Write one C99 file that computes what `tape` does, and its gradients, for one sample; it says how to use it.
+
+        C names begin with `name`. Compiled as the file says it has the same bits as a call with one sample; it has a
+        self-check of that. Raises RuntimeError if nothing has been traced yet, ValueError if `name` is not the
+        beginning of a C name, and OSError if the file can not be written.
+        """
+        export.write(self.tape, list(self._tapes)[-1], path, name, self.__name__)
+
     def _state(self):
         tapes = self._tapes
         if not tapes:
@@ -161,7 +171,7 @@ class Compiled:
                 places.setdefault(id, len(places))
         is_module = isinstance(self.function, Module)
         return {
-            "name": getattr(self, "__name__", type(self.function).__name__),
+            "name": self.__name__,
             "signature": tapefile.signature_entry(self.function),
             "reduction": "none" if is_module and self.reduction is None else self.reduction,
             "batched": self.batched if isinstance(self.batched, bool) else [bool(b) for b in self.batched],
