@@ -100,7 +100,13 @@ def unused():
     return (lambda x, y: y * a + 0.0 * b), [a, b]
 
 
-FUNCTIONS = [expression, network, choices, declared, several, hidden, unused]
+def nothing():
+    """Sums of nothing."""
+    a = Value(3.0)
+    return (lambda x, y: pygrad.sum([], x) * pygrad.dot([], [], y) + pygrad.sum([]) * a), [a]
+
+
+FUNCTIONS = [expression, network, choices, declared, several, hidden, unused, nothing]
 PASSES = [("fold", "share", "fuse", "hoist"), ()]
 functions = pytest.mark.parametrize("make", FUNCTIONS)
 
@@ -641,7 +647,7 @@ def mutated(rng, content, header_size):
 
 
 def fuzz(contents, rounds, seed, source="fuzz"):
-    """Load mutated contents with a right checksum, run what loads, and return how many did, and how many errors told."""
+    """Load mutated contents with a right checksum, run what loads; return how many did, and how many were refused."""
     rng, loaded, told = random.Random(seed), 0, 0
     for _ in range(rounds):
         content, header_size = rng.choice(contents)
