@@ -107,6 +107,7 @@ static pg_status run_step(pg_replay *replay, pg_fit *fit, pg_batch *batch, pg_co
     seed = fit->is_mean ? 1.0 / (double)batch->samples : 1.0;
     batch->seeds = &seeds;
     batch->sums = &loss;
+    batch->divisor = fit->is_mean ? (double)batch->samples : 1.0;
     for (uint32_t k = 0; k < fit->group_count; k++)
         zero_gradients(replay, &fit->groups[k]);
     const pg_status status = pg_replay_core(replay, batch);
@@ -114,7 +115,7 @@ static pg_status run_step(pg_replay *replay, pg_fit *fit, pg_batch *batch, pg_co
         return status;
     for (uint32_t k = 0; k < fit->group_count; k++)
         move(replay, &fit->groups[k], fit->rates ? fit->rates[fit->done] : fit->groups[k].lr);
-    fit->losses[fit->done++] = fit->is_mean ? loss / (double)batch->samples : loss;
+    fit->losses[fit->done++] = loss;
     fit->next_batch = (fit->next_batch + 1) % fit->batches;
     return PG_OK;
 }

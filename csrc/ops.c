@@ -61,7 +61,7 @@ void pg_op_eval(int op, double a, double b, double *out)
         out[1] = (da);                          \
         out[2] = (db);                          \
         break;
-#define PG_FLAT(name, label, arity, forward) PG_BINARY(name, label, forward, 0.0, (arity) == 2 ? 0.0 : (double)NAN)
+#define PG_FLAT(name, label, arity, forward) PG_BINARY(name, label, forward, 0.0, 0.0)
 #include "ops.def"
     default:
         break;

@@ -167,7 +167,7 @@ pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output
 void pg_tape_free(pg_tape *tape); /* after its replays; NULL is allowed */
 
 typedef enum {
-    PG_PASS_FOLD = 1,  /* operations on constants become constants */
+    PG_PASS_FOLD = 1,  /* operations on constants become constants, and divisions by a power of two multiplications */
     PG_PASS_SHARE = 2, /* equal operations become one; gradients are added up in another order */
     PG_PASS_FUSE = 4,  /* chains of additions become a sum or a dot; gradients likewise */
     PG_PASS_HOIST = 8, /* what depends on no input is run once a batch; gradients likewise (program.h) */
@@ -235,6 +235,7 @@ typedef struct {
     double *outputs;     /* (samples, outputs), or NULL; in the order in which they are run, as input_grads */
     double *sums;        /* (outputs): over all samples; or NULL */
     double *input_grads; /* (samples, inputs), or NULL */
+    double divisor;      /* of the sums: the number of samples for a mean, or 1 */
     unsigned threads;    /* at most so many take part; the bits are the same for any number */
     size_t bad_sample;   /* PG_BAD_INDEX: of this sample, */
     int32_t bad_node;    /* at this node of the tape */
@@ -242,6 +243,8 @@ typedef struct {
 /* Run the samples with the parameters as they are now; with seeds, add to the parameters' gradients. PG_NO_MEMORY,
  * PG_BAD_INDEX: no gradient was changed. */
 pg_status pg_replay_run(pg_replay *replay, pg_batch *batch);
+/* The same, where the caller knows that nobody else is using the replay. */
+pg_status pg_replay_run_alone(pg_replay *replay, pg_batch *batch);
 /* --- training (fit.c) --- */
 
 /* Parameters that are moved alike. Arrays have `count` entries. */

@@ -1761,6 +1761,60 @@ static PyObject *module_layer(PyObject *Py_UNUSED(module), PyObject *const *args
     return outs;
 }
 
+/* --- a trigger: one run of a compiled function, for who calls it in a loop ----------------------------------------- */
+
+typedef struct {
+    pg_replay *replay; /* this trigger's and its siblings' alone: whoever has the GIL finds it free */
+    pg_batch *batch;
+    PyObject *failed; /* called with a status that is not PG_OK, and `failed_batch`; it raises */
+    PyObject *failed_batch;
+    PyObject *keep; /* what owns the memory of all this */
+} trigger;
+
+static PyObject *trigger_run(PyObject *self, PyObject *Py_UNUSED(args))
+{
+    const trigger *t = PyCapsule_GetPointer(self, NULL);
+    if (!t)
+        return NULL;
+    const pg_status status = pg_replay_run_alone(t->replay, t->batch);
+    if (status != PG_OK)
+        return PyObject_CallFunction(t->failed, "iO", (int)status, t->failed_batch);
+    Py_RETURN_NONE;
+}
+
+static void trigger_free(PyObject *capsule)
+{
+    trigger *t = PyCapsule_GetPointer(capsule, NULL);
+    Py_DECREF(t->failed);
+    Py_DECREF(t->failed_batch);
+    Py_DECREF(t->keep);
+    PyMem_Free(t);
+}
+
+static PyObject *module_trigger(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    static PyMethodDef run = {"run", trigger_run, METH_NOARGS, "Run once."};
+    unsigned long long replay, batch;
+    PyObject *failed, *failed_batch, *keep;
+    if (!PyArg_ParseTuple(args, "KK(OO)O", &replay, &batch, &failed, &failed_batch, &keep))
+        return NULL;
+    trigger *t = PyMem_Malloc(sizeof *t);
+    if (!t)
+        return PyErr_NoMemory();
+    *t = (trigger){(pg_replay *)(uintptr_t)replay, (pg_batch *)(uintptr_t)batch, failed, failed_batch, keep};
+    PyObject *capsule = PyCapsule_New(t, NULL, trigger_free);
+    if (!capsule) {
+        PyMem_Free(t);
+        return NULL;
+    }
+    Py_INCREF(failed);
+    Py_INCREF(failed_batch);
+    Py_INCREF(keep);
+    PyObject *function = PyCFunction_New(&run, capsule);
+    Py_DECREF(capsule);
+    return function;
+}
+
 /* --- the module --------------------------------------------------------------------------------------------------- */
 
 static PyObject *module_value_of(PyObject *Py_UNUSED(module), PyObject *x)
@@ -1828,6 +1882,8 @@ static PyMethodDef module_methods[] = {
     {"declared", FAST(module_declared), "See pygrad.portable.declared."},
     {"layer", FAST(module_layer), "See pygrad.portable.layer."},
     {"plain_ids", module_plain_ids, METH_O, "See pygrad.portable.plain_ids."},
+    {"trigger", module_trigger, METH_VARARGS,
+     "Return a function that runs a batch (replay, batch, (failed, batch), keep); see pygrad.bound."},
     {"value_of", module_value_of, METH_O, "Return the proxy of a node id, or None."},
     {"set_trace_hook", module_set_trace_hook, METH_O, "See pygrad.engine.set_trace_hook."},
     {"set_anomaly_depth", module_set_anomaly_depth, METH_O, "Called by pygrad.anomaly."},

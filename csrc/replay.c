@@ -45,13 +45,13 @@ static bool have_workspaces(pg_replay *replay, size_t stride, unsigned workers)
         return false;
     replay->workers = workers;
     replay->stride = stride;
-    const size_t lanes = (size_t)replay->program->slots * stride * sizeof(double) + 64;
+    const size_t lanes = (size_t)replay->program->slots * stride * sizeof(double);
     bool done = true;
     for (unsigned i = 0; i < workers; i++) {
         pg_workspace *space = &replay->workspaces[i];
-        space->x = pg_zeroed(lanes);
-        space->dx = pg_zeroed(lanes);
-        space->accumulators = pg_zeroed(accumulator_count(replay) * sizeof(double) + 1);
+        space->x = pg_zeroed_lines(lanes);
+        space->dx = pg_zeroed_lines(lanes);
+        space->accumulators = pg_zeroed_lines(accumulator_count(replay) * sizeof(double));
         done = done && space->x && space->dx && space->accumulators;
     }
     if (!done)
@@ -150,17 +150,20 @@ static pg_status run_single(pg_replay *replay, pg_batch *batch)
         if (batch->outputs)
             batch->outputs[i] = y;
         if (batch->sums)
-            batch->sums[i] = y;
+            batch->sums[i] = y / batch->divisor;
     }
     if (!batch->seeds)
         return PG_OK;
     for (uint32_t i = 0; i < tape->output_count; i++)
         adjoint[tape->outputs[i]] += read_column(&batch->seeds[i], sample);
     pg_scalar_backward(tape, NULL, 0, v, adjoint);
-    if (batch->input_grads)
-        memcpy(batch->input_grads, adjoint, tape->inputs * sizeof *adjoint);
-    memset(adjoint, 0, tape->inputs * sizeof *adjoint);
-    memset(adjoint + tape->inputs + tape->parameters, 0, tape->constants * sizeof *adjoint);
+    for (uint32_t i = 0; i < tape->inputs; i++) {
+        if (batch->input_grads)
+            batch->input_grads[i] = adjoint[i];
+        adjoint[i] = 0.0;
+    }
+    for (uint32_t i = tape->inputs + tape->parameters; i < pg_tape_operations(tape); i++)
+        adjoint[i] = 0.0; /* constants */
     return PG_OK;
 }
 
@@ -271,7 +274,8 @@ static bool run_block(job *j, pg_workspace *space, size_t begin, size_t n)
     if (j->batch->seeds) {
         write_seeds(j, space->dx, begin, n);
         (wide ? lanes->backward_wide : lanes->backward_narrow)(replay->program, space->x, space->dx, replay->packed,
-                                                               space->accumulators, replay->stride, (int)n);
+                                                               space->accumulators, replay->stride, (int)n,
+                                                               j->batch->input_grads ? 0 : (int32_t)replay->tape->inputs);
         collect_leaves(j, space->dx, space->accumulators, begin, n, wide ? PG_WIDE : PG_NARROW);
     }
     return true;
@@ -335,7 +339,7 @@ static void add_outputs(const pg_replay *replay, pg_batch *batch, size_t chunks)
         double total = 0.0;
         for (size_t c = 0; c < chunks; c++)
             total += replay->parts[c * (packed + count) + packed + i];
-        batch->sums[i] = total;
+        batch->sums[i] = total / batch->divisor;
     }
 }
 
@@ -424,13 +428,20 @@ static void store_gradients(pg_replay *replay)
     pg_unlock(arena);
 }
 
+pg_status pg_replay_run_alone(pg_replay *replay, pg_batch *batch)
+{
+    if (replay->tape->parameters)
+        load(replay);
+    const pg_status status = pg_replay_core(replay, batch);
+    if (status == PG_OK && batch->seeds && replay->tape->parameters)
+        store_gradients(replay);
+    return status;
+}
+
 pg_status pg_replay_run(pg_replay *replay, pg_batch *batch)
 {
     pthread_mutex_lock(&replay->busy);
-    load(replay);
-    const pg_status status = pg_replay_core(replay, batch);
-    if (status == PG_OK && batch->seeds)
-        store_gradients(replay);
+    const pg_status status = pg_replay_run_alone(replay, batch);
     pthread_mutex_unlock(&replay->busy);
     return status;
 }

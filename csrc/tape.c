@@ -209,6 +209,10 @@ bool pg_tape_compact(pg_tape *tape)
     }
     for (uint32_t i = 0; i < tape->output_count; i++)
         tape->outputs[i] = places[tape->outputs[i]];
+    for (uint32_t i = (uint32_t)pg_tape_operations(tape); i < count; i++)
+        if (nodes[i].op < PG_POWER)
+            nodes[i].fixed = (uint8_t)((nodes[nodes[i].a].op == PG_TAPE_CONSTANT) |
+                                       (nodes[nodes[i].b].op == PG_TAPE_CONSTANT) << 1);
     pg_free(places);
     pg_free(tape->nodes);
     pg_free(tape->lists);

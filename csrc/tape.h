@@ -42,7 +42,8 @@ typedef struct {
         uint32_t list;
     };
     uint32_t count;
-    uint32_t op;
+    uint16_t op;
+    uint8_t fixed; /* bit 0: `a` is a constant, bit 1: `b` is, of a row of ops.def: it needs no adjoint */
 } pg_tape_node;
 
 struct pg_tape {

@@ -25,7 +25,8 @@ class Argument:
     def __init__(self, given, name, is_batch=True):
         self.given = given
         self.name, self.is_array = name, hasattr(given, "dtype") and getattr(given, "ndim", 0) > 0
-        if is_number(given) or (hasattr(given, "dtype") and getattr(given, "ndim", None) == 0):
+        self.is_number = is_number(given) or (hasattr(given, "dtype") and getattr(given, "ndim", None) == 0)
+        if self.is_number:
             self.structure, self.samples = None, None
             self.numbers = array("d", [to_float(given.item() if hasattr(given, "item") else given, name)])
         else:

@@ -11,6 +11,7 @@ from array import array
 from pygrad import engine, export, fitting, tapefile, trace
 from pygrad._lib import ffi, lib
 from pygrad.arguments import Argument, HasValues, build
+from pygrad.bound import Bound, BoundArgument
 from pygrad.module import Module
 
 REDUCTIONS = tapefile.REDUCTIONS
@@ -142,6 +143,15 @@ class Compiled:
         """Return the Values that are read anew in every run, in a list."""
         return list(dict.fromkeys(p for tape in self._tapes.values() for p in tape.parameters))
 
+    def bind(self, *args, inputs=True):
+        """Return a `Bound`: this function with its memory fixed, to be called again and again at least cost.
+
+        Arguments are numbers, or arrays of float64 in C order, which are read anew in every call.
+        """
+        run = self._prepare(args, {}, BoundArgument)
+        run.check_one_number()
+        return Bound(run, inputs)
+
     # --- out of the process (tapefile.py, export.py) ------------------------------------------------------------------
 
     def save(self, path):
@@ -210,11 +220,11 @@ class Compiled:
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
-    def _prepare(self, args, kwargs):
+    def _prepare(self, args, kwargs, kind=Argument):
         if kwargs:
             bound = inspect.signature(self.function).bind(*args, **kwargs)
             args = bound.args
-        arguments = [Argument(given, f"argument {i + 1}", self._is_batched(i)) for i, given in enumerate(args)]
+        arguments = [kind(given, f"argument {i + 1}", self._is_batched(i)) for i, given in enumerate(args)]
         sizes = {a.samples for a in arguments if a.samples is not None}
         if len(sizes) > 1:
             named = ", ".join(f"{a.name} has {a.samples}" for a in arguments if a.samples is not None)
@@ -274,6 +284,7 @@ class _Run:
         n = self.n = 1 if samples is None else samples
         self.columns = ffi.new("pg_column[]", [column for a in arguments for column in a.columns])
         self.batch = ffi.new("pg_batch *", {"samples": n, "columns": self.columns, "threads": compiled.threads})
+        self.batch.divisor = n if self.reduction == "mean" else 1
         self.outputs = array("d", bytes(8 * tape.output_count * (n if self.reduction == "none" else 1)))
         place = "outputs" if self.reduction == "none" else "sums"
         setattr(self.batch, place, ffi.from_buffer("double[]", self.outputs))
@@ -284,10 +295,7 @@ class _Run:
 
     def backward(self, inputs):
         self.check_one_number()
-        seed = array("d", [1.0 / self.n if self.reduction == "mean" else 1.0])
-        pointer = ffi.from_buffer("double[]", seed)
-        self.seeds = seed, pointer, ffi.new("pg_column[]", [(pointer, 0)] * self.tape.output_count)
-        self.batch.seeds = self.seeds[-1]
+        self.seed()
         if inputs:
             grads = array("d", bytes(8 * self.n * self.tape.input_count))
             self.batch.input_grads = ffi.from_buffer("double[]", grads)
@@ -296,6 +304,12 @@ class _Run:
 
     def _run(self):
         self.check(lib.pg_replay_run(self.tape.replay, self.batch), self.batch)
+
+    def seed(self):
+        """Have the batch run backward too."""
+        number = ffi.new("double[]", [1.0 / self.n if self.reduction == "mean" else 1.0])
+        self.seeds = number, ffi.new("pg_column[]", [(number, 0)] * self.tape.output_count)
+        self.batch.seeds = self.seeds[-1]
 
     def check_one_number(self):
         """Raise ValueError unless the result is one number, which alone has a gradient."""
@@ -310,12 +324,9 @@ class _Run:
             raise MemoryError("no memory for this batch; nothing was changed")
 
     def _output(self):
-        numbers = self.outputs
-        if self.reduction == "mean":
-            numbers = [total / self.n for total in numbers]
         if self.reduction != "none" or self.samples is None:
-            return build(self.tape.structure, iter(numbers))
-        return self._shaped(numbers, self.tape.structure, any(a.is_array for a in self.arguments))
+            return build(self.tape.structure, iter(self.outputs))
+        return self._shaped(self.outputs, self.tape.structure, any(a.is_array for a in self.arguments))
 
     def _shaped(self, numbers, structure, as_array):
         """Return the numbers of all samples, (samples, ...): nested lists, or an array as the arguments are."""

@@ -68,6 +68,7 @@ def _portable():
 
 _proxy, _why = _choose(os.environ)
 Value, sum, dot, layer, declared = _proxy.Value, _proxy.sum, _proxy.dot, _proxy.layer, _proxy.declared
+trigger = getattr(_proxy, "trigger", None)  # a run of one sample, called with least ado; see pygrad.bound
 _is_native = _proxy.__name__ == "pygrad._native"
 if _is_native:
     anomaly.tell_depth_to(_proxy.set_anomaly_depth)

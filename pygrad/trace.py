@@ -187,10 +187,17 @@ class Tape:
         self.parameter_ids = ffi.new("pg_id[]", self._sizes.parameters)
         lib.pg_tape_parameters(self._tape, self.parameter_ids)
         self.place_of_parameter = {id: place for place, id in enumerate(self.parameter_ids)}
-        replay = ffi.new("pg_replay **")
-        _check(lib.pg_replay_new(self._tape, self.passes, replay))
-        self.replay = ffi.gc(replay[0], lib.pg_replay_free)
-        self._keep = self._tape  # collected after the replay
+        self.replay = self.new_replay()
+
+    def new_replay(self):
+        """Return memory for running this tape; it may outlive the Tape."""
+        replay, tape = ffi.new("pg_replay **"), self._tape
+        _check(lib.pg_replay_new(tape, self.passes, replay))
+
+        def free(replay, _tape=tape):  # the tape is there until its last replay has gone
+            lib.pg_replay_free(replay)
+
+        return ffi.gc(replay[0], free)
 
     @property
     def input_count(self):
