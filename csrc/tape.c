@@ -21,6 +21,41 @@ static void leave_arena(pg_tape *tape)
     pg_unlock(arena);
 }
 
+/* Take a reference to each parameter, and let the arena know of it. */
+static void join_arena(pg_arena *arena, pg_tape *tape)
+{
+    for (uint32_t i = 0; i < tape->parameters; i++)
+        pg_ref(pg_node_at(arena, tape->ids[i]));
+    tape->next = arena->tapes;
+    arena->tapes = tape;
+}
+
+static bool are_leaves(const pg_arena *arena, const pg_id *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!pg_is_leaf(ids[i]))
+            return false;
+    return pg_all_live(arena, ids, count);
+}
+
+pg_status pg_tape_set_parameters(pg_tape *tape, const pg_id *ids)
+{
+    pg_id *own = pg_realloc(NULL, tape->parameters * sizeof *own + 1);
+    if (!own)
+        return PG_NO_MEMORY;
+    memcpy(own, ids, tape->parameters * sizeof *own);
+    pg_arena *arena = pg_lock();
+    const bool good = are_leaves(arena, own, tape->parameters);
+    if (good) {
+        tape->ids = own;
+        join_arena(arena, tape);
+    }
+    pg_unlock(arena);
+    if (!good)
+        pg_free(own);
+    return good ? PG_OK : PG_NO_NODE;
+}
+
 size_t pg_tape_references(const pg_arena *arena, pg_id id)
 {
     size_t count = 0;
@@ -263,13 +298,19 @@ static bool write_leaf(writer *w, pg_id id)
     return true;
 }
 
-static bool write_leaves(writer *w, const pg_node *node)
+static bool write_leaves_of(writer *w, pg_operand_span operands)
 {
-    const pg_operand_span operands = pg_operands_of(node);
     bool written = !pg_is_leaf(operands.first) || write_leaf(w, operands.first);
     for (uint32_t i = 0; written && i < operands.count; i++)
         written = !pg_is_leaf(operands.list[i]) || write_leaf(w, operands.list[i]);
     return written;
+}
+
+/* A dot's row is not listed by itself. */
+static bool write_leaves(writer *w, const pg_node *node)
+{
+    const pg_node *row = pg_row_of(w->arena, node);
+    return (!row || write_leaves_of(w, pg_operands_of(row))) && write_leaves_of(w, pg_operands_of(node));
 }
 
 static int32_t place_of(const writer *w, pg_id id)
@@ -334,15 +375,22 @@ static pg_id find_culprit(const pg_arena *arena, const pg_id *ids, size_t count)
     return 0;
 }
 
+static void widen_by(place_map *map, pg_operand_span operands)
+{
+    widen(map, operands.first);
+    for (uint32_t i = 0; i < operands.count; i++)
+        widen(map, operands.list[i]);
+}
+
 /* The map must be wide enough for inputs and outputs already. */
 static bool make_map(writer *w, const pg_id *ids, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        const pg_operand_span operands = pg_operands_of(pg_node_at(w->arena, ids[i]));
+        const pg_node *node = pg_node_at(w->arena, ids[i]), *row = pg_row_of(w->arena, node);
         widen(&w->map, ids[i]);
-        widen(&w->map, operands.first);
-        for (uint32_t j = 0; j < operands.count; j++)
-            widen(&w->map, operands.list[j]);
+        widen_by(&w->map, pg_operands_of(node));
+        if (row)
+            widen_by(&w->map, pg_operands_of(row));
     }
     w->map.entries = pg_zeroed(((size_t)((int64_t)w->map.high - w->map.low) + 1) * sizeof *w->map.entries);
     return w->map.entries != NULL;
@@ -360,11 +408,9 @@ static bool number_parameters(writer *w)
         if (tape->nodes[i].op != PG_TAPE_PARAMETER)
             continue;
         tape->ids[number] = tape->nodes[i].a;
-        pg_ref(pg_node_at(w->arena, tape->ids[number]));
         tape->nodes[i].a = number++;
     }
-    tape->next = w->arena->tapes;
-    w->arena->tapes = tape;
+    join_arena(w->arena, tape);
     return true;
 }
 

@@ -5,15 +5,16 @@
 
 import functools
 import inspect
+import pickle
 from array import array
 
-from pygrad import fitting, trace
+from pygrad import engine, export, fitting, tapefile, trace
 from pygrad._lib import ffi, lib
 from pygrad.arguments import Argument, HasValues, build
 from pygrad.bound import Bound, BoundArgument
 from pygrad.module import Module
 
-REDUCTIONS = ("mean", "sum", "none")
+REDUCTIONS = tapefile.REDUCTIONS
 
 
 def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tuple(trace.PASSES)):
@@ -47,6 +48,19 @@ def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tu
     return Compiled(function, reduction, batched, threads, passes)
 
 
+def load(path):
+    """Return the compiled function that `Compiled.save` wrote to the file `path`.
+
+    Its parameters are new Values: `parameters()` has them in the order of the saved function's. It takes numbers in the
+    structures that the saved one had been called with, and raises TypeError for others. A file holds numbers only, so
+    loading one from elsewhere runs nobody's code.
+
+    Raises FileNotFoundError if there is no such file, and ValueError if it is damaged, cut, of a newer version or no
+    file of a compiled function.
+    """
+    return _restore(tapefile.read(path), str(path))
+
+
 class Compiled:
     """A compiled function: see `compile`. It is traced once for each structure of its arguments.
 
@@ -66,6 +80,7 @@ class Compiled:
         self._passes = sum(trace.PASSES[name] for name in set(passes))
         self._tapes = {}
         functools.update_wrapper(self, function, updated=())
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
 
     def __call__(self, *args, **kwargs):
         """Run forward; return what the function returns, reduced over the batch."""
@@ -138,7 +153,9 @@ class Compiled:
         return fitting.fit(run, optimizer, **options)
 
     def clear(self):
-        """Forget what was traced: the next call traces anew."""
+        """Forget what was traced: the next call traces anew. TypeError of a loaded function, which could not."""
+        if isinstance(self.function, tapefile.Loaded):
+            raise TypeError(f"{self.__name__} was loaded, without its Python source: it cannot be traced anew")
         self._tapes.clear()
 
     @property
@@ -173,6 +190,72 @@ class Compiled:
         run.check_one_number(per_sample=True)
         return Bound(run, inputs)
 
+    # --- out of the process (tapefile.py, export.py) ------------------------------------------------------------------
+
+    def save(self, path):
+        """Write what was traced, and the parameters' numbers, to the file `path`, for `load`; in one go or not at all.
+
+        Raises RuntimeError if nothing has been traced yet, and OSError if the file can not be written.
+        """
+        tapefile.save(self._state(), path)
+
+    def to_c(self, path, name="model"):
+        """Write one C99 file that computes what `tape` does, and its gradients, for one sample; it says how to use it.
+
+        C names begin with `name`. Compiled as the file says it has the same bits as a call with one sample; it has a
+        self-check of that. Raises RuntimeError if nothing has been traced yet, ValueError if `name` is not the
+        beginning of a C name, and OSError if the file can not be written.
+        """
+        export.write(self.tape, list(self._tapes)[-1], path, name, self.__name__)
+
+    def _state(self):
+        tapes = self._tapes
+        if not tapes:
+            raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
+        visible = self.parameters()
+        places = {p._pg_id: i for i, p in enumerate(visible)}
+        for tape in tapes.values():  # and leaves that no Value is left of
+            for id in tape.parameter_ids:
+                places.setdefault(id, len(places))
+        is_module = isinstance(self.function, Module)
+        return {
+            "name": self.__name__,
+            "signature": tapefile.signature_entry(self.function),
+            "reduction": "none" if is_module and self.reduction is None else self.reduction,
+            "batched": self.batched if isinstance(self.batched, bool) else [bool(b) for b in self.batched],
+            "threads": int(self.threads),
+            "passes": [name for name, bit in trace.PASSES.items() if self._passes & bit],
+            "visible": len(visible),
+            "numbers": array("d", map(lib.pg_data, places)),
+            "tapes": [
+                {
+                    **tape.state(),
+                    "arguments": structures,
+                    "parameters": array("i", [places[id] for id in tape.parameter_ids]),
+                }
+                for structures, tape in tapes.items()
+            ],
+        }
+
+    def __reduce__(self):
+        """Copies and pickles have what was traced, and the parameters, but not the Python function."""
+        if self._tapes:
+            return _unpickle, (tapefile.pack(self._state()), self.parameters())
+        passes = [name for name, bit in trace.PASSES.items() if self._passes & bit]
+        try:
+            pickle.dumps(self.function)
+        except Exception as error:
+            raise pickle.PicklingError(
+                f"{self.__name__} has not been traced yet, and its Python function cannot be pickled ({error}): call "
+                "it once first, or trace it with .trace(...)"
+            ) from error
+        return Compiled, (self.function, self.reduction, self.batched, self.threads, passes)
+
+    def __copy__(self):
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, _tapes=dict(self._tapes))
+        return copy
+
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     def _prepare(self, args, kwargs, kind=Argument):
@@ -205,6 +288,29 @@ class Compiled:
         if self.reduction is not None:
             return self.reduction
         return "none" if tape.structure is not None or isinstance(self.function, Module) else "mean"
+
+
+def _unpickle(blob, parameters):
+    return _restore(tapefile.unpack(blob, "this pickle"), "this pickle", parameters)
+
+
+def _restore(state, source, values=None):
+    """Return the Compiled that `_state` was of, over these Values or new ones. `source` is for errors."""
+    numbers, visible = state["numbers"], state["visible"]
+    values = [engine.Value(number) for number in numbers[:visible]] if values is None else list(values)
+    if len(values) != visible:
+        raise ValueError(f"{source} is of a function with {visible} parameters, not {len(values)}")
+    values += [engine.Value(number) for number in numbers[visible:]]
+    structures = [tape["arguments"] for tape in state["tapes"]]
+    function = tapefile.Loaded(state["name"], tapefile.signature(state["signature"]), structures)
+    out = Compiled(function, state["reduction"], state["batched"], state["threads"], state["passes"])
+    try:
+        for tape in state["tapes"]:
+            loaded = trace.Tape.from_state(tape, state["ops"], values, visible, out._passes)
+            out._tapes[tape["arguments"]] = loaded
+    except ValueError as error:
+        raise ValueError(tapefile.refusal(source, error)) from None
+    return out
 
 
 class _Run:
