@@ -45,7 +45,7 @@ void pg_tape_free(pg_tape *tape)
 
 size_t pg_tape_room(pg_tape *tape, size_t count)
 {
-    if (tape->list_size + count > tape->list_capacity) {
+    if (tape->list_size + count >= tape->list_capacity) { /* there is always a list, if only an empty one */
         const size_t capacity = 2 * tape->list_capacity + count + 64;
         int32_t *lists = pg_realloc(tape->lists, capacity * sizeof *lists);
         if (!lists)
@@ -220,10 +220,10 @@ static bool can_be_merged(const pg_node *node)
     return node->op == PG_TAKE || node->op == PG_DECLARED;
 }
 
-/* Is a node no operation of its own: a part of one that is merged, or the row of a dot? */
+/* Is a node no operation of its own, but a part of one that is merged? */
 static bool has_no_place(const pg_node *node)
 {
-    return node->flags & PG_FLAG_ROW || (can_be_merged(node) && node->flags & PG_FLAG_PART);
+    return can_be_merged(node) && node->flags & PG_FLAG_PART;
 }
 
 /* Room for another node; NULL: out of memory. */
@@ -259,13 +259,15 @@ static bool write_leaf(writer *w, pg_id id)
     return true;
 }
 
+/* Of a dot those of its row too, which is no node of the list that pg_list_reached() makes. */
 static bool write_leaves(writer *w, const pg_node *node)
 {
     const pg_operand_span operands = pg_operands_of(node);
+    const pg_node *row = pg_row_of(w->arena, node);
     bool written = !pg_is_leaf(operands.first) || write_leaf(w, operands.first);
     for (uint32_t i = 0; written && i < operands.count; i++)
         written = !pg_is_leaf(operands.list[i]) || write_leaf(w, operands.list[i]);
-    return written;
+    return written && (!row || write_leaves(w, row));
 }
 
 static int32_t place_of(const writer *w, pg_id id)
@@ -323,22 +325,29 @@ static pg_id find_culprit(const pg_arena *arena, const pg_id *ids, size_t count)
 {
     for (size_t i = count; i-- > 0;) {
         const pg_node *node = pg_node_at(arena, ids[i]);
-        const bool custom = node->op == PG_LOCAL || (node->op == PG_CUSTOM && !(node->flags & PG_FLAG_ROW));
-        if (custom || node->flags & PG_FLAG_CLOSURE)
+        if (node->op == PG_LOCAL || node->op == PG_CUSTOM || node->flags & PG_FLAG_CLOSURE)
             return ids[i];
     }
     return 0;
+}
+
+static void widen_for_operands(place_map *map, const pg_node *node)
+{
+    const pg_operand_span operands = pg_operands_of(node);
+    widen(map, operands.first);
+    for (uint32_t i = 0; i < operands.count; i++)
+        widen(map, operands.list[i]);
 }
 
 /* The map must be wide enough for inputs and outputs already. */
 static bool make_map(writer *w, const pg_id *ids, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        const pg_operand_span operands = pg_operands_of(pg_node_at(w->arena, ids[i]));
+        const pg_node *node = pg_node_at(w->arena, ids[i]), *row = pg_row_of(w->arena, node);
         widen(&w->map, ids[i]);
-        widen(&w->map, operands.first);
-        for (uint32_t j = 0; j < operands.count; j++)
-            widen(&w->map, operands.list[j]);
+        widen_for_operands(&w->map, node);
+        if (row)
+            widen_for_operands(&w->map, row);
     }
     w->map.entries = pg_zeroed(((size_t)((int64_t)w->map.high - w->map.low) + 1) * sizeof *w->map.entries);
     return w->map.entries != NULL;
