@@ -191,7 +191,7 @@ static bool pack(lowering *l, int32_t node)
 static int32_t *list_room(lowering *l, size_t count)
 {
     pg_program *program = l->program;
-    if (program->list_size + count > l->list_capacity) {
+    if (program->list_size + count >= l->list_capacity) { /* there is always a list, if only an empty one */
         const size_t capacity = 2 * l->list_capacity + count + 64;
         int32_t *lists = pg_realloc(program->lists, capacity * sizeof *lists);
         if (!lists)
