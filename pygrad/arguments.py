@@ -176,7 +176,7 @@ def _numbers(sample, name):
 def _refuse(given, name):
     if hasattr(given, "_prev"):
         raise HasValues(
-            f"{name} holds Values, and here numbers are needed: call the function itself with Values, and backward() on "
-            "what it returns"
+            f"{name} holds Values, and here numbers are needed: call the function itself with Values, and backward() "
+            "on what it returns"
         )
     raise TypeError(f"{name} must be numbers, lists of them or an array, not {describe(given)}")
