@@ -7,15 +7,18 @@
 #define V (WIDTH / VEC)     /* vectors of a block */
 #define PARTS (8 / VEC)     /* of a packed number's accumulators */
 
-/* Every lane in use: all of a wide block, n of a narrow one. */
+/* Every lane in use: all of a wide block, n of a narrow one. Two slots are the same or have no lane in common, so no turn
+ * of the loop reads what another has written. */
 #if WIDTH == 32
 #define EACH_LANE(...)                  \
+    NO_OVERLAP                          \
     for (int l = 0; l < WIDTH; l++) {   \
         __VA_ARGS__;                    \
     }
 #else
 #define EACH_LANE(...)                      \
     if (n == WIDTH) {                       \
+        NO_OVERLAP                          \
         for (int l = 0; l < WIDTH; l++) {   \
             __VA_ARGS__;                    \
         }                                   \
@@ -44,15 +47,18 @@ static void NAME(layer_forward)(const pg_lane_op *op, const int32_t *xs, double 
     for (size_t i = 0; i < rows; i++) {
         const double *w = packed + op->packed + i;
         vec total[V];
+        UNROLL
         for (int v = 0; v < V; v++)
             total[v] = *w - (vec){0};
         for (uint32_t j = 0; j < op->count; j++) {
             const vec *xj = (const vec *)SLOT(x, xs[j]);
             w += rows;
+            UNROLL
             for (int v = 0; v < V; v++)
                 total[v] += *w * xj[v];
         }
         vec *y = (vec *)SLOT(x, op->out + i);
+        UNROLL
         for (int v = 0; v < V; v++)
             y[v] = total[v];
     }
@@ -64,20 +70,26 @@ static inline void NAME(layer_input_backward)(size_t rows, const double *xj, dou
 {
     (void)n;
     vec x[V], dx[V];
+    UNROLL
     for (int v = 0; v < V; v++) {
         x[v] = ((const vec *)xj)[v];
         dx[v] = ((vec *)dxj)[v];
     }
     for (size_t i = 0; i < rows; i++, g += stride, accumulators += 8) {
         vec sums[PARTS];
+        UNROLL
         for (int v = 0; v < V; v++) {
             const vec gv = ((const vec *)g)[v];
             dx[v] += w[i] * gv;
-            sums[v % PARTS] = v < PARTS ? gv * x[v] : sums[v % PARTS] + gv * x[v];
+            if (v < PARTS)
+                sums[v] = gv * x[v];
+            else
+                sums[v % PARTS] += gv * x[v];
         }
         for (int part = 0; part < PARTS; part++)
             ((vec *)accumulators)[part] += IN_USE(sums[part], part);
     }
+    UNROLL
     for (int v = 0; v < V; v++)
         ((vec *)dxj)[v] = dx[v];
 }
@@ -88,6 +100,7 @@ static inline void NAME(layer_bias_backward)(size_t rows, double *g, double *acc
     (void)n;
     for (size_t i = 0; i < rows; i++, g += stride, accumulators += 8) {
         vec sums[PARTS] = {{0}};
+        UNROLL
         for (int v = 0; v < V; v++) {
             sums[v % PARTS] += ((vec *)g)[v];
             ((vec *)g)[v] = (vec){0};
@@ -97,24 +110,50 @@ static inline void NAME(layer_bias_backward)(size_t rows, double *g, double *acc
     }
 }
 
+/* The same of an input that needs no adjoint. */
+static inline void NAME(layer_weights_backward)(size_t rows, const double *xj, const double *g, double *accumulators,
+                                                size_t stride, int n)
+{
+    (void)n;
+    vec x[V];
+    UNROLL
+    for (int v = 0; v < V; v++)
+        x[v] = ((const vec *)xj)[v];
+    for (size_t i = 0; i < rows; i++, g += stride, accumulators += 8) {
+        vec sums[PARTS];
+        UNROLL
+        for (int v = 0; v < V; v++) {
+            if (v < PARTS)
+                sums[v] = ((const vec *)g)[v] * x[v];
+            else
+                sums[v % PARTS] += ((const vec *)g)[v] * x[v];
+        }
+        for (int part = 0; part < PARTS; part++)
+            ((vec *)accumulators)[part] += IN_USE(sums[part], part);
+    }
+}
+
 static void NAME(layer_backward)(const pg_lane_op *op, const int32_t *xs, const double *x, double *dx,
-                                 const double *packed, double *accumulators, size_t stride, int n)
+                                 const double *packed, double *accumulators, size_t stride, int n, int32_t unwanted)
 {
     const size_t rows = op->rows;
     const double *w = packed + op->packed;
     double *into = accumulators + 8 * (size_t)op->packed, *g = SLOT(dx, op->out);
-    for (uint32_t j = 0; j < op->count; j++)
-        NAME(layer_input_backward)(rows, SLOT(x, xs[j]), SLOT(dx, xs[j]), g, w + (j + 1) * rows,
-                                   into + 8 * (j + 1) * rows, stride, n);
+    for (uint32_t j = 0; j < op->count; j++) {
+        double *sums = into + 8 * (j + 1) * rows;
+        if (xs[j] < unwanted)
+            NAME(layer_weights_backward)(rows, SLOT(x, xs[j]), g, sums, stride, n);
+        else
+            NAME(layer_input_backward)(rows, SLOT(x, xs[j]), SLOT(dx, xs[j]), g, w + (j + 1) * rows, sums, stride, n);
+    }
     NAME(layer_bias_backward)(rows, g, into, stride, n);
 }
 
 /* Compute an operation of a row in its lanes; the rows that follow, of other slots, likewise. */
-#define ROWS(...)                                                                              \
-    for (uint32_t row = 0; row < op->rows; row++, y += stride, xa += stride, xb += stride) {   \
-        double *restrict out = y;                                                              \
-        EACH_LANE(const double a = xa[l], b = xb[l]; (void)a; (void)b; out[l] = (__VA_ARGS__)) \
-    }                                                                                          \
+#define ROWS(...)                                                                            \
+    for (uint32_t row = 0; row < op->rows; row++, y += stride, xa += stride, xb += stride) { \
+        EACH_LANE(const double a = xa[l], b = xb[l]; (void)a; (void)b; y[l] = (__VA_ARGS__)) \
+    }                                                                                        \
     break
 
 static void NAME(forward)(const pg_program *program, double *x, const double *packed, size_t stride, int n)
@@ -169,27 +208,35 @@ static void NAME(forward)(const pg_program *program, double *x, const double *pa
 }
 
 /* Add to the adjoints of one operand, in a row's lanes. */
-#define GIVE(to, derivative)                                  \
-    {                                                         \
-        double *restrict into = (to);                         \
-        const double *restrict from = g;                      \
+#define GIVE(to, derivative)                                    \
+    {                                                           \
+        double *into = (to);                                    \
         EACH_LANE(const double a = xa[l], b = xb[l], y = xy[l]; \
-                  (void)a, (void)b, (void)y;                  \
-                  into[l] += from[l] * (derivative))          \
+                  (void)a, (void)b, (void)y;                    \
+                  into[l] += g[l] * (derivative))               \
     }
 /* A row's adjoints have been used. */
 #define SPENT(g) memset(g, 0, WIDTH * sizeof *(g))
 /* Run the rows of an operation backward; one operand after the other, for they may be the same slot. */
-#define ROWS_BACKWARD(...)                                                                     \
-    for (uint32_t row = 0; row < op->rows; row++) {                                            \
-        __VA_ARGS__                                                                            \
-        SPENT(g);                                                                              \
-        xa += stride, xb += stride, xy += stride, g += stride, ga += stride, gb += stride;     \
-    }                                                                                          \
+#define ROWS_BACKWARD(...)                                                                 \
+    for (uint32_t row = 0; row < op->rows; row++) {                                        \
+        __VA_ARGS__                                                                        \
+        xa += stride, xb += stride, xy += stride, g += stride, ga += stride, gb += stride; \
+    }                                                                                      \
     break
+/* In place, the adjoints of the result become those of the operand, which nothing else has. */
+#define UNARY_BACKWARD(derivative)                          \
+    ROWS_BACKWARD(if (op->in_place) {                       \
+        EACH_LANE(const double a = xa[l], y = xy[l];        \
+                  (void)a, (void)y;                         \
+                  g[l] *= (derivative))                     \
+    } else {                                                \
+        GIVE(ga, derivative)                                \
+        SPENT(g);                                           \
+    })
 
 static void NAME(backward)(const pg_program *program, const double *x, double *dx, const double *packed,
-                           double *accumulators, size_t stride, int n)
+                           double *accumulators, size_t stride, int n, int32_t unwanted)
 {
     for (const pg_lane_op *op = program->ops + program->op_count; op-- > program->ops;) {
         const int32_t *list = program->lists + op->list;
@@ -198,18 +245,18 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
         switch (op->op) {
 #define PG_UNARY(name, label, forward, da) \
     case PG_OP_##name:                     \
-        ROWS_BACKWARD(GIVE(ga, da));
+        UNARY_BACKWARD(da);
 #define PG_BINARY(name, label, forward, da, db) \
     case PG_OP_##name:                          \
-        ROWS_BACKWARD(GIVE(ga, da) GIVE(gb, db));
+        ROWS_BACKWARD(if (!(op->fixed & 1)) GIVE(ga, da) if (!(op->fixed & 2)) GIVE(gb, db) SPENT(g););
 #define PG_FLAT(name, label, arity, forward) \
     case PG_OP_##name:                       \
-        ROWS_BACKWARD();
+        ROWS_BACKWARD(SPENT(g););
 #include "ops.def"
         case PG_POWER:
-            ROWS_BACKWARD(GIVE(ga, pg_power_slope(a, op->literal)));
+            ROWS_BACKWARD(GIVE(ga, pg_power_slope(a, op->literal)) SPENT(g););
         case PG_LANES_LAYER:
-            NAME(layer_backward)(op, list, x, dx, packed, accumulators, stride, n);
+            NAME(layer_backward)(op, list, x, dx, packed, accumulators, stride, n, unwanted);
             break;
         case PG_SUM:
             if (op->a >= 0)
@@ -254,6 +301,7 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
 
 #undef ROWS
 #undef ROWS_BACKWARD
+#undef UNARY_BACKWARD
 #undef SPENT
 #undef GIVE
 #undef SLOT

@@ -18,6 +18,13 @@ typedef double vec __attribute__((vector_size(8 * VEC), aligned(8), may_alias));
 typedef long long bits __attribute__((vector_size(8 * VEC)));
 static const bits lane_numbers = LANE_NUMBERS;
 
+#define UNROLL _Pragma("GCC unroll 16")
+#if defined(__clang__)
+#define NO_OVERLAP _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define NO_OVERLAP _Pragma("GCC ivdep")
+#endif
+
 #define JOIN_(name, set, width) name##_##set##_##width
 #define JOIN(name, set, width) JOIN_(name, set, width)
 

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -30,6 +31,13 @@ void *pg_realloc(void *old, size_t bytes)
 void *pg_zeroed(size_t bytes)
 {
     return fails_now() ? NULL : calloc(1, bytes);
+}
+
+void *pg_zeroed_lines(size_t bytes)
+{
+    const size_t line = 64, lines = bytes / line + 1;
+    void *memory = fails_now() || lines > SIZE_MAX / line ? NULL : aligned_alloc(line, lines * line);
+    return memory ? memset(memory, 0, lines * line) : NULL;
 }
 
 void pg_free(void *memory)

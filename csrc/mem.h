@@ -8,6 +8,8 @@
 /* As realloc, calloc and free; NULL when memory is short, and then `old` is still there. */
 void *pg_realloc(void *old, size_t bytes);
 void *pg_zeroed(size_t bytes);
+/* As pg_zeroed, beginning at a cache line, as vectors should. */
+void *pg_zeroed_lines(size_t bytes);
 void pg_free(void *memory);
 
 /* Addresses without memory, aligned as pages are, or NULL; later to take memory at some of them (zeroed; false:

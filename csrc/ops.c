@@ -1,4 +1,4 @@
-/* ops.c: names, labels, arities and values, each generated from ops.def. */
+/* ops.c: names, labels, arities, values and formulas, each generated from ops.def. */
 #include "ops.h"
 
 #include "pygrad.h"
@@ -61,9 +61,34 @@ void pg_op_eval(int op, double a, double b, double *out)
         out[1] = (da);                          \
         out[2] = (db);                          \
         break;
-#define PG_FLAT(name, label, arity, forward) PG_BINARY(name, label, forward, 0.0, (arity) == 2 ? 0.0 : (double)NAN)
+#define PG_FLAT(name, label, arity, forward) PG_BINARY(name, label, forward, 0.0, 0.0)
 #include "ops.def"
     default:
         break;
     }
+}
+
+/* --- as text --- */
+
+static const char *const formulas[][3] = {
+#define PG_UNARY(name, label, forward, da) [PG_OP_##name] = {#forward, #da, NULL},
+#define PG_BINARY(name, label, forward, da, db) [PG_OP_##name] = {#forward, #da, #db},
+#define PG_FLAT(name, label, arity, forward) [PG_OP_##name] = {#forward, NULL, NULL},
+#include "ops.def"
+};
+
+const char *pg_op_source(int op, int which)
+{
+    return (size_t)op < sizeof formulas / sizeof formulas[0] ? formulas[op][which] : NULL;
+}
+
+static const char *const helpers[] = {
+#define PG_HELPER(type, name, parameters, result) \
+    "static " #type " " #name #parameters "\n{\n    return " #result ";\n}\n",
+#include "helpers.def"
+};
+
+const char *pg_helper_source(int i)
+{
+    return (size_t)i < sizeof helpers / sizeof helpers[0] ? helpers[i] : NULL;
 }

@@ -23,23 +23,12 @@ typedef enum {
     PG_OP_COUNT
 } pg_op_code;
 
-/* d/da of a**b. 0 for b == 0, where b * a**(b-1) would be 0 * inf at a == 0. */
-static inline double pg_power_slope(double a, double b)
-{
-    return b == 0.0 ? 0.0 : b * pow(a, b - 1.0);
-}
-
-/* 1 / (1 + exp(-a)) without overflow on either side. */
-static inline double pg_sigmoid(double a)
-{
-    return a >= 0.0 ? 1.0 / (1.0 + exp(-a)) : exp(a) / (1.0 + exp(a));
-}
-
-/* The place that an index stands for: UINT32_MAX, which no list has, if it is no whole number from 0 on. */
-static inline uint32_t pg_place(double index)
-{
-    return index >= 0.0 && index < 4294967295.0 && (double)(uint32_t)index == index ? (uint32_t)index : UINT32_MAX;
-}
+#define PG_HELPER(type, name, parameters, result) \
+    static inline type name parameters             \
+    {                                              \
+        return result;                             \
+    }
+#include "helpers.def"
 
 /* The result of a unary (b is ignored) or binary row; nan for a structural op, whose node is computed where it is made.
  * Inline, so that where `op` is a constant only its own row is left. */

@@ -7,7 +7,46 @@
 #include "mem.h"
 #include "scalar.h"
 
-/* --- constant folding --- */
+/* --- constants --- */
+
+static uint64_t bits_of(double number)
+{
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    return bits;
+}
+
+static void replace_operand(int32_t *operand, void *context)
+{
+    *operand = ((const int32_t *)context)[*operand];
+}
+
+/* The place of a constant, which is written in front of the operations where it is missing: they move up by one then.
+ * -1: out of memory. */
+static int32_t place_of_constant(pg_tape *tape, double literal)
+{
+    const uint32_t at = pg_tape_operations(tape);
+    for (uint32_t i = tape->inputs + tape->parameters; i < at; i++)
+        if (bits_of(tape->nodes[i].literal) == bits_of(literal))
+            return (int32_t)i;
+    pg_tape_node *nodes = pg_realloc(tape->nodes, (tape->count + 1) * sizeof *nodes);
+    int32_t *places = pg_realloc(NULL, tape->count * sizeof *places + 1);
+    tape->nodes = nodes ? nodes : tape->nodes;
+    if (nodes && places) {
+        for (uint32_t i = 0; i < tape->count; i++)
+            places[i] = (int32_t)(i + (i >= at));
+        for (uint32_t i = at; i < tape->count; i++)
+            pg_tape_each_operand(tape, &nodes[i], replace_operand, places);
+        for (uint32_t i = 0; i < tape->output_count; i++)
+            tape->outputs[i] = places[tape->outputs[i]];
+        memmove(nodes + at + 1, nodes + at, (tape->count - at) * sizeof *nodes);
+        nodes[at] = (pg_tape_node){.op = PG_TAPE_CONSTANT, .literal = literal};
+        tape->constants++;
+        tape->count++;
+    }
+    pg_free(places);
+    return nodes && places ? (int32_t)at : -1;
+}
 
 static void spoil(int32_t *operand, void *context)
 {
@@ -36,19 +75,34 @@ static bool fold_constants(pg_tape *tape)
     return true;
 }
 
+/* Dividing by a power of two is multiplying by its inverse, to the bit; and that is faster. False: out of memory. */
+static bool avoid_divisions(pg_tape *tape)
+{
+    for (uint32_t i = pg_tape_operations(tape); i < tape->count; i++) {
+        const pg_tape_node *node = &tape->nodes[i];
+        if (node->op != PG_OP_div || tape->nodes[node->b].op != PG_TAPE_CONSTANT)
+            continue;
+        int exponent;
+        const double divisor = tape->nodes[node->b].literal, inverse = 1.0 / divisor;
+        if (fabs(frexp(divisor, &exponent)) != 0.5 || !isnormal(divisor) || !isnormal(inverse))
+            continue;
+        const uint32_t count = tape->count;
+        const int32_t place = place_of_constant(tape, inverse);
+        if (place < 0)
+            return false;
+        i += tape->count - count;
+        tape->nodes[i].op = PG_OP_mul;
+        tape->nodes[i].b = place;
+    }
+    return true;
+}
+
 /* --- common subexpressions --- */
 
 static uint64_t mix(uint64_t hash, uint64_t word)
 {
     hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
     return hash ^ hash >> 29;
-}
-
-static uint64_t bits_of(double number)
-{
-    uint64_t bits;
-    memcpy(&bits, &number, sizeof bits);
-    return bits;
 }
 
 static uint64_t hash_of(const pg_tape *tape, const pg_tape_node *node)
@@ -69,11 +123,6 @@ static bool are_equal(const pg_tape *tape, const pg_tape_node *x, const pg_tape_
         return x->b == y->b;
     return x->count == y->count &&
            memcmp(tape->lists + x->list, tape->lists + y->list, x->count * sizeof *tape->lists) == 0;
-}
-
-static void replace_operand(int32_t *operand, void *context)
-{
-    *operand = ((const int32_t *)context)[*operand];
 }
 
 /* Of a + b and b + a the bits are the same, and so of products. */
@@ -236,35 +285,9 @@ static bool write_chain(chains *c, int32_t place)
     return true;
 }
 
-/* The place of the constant 1.0, which is written in front of the operations where it is missing. -1: out of memory. */
-static int32_t place_of_one(pg_tape *tape)
-{
-    const uint32_t at = pg_tape_operations(tape);
-    for (uint32_t i = tape->inputs + tape->parameters; i < at; i++)
-        if (tape->nodes[i].literal == 1.0)
-            return (int32_t)i;
-    pg_tape_node *nodes = pg_realloc(tape->nodes, (tape->count + 1) * sizeof *nodes);
-    int32_t *places = pg_realloc(NULL, tape->count * sizeof *places + 1);
-    tape->nodes = nodes ? nodes : tape->nodes;
-    if (nodes && places) {
-        for (uint32_t i = 0; i < tape->count; i++)
-            places[i] = (int32_t)(i + (i >= at));
-        for (uint32_t i = at; i < tape->count; i++)
-            pg_tape_each_operand(tape, &nodes[i], replace_operand, places);
-        for (uint32_t i = 0; i < tape->output_count; i++)
-            tape->outputs[i] = places[tape->outputs[i]];
-        memmove(nodes + at + 1, nodes + at, (tape->count - at) * sizeof *nodes);
-        nodes[at] = (pg_tape_node){.op = PG_TAPE_CONSTANT, .literal = 1.0};
-        tape->constants++;
-        tape->count++;
-    }
-    pg_free(places);
-    return nodes && places ? (int32_t)at : -1;
-}
-
 static bool fuse_chains(pg_tape *tape)
 {
-    chains c = {.tape = tape, .one = place_of_one(tape)};
+    chains c = {.tape = tape, .one = place_of_constant(tape, 1.0)};
     c.uses = pg_zeroed(tape->count * sizeof *c.uses + 1);
     c.terms = pg_realloc(NULL, (tape->count + tape->list_size) * sizeof *c.terms + 1);
     bool done = c.one >= 0 && c.uses && c.terms;
@@ -288,7 +311,7 @@ pg_status pg_tape_optimize(pg_tape *tape, int passes)
 {
     bool done = true;
     if (passes & PG_PASS_FOLD)
-        done = fold_constants(tape) && pg_tape_compact(tape);
+        done = fold_constants(tape) && pg_tape_compact(tape) && avoid_divisions(tape) && pg_tape_compact(tape);
     if (done && passes & PG_PASS_SHARE)
         done = share_subexpressions(tape) && pg_tape_compact(tape);
     if (done && passes & PG_PASS_FUSE)

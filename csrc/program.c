@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "scalar.h"
 
 /* What lowering needs beside the program itself; arrays of the tape's length. */
 typedef struct {
@@ -15,6 +16,7 @@ typedef struct {
     int32_t *groups;     /* of a row of a layer: the layer's first row; else -1 */
     int32_t *next_row;   /* the next row of the same layer; 0, which is no dot's place: it is the last */
     int32_t *last_row;   /* of a layer's first row */
+    uint32_t *uses;
     uint32_t splats;
     int32_t *splat_nodes;
     size_t packed_capacity;
@@ -191,7 +193,7 @@ static bool pack(lowering *l, int32_t node)
 static int32_t *list_room(lowering *l, size_t count)
 {
     pg_program *program = l->program;
-    if (program->list_size + count >= l->list_capacity) { /* there is always a list, if only an empty one */
+    if (!program->lists || program->list_size + count > l->list_capacity) { /* NULL means no memory */
         const size_t capacity = 2 * l->list_capacity + count + 64;
         int32_t *lists = pg_realloc(program->lists, capacity * sizeof *lists);
         if (!lists)
@@ -254,6 +256,32 @@ static bool lower_take_packed(lowering *l, const pg_tape_node *node, pg_lane_op 
     return true;
 }
 
+/* Does the derivative of a unary row come from the result alone? Asked of the table: it is the same for any operand. */
+static bool needs_result_only(uint32_t op)
+{
+    const double as[] = {-1.75, -0.3, 0.0, 0.4, 2.5}, ys[] = {-0.6, 0.0, 0.7, 3.0};
+    if (op >= PG_OP_COUNT || pg_op_arity((int)op) != 1 || op == PG_POWER)
+        return false;
+    for (size_t i = 0; i < sizeof ys / sizeof *ys; i++)
+        for (size_t k = 1; k < sizeof as / sizeof *as; k++) {
+            const double first = pg_unary_slope(op, as[0], ys[i]), other = pg_unary_slope(op, as[k], ys[i]);
+            if (memcmp(&first, &other, sizeof first) != 0)
+                return false;
+        }
+    return true;
+}
+
+/* May an operation write its result over its operand? That must be used here alone, and come from a sum or dot, whose
+ * backward step does not ask what it was. */
+static bool can_be_in_place(const lowering *l, const pg_tape_node *node)
+{
+    if (node->op >= PG_POWER || pg_op_arity((int)node->op) != 1)
+        return false;
+    const uint32_t from = l->tape->nodes[node->a].op;
+    return (from == PG_DOT || from == PG_SUM) && l->uses[node->a] == 1 && l->varies[node->a] &&
+           needs_result_only(node->op);
+}
+
 /* Is an operation the next row of the one before it: the same, of the slots that follow? Then it becomes that. */
 static bool join_rows(const pg_program *program, const pg_lane_op *op)
 {
@@ -262,11 +290,14 @@ static bool join_rows(const pg_program *program, const pg_lane_op *op)
     pg_lane_op *before = program->ops + (op - program->ops) - 1;
     const bool binary = pg_op_arity((int)op->op) == 2;
     const int32_t rows = (int32_t)before->rows;
-    if (before->op != op->op || before->literal != op->literal || before->out + before->rows != op->out)
+    if (before->op != op->op || before->literal != op->literal || before->fixed != op->fixed ||
+        before->out + before->rows != op->out)
         return false;
     if (before->a + rows != op->a || (binary && before->b + rows != op->b))
         return false;
-    if (op->a >= (int32_t)before->out || (binary && op->b >= (int32_t)before->out))
+    if (before->in_place != op->in_place)
+        return false;
+    if (!op->in_place && (op->a >= (int32_t)before->out || (binary && op->b >= (int32_t)before->out)))
         return false; /* rows must not need one another: they run in one order, forward and backward */
     before->rows++;
     return true;
@@ -280,13 +311,20 @@ static bool lower_node(lowering *l, int32_t place)
         return l->groups[place] != place || lower_layer(l, place);
     pg_lane_op *op = &program->ops[program->op_count++];
     *op = (pg_lane_op){.op = node->op,
+                       .fixed = node->fixed,
                        .literal = node->literal,
                        .out = program->slots,
                        .rows = 1,
                        .a = slot_of(l, node->a),
                        .count = node->count,
                        .node = (uint32_t)place};
-    l->slots[place] = (int32_t)program->slots++;
+    if (can_be_in_place(l, node)) {
+        op->in_place = 1;
+        op->out = (uint32_t)op->a;
+    } else {
+        program->slots++;
+    }
+    l->slots[place] = (int32_t)op->out;
     program->take_count += node->op == PG_TAKE;
     if (is_packed_take(l, node))
         return lower_take_packed(l, node, op);
@@ -304,10 +342,26 @@ static bool lower_node(lowering *l, int32_t place)
     return true;
 }
 
+static void count_use(int32_t *operand, void *context)
+{
+    ((uint32_t *)context)[*operand]++;
+}
+
+/* An output counts as used once more. */
+static void count_uses(lowering *l)
+{
+    pg_tape *tape = (pg_tape *)l->tape;
+    for (uint32_t i = 0; i < tape->count; i++)
+        pg_tape_each_operand(tape, &tape->nodes[i], count_use, l->uses);
+    for (uint32_t i = 0; i < tape->output_count; i++)
+        l->uses[tape->outputs[i]]++;
+}
+
 static bool lower_all(lowering *l, bool hoist)
 {
     const pg_tape *tape = l->tape;
     pg_program *program = l->program;
+    count_uses(l);
     find_varying(l, hoist);
     if (!group_rows(l))
         return false;
@@ -344,14 +398,16 @@ pg_program *pg_program_new(const pg_tape *tape, bool hoist)
     l.next_row = pg_zeroed(count * sizeof *l.next_row);
     l.last_row = pg_zeroed(count * sizeof *l.last_row);
     l.splat_nodes = pg_zeroed(count * sizeof *l.splat_nodes);
+    l.uses = pg_zeroed(count * sizeof *l.uses);
     const bool done = program->uniform && program->ops && program->outputs && l.varies && l.slots && l.groups &&
-                      l.next_row && l.last_row && l.splat_nodes && lower_all(&l, hoist);
+                      l.next_row && l.last_row && l.splat_nodes && l.uses && lower_all(&l, hoist);
     pg_free(l.varies);
     pg_free(l.slots);
     pg_free(l.groups);
     pg_free(l.next_row);
     pg_free(l.last_row);
     pg_free(l.splat_nodes);
+    pg_free(l.uses);
     if (done)
         return program;
     pg_program_free(program);

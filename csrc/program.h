@@ -29,7 +29,9 @@ enum {
 
 typedef struct {
     double literal;
-    uint32_t op;
+    uint16_t op;
+    uint8_t fixed;    /* as a tape's node's */
+    uint8_t in_place; /* `out` is `a`: of a row of ops.def with one operand, whose number nothing needs any more */
     uint32_t out; /* lane slot */
     int32_t a;    /* lane slots, or -1 */
     int32_t b;
@@ -60,10 +62,11 @@ pg_program *pg_program_new(const pg_tape *tape, bool hoist); /* NULL: out of mem
 void pg_program_free(pg_program *program);
 
 /* Run a program forward, or backward, on the first n lanes of its slots x; dx are their adjoints, all 0 after a
- * backward run but those of inputs and splats. `width` is PG_WIDE or PG_NARROW, n at most that. */
+ * backward run but those of inputs and splats. A wide run
+ * is of PG_WIDE lanes, a narrow one of at most PG_NARROW. Nobody wants the adjoints of slots below `unwanted`. */
 typedef void pg_lanes_forward_fn(const pg_program *program, double *x, const double *packed, size_t stride, int n);
 typedef void pg_lanes_backward_fn(const pg_program *program, const double *x, double *dx, const double *packed,
-                                  double *accumulators, size_t stride, int n);
+                                  double *accumulators, size_t stride, int n, int32_t unwanted);
 typedef struct {
     const char *name;
     pg_lanes_forward_fn *forward_wide, *forward_narrow;

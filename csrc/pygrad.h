@@ -28,6 +28,7 @@ typedef enum {
     PG_NO_NODE,   /* the id is 0 */
     PG_NOT_REPLAYABLE, /* a node's backward step is Python's or has numbers in it; nothing was changed */
     PG_BAD_INDEX, /* a take's index is no whole number, or out of range; nothing was changed */
+    PG_BAD_TAPE,  /* an image of a tape is not one that a tape can have; nothing was changed */
 } pg_status;
 
 /* --- the process --- */
@@ -49,6 +50,11 @@ int pg_op_arity(int op);         /* 0 for an operand list of any length, and for
 /* Evaluate a unary or binary row at (a, b): out[0] the result, out[1] d/da, out[2] d/db, which are 0 for a row without
  * derivative. For tests and tables. */
 void pg_op_eval(int op, double a, double b, double *out);
+/* The formula of a row as C: `which` is 0 for the result, 1 for d/da, 2 for d/db, of doubles a, b and, in derivatives,
+ * y, the result. NULL: there is none. */
+const char *pg_op_source(int op, int which);
+/* The i-th of the functions that formulas call, as C (helpers.def); NULL: there are no more. */
+const char *pg_helper_source(int i);
 
 /* --- making nodes --- */
 
@@ -161,7 +167,7 @@ pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output
 void pg_tape_free(pg_tape *tape); /* after its replays; NULL is allowed */
 
 typedef enum {
-    PG_PASS_FOLD = 1,  /* operations on constants become constants */
+    PG_PASS_FOLD = 1,  /* operations on constants become constants, and divisions by a power of two multiplications */
     PG_PASS_SHARE = 2, /* equal operations become one; gradients are added up in another order */
     PG_PASS_FUSE = 4,  /* chains of additions become a sum or a dot; gradients likewise */
     PG_PASS_HOIST = 8, /* what depends on no input is run once a batch; gradients likewise (program.h) */
@@ -183,6 +189,30 @@ void pg_tape_size(const pg_tape *tape, pg_tape_sizes *sizes);
 size_t pg_tape_read(const pg_tape *tape, uint32_t node, int *op, double *literal, int32_t *operands);
 void pg_tape_outputs(const pg_tape *tape, int32_t *out);
 void pg_tape_parameters(const pg_tape *tape, pg_id *out);
+
+/* A tape as plain arrays, for files (tape_file.c). `words` are the operations in order: op, operand of unary ones; op,
+ * operand, operand of binary ones; and op, first operand or -1, count, so many entries, of those that have a list.
+ * An operand is the place of a node: inputs, parameters, constants, operations, each after the other. `numbers` are
+ * those of the constants, and then the exponent of each power. */
+typedef struct {
+    uint32_t inputs;
+    uint32_t parameters;
+    uint32_t constants;
+    uint32_t outputs;
+    size_t number_count;
+    size_t word_count;
+    const double *numbers;
+    const int32_t *words;
+    const int32_t *output_places;
+    const int32_t *ops;  /* what op each number of one in `words` stands for; -1: none of those here */
+    uint32_t op_count;
+    const pg_id *ids; /* the parameters' leaves */
+} pg_tape_image;
+/* The sizes of a tape's image; then its contents. */
+void pg_tape_image_size(const pg_tape *tape, pg_tape_image *image);
+void pg_tape_write(const pg_tape *tape, double *numbers, int32_t *words);
+/* Make the tape of an image, which may be anything: PG_BAD_TAPE: *broken says what is wrong. PG_NO_MEMORY, PG_NO_NODE. */
+pg_status pg_tape_from(const pg_tape_image *image, pg_tape **out, const char **broken);
 
 /* --- replay (replay.c): running a tape --- */
 
@@ -213,6 +243,8 @@ typedef struct {
 /* Run the samples with the parameters as they are now; with seeds, add to the parameters' gradients. PG_NO_MEMORY,
  * PG_BAD_INDEX: no gradient was changed. */
 pg_status pg_replay_run(pg_replay *replay, pg_batch *batch);
+/* The same, where the caller knows that nobody else is using the replay. */
+pg_status pg_replay_run_alone(pg_replay *replay, pg_batch *batch);
 /* --- training (fit.c) --- */
 
 /* Parameters that are moved alike. Arrays have `count` entries. */

@@ -1776,7 +1776,7 @@ static PyObject *trigger_run(PyObject *self, PyObject *Py_UNUSED(args))
     const trigger *t = PyCapsule_GetPointer(self, NULL);
     if (!t)
         return NULL;
-    const pg_status status = pg_replay_run(t->replay, t->batch);
+    const pg_status status = pg_replay_run_alone(t->replay, t->batch);
     if (status != PG_OK)
         return PyObject_CallFunction(t->failed, "iO", (int)status, t->failed_batch);
     Py_RETURN_NONE;

@@ -45,13 +45,13 @@ static bool have_workspaces(pg_replay *replay, size_t stride, unsigned workers)
         return false;
     replay->workers = workers;
     replay->stride = stride;
-    const size_t lanes = (size_t)replay->program->slots * stride * sizeof(double) + 64;
+    const size_t lanes = (size_t)replay->program->slots * stride * sizeof(double);
     bool done = true;
     for (unsigned i = 0; i < workers; i++) {
         pg_workspace *space = &replay->workspaces[i];
-        space->x = pg_zeroed(lanes);
-        space->dx = pg_zeroed(lanes);
-        space->accumulators = pg_zeroed(accumulator_count(replay) * sizeof(double) + 1);
+        space->x = pg_zeroed_lines(lanes);
+        space->dx = pg_zeroed_lines(lanes);
+        space->accumulators = pg_zeroed_lines(accumulator_count(replay) * sizeof(double));
         done = done && space->x && space->dx && space->accumulators;
     }
     if (!done)
@@ -157,10 +157,13 @@ static pg_status run_single(pg_replay *replay, pg_batch *batch)
     for (uint32_t i = 0; i < tape->output_count; i++)
         adjoint[tape->outputs[i]] += read_column(&batch->seeds[i], sample);
     pg_scalar_backward(tape, NULL, 0, v, adjoint);
-    if (batch->input_grads)
-        memcpy(batch->input_grads, adjoint, tape->inputs * sizeof *adjoint);
-    memset(adjoint, 0, tape->inputs * sizeof *adjoint);
-    memset(adjoint + tape->inputs + tape->parameters, 0, tape->constants * sizeof *adjoint);
+    for (uint32_t i = 0; i < tape->inputs; i++) {
+        if (batch->input_grads)
+            batch->input_grads[i] = adjoint[i];
+        adjoint[i] = 0.0;
+    }
+    for (uint32_t i = tape->inputs + tape->parameters; i < pg_tape_operations(tape); i++)
+        adjoint[i] = 0.0; /* constants */
     return PG_OK;
 }
 
@@ -178,13 +181,16 @@ static void read_inputs(const job *j, double *x, size_t begin, size_t n)
 {
     const size_t stride = j->replay->stride;
     for (uint32_t i = 0; i < j->replay->tape->inputs; i++, x += stride) {
-        const pg_column column = j->batch->columns[i];
-        if (j->batch->order)
+        const ptrdiff_t step = j->batch->columns[i].step;
+        const double *from = j->batch->columns[i].data;
+        if (j->batch->order) {
             for (size_t l = 0; l < n; l++)
-                x[l] = column.data[(ptrdiff_t)j->batch->order[begin + l] * column.step];
-        else
-            for (size_t l = 0; l < n; l++)
-                x[l] = column.data[(ptrdiff_t)(begin + l) * column.step];
+                x[l] = from[(ptrdiff_t)j->batch->order[begin + l] * step];
+            continue;
+        }
+        from += (ptrdiff_t)begin * step;
+        for (size_t l = 0; l < n; l++, from += step)
+            x[l] = *from;
     }
 }
 
@@ -211,6 +217,16 @@ static bool are_indices_good(job *j, const double *x, size_t begin, size_t n)
     return true;
 }
 
+/* Add the numbers of a block's lanes to eight accumulators. */
+static void accumulate(double *accumulators, const double *lanes, size_t n)
+{
+    for (; n >= 8; n -= 8, lanes += 8)
+        for (size_t k = 0; k < 8; k++)
+            accumulators[k] += lanes[k];
+    for (size_t k = 0; k < n; k++)
+        accumulators[k] += lanes[k];
+}
+
 /* Write the outputs of a block, and add them to the accumulators, which stand behind those of packed numbers. */
 static void write_outputs(const job *j, const double *x, double *sums, size_t begin, size_t n)
 {
@@ -220,8 +236,7 @@ static void write_outputs(const job *j, const double *x, double *sums, size_t be
         if (j->batch->outputs)
             for (size_t l = 0; l < n; l++)
                 j->batch->outputs[(begin + l) * count + i] = y[l];
-        for (size_t l = 0; l < n; l++)
-            sums[8 * i + l % 8] += y[l];
+        accumulate(sums + 8 * i, y, n);
     }
 }
 
@@ -250,8 +265,8 @@ static void collect_leaves(const job *j, double *dx, double *accumulators, size_
     }
     for (size_t k = program->first_splat; k < program->packed_count; k++) {
         double *g = dx + (inputs + k - program->first_splat) * stride;
-        for (size_t l = 0; l < n; l++)
-            accumulators[8 * k + l % 8] += g[l];
+        if (program->tape->nodes[program->packed[k]].op != PG_TAPE_CONSTANT)
+            accumulate(accumulators + 8 * k, g, n);
         memset(g, 0, width * sizeof *g);
     }
 }
@@ -271,7 +286,8 @@ static bool run_block(job *j, pg_workspace *space, size_t begin, size_t n)
     if (j->batch->seeds) {
         write_seeds(j, space->dx, begin, n);
         (wide ? lanes->backward_wide : lanes->backward_narrow)(replay->program, space->x, space->dx, replay->packed,
-                                                               space->accumulators, replay->stride, (int)n);
+                                                               space->accumulators, replay->stride, (int)n,
+                                                               j->batch->input_grads ? 0 : (int32_t)replay->tape->inputs);
         collect_leaves(j, space->dx, space->accumulators, begin, n, wide ? PG_WIDE : PG_NARROW);
     }
     return true;
@@ -328,32 +344,27 @@ static void pack_numbers(pg_replay *replay)
         replay->packed[k] = program->packed[k] < 0 ? 0.0 : replay->values[program->packed[k]];
 }
 
-static void add_outputs(const pg_replay *replay, pg_batch *batch, size_t chunks)
+/* Add the chunks up, in their order, into the first one's part. */
+static void add_chunks(const pg_replay *replay, size_t chunks)
 {
-    const size_t packed = replay->program->packed_count, count = replay->tape->output_count;
-    for (size_t i = 0; batch->sums && i < count; i++) {
-        double total = 0.0;
-        for (size_t c = 0; c < chunks; c++)
-            total += replay->parts[c * (packed + count) + packed + i];
-        batch->sums[i] = total / batch->divisor;
-    }
+    const size_t numbers = replay->program->packed_count + replay->tape->output_count;
+    double *total = replay->parts;
+    for (const double *part = total + numbers, *end = total + chunks * numbers; part < end; part += numbers)
+        for (size_t k = 0; k < numbers; k++)
+            total[k] += part[k];
 }
 
-/* From the chunks' parts to the adjoints of uniform nodes, and on to the parameters. */
-static void add_gradients(pg_replay *replay, size_t chunks)
+/* From the packed numbers to the adjoints of uniform nodes, and on to the parameters. */
+static void add_gradients(pg_replay *replay)
 {
     const pg_tape *tape = replay->tape;
     const pg_program *program = replay->program;
-    const size_t numbers = program->packed_count + tape->output_count;
-    for (size_t k = 0; k < program->packed_count; k++) {
-        double total = 0.0;
-        for (size_t c = 0; c < chunks; c++)
-            total += replay->parts[c * numbers + k];
+    double *adjoints = replay->adjoints;
+    for (size_t k = 0; k < program->packed_count; k++)
         if (program->packed[k] >= 0)
-            replay->adjoints[program->packed[k]] += total;
-    }
-    pg_scalar_backward(tape, program->uniform, program->uniform_count, replay->values, replay->adjoints);
-    memset(replay->adjoints + tape->inputs + tape->parameters, 0, tape->constants * sizeof *replay->adjoints);
+            adjoints[program->packed[k]] += replay->parts[k];
+    pg_scalar_backward(tape, program->uniform, program->uniform_count, replay->values, adjoints);
+    memset(adjoints + tape->inputs + tape->parameters, 0, tape->constants * sizeof *adjoints);
 }
 
 static bool are_uniform_indices_good(const pg_replay *replay, pg_batch *batch)
@@ -389,9 +400,11 @@ static pg_status run_batch(pg_replay *replay, pg_batch *batch)
     pg_pool_run(workers, chunks, run_chunk, &j);
     if (j.failed)
         return PG_BAD_INDEX;
-    add_outputs(replay, batch, chunks);
+    add_chunks(replay, chunks);
+    for (uint32_t i = 0; batch->sums && i < replay->tape->output_count; i++)
+        batch->sums[i] = replay->parts[replay->program->packed_count + i] / batch->divisor;
     if (batch->seeds)
-        add_gradients(replay, chunks);
+        add_gradients(replay);
     return PG_OK;
 }
 
@@ -424,13 +437,20 @@ static void store_gradients(pg_replay *replay)
     pg_unlock(arena);
 }
 
+pg_status pg_replay_run_alone(pg_replay *replay, pg_batch *batch)
+{
+    if (replay->tape->parameters)
+        load(replay);
+    const pg_status status = pg_replay_core(replay, batch);
+    if (status == PG_OK && batch->seeds && replay->tape->parameters)
+        store_gradients(replay);
+    return status;
+}
+
 pg_status pg_replay_run(pg_replay *replay, pg_batch *batch)
 {
     pthread_mutex_lock(&replay->busy);
-    load(replay);
-    const pg_status status = pg_replay_core(replay, batch);
-    if (status == PG_OK && batch->seeds)
-        store_gradients(replay);
+    const pg_status status = pg_replay_run_alone(replay, batch);
     pthread_mutex_unlock(&replay->busy);
     return status;
 }

@@ -30,9 +30,10 @@ static inline void propagate(const pg_tape *tape, const pg_tape_node *node, doub
     case PG_OP_##name: {                             \
         const double a = v[node->a], b = v[node->b]; \
         (void)a, (void)b;                            \
-        const double by_a = (da), by_b = (db);       \
-        adjoint[node->a] += g * by_a;                \
-        adjoint[node->b] += g * by_b;                \
+        if (!(node->fixed & 1))                      \
+            adjoint[node->a] += g * (da);            \
+        if (!(node->fixed & 2))                      \
+            adjoint[node->b] += g * (db);            \
         break;                                       \
     }
 #define PG_FLAT(name, label, arity, forward)
@@ -79,6 +80,21 @@ void pg_scalar_backward(const pg_tape *tape, const int32_t *order, size_t count,
         const double g = adjoint[i];
         adjoint[i] = 0.0;
         propagate(tape, &tape->nodes[i], g, v[i], v, adjoint);
+    }
+}
+
+double pg_unary_slope(uint32_t op, double a, double y)
+{
+    (void)a, (void)y;
+    switch (op) {
+#define PG_UNARY(name, label, forward, da) \
+    case PG_OP_##name:                     \
+        return da;
+#define PG_BINARY(name, label, forward, da, db)
+#define PG_FLAT(name, label, arity, forward)
+#include "ops.def"
+    default:
+        return NAN;
     }
 }
 

@@ -56,6 +56,8 @@ void pg_scalar_forward(const pg_tape *tape, const int32_t *order, size_t count, 
 /* Bring the adjoints of those operations back to 0, newest first, and add to those of the leaves. Before, `adjoint` is
  * 0 but for the seeds and what the leaves have already. */
 void pg_scalar_backward(const pg_tape *tape, const int32_t *order, size_t count, const double *v, double *adjoint);
+/* The derivative of a unary row by its operand, from the operand and the result. */
+double pg_unary_slope(uint32_t op, double a, double y);
 /* The operation, of all, that is a take whose index is out of range; -1: none is. */
 int32_t pg_scalar_bad_index(const pg_tape *tape, const double *v);
 

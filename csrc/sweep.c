@@ -220,8 +220,8 @@ static inline void propagate_take(walk *w, const pg_node *node, bool marking)
     const pg_operand_span operands = pg_operands_of(node);
     const uint32_t place = pg_place(pg_node_at(w->arena, operands.list[0])->data);
     const uint32_t begin = pg_first_place(w->arena, node);
-    if (operands.first) /* the part before */
-        give(reach(w, operands.first, marking), place < begin ? g : 0.0);
+    if (operands.first) /* the part before, which keeps it unless the index is its */
+        give(reach(w, operands.first, marking), g);
     give(reach(w, operands.list[0], marking), 0.0);
     for (uint32_t i = 1; i < operands.count; i++)
         give(reach(w, operands.list[i], marking), place == begin + (i - 1) ? g : 0.0);

@@ -21,6 +21,41 @@ static void leave_arena(pg_tape *tape)
     pg_unlock(arena);
 }
 
+/* Take a reference to each parameter, and let the arena know of it. */
+static void join_arena(pg_arena *arena, pg_tape *tape)
+{
+    for (uint32_t i = 0; i < tape->parameters; i++)
+        pg_ref(pg_node_at(arena, tape->ids[i]));
+    tape->next = arena->tapes;
+    arena->tapes = tape;
+}
+
+static bool are_leaves(const pg_arena *arena, const pg_id *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!pg_is_leaf(ids[i]))
+            return false;
+    return pg_all_live(arena, ids, count);
+}
+
+pg_status pg_tape_set_parameters(pg_tape *tape, const pg_id *ids)
+{
+    pg_id *own = pg_realloc(NULL, tape->parameters * sizeof *own + 1);
+    if (!own)
+        return PG_NO_MEMORY;
+    memcpy(own, ids, tape->parameters * sizeof *own);
+    pg_arena *arena = pg_lock();
+    const bool good = are_leaves(arena, own, tape->parameters);
+    if (good) {
+        tape->ids = own;
+        join_arena(arena, tape);
+    }
+    pg_unlock(arena);
+    if (!good)
+        pg_free(own);
+    return good ? PG_OK : PG_NO_NODE;
+}
+
 size_t pg_tape_references(const pg_arena *arena, pg_id id)
 {
     size_t count = 0;
@@ -45,7 +80,7 @@ void pg_tape_free(pg_tape *tape)
 
 size_t pg_tape_room(pg_tape *tape, size_t count)
 {
-    if (tape->list_size + count >= tape->list_capacity) { /* there is always a list, if only an empty one */
+    if (tape->list_size + count > tape->list_capacity) {
         const size_t capacity = 2 * tape->list_capacity + count + 64;
         int32_t *lists = pg_realloc(tape->lists, capacity * sizeof *lists);
         if (!lists)
@@ -174,6 +209,10 @@ bool pg_tape_compact(pg_tape *tape)
     }
     for (uint32_t i = 0; i < tape->output_count; i++)
         tape->outputs[i] = places[tape->outputs[i]];
+    for (uint32_t i = (uint32_t)pg_tape_operations(tape); i < count; i++)
+        if (nodes[i].op < PG_POWER)
+            nodes[i].fixed = (uint8_t)((nodes[nodes[i].a].op == PG_TAPE_CONSTANT) |
+                                       (nodes[nodes[i].b].op == PG_TAPE_CONSTANT) << 1);
     pg_free(places);
     pg_free(tape->nodes);
     pg_free(tape->lists);
@@ -220,10 +259,10 @@ static bool can_be_merged(const pg_node *node)
     return node->op == PG_TAKE || node->op == PG_DECLARED;
 }
 
-/* Is a node no operation of its own, but a part of one that is merged? */
+/* Is a node no operation of its own: a part of one that is merged, or the row of a dot? */
 static bool has_no_place(const pg_node *node)
 {
-    return can_be_merged(node) && node->flags & PG_FLAG_PART;
+    return node->flags & PG_FLAG_ROW || (can_be_merged(node) && node->flags & PG_FLAG_PART);
 }
 
 /* Room for another node; NULL: out of memory. */
@@ -259,15 +298,19 @@ static bool write_leaf(writer *w, pg_id id)
     return true;
 }
 
-/* Of a dot those of its row too, which is no node of the list that pg_list_reached() makes. */
-static bool write_leaves(writer *w, const pg_node *node)
+static bool write_leaves_of(writer *w, pg_operand_span operands)
 {
-    const pg_operand_span operands = pg_operands_of(node);
-    const pg_node *row = pg_row_of(w->arena, node);
     bool written = !pg_is_leaf(operands.first) || write_leaf(w, operands.first);
     for (uint32_t i = 0; written && i < operands.count; i++)
         written = !pg_is_leaf(operands.list[i]) || write_leaf(w, operands.list[i]);
-    return written && (!row || write_leaves(w, row));
+    return written;
+}
+
+/* A dot's row is not listed by itself. */
+static bool write_leaves(writer *w, const pg_node *node)
+{
+    const pg_node *row = pg_row_of(w->arena, node);
+    return (!row || write_leaves_of(w, pg_operands_of(row))) && write_leaves_of(w, pg_operands_of(node));
 }
 
 static int32_t place_of(const writer *w, pg_id id)
@@ -325,15 +368,15 @@ static pg_id find_culprit(const pg_arena *arena, const pg_id *ids, size_t count)
 {
     for (size_t i = count; i-- > 0;) {
         const pg_node *node = pg_node_at(arena, ids[i]);
-        if (node->op == PG_LOCAL || node->op == PG_CUSTOM || node->flags & PG_FLAG_CLOSURE)
+        const bool custom = node->op == PG_LOCAL || (node->op == PG_CUSTOM && !(node->flags & PG_FLAG_ROW));
+        if (custom || node->flags & PG_FLAG_CLOSURE)
             return ids[i];
     }
     return 0;
 }
 
-static void widen_for_operands(place_map *map, const pg_node *node)
+static void widen_by(place_map *map, pg_operand_span operands)
 {
-    const pg_operand_span operands = pg_operands_of(node);
     widen(map, operands.first);
     for (uint32_t i = 0; i < operands.count; i++)
         widen(map, operands.list[i]);
@@ -345,9 +388,9 @@ static bool make_map(writer *w, const pg_id *ids, size_t count)
     for (size_t i = 0; i < count; i++) {
         const pg_node *node = pg_node_at(w->arena, ids[i]), *row = pg_row_of(w->arena, node);
         widen(&w->map, ids[i]);
-        widen_for_operands(&w->map, node);
+        widen_by(&w->map, pg_operands_of(node));
         if (row)
-            widen_for_operands(&w->map, row);
+            widen_by(&w->map, pg_operands_of(row));
     }
     w->map.entries = pg_zeroed(((size_t)((int64_t)w->map.high - w->map.low) + 1) * sizeof *w->map.entries);
     return w->map.entries != NULL;
@@ -365,11 +408,9 @@ static bool number_parameters(writer *w)
         if (tape->nodes[i].op != PG_TAPE_PARAMETER)
             continue;
         tape->ids[number] = tape->nodes[i].a;
-        pg_ref(pg_node_at(w->arena, tape->ids[number]));
         tape->nodes[i].a = number++;
     }
-    tape->next = w->arena->tapes;
-    w->arena->tapes = tape;
+    join_arena(w->arena, tape);
     return true;
 }
 

@@ -42,7 +42,8 @@ typedef struct {
         uint32_t list;
     };
     uint32_t count;
-    uint32_t op;
+    uint16_t op;
+    uint8_t fixed; /* bit 0: `a` is a constant, bit 1: `b` is, of a row of ops.def: it needs no adjoint */
 } pg_tape_node;
 
 struct pg_tape {
@@ -76,6 +77,8 @@ static inline bool pg_has_list(uint32_t op)
 size_t pg_tape_room(pg_tape *tape, size_t count);
 /* Drop what no output depends on, and put leaves in front (T1, T3). Keeps the order. False: no memory, no change. */
 bool pg_tape_compact(pg_tape *tape);
+/* Make the leaves `ids` its parameters, and take a reference to each. PG_NO_NODE, PG_NO_MEMORY: nothing was changed. */
+pg_status pg_tape_set_parameters(pg_tape *tape, const pg_id *ids);
 /* Call `visit` for every operand of a node. */
 typedef void pg_operand_fn(int32_t *operand, void *context);
 void pg_tape_each_operand(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visit, void *context);

@@ -4,8 +4,8 @@ __version__ = "0.1.0"
 
 from pygrad import functional, nn, optim, viz
 from pygrad.anomaly import detect_anomaly
-from pygrad.compiled import compile
 from pygrad.compat import install_as_micrograd
+from pygrad.compiled import compile, load
 from pygrad.custom import custom_op
 from pygrad.engine import (
     Value,
@@ -45,6 +45,7 @@ __all__ = [
     "install_as_micrograd",
     "less",
     "less_equal",
+    "load",
     "load_model",
     "maximum",
     "minimum",

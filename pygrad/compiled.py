@@ -5,15 +5,16 @@
 
 import functools
 import inspect
+import pickle
 from array import array
 
-from pygrad import fitting, trace
+from pygrad import engine, export, fitting, tapefile, trace
 from pygrad._lib import ffi, lib
 from pygrad.arguments import Argument, HasValues, build
 from pygrad.bound import Bound, BoundArgument
 from pygrad.module import Module
 
-REDUCTIONS = ("mean", "sum", "none")
+REDUCTIONS = tapefile.REDUCTIONS
 
 
 def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tuple(trace.PASSES)):
@@ -28,10 +29,36 @@ def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tu
     passes      over the tape, of "fold", "share", "fuse" and "hoist" (csrc/pygrad.h says what each may change)
 
     As a decorator: `@pygrad.compile` or `@pygrad.compile(reduction="sum")`.
+
+    >>> import pygrad
+    >>> w = pygrad.Value(3.0)
+    >>> @pygrad.compile
+    ... def loss(x, y):
+    ...     return (w * x - y) ** 2
+    >>> loss([1.0, 2.0], [3.0, 8.0])  # two samples: the mean of 0 and 4
+    2.0
+    >>> print(loss.tape)  # x0 and x1 are inputs, p0 is the parameter w
+    v0 = mul(x0, p0)
+    v1 = sub(v0, x1)
+    v2 = square(v1)
+    return v2
     """
     if function is None:
         return functools.partial(compile, reduction=reduction, batched=batched, threads=threads, passes=passes)
     return Compiled(function, reduction, batched, threads, passes)
+
+
+def load(path):
+    """Return the compiled function that `Compiled.save` wrote to the file `path`.
+
+    Its parameters are new Values: `parameters()` has them in the order of the saved function's. It takes numbers in the
+    structures that the saved one had been called with, and raises TypeError for others. A file holds numbers only, so
+    loading one from elsewhere runs nobody's code.
+
+    Raises FileNotFoundError if there is no such file, and ValueError if it is damaged, cut, of a newer version or no
+    file of a compiled function.
+    """
+    return _restore(tapefile.read(path), str(path))
 
 
 class Compiled:
@@ -53,6 +80,7 @@ class Compiled:
         self._passes = sum(trace.PASSES[name] for name in set(passes))
         self._tapes = {}
         functools.update_wrapper(self, function, updated=())
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
 
     def __call__(self, *args, **kwargs):
         """Run forward; return what the function returns, reduced over the batch."""
@@ -67,6 +95,16 @@ class Compiled:
 
         With `inputs=True` returns (output, gradients), one an argument and shaped like it; of an argument that is the
         same for all samples, their sum.
+
+        >>> import pygrad
+        >>> w = pygrad.Value(3.0)
+        >>> f = pygrad.compile(lambda x, c: w * x * c)
+        >>> f.backward([1.0, 2.0], 10.0)
+        45.0
+        >>> w.grad
+        15.0
+        >>> f.backward([1.0, 2.0], 10.0, inputs=True)
+        (45.0, ([15.0, 15.0], 4.5))
         """
         run = self._prepare(args, kwargs)
         return run.backward(inputs)
@@ -96,6 +134,13 @@ class Compiled:
         callback    called after each epoch with a `pygrad.fitting.Progress`; True from it ends the training
 
         An exception, Ctrl-C included, leaves parameters and optimizer as of the last whole step.
+
+        >>> import pygrad
+        >>> w = pygrad.Value(0.0)
+        >>> f = pygrad.compile(lambda x, y: (w * x - y) ** 2)
+        >>> losses = f.fit(pygrad.optim.SGD([w], lr=0.1), [1.0, 2.0], [2.0, 4.0], epochs=50)
+        >>> len(losses), round(w.data, 6)
+        (50, 2.0)
         """
         run = self._prepare(args, {})
         run.check_one_number()
@@ -108,7 +153,9 @@ class Compiled:
         return fitting.fit(run, optimizer, **options)
 
     def clear(self):
-        """Forget what was traced: the next call traces anew."""
+        """Forget what was traced: the next call traces anew. TypeError of a loaded function, which could not."""
+        if isinstance(self.function, tapefile.Loaded):
+            raise TypeError(f"{self.__name__} was loaded, without its Python source: it cannot be traced anew")
         self._tapes.clear()
 
     @property
@@ -129,11 +176,85 @@ class Compiled:
     def bind(self, *args, inputs=True):
         """Return a `Bound`: this function with its memory fixed, to be called again and again at least cost.
 
-        Arguments are numbers, or arrays of float64 in C order, which are read anew in every call.
+        Arguments are numbers, or arrays of float64 in C order, which are read anew in every call. With reduction "none"
+        there is a result for each sample, and its own gradients by that sample's numbers.
+
+        >>> import pygrad
+        >>> bound = pygrad.compile(lambda a, b: a * b, batched=False).bind(2.0, 3.0)
+        >>> bound.inputs[0][0] = 5.0
+        >>> bound.backward()
+        >>> bound.output[0], bound.gradients.tolist()
+        (15.0, [3.0, 5.0])
         """
         run = self._prepare(args, {}, BoundArgument)
-        run.check_one_number()
+        run.check_one_number(per_sample=True)
         return Bound(run, inputs)
+
+    # --- out of the process (tapefile.py, export.py) ------------------------------------------------------------------
+
+    def save(self, path):
+        """Write what was traced, and the parameters' numbers, to the file `path`, for `load`; in one go or not at all.
+
+        Raises RuntimeError if nothing has been traced yet, and OSError if the file can not be written.
+        """
+        tapefile.save(self._state(), path)
+
+    def to_c(self, path, name="model"):
+        """Write one C99 file that computes what `tape` does, and its gradients, for one sample; it says how to use it.
+
+        C names begin with `name`. Compiled as the file says it has the same bits as a call with one sample; it has a
+        self-check of that. Raises RuntimeError if nothing has been traced yet, ValueError if `name` is not the
+        beginning of a C name, and OSError if the file can not be written.
+        """
+        export.write(self.tape, list(self._tapes)[-1], path, name, self.__name__)
+
+    def _state(self):
+        tapes = self._tapes
+        if not tapes:
+            raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
+        visible = self.parameters()
+        places = {p._pg_id: i for i, p in enumerate(visible)}
+        for tape in tapes.values():  # and leaves that no Value is left of
+            for id in tape.parameter_ids:
+                places.setdefault(id, len(places))
+        is_module = isinstance(self.function, Module)
+        return {
+            "name": self.__name__,
+            "signature": tapefile.signature_entry(self.function),
+            "reduction": "none" if is_module and self.reduction is None else self.reduction,
+            "batched": self.batched if isinstance(self.batched, bool) else [bool(b) for b in self.batched],
+            "threads": int(self.threads),
+            "passes": [name for name, bit in trace.PASSES.items() if self._passes & bit],
+            "visible": len(visible),
+            "numbers": array("d", map(lib.pg_data, places)),
+            "tapes": [
+                {
+                    **tape.state(),
+                    "arguments": structures,
+                    "parameters": array("i", [places[id] for id in tape.parameter_ids]),
+                }
+                for structures, tape in tapes.items()
+            ],
+        }
+
+    def __reduce__(self):
+        """Copies and pickles have what was traced, and the parameters, but not the Python function."""
+        if self._tapes:
+            return _unpickle, (tapefile.pack(self._state()), self.parameters())
+        passes = [name for name, bit in trace.PASSES.items() if self._passes & bit]
+        try:
+            pickle.dumps(self.function)
+        except Exception as error:
+            raise pickle.PicklingError(
+                f"{self.__name__} has not been traced yet, and its Python function cannot be pickled ({error}): call "
+                "it once first, or trace it with .trace(...)"
+            ) from error
+        return Compiled, (self.function, self.reduction, self.batched, self.threads, passes)
+
+    def __copy__(self):
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, _tapes=dict(self._tapes))
+        return copy
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
@@ -167,6 +288,29 @@ class Compiled:
         if self.reduction is not None:
             return self.reduction
         return "none" if tape.structure is not None or isinstance(self.function, Module) else "mean"
+
+
+def _unpickle(blob, parameters):
+    return _restore(tapefile.unpack(blob, "this pickle"), "this pickle", parameters)
+
+
+def _restore(state, source, values=None):
+    """Return the Compiled that `_state` was of, over these Values or new ones. `source` is for errors."""
+    numbers, visible = state["numbers"], state["visible"]
+    values = [engine.Value(number) for number in numbers[:visible]] if values is None else list(values)
+    if len(values) != visible:
+        raise ValueError(f"{source} is of a function with {visible} parameters, not {len(values)}")
+    values += [engine.Value(number) for number in numbers[visible:]]
+    structures = [tape["arguments"] for tape in state["tapes"]]
+    function = tapefile.Loaded(state["name"], tapefile.signature(state["signature"]), structures)
+    out = Compiled(function, state["reduction"], state["batched"], state["threads"], state["passes"])
+    try:
+        for tape in state["tapes"]:
+            loaded = trace.Tape.from_state(tape, state["ops"], values, visible, out._passes)
+            out._tapes[tape["arguments"]] = loaded
+    except ValueError as error:
+        raise ValueError(tapefile.refusal(source, error)) from None
+    return out
 
 
 class _Run:
@@ -205,9 +349,10 @@ class _Run:
         self.seeds = number, ffi.new("pg_column[]", [(number, 0)] * self.tape.output_count)
         self.batch.seeds = self.seeds[-1]
 
-    def check_one_number(self):
-        """Raise ValueError unless the result is one number, which alone has a gradient."""
-        if self.tape.output_count != 1 or (self.reduction == "none" and self.samples is not None):
+    def check_one_number(self, per_sample=False):
+        """Raise ValueError unless the result is one number, which alone has a gradient; or one for each sample."""
+        is_one = self.reduction != "none" or self.samples is None or per_sample
+        if self.tape.output_count != 1 or not is_one:
             raise ValueError('this needs one number: return one, and compile with reduction="mean" or "sum"')
 
     def check(self, status, where):
@@ -229,19 +374,26 @@ class _Run:
 
             return numpy.frombuffer(numbers, dtype=float).reshape(self.n, *shape).copy()
         items = iter(numbers)
-        return [build(structure, items) for _ in range(self.n)]
+        return list(items) if structure is None else [build(structure, items) for _ in range(self.n)]
 
     def _gradients(self, grads):
         out, begin, width = [], 0, self.tape.input_count
         for argument in self.arguments:
-            rows = array("d", (grads[i * width + begin + k] for i in range(self.n) for k in range(argument.width)))
+            columns = [grads[begin + k :: width] for k in range(argument.width)]
             begin += argument.width
             if argument.samples is not None:
-                out.append(self._shaped(rows, argument.structure, argument.is_array))
+                out.append(self._shaped(_side_by_side(columns, self.n), argument.structure, argument.is_array))
             else:
-                totals = [sum(rows[k :: argument.width]) for k in range(argument.width)]
-                out.append(build(argument.structure, iter(totals)))
+                out.append(build(argument.structure, map(sum, columns)))
         return tuple(out)
+
+
+def _side_by_side(columns, n):
+    """Return columns of n numbers as one array, row by row."""
+    rows = array("d", bytes(8 * n * len(columns)))
+    for k, column in enumerate(columns):
+        rows[k :: len(columns)] = column
+    return rows
 
 
 def _shape(structure):

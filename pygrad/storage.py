@@ -18,7 +18,7 @@ def save_model(module, path):
     numpy, safetensors = _libraries()
     tensors = {name: numpy.array(entry, numpy.float64) for name, entry in module.state_dict().items()}
     metadata = {"format": "pygrad", "crc32": str(_checksum(tensors))}
-    _write_whole(os.path.realpath(path), safetensors.numpy.save(tensors, metadata))
+    write_whole(os.path.realpath(path), safetensors.numpy.save(tensors, metadata))
 
 
 def load_model(module, path):
@@ -68,7 +68,7 @@ def _stored_checksum(blob):
     return (header.get("__metadata__") or {}).get("crc32")
 
 
-def _write_whole(path, blob):
+def write_whole(path, blob):
     """Write a file beside `path` and rename it, so that at any moment the old file or the new one is there, whole."""
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     try:

@@ -10,6 +10,7 @@ import random
 import sys
 import threading
 import warnings
+from array import array
 from pathlib import Path
 
 from pygrad import engine
@@ -48,7 +49,9 @@ def record(function, structures, numbers, passes):
         arguments = [build(structure, items) for structure in structures]
         with _Watch({v._pg_id for v in inputs}, boundary):
             out = function(*arguments)
-        return Tape(inputs, out, boundary, passes)
+        tape = Tape(inputs, out, boundary, passes)
+        tape.point = array("d", numbers)
+        return tape
     finally:
         lib.pg_trace_end()
 
@@ -144,7 +147,8 @@ def _random_states():
 class Tape:
     """A recorded function. `str(tape)` is readable: one line an instruction.
 
-    `structure` is that of its output; `parameters` are the Values that it reads and whose gradients it adds to.
+    `structure` is that of its output; `parameters` are the Values that it reads and whose gradients it adds to; `point`
+    is the numbers it was recorded with, one an input.
     """
 
     def __init__(self, inputs, out, boundary, passes):
@@ -158,12 +162,57 @@ class Tape:
         _check(status)
         self._tape = ffi.gc(tape[0], lib.pg_tape_free)
         _check(lib.pg_tape_optimize(self._tape, passes))
+        self._open()
+        self.parameters = engine.leaves_of(list(self.parameter_ids), outputs)
+
+    @classmethod
+    def from_state(cls, state, ops, parameters, visible, passes):
+        """Return the tape whose `state()` was the dict `state`, which may be anything, over these parameters (Values).
+
+        Of these, `visible` are the first ones, which the tape has as `parameters`; ops[i] is the op that words of the
+        state call i, or -1. Raises ValueError if it is not a tape that a program could have made.
+        """
+        own, numbers, words = [parameters[i] for i in state["parameters"]], state["numbers"], state["words"]
+        arrays = {
+            "numbers": ffi.from_buffer("double[]", numbers),
+            "words": ffi.from_buffer("int32_t[]", words),
+            "output_places": ffi.from_buffer("int32_t[]", state["outputs"]),
+            "ops": ffi.new("int32_t[]", ops),
+            "ids": ffi.new("pg_id[]", [value._pg_id for value in own]),
+        }
+        sizes = {"inputs": len(state["point"]), "parameters": len(own), "outputs": len(state["outputs"])}
+        sizes |= {"constants": state["constants"], "number_count": len(numbers), "word_count": len(words)}
+        image = ffi.new("pg_tape_image *", {**arrays, **sizes, "op_count": len(ops)})
+        tape, broken = ffi.new("pg_tape **"), ffi.new("char const **")
+        status = lib.pg_tape_from(image, tape, broken)
+        if status == lib.PG_BAD_TAPE:
+            raise ValueError(ffi.string(broken[0]).decode())
+        _check(status)
+        self = cls.__new__(cls)
+        self._tape = ffi.gc(tape[0], lib.pg_tape_free)
+        self.structure, self.passes, self.point = state["output"], passes, state["point"]
+        self.parameters = [parameters[i] for i in state["parameters"] if i < visible]
+        self._open()
+        return self
+
+    def state(self):
+        """Return what the tape is, beside its parameters, in plain arrays."""
+        image = ffi.new("pg_tape_image *")
+        lib.pg_tape_image_size(self._tape, image)
+        numbers, words = array("d", bytes(8 * image.number_count)), array("i", bytes(4 * image.word_count))
+        outputs = ffi.new("int32_t[]", image.outputs)
+        lib.pg_tape_write(self._tape, ffi.from_buffer("double[]", numbers), ffi.from_buffer("int32_t[]", words))
+        lib.pg_tape_outputs(self._tape, outputs)
+        arrays = {"outputs": array("i", outputs), "words": words, "point": self.point, "numbers": numbers}
+        return {"output": self.structure, "constants": image.constants, **arrays}
+
+    def _open(self):
+        """Read the sizes of a tape that is done, and make what runs it."""
         self._sizes = ffi.new("pg_tape_sizes *")
         lib.pg_tape_size(self._tape, self._sizes)
         self.parameter_ids = ffi.new("pg_id[]", self._sizes.parameters)
         lib.pg_tape_parameters(self._tape, self.parameter_ids)
         self.place_of_parameter = {id: place for place, id in enumerate(self.parameter_ids)}
-        self.parameters = engine.leaves_of(list(self.parameter_ids), outputs)
         self.replay = self.new_replay()
 
     def new_replay(self):

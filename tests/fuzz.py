@@ -249,8 +249,10 @@ def take(side, rng):
 
 @action(weight=3)
 def where(side, rng):
-    condition, a, b = side.operand(rng), side.operand(rng), side.operand(rng)
-    side.add(tamed(side.engine.where(condition, a, b)))
+    """By a Value or a number, which may give back an operand itself: so none that other threads use."""
+    numbers = GOOD_NUMBERS + BAD_NUMBERS
+    a, b = (side.pick(rng) if rng.random() < 0.7 else rng.choice(numbers) for _ in range(2))
+    side.add(tamed(side.engine.where(side.operand(rng), a, b)))
 
 
 @action(weight=4)

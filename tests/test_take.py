@@ -187,7 +187,7 @@ def test_the_arena_refuses_what_makes_no_take():
     from pygrad._lib import ffi
 
     v = c_engine.Value(1.0)
-    ids, before = ffi.new("pg_id[]", [v._pg_id]), c_engine.live_nodes()
+    ids, before = ffi.new("pg_id[]", [v._pg_id] * 2), c_engine.live_nodes()
 
     assert [0, 0, 0] == [lib.pg_choose(v._pg_id, 0, ids), lib.pg_choose(0, 1, ids), lib.pg_declared(0, 0, ids, ids)]
     assert before == c_engine.live_nodes()
