@@ -14,7 +14,7 @@ C_WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wdouble-p
 help:
 	@echo "make test      set up .venv, build, run all tests and the benchmarks once"
 	@echo "make demo      set up .venv, build, run the demonstrations into $(OUT)/"
-	@echo "make bench     time pygrad, its pure-Python reference and micrograd side by side"
+	@echo "make bench     time pygrad, its pure-Python reference, micrograd and C by hand side by side"
 	@echo "make build     compile csrc/ in place"
 	@echo "make wheel     build the wheel into dist/; make test-wheel installs it elsewhere and tests that"
 	@echo "make test-fallback  an installation without the native proxy"
@@ -45,6 +45,7 @@ bench: build
 	$(BIN)/python -m pytest -q bench --benchmark-only --benchmark-disable-gc --benchmark-json=bench-results.json --benchmark-columns=median,min,rounds --benchmark-sort=name
 	$(BIN)/python bench/summary.py bench-results.json
 	$(BIN)/python bench/side_by_side.py
+	$(BIN)/python bench/compiled.py 5
 
 # Wheels are built from a copy: what another build left behind, a sanitized object say, must not get in.
 SOURCES = csrc pygrad tests bench setup.py pyproject.toml MANIFEST.in Makefile README.md LICENSE CHANGELOG.md CONTRIBUTING.md

@@ -6,10 +6,12 @@ project needs casadi or jax), then `python bench/compiled.py [rounds] [words of 
 A cell has the median time, and in brackets how many times the first column's it is: the median over the rounds of the
 ratio within a round. Each entry's answer is checked first, then it runs once untimed. The garbage collector is off.
 
-- moons, lecture net: a training step, many of which may be one call (C by hand; "jax, loop" has a hundred in a jitted
-  loop, "jax" calls from Python for each). C by hand has one thread in every row.
-- "a call": value and both gradients. C by hand is called from C, the others from Python; casadi through bound buffers.
+- moons, lecture net: a training step, many of which may be one call (pygrad's `fit`, C by hand; "jax, loop" has a
+  hundred in a jitted loop, "jax" calls from Python for each). C by hand has one thread in every row.
+- "a call": value and both gradients. C by hand is called from C, the others from Python; pygrad and casadi through
+  bound buffers.
 - char-GPT: the gradients and Adam. For the eager engines "replay" is to build, sweep and free the graph again.
+- "compile": pygrad's from the function in Python to a tape that is ready to run; casadi's without building the graph.
 """
 
 import gc
@@ -17,17 +19,13 @@ import platform
 import sys
 from statistics import median
 
+from ours import ENTRIES
 from peers import PEERS
 from rows import ROWS, check_run
 from side_by_side import LONGEST, timed
 
-# pygrad's entries: row -> function without arguments that returns a Run, as those of by_hand.py. A Run is
-# Run(function, numbers, calls): what is timed, the answer as a list (see rows.Run), the steps, evaluations or nodes of
-# one call. `rows.problem(row)` has the model and samples of a training row, `rows.RATES` the learning rate.
-PYGRAD = {}
-
 SCALE = {"ns": 1e9, "us": 1e6, "ms": 1e3}
-ENGINES = {"pygrad": PYGRAD, **PEERS}
+ENGINES = {"pygrad": ENTRIES, **PEERS}  # engine -> row -> function without arguments that returns a Run (rows.py)
 
 
 def main(rounds, words):

@@ -285,12 +285,15 @@ def lecture(engine, samples):
     return step
 
 
+NAMES, GPT_STEPS = ("michael", "barbara", "jessica", "kenneth", "melissa"), 1_000
+
+
 def char_gpt(engine, samples):
     """The GPT of the demos, a name that fills its context, and Adam: 61,889 operations below the loss."""
     letters = max(1, 7 * samples // 100)
-    names = cycle(name[:letters] for name in ("michael", "barbara", "jessica", "kenneth", "melissa"))
+    names = cycle(name[:letters] for name in NAMES)
     model = GPT(engine.Value, block_size=8)
-    optimizer = Adam(model.parameters(), steps=1_000)
+    optimizer = Adam(model.parameters(), steps=GPT_STEPS)
 
     def step():
         loss = model.loss(encode(next(names)))

@@ -16,7 +16,7 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* --- parameters that the optimizer has; those that the tape has too live in the replay --- */
+/* --- parameters: those on the tape live in the replay, the optimizer's others in their group --- */
 
 static void load(pg_replay *replay, pg_fit_group *groups, uint32_t count)
 {
@@ -42,8 +42,9 @@ static void store(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
     for (uint32_t k = 0; k < count; k++)
         for (uint32_t i = 0; i < groups[k].count; i++) {
             pg_node *node = pg_node_at(arena, groups[k].ids[i]);
-            node->data = groups[k].data[i];
-            if (groups[k].places[i] < 0)
+            const int32_t place = groups[k].places[i];
+            node->data = place < 0 ? groups[k].data[i] : pg_parameters_of(replay)[place];
+            if (place < 0)
                 node->grad = 0.0;
         }
     pg_unlock(arena);
@@ -53,9 +54,10 @@ static void store(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
 
 static void zero_gradients(pg_replay *replay, const pg_fit_group *group)
 {
+    double *grads = pg_gradients_of(replay);
     for (uint32_t i = 0; i < group->count; i++)
         if (group->places[i] >= 0)
-            pg_gradients_of(replay)[group->places[i]] = 0.0;
+            grads[group->places[i]] = 0.0;
 }
 
 /* What all parameters of a group share in this step; as adam_options() in pygrad/optim.py. */
@@ -67,22 +69,44 @@ static void prepare_adam(pg_fit_group *group, double lr)
     group->adam.bias_root = sqrt(1.0 - pow(group->adam.beta2, step));
 }
 
-static void move(pg_replay *replay, pg_fit_group *group, double lr)
+/* Options are copied, so that the compiler knows that nothing changes them. */
+static void move_by_adam(pg_replay *replay, const pg_fit_group *group)
 {
-    if (group->is_adam)
-        prepare_adam(group, lr);
-    else
-        group->sgd.lr = lr;
+    const pg_adam_options options = group->adam;
+    double *data = pg_parameters_of(replay);
+    const double *grads = pg_gradients_of(replay);
     for (uint32_t i = 0; i < group->count; i++) {
         const int32_t place = group->places[i];
-        const double grad = place < 0 ? 0.0 : pg_gradients_of(replay)[place];
-        double *first = group->first_buffer ? &group->first_buffer[i] : NULL;
-        group->data[i] = group->is_adam ? pg_adam_step(group->data[i], grad, first, &group->second_buffer[i], &group->adam)
-                                        : pg_sgd_step(group->data[i], grad, first, &group->sgd);
-        if (place >= 0)
-            pg_parameters_of(replay)[place] = group->data[i];
+        double *p = place < 0 ? &group->data[i] : &data[place];
+        *p = pg_adam_step(*p, place < 0 ? 0.0 : grads[place], &group->first_buffer[i], &group->second_buffer[i],
+                          &options);
     }
-    group->sgd.first = 0;
+}
+
+static void move_by_sgd(pg_replay *replay, const pg_fit_group *group)
+{
+    const pg_sgd_options options = group->sgd;
+    double *data = pg_parameters_of(replay), none = 0.0;
+    const double *grads = pg_gradients_of(replay);
+    const size_t step = group->first_buffer ? 1 : 0;
+    double *buffer = group->first_buffer ? group->first_buffer : &none;
+    for (uint32_t i = 0; i < group->count; i++, buffer += step) {
+        const int32_t place = group->places[i];
+        double *p = place < 0 ? &group->data[i] : &data[place];
+        *p = pg_sgd_step(*p, place < 0 ? 0.0 : grads[place], buffer, &options);
+    }
+}
+
+static void move(pg_replay *replay, pg_fit_group *group, double lr)
+{
+    if (group->is_adam) {
+        prepare_adam(group, lr);
+        move_by_adam(replay, group);
+    } else {
+        group->sgd.lr = lr;
+        move_by_sgd(replay, group);
+        group->sgd.first = 0;
+    }
 }
 
 /* Point the batch at the samples of this step. */

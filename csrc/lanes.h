@@ -47,15 +47,18 @@ static void NAME(layer_forward)(const pg_lane_op *op, const int32_t *xs, double 
     for (size_t i = 0; i < rows; i++) {
         const double *w = packed + op->packed + i;
         vec total[V];
+        UNROLL
         for (int v = 0; v < V; v++)
             total[v] = *w - (vec){0};
         for (uint32_t j = 0; j < op->count; j++) {
             const vec *xj = (const vec *)SLOT(x, xs[j]);
             w += rows;
+            UNROLL
             for (int v = 0; v < V; v++)
                 total[v] += *w * xj[v];
         }
         vec *y = (vec *)SLOT(x, op->out + i);
+        UNROLL
         for (int v = 0; v < V; v++)
             y[v] = total[v];
     }
@@ -67,12 +70,14 @@ static inline void NAME(layer_input_backward)(size_t rows, const double *xj, dou
 {
     (void)n;
     vec x[V], dx[V];
+    UNROLL
     for (int v = 0; v < V; v++) {
         x[v] = ((const vec *)xj)[v];
         dx[v] = ((vec *)dxj)[v];
     }
     for (size_t i = 0; i < rows; i++, g += stride, accumulators += 8) {
         vec sums[PARTS];
+        UNROLL
         for (int v = 0; v < V; v++) {
             const vec gv = ((const vec *)g)[v];
             dx[v] += w[i] * gv;
@@ -84,6 +89,7 @@ static inline void NAME(layer_input_backward)(size_t rows, const double *xj, dou
         for (int part = 0; part < PARTS; part++)
             ((vec *)accumulators)[part] += IN_USE(sums[part], part);
     }
+    UNROLL
     for (int v = 0; v < V; v++)
         ((vec *)dxj)[v] = dx[v];
 }
@@ -94,6 +100,7 @@ static inline void NAME(layer_bias_backward)(size_t rows, double *g, double *acc
     (void)n;
     for (size_t i = 0; i < rows; i++, g += stride, accumulators += 8) {
         vec sums[PARTS] = {{0}};
+        UNROLL
         for (int v = 0; v < V; v++) {
             sums[v % PARTS] += ((vec *)g)[v];
             ((vec *)g)[v] = (vec){0};
@@ -109,10 +116,12 @@ static inline void NAME(layer_weights_backward)(size_t rows, const double *xj, c
 {
     (void)n;
     vec x[V];
+    UNROLL
     for (int v = 0; v < V; v++)
         x[v] = ((const vec *)xj)[v];
     for (size_t i = 0; i < rows; i++, g += stride, accumulators += 8) {
         vec sums[PARTS];
+        UNROLL
         for (int v = 0; v < V; v++) {
             if (v < PARTS)
                 sums[v] = ((const vec *)g)[v] * x[v];

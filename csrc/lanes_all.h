@@ -18,6 +18,7 @@ typedef double vec __attribute__((vector_size(8 * VEC), aligned(8), may_alias));
 typedef long long bits __attribute__((vector_size(8 * VEC)));
 static const bits lane_numbers = LANE_NUMBERS;
 
+#define UNROLL _Pragma("GCC unroll 16")
 #if defined(__clang__)
 #define NO_OVERLAP _Pragma("clang loop vectorize(assume_safety)")
 #else

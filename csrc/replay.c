@@ -181,13 +181,16 @@ static void read_inputs(const job *j, double *x, size_t begin, size_t n)
 {
     const size_t stride = j->replay->stride;
     for (uint32_t i = 0; i < j->replay->tape->inputs; i++, x += stride) {
-        const pg_column column = j->batch->columns[i];
-        if (j->batch->order)
+        const ptrdiff_t step = j->batch->columns[i].step;
+        const double *from = j->batch->columns[i].data;
+        if (j->batch->order) {
             for (size_t l = 0; l < n; l++)
-                x[l] = column.data[(ptrdiff_t)j->batch->order[begin + l] * column.step];
-        else
-            for (size_t l = 0; l < n; l++)
-                x[l] = column.data[(ptrdiff_t)(begin + l) * column.step];
+                x[l] = from[(ptrdiff_t)j->batch->order[begin + l] * step];
+            continue;
+        }
+        from += (ptrdiff_t)begin * step;
+        for (size_t l = 0; l < n; l++, from += step)
+            x[l] = *from;
     }
 }
 
@@ -214,6 +217,16 @@ static bool are_indices_good(job *j, const double *x, size_t begin, size_t n)
     return true;
 }
 
+/* Add the numbers of a block's lanes to eight accumulators. */
+static void accumulate(double *accumulators, const double *lanes, size_t n)
+{
+    for (; n >= 8; n -= 8, lanes += 8)
+        for (size_t k = 0; k < 8; k++)
+            accumulators[k] += lanes[k];
+    for (size_t k = 0; k < n; k++)
+        accumulators[k] += lanes[k];
+}
+
 /* Write the outputs of a block, and add them to the accumulators, which stand behind those of packed numbers. */
 static void write_outputs(const job *j, const double *x, double *sums, size_t begin, size_t n)
 {
@@ -223,8 +236,7 @@ static void write_outputs(const job *j, const double *x, double *sums, size_t be
         if (j->batch->outputs)
             for (size_t l = 0; l < n; l++)
                 j->batch->outputs[(begin + l) * count + i] = y[l];
-        for (size_t l = 0; l < n; l++)
-            sums[8 * i + l % 8] += y[l];
+        accumulate(sums + 8 * i, y, n);
     }
 }
 
@@ -253,8 +265,8 @@ static void collect_leaves(const job *j, double *dx, double *accumulators, size_
     }
     for (size_t k = program->first_splat; k < program->packed_count; k++) {
         double *g = dx + (inputs + k - program->first_splat) * stride;
-        for (size_t l = 0; l < n; l++)
-            accumulators[8 * k + l % 8] += g[l];
+        if (program->tape->nodes[program->packed[k]].op != PG_TAPE_CONSTANT)
+            accumulate(accumulators + 8 * k, g, n);
         memset(g, 0, width * sizeof *g);
     }
 }
@@ -332,32 +344,27 @@ static void pack_numbers(pg_replay *replay)
         replay->packed[k] = program->packed[k] < 0 ? 0.0 : replay->values[program->packed[k]];
 }
 
-static void add_outputs(const pg_replay *replay, pg_batch *batch, size_t chunks)
+/* Add the chunks up, in their order, into the first one's part. */
+static void add_chunks(const pg_replay *replay, size_t chunks)
 {
-    const size_t packed = replay->program->packed_count, count = replay->tape->output_count;
-    for (size_t i = 0; batch->sums && i < count; i++) {
-        double total = 0.0;
-        for (size_t c = 0; c < chunks; c++)
-            total += replay->parts[c * (packed + count) + packed + i];
-        batch->sums[i] = total / batch->divisor;
-    }
+    const size_t numbers = replay->program->packed_count + replay->tape->output_count;
+    double *total = replay->parts;
+    for (const double *part = total + numbers, *end = total + chunks * numbers; part < end; part += numbers)
+        for (size_t k = 0; k < numbers; k++)
+            total[k] += part[k];
 }
 
-/* From the chunks' parts to the adjoints of uniform nodes, and on to the parameters. */
-static void add_gradients(pg_replay *replay, size_t chunks)
+/* From the packed numbers to the adjoints of uniform nodes, and on to the parameters. */
+static void add_gradients(pg_replay *replay)
 {
     const pg_tape *tape = replay->tape;
     const pg_program *program = replay->program;
-    const size_t numbers = program->packed_count + tape->output_count;
-    for (size_t k = 0; k < program->packed_count; k++) {
-        double total = 0.0;
-        for (size_t c = 0; c < chunks; c++)
-            total += replay->parts[c * numbers + k];
+    double *adjoints = replay->adjoints;
+    for (size_t k = 0; k < program->packed_count; k++)
         if (program->packed[k] >= 0)
-            replay->adjoints[program->packed[k]] += total;
-    }
-    pg_scalar_backward(tape, program->uniform, program->uniform_count, replay->values, replay->adjoints);
-    memset(replay->adjoints + tape->inputs + tape->parameters, 0, tape->constants * sizeof *replay->adjoints);
+            adjoints[program->packed[k]] += replay->parts[k];
+    pg_scalar_backward(tape, program->uniform, program->uniform_count, replay->values, adjoints);
+    memset(adjoints + tape->inputs + tape->parameters, 0, tape->constants * sizeof *adjoints);
 }
 
 static bool are_uniform_indices_good(const pg_replay *replay, pg_batch *batch)
@@ -393,9 +400,11 @@ static pg_status run_batch(pg_replay *replay, pg_batch *batch)
     pg_pool_run(workers, chunks, run_chunk, &j);
     if (j.failed)
         return PG_BAD_INDEX;
-    add_outputs(replay, batch, chunks);
+    add_chunks(replay, chunks);
+    for (uint32_t i = 0; batch->sums && i < replay->tape->output_count; i++)
+        batch->sums[i] = replay->parts[replay->program->packed_count + i] / batch->divisor;
     if (batch->seeds)
-        add_gradients(replay, chunks);
+        add_gradients(replay);
     return PG_OK;
 }
 

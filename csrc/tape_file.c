@@ -134,7 +134,7 @@ static bool read_operation(reader *r)
         return false;
     if (code < 0 || (uint32_t)code >= r->image->op_count || !is_op(r->image->ops[code]))
         return fail(r, "it has an operation that is unknown here");
-    pg_tape_node node = {.op = (uint32_t)r->image->ops[code]};
+    pg_tape_node node = {.op = (uint16_t)r->image->ops[code]};
     if (pg_has_list(node.op) ? !read_list(r, &node) : !read_operand(r, 0, &node.a))
         return false;
     if (!pg_has_list(node.op) && pg_op_arity((int)node.op) == 2 && !read_operand(r, 0, &node.b))

@@ -5,14 +5,20 @@ looks like is its *structure*: None for a number, or a tuple of the structures o
 for each combination of structures; its numbers arrive as *columns*, one an input, each a place in memory and a step.
 """
 
+import sys
 from array import array
+from collections.abc import Mapping
+from decimal import Decimal
 from itertools import chain
+from numbers import Real
 
 from pygrad._lib import ffi
 from pygrad._numbers import describe, is_number, to_float
 
+MOST_DIMENSIONS = 64
 
-class HasValues(Exception):
+
+class HasValues(TypeError):
     """An argument holds Values: the function is being called by code that is itself recorded."""
 
 
@@ -25,12 +31,13 @@ class Argument:
     def __init__(self, given, name, is_batch=True):
         self.given = given
         self.name, self.is_array = name, hasattr(given, "dtype") and getattr(given, "ndim", 0) > 0
-        self.is_number = is_number(given) or (hasattr(given, "dtype") and getattr(given, "ndim", None) == 0)
+        number = _one_number(given)
+        self.is_number = number is not None
         if self.is_number:
             self.structure, self.samples = None, None
-            self.numbers = array("d", [to_float(given.item() if hasattr(given, "item") else given, name)])
+            self.numbers = array("d", [to_float(number, name)])
         else:
-            self._read(given if is_batch else [given], is_batch)
+            self._read(given, is_batch)
         self.width = count(self.structure)
         pointer = ffi.from_buffer("double[]", self.numbers)
         step = 0 if self.samples is None else self.width
@@ -45,11 +52,17 @@ class Argument:
         return [build(self.structure, items) for _ in samples]
 
     def _read(self, given, is_batch):
-        shape, self.numbers = _from_buffer(given, self.name) or _from_lists(given, self.name)
-        if shape is None:
-            self.structure, self.samples, self.numbers = _from_trees(given, self.name)
+        if found := _from_buffer(given, self.name):
+            shape, self.numbers = found if is_batch else ((1, *found[0]), found[1])
         else:
+            given = given if is_batch else [given]
+            shape, self.numbers = _from_lists(given, self.name)
+        if shape is None:
+            self.structure, self.samples, self.numbers = _from_trees(given if is_batch else [given], self.name)
+        elif is_batch:
             self.structure, self.samples = _rectangle(shape[1:]), shape[0]
+        else:
+            self.structure, self.samples = _rectangle(shape), 1
         if not self.samples:
             raise ValueError(f"{self.name} is an empty batch: its first dimension, the samples, has length 0")
         if not is_batch:
@@ -72,7 +85,18 @@ def _rectangle(shape):
 
 # --- three ways to read an argument; each returns a shape and the numbers, or None if it is not of that kind ----------
 
-_FLOATS, _WHOLE = "d", "f?bBhHiIlLqQ"
+# What `memoryview` calls numbers: 8-byte floats in the order of this machine, which C reads as they are; and others.
+_DOUBLES = ("d", "@d", "=d", "<d" if sys.byteorder == "little" else ">d")
+_NUMBERS = (*_DOUBLES, *"f?bBhHiIlLqQ")
+
+
+def _one_number(given):
+    """Return the number that `given` is, or that an array without dimensions holds; None if it is none."""
+    if is_number(given):
+        return given
+    if getattr(given, "ndim", None) == 0 and getattr(getattr(given, "dtype", None), "kind", "") in tuple("fiubO"):
+        return _one_number(given.item())
+    return None
 
 
 def _from_buffer(given, name):
@@ -80,16 +104,18 @@ def _from_buffer(given, name):
     if isinstance(given, (list, tuple)):
         return None
     if isinstance(given, (str, bytes, bytearray)):
-        raise TypeError(f"{name} must be numbers, lists of them or an array, not {describe(given)}")
+        _refuse(given, name)
     if str(getattr(given, "dtype", "")) == "object":
-        return _from_buffer(given.tolist(), name)
+        return None
+    if getattr(getattr(given, "dtype", None), "kind", "") in tuple("fiub") and hasattr(given, "astype"):
+        given = given.astype("d", order="C", copy=False)  # NumPy's; nothing is done if it is so already
     try:
         view = memoryview(given)
-    except TypeError:
+    except (TypeError, ValueError, BufferError):
         return None
-    if view.format not in _FLOATS + _WHOLE or view.ndim == 0:
+    if view.format not in _NUMBERS or view.ndim == 0:
         raise TypeError(f"{name} must hold real numbers, not {getattr(given, 'dtype', f'format {view.format!r}')}")
-    if view.format == "d" and view.c_contiguous:
+    if view.format in _DOUBLES and view.c_contiguous:
         return view.shape, (given if view.nbytes else array("d"))
     rows = view.tolist()
     for _ in view.shape[1:]:
@@ -105,13 +131,14 @@ def _from_lists(given, name):
         if len(lengths) > 1:
             return None, None
         shape += lengths
+        if len(shape) > MOST_DIMENSIONS:
+            raise ValueError(f"{name} is nested more than {MOST_DIMENSIONS} deep, or holds itself")
         level = list(chain.from_iterable(level))
     if not shape:
         _refuse(given, name)
-    try:
-        return shape, array("d", level)
-    except TypeError:
+    if not all(issubclass(kind, (Real, Decimal)) for kind in set(map(type, level))):
         return None, None
+    return shape, array("d", level)
 
 
 def _from_trees(given, name):
@@ -126,12 +153,17 @@ def _from_trees(given, name):
 
 
 def _is_sequence(x):
-    return isinstance(x, (list, tuple)) or (hasattr(x, "__len__") and hasattr(x, "__iter__") and not isinstance(x, str))
+    """True for what has items in an order: no dict or set, no text, no array without dimensions."""
+    if isinstance(x, (list, tuple)):
+        return True
+    if isinstance(x, (str, bytes, bytearray, Mapping)) or getattr(x, "ndim", 1) == 0:
+        return False
+    return all(hasattr(x, name) for name in ("__len__", "__getitem__", "__iter__"))
 
 
 def _structure(sample, name):
     if not _is_sequence(sample):
-        if not is_number(sample):
+        if _one_number(sample) is None:
             _refuse(sample, name)
         return None
     return tuple([_structure(item, name) for item in sample])
@@ -139,7 +171,7 @@ def _structure(sample, name):
 
 def _numbers(sample, name):
     if not _is_sequence(sample):
-        yield to_float(sample, name)
+        yield to_float(_one_number(sample), name)
     else:
         for item in sample:
             yield from _numbers(item, name)
@@ -147,5 +179,8 @@ def _numbers(sample, name):
 
 def _refuse(given, name):
     if hasattr(given, "_prev"):
-        raise HasValues
+        raise HasValues(
+            f"{name} holds Values, and here numbers are needed: call the function itself with Values, and backward() "
+            "on what it returns"
+        )
     raise TypeError(f"{name} must be numbers, lists of them or an array, not {describe(given)}")

@@ -29,6 +29,19 @@ def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tu
     passes      over the tape, of "fold", "share", "fuse" and "hoist" (csrc/pygrad.h says what each may change)
 
     As a decorator: `@pygrad.compile` or `@pygrad.compile(reduction="sum")`.
+
+    >>> import pygrad
+    >>> w = pygrad.Value(3.0)
+    >>> @pygrad.compile
+    ... def loss(x, y):
+    ...     return (w * x - y) ** 2
+    >>> loss([1.0, 2.0], [3.0, 8.0])  # two samples: the mean of 0 and 4
+    2.0
+    >>> print(loss.tape)  # x0 and x1 are inputs, p0 is the parameter w
+    v0 = mul(x0, p0)
+    v1 = sub(v0, x1)
+    v2 = square(v1)
+    return v2
     """
     if function is None:
         return functools.partial(compile, reduction=reduction, batched=batched, threads=threads, passes=passes)
@@ -82,6 +95,16 @@ class Compiled:
 
         With `inputs=True` returns (output, gradients), one an argument and shaped like it; of an argument that is the
         same for all samples, their sum.
+
+        >>> import pygrad
+        >>> w = pygrad.Value(3.0)
+        >>> f = pygrad.compile(lambda x, c: w * x * c)
+        >>> f.backward([1.0, 2.0], 10.0)
+        45.0
+        >>> w.grad
+        15.0
+        >>> f.backward([1.0, 2.0], 10.0, inputs=True)
+        (45.0, ([15.0, 15.0], 4.5))
         """
         run = self._prepare(args, kwargs)
         return run.backward(inputs)
@@ -111,6 +134,13 @@ class Compiled:
         callback    called after each epoch with a `pygrad.fitting.Progress`; True from it ends the training
 
         An exception, Ctrl-C included, leaves parameters and optimizer as of the last whole step.
+
+        >>> import pygrad
+        >>> w = pygrad.Value(0.0)
+        >>> f = pygrad.compile(lambda x, y: (w * x - y) ** 2)
+        >>> losses = f.fit(pygrad.optim.SGD([w], lr=0.1), [1.0, 2.0], [2.0, 4.0], epochs=50)
+        >>> len(losses), round(w.data, 6)
+        (50, 2.0)
         """
         run = self._prepare(args, {})
         run.check_one_number()
@@ -146,10 +176,18 @@ class Compiled:
     def bind(self, *args, inputs=True):
         """Return a `Bound`: this function with its memory fixed, to be called again and again at least cost.
 
-        Arguments are numbers, or arrays of float64 in C order, which are read anew in every call.
+        Arguments are numbers, or arrays of float64 in C order, which are read anew in every call. With reduction "none"
+        there is a result for each sample, and its own gradients by that sample's numbers.
+
+        >>> import pygrad
+        >>> bound = pygrad.compile(lambda a, b: a * b, batched=False).bind(2.0, 3.0)
+        >>> bound.inputs[0][0] = 5.0
+        >>> bound.backward()
+        >>> bound.output[0], bound.gradients.tolist()
+        (15.0, [3.0, 5.0])
         """
         run = self._prepare(args, {}, BoundArgument)
-        run.check_one_number()
+        run.check_one_number(per_sample=True)
         return Bound(run, inputs)
 
     # --- out of the process (tapefile.py, export.py) ------------------------------------------------------------------
@@ -311,9 +349,10 @@ class _Run:
         self.seeds = number, ffi.new("pg_column[]", [(number, 0)] * self.tape.output_count)
         self.batch.seeds = self.seeds[-1]
 
-    def check_one_number(self):
-        """Raise ValueError unless the result is one number, which alone has a gradient."""
-        if self.tape.output_count != 1 or (self.reduction == "none" and self.samples is not None):
+    def check_one_number(self, per_sample=False):
+        """Raise ValueError unless the result is one number, which alone has a gradient; or one for each sample."""
+        is_one = self.reduction != "none" or self.samples is None or per_sample
+        if self.tape.output_count != 1 or not is_one:
             raise ValueError('this needs one number: return one, and compile with reduction="mean" or "sum"')
 
     def check(self, status, where):
@@ -335,19 +374,26 @@ class _Run:
 
             return numpy.frombuffer(numbers, dtype=float).reshape(self.n, *shape).copy()
         items = iter(numbers)
-        return [build(structure, items) for _ in range(self.n)]
+        return list(items) if structure is None else [build(structure, items) for _ in range(self.n)]
 
     def _gradients(self, grads):
         out, begin, width = [], 0, self.tape.input_count
         for argument in self.arguments:
-            rows = array("d", (grads[i * width + begin + k] for i in range(self.n) for k in range(argument.width)))
+            columns = [grads[begin + k :: width] for k in range(argument.width)]
             begin += argument.width
             if argument.samples is not None:
-                out.append(self._shaped(rows, argument.structure, argument.is_array))
+                out.append(self._shaped(_side_by_side(columns, self.n), argument.structure, argument.is_array))
             else:
-                totals = [sum(rows[k :: argument.width]) for k in range(argument.width)]
-                out.append(build(argument.structure, iter(totals)))
+                out.append(build(argument.structure, map(sum, columns)))
         return tuple(out)
+
+
+def _side_by_side(columns, n):
+    """Return columns of n numbers as one array, row by row."""
+    rows = array("d", bytes(8 * n * len(columns)))
+    for k, column in enumerate(columns):
+        rows[k :: len(columns)] = column
+    return rows
 
 
 def _shape(structure):

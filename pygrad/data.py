@@ -3,6 +3,9 @@
 import math
 import operator
 import random
+import warnings
+
+from pygrad import trace
 
 
 class batches:
@@ -27,7 +30,7 @@ class batches:
     def __iter__(self):
         order = list(range(self.size))
         if self.shuffle:
-            self._random.shuffle(order)
+            _shuffle(order, self._random)
         for i in range(len(self)):
             batch = _take_all(self.sequences, order[i * self.batch_size : (i + 1) * self.batch_size])
             yield batch[0] if len(batch) == 1 else batch
@@ -44,9 +47,16 @@ def train_test_split(*sequences, test_size=0.25, seed=None):
     if not 0 < n < length:
         raise ValueError(f"test_size={test_size} of {length} items leaves the train or the test part empty")
     order = list(range(length))
-    random.Random(seed).shuffle(order)
+    _shuffle(order, random.Random(seed))
     pairs = zip(_take_all(sequences, order[n:]), _take_all(sequences, order[:n]), strict=True)
     return [part for pair in pairs for part in pair]
+
+
+def _shuffle(order, generator):
+    if trace.is_recording():
+        message = "this order is kept by the function that is being recorded: shuffle outside of it"
+        warnings.warn(message, trace.TraceWarning, stacklevel=3)
+    generator.shuffle(order)
 
 
 def _common_length(sequences):

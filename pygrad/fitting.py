@@ -138,7 +138,9 @@ class _InC:
     @staticmethod
     def of(run, optimizer, batch_size, batches):
         """Return one, or None if somebody could tell it from the loop in Python."""
-        known = type(optimizer) in (optim.SGD, optim.Adam, optim.AdamW) and not {"step", "zero_grad"} & {*vars(optimizer)}
+        known = type(optimizer) in (optim.SGD, optim.Adam, optim.AdamW) and not {"step", "zero_grad"} & {
+            *vars(optimizer)
+        }
         if not known or any(plain_ids(list(group["params"])) is None for group in optimizer.param_groups):
             return None
         return _InC(run, optimizer, batch_size, batches)

@@ -3,12 +3,16 @@
 A prediction is a Value, as `model(x)` of a model with one output, or a list of them, nested if you like; the target
 has the same shape. `reduction` is "mean" (one Value, the default), "sum" or "none" (a Value for each element, in the
 shape of the input). Wrong shapes, empty input and an unknown reduction raise a ValueError.
+
+All can be recorded by `pygrad.compile`, and their targets may be Values. What a loss refuses by its number it refuses
+where it knows the number: of targets that are no Values, and of probabilities that are not being recorded.
 """
 
 import builtins
+import functools
 import operator
 
-from pygrad import engine
+from pygrad import engine, trace
 
 _TINY = 3.720075976020836e-44  # exp(-100): a log is at least -100, as in PyTorch
 
@@ -22,7 +26,7 @@ def hinge_loss(input, target, *, reduction="mean"):
     """Max-margin loss of a score, max(0, 1 - target * input), for targets -1 and 1 (Cortes and Vapnik, 1995)."""
 
     def loss(score, t):
-        if t != -1 and t != 1:
+        if not _is_value(t) and t != -1 and t != 1:
             raise ValueError(f"a target of hinge_loss must be -1 or 1, not {t!r}")
         return (1 + -t * score).relu()
 
@@ -36,7 +40,7 @@ def binary_cross_entropy(input, target, *, reduction="mean"):
     """
 
     def loss(p, t):
-        if p < 0 or p > 1:
+        if not trace.is_recording() and (p < 0 or p > 1):
             raise ValueError(f"binary_cross_entropy needs probabilities from 0 to 1, not {p:.6g}: use ..._with_logits")
         return -(t * p.maximum(_TINY).log() + (1 - t) * (1 - p).maximum(_TINY).log())
 
@@ -52,7 +56,8 @@ def binary_cross_entropy_with_logits(input, target, *, reduction="mean"):
 def cross_entropy(input, target, *, reduction="mean"):
     """Cross-entropy of softmax(input) for one row of logits, or a list of rows.
 
-    A row's target is the index of its class, or the list of its classes' probabilities.
+    A row's target is the index of its class, or the list of its classes' probabilities. A Value as index is followed by
+    a compiled function; one that is no class is an IndexError (see `pygrad.take`).
     """
     _check(reduction)
     rows, target = _rows(input), _plain(target)
@@ -69,6 +74,16 @@ def softmax(input):
 def log_softmax(input):
     """The log of softmax(input), without the way over softmax."""
     return _over_rows(_row_log_softmax, _rows(input))
+
+
+def largest(values):
+    """Return the largest of some Values, as what is taken off them all before an exp, which then cannot overflow.
+
+    It is a number, as its gradients would cancel; while a function is recorded it is a node without gradient.
+    """
+    if trace.is_recording() and _own(values):
+        return engine.stop_gradient(functools.reduce(lambda peak, z: engine.maximum(z, peak), values))
+    return max(z.data for z in values)
 
 
 def l2_penalty(parameters, alpha=1e-4):
@@ -93,11 +108,11 @@ def _over_rows(f, rows):
 
 
 def _shifted(row):
-    """Return the row less its maximum (taken as a number: its gradients would cancel), its exp, and their sum."""
+    """Return the row less its maximum, the exp of that, and their sum."""
     if not row:
         raise ValueError("a row of logits must not be empty")
     row = [_value(z) for z in row]
-    peak = max(z.data for z in row)
+    peak = largest(row)
     row = [z - peak for z in row]
     exps = [z.exp() for z in row]
     return row, exps, _sum(exps)
@@ -120,6 +135,8 @@ def _row_cross_entropy(row, target):
         if len(target) != len(row):
             raise ValueError(f"a row of {len(row)} logits needs as many probabilities, not {len(target)}")
         return builtins.sum(target) * total.log() - _dot(target, row)
+    if isinstance(target, engine.Value):
+        return total.log() - engine.take(row, target)
     if not 0 <= operator.index(target) < len(row):
         raise ValueError(f"a target must be a class from 0 to {len(row) - 1}, not {target}")
     return total.log() - row[target]
@@ -134,8 +151,12 @@ def _plain(x):
     return [_plain(item) for item in x] if hasattr(x, "__iter__") and not isinstance(x, str) else x
 
 
+def _is_value(x):
+    return hasattr(x, "backward")
+
+
 def _value(x):
-    return x if hasattr(x, "backward") else engine.Value(x)
+    return x if _is_value(x) else engine.Value(x)
 
 
 def _elementwise(loss, input, target, reduction):

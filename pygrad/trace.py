@@ -4,6 +4,8 @@ What a program takes out of a Value while it is recorded becomes part of the tap
 mostly a mistake, so it is told: reading `.data`, comparing, drawing random numbers.
 """
 
+import os
+import pickle
 import random
 import sys
 import threading
@@ -21,7 +23,7 @@ PASSES = {
     "fuse": lib.PG_PASS_FUSE,
     "hoist": lib.PG_PASS_HOIST,
 }
-_HERE = str(Path(__file__).parent)
+_HERE = str(Path(__file__).parent) + os.sep
 _recording = threading.local()
 
 
@@ -31,7 +33,7 @@ class TraceWarning(UserWarning):
 
 def is_recording():
     """Return True while this thread records a function, which then must not decide by the numbers it sees."""
-    return getattr(_recording, "depth", 0) > 0
+    return len(_watches()) > 0
 
 
 def record(function, structures, numbers, passes):
@@ -45,7 +47,8 @@ def record(function, structures, numbers, passes):
         inputs = [engine.Value(number) for number in numbers]
         items = iter(inputs)
         arguments = [build(structure, items) for structure in structures]
-        out = _watch(function, arguments, {v._pg_id for v in inputs}, boundary)
+        with _Watch({v._pg_id for v in inputs}, boundary):
+            out = function(*arguments)
         tape = Tape(inputs, out, boundary, passes)
         tape.point = array("d", numbers)
         return tape
@@ -53,30 +56,48 @@ def record(function, structures, numbers, passes):
         lib.pg_trace_end()
 
 
-def _watch(function, arguments, input_ids, boundary):
-    """Call the function, and warn of what it takes out of Values, and of random numbers."""
-    told, thread = set(), threading.get_ident()
+class _Watch:
+    """Warns of what a function takes out of Values while it is recorded, and of random numbers.
 
-    def hook(value, what):
-        id = value._pg_id
-        if threading.get_ident() == thread and (id > 0 or id > boundary or id in input_ids):
-            _tell(_READS[what], told)
+    One hook serves all threads that record, and goes with the last; each thread has a stack of the watches in it.
+    """
 
-    before, states = engine.set_trace_hook(hook), _random_states()
-    _recording.depth = getattr(_recording, "depth", 0) + 1
-    try:
-        out = function(*arguments)
-    finally:
-        _recording.depth -= 1
-        engine.set_trace_hook(before)
-    if states != _random_states():
-        warnings.warn(
-            "the function drew random numbers while it was recorded: every run will use these. Draw them outside, "
-            "and pass them as arguments",
-            TraceWarning,
-            stacklevel=_depth_of_caller(),
-        )
-    return out
+    lock, running, hook_before = threading.Lock(), 0, None
+
+    def __init__(self, input_ids, boundary):
+        self.input_ids, self.boundary, self.told = input_ids, boundary, set()
+
+    def __enter__(self):
+        self.states = _random_states()
+        with _Watch.lock:
+            if _Watch.running == 0:
+                _Watch.hook_before = engine.set_trace_hook(_tell_of_read)
+            _Watch.running += 1
+        _recording.watches = [*_watches(), self]
+
+    def __exit__(self, kind, error, traceback):
+        _recording.watches = _watches()[:-1]
+        with _Watch.lock:
+            _Watch.running -= 1
+            if _Watch.running == 0:
+                engine.set_trace_hook(_Watch.hook_before)
+        states = _random_states()
+        if kind is None and any(states[name] != state for name, state in self.states.items()):
+            warn_here(
+                "the function drew random numbers while it was recorded: every run will use these. Draw them outside, "
+                "and pass them as arguments"
+            )
+
+
+def _watches():
+    return getattr(_recording, "watches", [])
+
+
+def _tell_of_read(value, what):
+    id = value._pg_id
+    for watch in _watches()[-1:]:
+        if id > 0 or id > watch.boundary or id in watch.input_ids:
+            _tell(_READS[what], watch.told)
 
 
 _READS = {
@@ -90,9 +111,7 @@ _ADVICE = "; pygrad.where, maximum, minimum, take and less are recorded"
 
 def _tell(message, told):
     """Warn once for each line of the program."""
-    frame = sys._getframe(1)
-    while frame.f_back and frame.f_code.co_filename.startswith(_HERE):
-        frame = frame.f_back
+    frame = _caller()
     place = frame.f_code.co_filename, frame.f_lineno
     if (place, message) not in told:
         told.add((place, message))
@@ -100,19 +119,26 @@ def _tell(message, told):
         warnings.warn_explicit(message + advice, TraceWarning, *place, registry={})
 
 
-def _depth_of_caller():
-    """Return the `stacklevel` of the first caller that is not of this package."""
-    depth, frame = 1, sys._getframe(1)
+def warn_here(message):
+    """Warn, at the line of the program that called."""
+    frame = _caller()
+    warnings.warn_explicit(message, TraceWarning, frame.f_code.co_filename, frame.f_lineno, registry={})
+
+
+def _caller():
+    """Return the frame of the program that called: the innermost that is not of this package."""
+    frame = sys._getframe(1)
     while frame.f_back and frame.f_code.co_filename.startswith(_HERE):
-        depth, frame = depth + 1, frame.f_back
-    return depth
+        frame = frame.f_back
+    return frame
 
 
 def _random_states():
-    """Return the states of Python's and NumPy's global generators."""
-    numpy = sys.modules.get("numpy.random")
-    state = numpy.get_state() if numpy else None
-    return random.getstate(), state and (state[0], state[1].tobytes(), *state[2:])
+    """Return the states of the global generators of Python, and of NumPy if it is there."""
+    states, numpy = {"random": random.getstate()}, sys.modules.get("numpy.random")
+    if numpy:
+        states["numpy"] = pickle.dumps(numpy.get_state(legacy=False))
+    return states
 
 
 # --- tapes ------------------------------------------------------------------------------------------------------------

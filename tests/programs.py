@@ -131,12 +131,32 @@ def programs(max_size=25):
     return st.lists(step, min_size=1, max_size=max_size)
 
 
+def pure_programs(max_size=20, numbers=_numbers):
+    """A strategy for programs that only make Values, and change none: what a compiled function may do."""
+    step = st.one_of(
+        st.tuples(st.just("leaf"), numbers),
+        st.tuples(st.just("apply"), st.sampled_from(rows(1)), _indices),
+        st.tuples(st.just("apply"), st.sampled_from(rows(2)), _indices, _indices),
+        st.tuples(st.just("apply"), st.sampled_from(["add", "mul"]), _indices, _indices),  # what passes look for
+        st.tuples(st.just("constant_right"), st.sampled_from(rows(2)), _indices, numbers),
+        st.tuples(st.just("constant_left"), st.sampled_from(rows(2)), numbers, _indices),
+        st.tuples(st.just("power"), _indices, _exponents),
+        st.tuples(st.just("sum"), _several, numbers),
+        st.tuples(st.just("dot"), _several, _several, st.one_of(st.none(), _indices)),
+        st.tuples(st.just("pick"), _several, _indices, _indices, _indices),
+        st.tuples(st.just("where"), _indices, _indices, _indices),
+        st.tuples(st.just("declared"), _indices, _several, _several),
+        st.tuples(st.just("add_in_place"), _indices, _indices),
+    )
+    return st.lists(step, min_size=1, max_size=max_size)
+
+
 class Machine:
     """Runs a program on one engine, a step at a time."""
 
     def __init__(self, engine, leaves=(1.5, -0.7)):
         self.engine = engine
-        self.variables = [engine.Value(x) for x in leaves]
+        self.variables = [x if isinstance(x, engine.Value) else engine.Value(x) for x in leaves]
 
     def at(self, index):
         return self.variables[index % len(self.variables)]
@@ -176,6 +196,11 @@ class Machine:
         values, index = [self.at(i) for i in indices] or [self.at(place)], self.at(index)
         index.data = float(place % len(values))
         return self.engine.take(values, index)
+
+    def _pick(self, indices, a, b, place):
+        """Take one of some values, the first or another, by whether a < b."""
+        values = [self.at(i) for i in indices] or [self.at(place)]
+        return self.engine.take(values, self.engine.less(self.at(a), self.at(b)) * float(place % len(values)))
 
     def _where(self, condition, a, b):
         return self.engine.where(self.at(condition), self.at(a), self.at(b))

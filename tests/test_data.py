@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+import pygrad
 from pygrad.data import batches, train_test_split
 
 X = list(range(10))
@@ -135,3 +136,21 @@ def test_no_sequences():
         batches(batch_size=2)
     with pytest.raises(ValueError, match="at least one"):
         train_test_split()
+
+
+@pytest.mark.parametrize("shuffled", [lambda x: next(iter(batches(x, batch_size=3))), lambda x: train_test_split(x)[0]])
+def test_an_order_that_is_recorded_is_told(shuffled):
+    """A compiled function would keep the order that it was recorded with: a warning says so, at the line that asks."""
+    f = pygrad.compile(lambda x: pygrad.sum(shuffled(x)), batched=False)
+
+    with pytest.warns(pygrad.trace.TraceWarning, match="shuffle outside") as told:
+        f([1.0, 2.0, 3.0, 4.0])
+
+    assert [__file__] == [warning.filename for warning in told]
+
+
+def test_batches_in_order_are_recorded():
+    """What is not shuffled is no matter."""
+    f = pygrad.compile(lambda x: [pygrad.sum(part) for part in batches(x, batch_size=2, shuffle=False)], batched=False)
+
+    assert [3.0, 7.0] == f([1.0, 2.0, 3.0, 4.0])

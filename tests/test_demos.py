@@ -1,10 +1,12 @@
 """The demos, with settings that take seconds: their numbers, and the files they leave."""
 
+import itertools
 import math
 import os
 import random
 import subprocess
 import sys
+import warnings
 import xml.etree.ElementTree
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pygrad
 import pygrad.reference
 from pygrad import demos, optim, viz
 from pygrad.demos.gpt_model import BOUNDARY, GPT, Adam, decode, encode, softmax
+from pygrad.functional import largest
 from pygrad.lr_scheduler import LinearLR
 
 for package in ("numpy", "matplotlib", "sklearn", "tqdm", "graphviz", "safetensors", "names", "micrograd"):
@@ -32,12 +35,24 @@ def test_moons_prints_the_losses_of_micrograds_notebook(tmp_path, capsys):
 
     published = [0.8958441028683222, 1.7235905336972022, 0.7429006313851131, 0.7705641260584201, 0.3692793385976538]
     assert pytest.approx(published, rel=1e-9) == results["losses"]
+    assert pytest.approx(published, rel=1e-9) == results["compiled_losses"]
     assert [0.5, 0.81, 0.77, 0.82, 0.84] == results["accuracies"]
     boundary, neuron = results["files"]
     assert boundary.read_bytes().startswith(PNG)
     assert "{http://www.w3.org/2000/svg}svg" == xml.etree.ElementTree.parse(neuron).getroot().tag
     assert [2, 2] == [neuron.read_text().count(f">{op}</text>") for op in "*+"]  # the fused node is opened up
     assert f"step 0 loss {results['losses'][0]}, accuracy 50.0%" in capsys.readouterr().out
+
+
+def test_moons_compiled_has_the_losses_of_the_loop(tmp_path):
+    """All hundred steps: `fit` and the loop have the same losses to the last step, where all samples are told apart."""
+    from pygrad.demos import moons
+
+    results = moons.run(tmp_path, grid=1.0)
+
+    assert 100 == len(results["losses"])
+    assert pytest.approx(results["losses"], rel=1e-10) == results["compiled_losses"]
+    assert 1.0 == results["accuracies"][-1]
 
 
 def test_digits_learns_and_reads_its_model_back(tmp_path):
@@ -51,6 +66,22 @@ def test_digits_learns_and_reads_its_model_back(tmp_path):
     model, predictions, curve = results["files"]
     assert [PNG, PNG] == [path.read_bytes()[: len(PNG)] for path in (predictions, curve)]
     assert tmp_path / "digits-model.safetensors" == model
+
+
+def test_digits_compiled_training_is_that_of_the_loop(capfd):
+    """The loop in Python and `fit` take the same batches, rates and steps: losses agree in each epoch they share."""
+    from pygrad.demos import digits
+
+    rng = random.Random(1)
+    X, y = [[rng.random() for _ in range(64)] for _ in range(50)], [k % 10 for k in range(50)]
+    model, twin = digits.new_model(3), digits.new_model(3)
+
+    losses = digits.train(model, X, y, digits.falling_rate(8), 2, seed=5)
+
+    expected = digits.train_one_epoch(twin, X, y, digits.falling_rate(8), seed=5)
+    assert 8 == len(losses)
+    assert pytest.approx(expected, rel=1e-11) == losses[:4]
+    assert "8/8" in capfd.readouterr().err  # the progress that is shown
 
 
 def test_digits_accuracy_counts_what_is_read_right(monkeypatch):
@@ -130,6 +161,76 @@ def test_gpt_names_are_the_census():
     assert sorted(names) == names
     assert {"mary", "james", "christopher"} <= set(names)
     assert names == [decode(encode(name)[1:-1]) for name in names]
+
+
+def test_gpt_batches_are_names_of_one_length():
+    """Each name comes once an epoch, at most 32 at a time; the next epoch has them in other batches."""
+    from pygrad.demos import gpt
+
+    names = gpt.census_names()[:500]
+    expected = sum(-(-sum(len(name) == k for name in names) // 32) for k in range(12))  # batches of an epoch
+
+    endless = gpt.endless_batches(names, random.Random(1))
+    first, second = ([next(endless) for _ in range(expected)] for _ in range(2))
+
+    assert names == sorted(sum(first, [])) == sorted(sum(second, []))
+    assert {1} == {len(set(map(len, batch))) for batch in first}
+    assert 32 == max(map(len, first))
+    assert first != second
+
+
+def compilable(**sizes):
+    return small_gpt(take=pygrad.take, largest=largest, **sizes)
+
+
+def test_gpt_compiled_is_the_eager_one():
+    """Recorded once for each length, without a warning, it has the losses of the plain model on names in batches."""
+    from pygrad.demos import gpt
+
+    plain, model, names = small_gpt(), compilable(), ["anna", "al", "bob", "cleo", "zoe", "mary"]
+    loss = pygrad.compile(model.loss)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        losses = [loss([encode(name)]) for name in names]
+        mean = gpt.mean_loss(loss, names)
+
+    expected = [plain.loss(encode(name)).data for name in names]
+    assert expected == losses
+    assert pytest.approx(sum(expected) / 6, rel=1e-13) == mean
+    assert 3 == len(loss._tapes)
+
+
+def test_gpt_compiled_has_the_eager_gradients():
+    """Recorded with one name and run backward on others, its gradients are those of the plain model's mean loss."""
+    plain, model, names = small_gpt(), compilable(), ["anna", "cleo", "mary"]
+    loss = pygrad.compile(model.loss)
+    loss([encode("bobo")])
+    for name in names:
+        (plain.loss(encode(name)) / 3).backward()
+
+    loss.backward(list(map(encode, names)))
+
+    expected = [p.grad for p in plain.parameters()]
+    assert pytest.approx(expected, rel=1e-11, abs=1e-13) == [p.grad for p in model.parameters()]
+
+
+def test_gpt_training_is_that_of_its_own_adam():
+    """The steps of the demo, compiled and by pygrad.optim, end where eager ones by the model's own Adam do."""
+    from pygrad.demos import gpt
+
+    names = ["anna", "al", "bob", "cleo", "zoe", "mary"] * 6
+    model, plain = compilable(), small_gpt()
+    losses = gpt.train(model, pygrad.compile(model.loss), names, 4, random.Random(1))
+    optimizer, expected = Adam(plain.parameters(), steps=4), []
+    for batch in itertools.islice(gpt.endless_batches(names, random.Random(1)), 4):
+        loss = sum(plain.loss(encode(name)) for name in batch) / len(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        expected.append(loss.data)
+
+    assert pytest.approx(expected, rel=1e-9) == losses
+    assert pytest.approx([p.data for p in plain.parameters()], rel=1e-6) == [p.data for p in model.parameters()]
 
 
 def test_gpt_scores_are_those_of_matrices():
@@ -280,15 +381,18 @@ def test_gpt_model_needs_no_other_package(tmp_path):
 # --- race -------------------------------------------------------------------------------------------------------------
 
 
+RACERS = ["pygrad", "pygrad, compiled", "pygrad.reference", "micrograd"]
+
+
 def test_race_times_three_engines_and_saves_its_table(tmp_path, capsys):
-    """Each engine has a time, and the table that is printed is the one in the file."""
+    """Each engine has a time, pygrad compiled one too, and the table that is printed is the one in the file."""
     results = demos.run("race", tmp_path, quick=True)
 
-    assert ["pygrad", "pygrad.reference", "micrograd"] == list(results["seconds"])
+    assert RACERS == list(results["seconds"])
     assert min(results["seconds"].values()) > 0
     text = results["files"][0].read_text()
     assert text in capsys.readouterr().out
-    assert ["pygrad", "pygrad.reference", "micrograd"] == [line.split()[0] for line in text.splitlines()[-3:]]
+    assert RACERS == [line[:18].strip() for line in text.splitlines()[-4:]]
 
 
 def test_race_runs_on_the_engines_it_names():

@@ -2,9 +2,12 @@
 
 import gc
 import math
+import random
+import warnings
 
 import pytest
 
+import pygrad
 from pygrad import engine as default_engine
 from pygrad import functional as F
 
@@ -260,3 +263,128 @@ def test_numbers_as_predictions():
     """Plain numbers are taken as Values."""
     assert 0.25 == F.mse_loss([1.0, 1.0], [0.5, 1.5]).data
     assert [0.5, 0.5] == read(F.softmax([1, 1]), "data")
+
+
+# --- recorded ---------------------------------------------------------------------------------------------------------
+
+# name -> the loss of one sample (x has three numbers, z of which two are scaled to probabilities), and its target
+CLASSES = [0, 2, 1, 1, 2, 0, 2]
+RECORDED = {
+    "mse": (F.mse_loss, [[0.5, -2.0, float(k)] for k in range(7)]),
+    "mse of one": (lambda z, t: F.mse_loss(z[1], t), [0.25 * k for k in range(7)]),
+    "mse, sum": (lambda z, t: F.mse_loss(z, t, reduction="sum"), [[0.5, -2.0, float(k)] for k in range(7)]),
+    "hinge": (F.hinge_loss, [[1, -1, 1 - 2 * (k % 2)] for k in range(7)]),
+    "hinge of one": (lambda z, t: F.hinge_loss(z[0], t), [1 - 2 * (k % 2) for k in range(7)]),
+    "bce": (lambda z, t: F.binary_cross_entropy(z[0].sigmoid(), t), [0, 1, 0.25, 1, 1, 0, 0.5]),
+    "bce of certainty": (lambda z, t: F.binary_cross_entropy(z[0].relu().minimum(1), t), [0, 1, 0, 1, 1, 0, 0]),
+    "bce with logits": (F.binary_cross_entropy_with_logits, [[0, 1, 0.25]] * 7),
+    "cross-entropy": (F.cross_entropy, CLASSES),
+    "cross-entropy of rows": (lambda z, t: F.cross_entropy([z, z[::-1]], t), [[c, 2 - c] for c in CLASSES]),
+    "cross-entropy of probabilities": (F.cross_entropy, [[0.25, 0.5, 0.25], [0.0, 1.0, 0.0]] * 3 + [[0.5, 0.5, 0.0]]),
+    "softmax": (lambda z, t: default_engine.take(F.softmax(z), t), CLASSES),
+    "log_softmax": (lambda z, t: -default_engine.take(F.log_softmax(z), t), CLASSES),
+    "with l2": (lambda z, t: F.cross_entropy(z, t) + F.l2_penalty(z, 0.1), CLASSES),
+}
+EVERY_LOSS = pytest.mark.parametrize("name", RECORDED)
+
+
+def samples_of(name):
+    """Return a model of three outputs, seven samples x of two numbers, and the loss of a sample and its targets.
+
+    Some outputs are beyond what exp takes, and in two of the rows the largest score is there twice.
+    """
+    random.seed(5)
+    model = pygrad.MLP(2, [3])
+    for p, data in zip(model.parameters(), (1.0, 0.5, 0.0, 0.5, 1.0, 0.0, -1.0, 0.25, 0.0)):
+        p.data = data
+    X = [[1.0, 1.0], [0.3, -0.2], [-1.1, 0.7], [900.0, -800.0], [-0.5, -0.5], [0.0, 0.0], [2.0, 1.9]]
+    loss, targets = RECORDED[name]
+    return model, X, targets, lambda x, t: loss(model(x), t)
+
+
+def gradients(model, backward):
+    """Return what `backward()` returns, and the gradients it leaves."""
+    model.zero_grad()
+    return backward(), read(model.parameters(), "grad")
+
+
+def eager_backward(loss, x, t):
+    out = loss(leaves(default_engine.Value, x), t)
+    out.backward()
+    return out.data
+
+
+@EVERY_LOSS
+def test_a_recorded_loss_is_the_eager_one_to_the_bit(name):
+    """Recorded at one sample and run at all others: value and gradients have eager's bits, without a warning."""
+    model, X, targets, loss = samples_of(name)
+    compiled = pygrad.compile(loss, batched=False, passes=())
+    for x, t in zip(X, targets, strict=True):
+        expected = gradients(model, lambda x=x, t=t: eager_backward(loss, x, t))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert expected == gradients(model, lambda x=x, t=t: compiled.backward(x, t))
+
+
+@EVERY_LOSS
+def test_a_compiled_loss_is_eager_over_a_batch(name):
+    """All passes on, and many samples a call: the mean and its gradients are those of eager code, to 1e-13."""
+    model, X, targets, loss = samples_of(name)
+
+    def eager():
+        out = default_engine.sum([loss(x, t) for x, t in zip(X, targets)]) / len(X)
+        out.backward()
+        return out.data
+
+    value, grads = gradients(model, eager)
+    compiled_value, compiled_grads = gradients(model, lambda: pygrad.compile(loss).backward(X, targets))
+
+    assert pytest.approx(value, rel=1e-13) == compiled_value
+    assert pytest.approx(grads, rel=1e-13, abs=1e-13) == compiled_grads
+
+
+def test_a_recorded_class_is_an_input():
+    """The class of cross_entropy is followed, and one that the row does not have is refused when it is given."""
+    f = pygrad.compile(lambda z, t: F.cross_entropy(z, t), batched=False)
+
+    losses = [f([1.0, 2.0, 3.0], t) for t in (0, 1, 2)]
+
+    assert [F.cross_entropy([1.0, 2.0, 3.0], t).data for t in (0, 1, 2)] == losses
+    assert 1 == len(f._tapes)
+    for bad in (3, -1, 0.5):
+        with pytest.raises(IndexError, match="out of range"):
+            f([1.0, 2.0, 3.0], bad)
+
+
+def test_a_class_may_be_a_value():
+    """In eager code too the class may be a Value, as in a function that is not compiled."""
+    row = leaves(default_engine.Value, [1.0, 2.0, 3.0])
+
+    assert F.cross_entropy(row, 1).data == F.cross_entropy(row, default_engine.Value(1.0)).data
+    with pytest.raises(IndexError):
+        F.cross_entropy(row, default_engine.Value(3.0))
+
+
+def test_targets_that_are_known_are_checked_while_recorded():
+    """A number as target is looked at when the function is recorded, an input is not."""
+    with pytest.raises(ValueError, match="must be -1 or 1"):
+        pygrad.compile(lambda z: F.hinge_loss(z, 0))([1.0])
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        pygrad.compile(lambda z: F.cross_entropy(z, 3), batched=False)([1.0, 2.0, 3.0])
+
+    assert 1.0 == pygrad.compile(lambda z, t: F.hinge_loss(z, t))([1.0], [0.0])
+
+
+def test_largest(Value):
+    """It is a number, the largest of all, also of equal ones and with infinities."""
+    for numbers in ([1.0], [1.0, 3.0, 2.0], [-5.0, -5.0], [-math.inf, 2.0, math.inf]):
+        assert max(numbers) == F.largest(leaves(Value, numbers))
+
+
+def test_a_recorded_largest_follows_its_values_and_has_no_gradient():
+    """Recorded where the first is the largest, it is right where another is; no gradient comes through it."""
+    f = pygrad.compile(lambda z: F.largest(z) * 2.0 + z[0], batched=False)
+    f([3.0, 1.0, 2.0])
+
+    assert [9.0, 7.0, 15.0] == [f(z) for z in ([3.0, 1.0, 2.0], [1.0, 3.0, 2.0], [5.0, 0.0, 4.0])]
+    assert (7.0, ([1.0, 0.0, 0.0],)) == f.backward([1.0, 3.0, 2.0], inputs=True)

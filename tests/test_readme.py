@@ -1,5 +1,7 @@
-"""The README tells the truth: its Python examples run and print what their comments say."""
+"""The README tells the truth: its Python examples run and print what their comments say. So do docstrings."""
 
+import doctest
+import importlib
 import re
 import subprocess
 import sys
@@ -29,3 +31,12 @@ def test_the_readme_has_examples():
 def test_the_wrong_project_is_never_named():
     """Nobody is told to install the unrelated distribution that has our import's name."""
     assert not re.search(r"pip install ['\"]?pygrad(?!-engine)\b", README.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("module", ["pygrad.compiled"])
+def test_docstrings_show_what_happens(module):
+    """The examples in docstrings give what stands below them."""
+    result = doctest.testmod(importlib.import_module(module))
+
+    assert 0 == result.failed
+    assert 10 <= result.attempted

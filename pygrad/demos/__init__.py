@@ -4,6 +4,7 @@ Each is a module with `run(out_dir, …)`, which leaves its files in `out_dir` a
 """
 
 import importlib
+import time
 from pathlib import Path
 
 NAMES = ("moons", "digits", "gpt", "race")
@@ -36,3 +37,17 @@ def run(name, out_dir, quick=False):
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     return demo.run(folder, **(QUICK[name] if quick else {}))
+
+
+class stopwatch:
+    """Measures a `with` block: afterwards `seconds` has its time, and `str()` says it with three digits."""
+
+    def __enter__(self):
+        self.start = time.perf_counter()
+        return self
+
+    def __exit__(self, *_):
+        self.seconds = time.perf_counter() - self.start
+
+    def __str__(self):
+        return f"{self.seconds:.3g} s" if self.seconds >= 0.1 else f"{self.seconds * 1e3:.3g} ms"

@@ -1,10 +1,12 @@
 """A GPT that reads American first names, letter by letter, and makes up new ones.
 
-The names are those of the United States census of 1990, from the package `names`. The model (gpt_model.py) is trained
-on one name a step. Below the loss of a name of seven letters stand 61,889 operations, each of them a Value.
+The names are those of the United States census of 1990, from the package `names`. Below the loss of a name of seven
+letters stand 61,889 operations, each of them a Value (gpt_model.py). The loss is compiled: recorded once for each
+length of a name, and then run in C over batches of names of that length.
 """
 
 import random
+from itertools import groupby, islice
 from math import log
 from pathlib import Path
 
@@ -12,28 +14,46 @@ import names as census
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from pygrad.demos.gpt_model import GPT, N_TOKENS, Adam, encode
-from pygrad.engine import Value
+import pygrad
+from pygrad.data import batches
+from pygrad.demos import stopwatch
+from pygrad.demos.gpt_model import GPT, N_TOKENS, encode
+from pygrad.functional import largest
+from pygrad.lr_scheduler import LinearLR
+from pygrad.optim import Adam
 
 HELD_OUT = 50  # names that the model does not see in training
-WINDOW = 25  # names that a point of the smoothed loss curve is the mean of
+BATCH = 32  # names of a step, all of one length
+WINDOW = 50  # steps that a point of the smoothed loss curve is the mean of
 
 
-def run(out_dir, steps=1_500, samples=20, held_out=HELD_OUT, seed=1337):
-    """Train on `steps` names, then make up `samples` of them; save these as text, and the loss curve as a picture.
+def run(out_dir, steps=2_000, samples=20, held_out=HELD_OUT, seed=1337):
+    """Train for `steps` batches, then make up `samples` names; save these as text, and the loss curve as a picture.
 
-    Returns {"losses": one a name, in nats a letter, "held_out_loss": the mean on `held_out` names that were not
+    Returns {"losses": one a batch, in nats a letter, "held_out_loss": the mean on `held_out` names that were not
     trained on, "names": the new ones, "files": paths}.
     """
     rng = random.Random(seed)
     known = census_names()
     rng.shuffle(known)
     unseen, seen = known[:held_out], known[held_out:]
-    model = GPT(Value, seed=seed)
+    model = GPT(pygrad.Value, seed=seed, take=pygrad.take, largest=largest)
+    loss = pygrad.compile(model.loss)  # of a batch it is the mean
     print(f"gpt: {len(seen)} names to learn from, {held_out} held out, {len(model.parameters())} parameters")
 
-    losses = train(model, seen, steps)
-    held_out_loss = sum(model.loss(encode(name)).data for name in unseen) / held_out
+    with stopwatch() as eager:
+        expected = sum(model.loss(encode(name)).data for name in unseen) / held_out
+    with stopwatch() as recording:
+        mean_loss(loss, unseen)
+    with stopwatch() as compiled:
+        untrained_loss = mean_loss(loss, unseen)
+    print(f"gpt: before training, loss {expected:.9f} on the names held out; compiled, {untrained_loss:.9f}")
+    print(f"gpt: that took {eager}; compiled, {recording} the first time, as it records, and then {compiled}")
+
+    with stopwatch() as training:
+        losses = train(model, loss, seen, steps, rng)
+    print(f"gpt: {steps} steps, up to {BATCH} names each, took {training}")
+    held_out_loss = mean_loss(loss, unseen)
     print(f"gpt: loss {held_out_loss:.3f} on the names held out; guessing would have {log(N_TOKENS):.3f}")
 
     made_up = [model.sample(rng) for _ in range(samples)]
@@ -52,27 +72,47 @@ def census_names():
     return sorted({line.split()[0].lower() for line in lines})  # a line: NAME, how frequent, cumulative, rank
 
 
-def train(model, names, steps):
-    """Train `model` on one name a step, over and over if they are few; return the losses."""
-    optimizer = Adam(model.parameters(), steps)
+def by_length(names):
+    """Return the names in lists, one for each length."""
+    return [list(group) for _, group in groupby(sorted(names, key=len), key=len)]
+
+
+def mean_loss(loss, names):
+    """Return the mean of the compiled loss over names of any lengths."""
+    return sum(loss(list(map(encode, group))) * len(group) for group in by_length(names)) / len(names)
+
+
+def endless_batches(names, rng):
+    """Yield lists of at most BATCH names of one length, in any order; every name comes once an epoch, for ever."""
+    groups = [batches(group, batch_size=BATCH, seed=rng.random()) for group in by_length(names)]
+    while True:
+        epoch = [batch for group in groups for batch in group]
+        rng.shuffle(epoch)
+        yield from epoch
+
+
+def train(model, loss, names, steps, rng):
+    """Train `model` by its compiled loss, a batch a step; the learning rate falls in a line to 0. Return the losses."""
+    optimizer = Adam(model.parameters(), lr=0.01, betas=(0.9, 0.99))
+    schedule = LinearLR(optimizer, start_factor=1, end_factor=0, total_iters=steps)
     losses = []
-    for k in (bar := tqdm(range(steps), desc="gpt", unit="name")):
-        loss = model.loss(encode(names[k % len(names)]))
+    bar = tqdm(islice(endless_batches(names, rng), steps), total=steps, desc="gpt", unit="batch")
+    for batch in bar:
         optimizer.zero_grad()
-        loss.backward()
+        losses.append(loss.backward(list(map(encode, batch))))
         optimizer.step()
-        losses.append(loss.data)
-        bar.set_postfix(loss=f"{loss.data:.3f}", refresh=False)
+        schedule.step()
+        bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
     return losses
 
 
 def draw_losses(losses, out_dir):
-    """Plot the loss of every name, and the mean of WINDOW of them; return the file."""
+    """Plot the loss of every batch, and the mean of WINDOW of them; return the file."""
     figure = Figure(figsize=(6, 4))
     ax = figure.add_subplot(title="gpt: the loss", xlabel="step", ylabel="cross-entropy, nats a letter")
-    ax.plot(losses, linewidth=0.5, alpha=0.5, label="one name")
+    ax.plot(losses, linewidth=0.5, alpha=0.5, label="one batch")
     means = [sum(losses[k - WINDOW : k]) / WINDOW for k in range(WINDOW, len(losses) + 1)]
-    ax.plot(range(WINDOW - 1, len(losses)), means, label=f"mean of {WINDOW} names")
+    ax.plot(range(WINDOW - 1, len(losses)), means, label=f"mean of {WINDOW}")
     ax.axhline(log(N_TOKENS), color="gray", linestyle=":", label="guessing")
     ax.legend(loc="lower left")
     path = out_dir / "gpt-loss.png"

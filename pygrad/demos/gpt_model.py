@@ -5,9 +5,13 @@ example of Karpathy's microgpt: RMSNorm for LayerNorm, relu for GELU, no biases,
 time and remembers the keys and values of those before it, so nothing ever looks ahead.
 
 All is plain Python on the `Value` it is given: + - * /, ** with a number, exp, log, relu and Python's own sum, no more.
-So the same code runs on any engine that has these, and is one of the benchmarks.
+So the same code runs on any engine that has these, and is one of the benchmarks. Two things it does by number, where a
+function that is compiled must not: it picks from a list, and it looks for the largest score. For those it takes other
+functions: `GPT(pygrad.Value, take=pygrad.take, largest=pygrad.functional.largest)` can be compiled, tokens as inputs.
 """
 
+import functools
+import operator
 import random
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -27,14 +31,29 @@ def decode(tokens):
     return "".join(LETTERS[token - 1] for token in tokens)
 
 
+def largest_number(scores):
+    return max(score.data for score in scores)
+
+
 class GPT:
     """A GPT over the 27 tokens of `encode`, with weights drawn from `seed`, whichever `Value` they become.
 
     `n_embd` numbers stand for a letter at a place, `n_head` attention heads share them, and `block_size` is how many
     tokens it can read in a row. ValueError if the heads cannot share the numbers evenly.
+    `take(values, index)` picks from a list, of lists or Values; `largest(scores)` is what a softmax takes off them all.
     """
 
-    def __init__(self, Value, n_embd=16, n_head=4, n_layer=1, block_size=12, seed=1337):
+    def __init__(
+        self,
+        Value,
+        n_embd=16,
+        n_head=4,
+        n_layer=1,
+        block_size=12,
+        seed=1337,
+        take=operator.getitem,
+        largest=largest_number,
+    ):
         if n_embd % n_head:
             raise ValueError(f"n_embd = {n_embd} numbers cannot be shared by n_head = {n_head} heads evenly")
         rng = random.Random(seed)
@@ -42,9 +61,9 @@ class GPT:
         def matrix(rows, columns):
             return [[Value(rng.gauss(0, 0.1)) for _ in range(columns)] for _ in range(rows)]
 
-        self.block_size = block_size
+        self.block_size, self.take, self.softmax = block_size, take, functools.partial(softmax, largest=largest)
         self.letters, self.places = matrix(N_TOKENS, n_embd), matrix(block_size, n_embd)
-        self.layers = [Layer(matrix, n_embd, n_head) for _ in range(n_layer)]
+        self.layers = [Layer(matrix, n_embd, n_head, self.softmax) for _ in range(n_layer)]
         self.output = matrix(N_TOKENS, n_embd)
 
     def parameters(self):
@@ -64,7 +83,7 @@ class GPT:
         place = len(memory[0])
         if place == self.block_size:
             raise ValueError(f"this GPT reads at most block_size = {self.block_size} tokens in a row")
-        x = add(self.letters[token], self.places[place])
+        x = add(self.take(self.letters, token), self.places[place])
         for layer, remembered in zip(self.layers, memory):
             x = layer(x, remembered)
         return linear(self.output, rmsnorm(x))
@@ -72,7 +91,10 @@ class GPT:
     def loss(self, tokens):
         """Return the mean cross-entropy, in nats, of each of `tokens` but the first, given those before it."""
         memory = self.new_memory()
-        losses = [-softmax(self.read(token, memory))[target].log() for token, target in zip(tokens, tokens[1:])]
+        losses = []
+        for token, target in zip(tokens, tokens[1:]):
+            chances = self.softmax(self.read(token, memory))
+            losses.append(-self.take(chances, target).log())
         return sum(losses) / len(losses)
 
     def sample(self, rng, temperature=0.5):
@@ -84,7 +106,7 @@ class GPT:
         while len(tokens) <= self.block_size:
             scores = self.read(tokens[-1], memory)
             allowed = [token for token in range(N_TOKENS) if token != BOUNDARY or len(tokens) > 1]
-            chances = softmax([scores[token] / temperature for token in allowed])
+            chances = self.softmax([scores[token] / temperature for token in allowed])
             (token,) = rng.choices(allowed, [chance.data for chance in chances])
             if token == BOUNDARY:
                 break
@@ -95,8 +117,8 @@ class GPT:
 class Layer:
     """One layer: attention fetches what matters from the tokens before, then an MLP works on it; both add to x."""
 
-    def __init__(self, matrix, n_embd, n_head):
-        size = n_embd // n_head
+    def __init__(self, matrix, n_embd, n_head, softmax):
+        self.softmax, size = softmax, n_embd // n_head
         self.heads = [slice(start, start + size) for start in range(0, n_embd, size)]
         self.query, self.key, self.value, self.merge = (matrix(n_embd, n_embd) for _ in range(4))
         self.widen, self.narrow = matrix(4 * n_embd, n_embd), matrix(n_embd, 4 * n_embd)
@@ -113,7 +135,7 @@ class Layer:
         keys, values = zip(*remembered)
         query, found = linear(self.query, x), []
         for head in self.heads:
-            found += look_up(query[head], [k[head] for k in keys], [v[head] for v in values])
+            found += look_up(query[head], [k[head] for k in keys], [v[head] for v in values], self.softmax)
         return linear(self.merge, found)
 
     def mlp(self, x):
@@ -142,15 +164,15 @@ def rmsnorm(x):
     return [xi * scale for xi in x]
 
 
-def softmax(scores):
-    """Return exp(scores) over their sum. The largest is taken off first, as a number, so that none overflows."""
-    largest = max(score.data for score in scores)
-    exps = [(score - largest).exp() for score in scores]
+def softmax(scores, largest=largest_number):
+    """Return exp(scores) over their sum. The largest is taken off first, so that none overflows."""
+    peak = largest(scores)
+    exps = [(score - peak).exp() for score in scores]
     total = sum(exps)
     return [e / total for e in exps]
 
 
-def look_up(query, keys, values):
+def look_up(query, keys, values, softmax=softmax):
     """Return the mean of `values`, each weighed by how well its key fits `query`.
 
     All are lists of numbers of one length. This is scaled dot-product attention (Vaswani et al., "Attention Is All You
