@@ -80,7 +80,7 @@ void pg_tape_free(pg_tape *tape)
 
 size_t pg_tape_room(pg_tape *tape, size_t count)
 {
-    if (tape->list_size + count > tape->list_capacity) {
+    if (!tape->lists || tape->list_size + count > tape->list_capacity) {
         const size_t capacity = 2 * tape->list_capacity + count + 64;
         int32_t *lists = pg_realloc(tape->lists, capacity * sizeof *lists);
         if (!lists)
