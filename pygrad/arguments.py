@@ -58,11 +58,9 @@ class Argument:
             given = given if is_batch else [given]
             shape, self.numbers = _from_lists(given, self.name)
         if shape is None:
-            self.structure, self.samples, self.numbers = _from_trees(given if is_batch else [given], self.name)
-        elif is_batch:
-            self.structure, self.samples = _rectangle(shape[1:]), shape[0]
+            self.structure, self.samples, self.numbers = _from_trees(given, self.name)
         else:
-            self.structure, self.samples = _rectangle(shape), 1
+            self.structure, self.samples = _rectangle(shape[1:]), shape[0]
         if not self.samples:
             raise ValueError(f"{self.name} is an empty batch: its first dimension, the samples, has length 0")
         if not is_batch:

@@ -83,7 +83,12 @@ class Compiled:
         self.__name__ = getattr(function, "__name__", type(function).__name__)
 
     def __call__(self, *args, **kwargs):
-        """Run forward; return what the function returns, reduced over the batch."""
+        """Run forward; return what the function returns, reduced over the batch.
+
+        While another function is being recorded, or with Values as arguments, it is the function itself.
+        """
+        if trace.is_recording():
+            return self.function(*args, **kwargs)
         try:
             run = self._prepare(args, kwargs)
         except HasValues:

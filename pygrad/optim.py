@@ -9,6 +9,7 @@ import copy
 import math
 from array import array
 from functools import partial
+from itertools import chain
 
 from pygrad import lr_scheduler  # noqa: F401 - optim.lr_scheduler, where PyTorch has it
 from pygrad._lib import ffi, lib
@@ -102,8 +103,7 @@ class Optimizer:
     # returns a function that moves the parameters and a dict of the state that then holds.
 
     def zero_grad(self):
-        for group in self.param_groups:
-            zero_grads(group["params"])
+        zero_grads(chain.from_iterable(group["params"] for group in self.param_groups))
 
     def step(self):
         """Move every parameter once, by its gradient.
