@@ -156,7 +156,7 @@ pg_status pg_fit_run(pg_replay *replay, pg_fit *fit)
         do {
             status = run_step(replay, fit, &batch, columns);
         } while (status == PG_OK && fit->done < fit->steps && now() < end);
-        fit->bad_sample = batch.bad_sample;
+        fit->bad_sample = batch.bad_sample + (fit->order ? 0 : fit->next_batch * fit->batch_size);
         fit->bad_node = batch.bad_node;
         store(replay, fit->groups, fit->group_count);
     }
