@@ -6,11 +6,12 @@ project needs casadi or jax), then `python bench/compiled.py [rounds] [words of 
 A cell has the median time, and in brackets how many times the first column's it is: the median over the rounds of the
 ratio within a round. Each entry's answer is checked first, then it runs once untimed. The garbage collector is off.
 
-- moons, lecture net: a training step, many of which may be one call (pygrad's `fit`, C by hand; "jax, loop" has a
-  hundred in a jitted loop, "jax" calls from Python for each). C by hand has one thread in every row.
+- moons, lecture net, char-GPT: a training step, many of which may be one call (pygrad's `fit`, C by hand; "jax, loop"
+  has a hundred in a jitted loop, "jax" calls from Python for each). C by hand has one thread in every row. The GPT's is
+  of one name, with Adam.
 - "a call": value and both gradients. C by hand is called from C, the others from Python; pygrad and casadi through
   bound buffers.
-- char-GPT: the gradients and Adam. For the eager engines "replay" is to build, sweep and free the graph again.
+- For the eager engines "replay" is to build, sweep and free the graph again.
 - "compile": pygrad's from the function in Python to a tape that is ready to run; casadi's without building the graph.
 """
 

@@ -6,7 +6,6 @@ graph is to build it from Python, write its tape and run the passes over it.
 
 from array import array
 from functools import partial
-from itertools import cycle
 
 import rows
 from rows import EXPRESSIONS, GPT, LARGE, LECTURE, RATES, SMALL, TINY_MANY, TWO_THREADS, Run, again, problem
@@ -16,7 +15,6 @@ import pygrad
 from pygrad.demos.gpt_model import GPT as Model
 from pygrad.demos.gpt_model import encode
 from pygrad.functional import largest
-from pygrad.lr_scheduler import LinearLR
 from pygrad.optim import SGD, Adam
 
 
@@ -59,21 +57,21 @@ def many():
     return Run(bound.backward, lambda _: rows.sampled([outs[0], outs[1][::2], outs[1][1::2]]), rows.MANY)
 
 
-def gpt_step():
-    """A name a step, as the eager engines; recorded once, as all names are of one length."""
+def gpt(epochs=10):
+    """`fit`, a name a step in their order, as the eager engines; recorded once, as all names are of one length."""
     model = Model(pygrad.Value, block_size=8, take=pygrad.take, largest=largest)
-    loss, names = pygrad.compile(model.loss, batched=False), cycle(map(encode, NAMES))
-    optimizer = Adam(model.parameters(), lr=0.01, betas=(0.9, 0.99))
-    schedule = LinearLR(optimizer, start_factor=1, end_factor=0, total_iters=GPT_STEPS)
+    loss, tokens = pygrad.compile(model.loss), list(map(encode, NAMES))
+    optimizer = Adam(model.parameters(), betas=(0.9, 0.99))
+    options = {"epochs": epochs, "batch_size": 1, "shuffle": False}
 
-    def step():
-        optimizer.zero_grad()
-        out = loss.backward(next(names))
-        optimizer.step()
-        schedule.step()
-        return out
+    def train():
+        taken = optimizer.state[0]["step"]
+        return loss.fit(optimizer, tokens, schedule=lambda k: 0.01 * max(0.0, 1 - (taken + k) / GPT_STEPS), **options)
 
-    return Run(step, lambda out: [out, *(p.grad for p in model.parameters())])
+    def numbers(losses):
+        return [losses[-1], *(p.grad for p in model.parameters())]
+
+    return Run(train, numbers, epochs * len(NAMES))
 
 
 def recordable(graph):
@@ -110,7 +108,7 @@ def replay_graph(graph):
 ENTRIES = {row: partial(net, row) for row in (SMALL, LARGE, LECTURE)}
 ENTRIES[TWO_THREADS] = partial(net, TWO_THREADS, threads=2)
 ENTRIES |= {row: partial(call, row) for row in EXPRESSIONS}
-ENTRIES |= {TINY_MANY: many, GPT: gpt_step}
+ENTRIES |= {TINY_MANY: many, GPT: gpt}
 for _graph in ("chain", "net"):
     ENTRIES |= {
         f"{_graph}: compile": partial(compile_graph, _graph),

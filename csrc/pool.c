@@ -12,22 +12,32 @@
  * a training loop. */
 #define SPINS 20000
 
+/* A job is open from its start until its caller finds no task left. A helper joins an open job, and nobody waits for
+ * one that has not: on a busy machine it may not run for long. All of this is one word: the job's number, whether it is
+ * open, and how many helpers are in it. */
+#define OPEN UINT64_C(0x80000000)
+#define HELPERS (OPEN - 1)
+
 static struct {
     pthread_mutex_t one_job; /* held while a job runs */
-    pthread_mutex_t mutex;   /* of what follows */
+    pthread_mutex_t mutex;   /* for sleeping */
     pthread_cond_t wake;
     pid_t process; /* that the threads are of */
     unsigned started;
-    unsigned seen_first[PG_MOST_THREADS]; /* by worker: the newest job when it was started */
     atomic_uint asleep;
-    atomic_uint job; /* number of the newest */
-    unsigned helpers; /* workers 1 .. helpers take part in it */
+    _Atomic uint64_t state;
+    /* The job; these change while it is closed and no helper is in it. */
+    unsigned helpers; /* workers 1 .. helpers take part */
     pg_task *task;
     void *context;
     size_t count;
-    atomic_size_t next;   /* task */
-    atomic_uint finished; /* started threads that are done with the job; all must be before the next begins */
+    atomic_size_t next; /* task */
 } pool = {.one_job = PTHREAD_MUTEX_INITIALIZER, .mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+static uint64_t job_of(uint64_t state)
+{
+    return state >> 32;
+}
 
 static void relax(void)
 {
@@ -42,31 +52,43 @@ static void take_tasks(unsigned worker)
         pool.task(pool.context, i, worker);
 }
 
-/* Wait for a job newer than `seen`. */
-static unsigned await_job(unsigned seen)
+/* Wait for a job other than `seen`; return its number. */
+static uint64_t await_job(uint64_t seen)
 {
     for (int i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(&pool.job, memory_order_acquire) != seen)
-            return atomic_load(&pool.job);
+        const uint64_t job = job_of(atomic_load(&pool.state));
+        if (job != seen)
+            return job;
         relax();
     }
     pthread_mutex_lock(&pool.mutex);
     atomic_fetch_add(&pool.asleep, 1);
-    while (atomic_load(&pool.job) == seen)
+    while (job_of(atomic_load(&pool.state)) == seen)
         pthread_cond_wait(&pool.wake, &pool.mutex);
     atomic_fetch_sub(&pool.asleep, 1);
     pthread_mutex_unlock(&pool.mutex);
-    return atomic_load(&pool.job);
+    return job_of(atomic_load(&pool.state));
+}
+
+static bool join_job(uint64_t job)
+{
+    uint64_t state = atomic_load(&pool.state);
+    while (job_of(state) == job && state & OPEN)
+        if (atomic_compare_exchange_weak(&pool.state, &state, state + 1))
+            return true;
+    return false;
 }
 
 static void *work(void *argument)
 {
     const unsigned worker = (unsigned)(uintptr_t)argument;
-    for (unsigned seen = pool.seen_first[worker];;) {
+    for (uint64_t seen = 0;;) {
         seen = await_job(seen);
+        if (!join_job(seen))
+            continue;
         if (worker <= pool.helpers)
             take_tasks(worker);
-        atomic_fetch_add_explicit(&pool.finished, 1, memory_order_release);
+        atomic_fetch_sub(&pool.state, 1);
     }
     return NULL;
 }
@@ -78,7 +100,7 @@ static unsigned have_helpers(unsigned wanted)
         pool.process = getpid();
         pool.started = 0;
         atomic_store(&pool.asleep, 0);
-        atomic_store(&pool.job, 0);
+        atomic_store(&pool.state, 0);
         pthread_mutex_init(&pool.mutex, NULL);
         pthread_cond_init(&pool.wake, NULL);
     }
@@ -88,7 +110,6 @@ static unsigned have_helpers(unsigned wanted)
         if (pthread_attr_init(&attributes) != 0)
             break;
         pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        pool.seen_first[pool.started + 1] = atomic_load(&pool.job);
         const int failed = pthread_create(&thread, &attributes, work, (void *)(uintptr_t)(pool.started + 1));
         pthread_attr_destroy(&attributes);
         if (failed)
@@ -105,14 +126,14 @@ static void run_with_helpers(unsigned helpers, size_t count, pg_task *task, void
     pool.count = count;
     pool.helpers = helpers;
     atomic_store(&pool.next, 0);
-    atomic_store(&pool.finished, 0);
     pthread_mutex_lock(&pool.mutex);
-    atomic_fetch_add_explicit(&pool.job, 1, memory_order_release);
+    atomic_store(&pool.state, ((job_of(atomic_load(&pool.state)) + 1) << 32) | OPEN);
     if (atomic_load(&pool.asleep) > 0)
         pthread_cond_broadcast(&pool.wake);
     pthread_mutex_unlock(&pool.mutex);
     take_tasks(0);
-    for (unsigned spins = 0; atomic_load_explicit(&pool.finished, memory_order_acquire) < pool.started; spins++)
+    atomic_fetch_and(&pool.state, ~OPEN);
+    for (unsigned spins = 0; atomic_load(&pool.state) & HELPERS; spins++)
         if (spins < SPINS)
             relax();
         else

@@ -189,8 +189,11 @@ static void read_inputs(const job *j, double *x, size_t begin, size_t n)
             continue;
         }
         from += (ptrdiff_t)begin * step;
-        for (size_t l = 0; l < n; l++, from += step)
-            x[l] = *from;
+        if (step == 1)
+            memcpy(x, from, n * sizeof *x);
+        else
+            for (size_t l = 0; l < n; l++, from += step)
+                x[l] = *from;
     }
 }
 
@@ -227,6 +230,16 @@ static void accumulate(double *accumulators, const double *lanes, size_t n)
         accumulators[k] += lanes[k];
 }
 
+/* Write the numbers of a block's lanes down a column of a matrix. */
+static void write_column(double *to, size_t columns, const double *lanes, size_t n)
+{
+    if (columns == 1)
+        memcpy(to, lanes, n * sizeof *to);
+    else
+        for (size_t l = 0; l < n; l++, to += columns)
+            *to = lanes[l];
+}
+
 /* Write the outputs of a block, and add them to the accumulators, which stand behind those of packed numbers. */
 static void write_outputs(const job *j, const double *x, double *sums, size_t begin, size_t n)
 {
@@ -234,8 +247,7 @@ static void write_outputs(const job *j, const double *x, double *sums, size_t be
     for (uint32_t i = 0; i < count; i++) {
         const double *y = x + (size_t)j->replay->program->outputs[i] * j->replay->stride;
         if (j->batch->outputs)
-            for (size_t l = 0; l < n; l++)
-                j->batch->outputs[(begin + l) * count + i] = y[l];
+            write_column(j->batch->outputs + begin * count + i, count, y, n);
         accumulate(sums + 8 * i, y, n);
     }
 }
@@ -259,8 +271,7 @@ static void collect_leaves(const job *j, double *dx, double *accumulators, size_
     for (uint32_t i = 0; i < inputs; i++) {
         double *g = dx + i * stride;
         if (j->batch->input_grads)
-            for (size_t l = 0; l < n; l++)
-                j->batch->input_grads[(begin + l) * inputs + i] = g[l];
+            write_column(j->batch->input_grads + begin * inputs + i, inputs, g, n);
         memset(g, 0, width * sizeof *g);
     }
     for (size_t k = program->first_splat; k < program->packed_count; k++) {

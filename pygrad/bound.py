@@ -33,7 +33,8 @@ class Bound:
         batch = ffi.new("pg_batch *", batch[0])
         keep = self.run, self._replay, batch, self.gradients
         if batch.samples == 1 and engine.trigger:
-            return engine.trigger(*[int(ffi.cast("uintptr_t", p)) for p in (self._replay, batch)], (self.run.check, batch), keep)
+            addresses = [int(ffi.cast("uintptr_t", p)) for p in (self._replay, batch)]
+            return engine.trigger(*addresses, (self.run.check, batch), keep)
         replay, check = self._replay, self.run.check
 
         def run(_keep=keep):

@@ -102,7 +102,8 @@ class Optimizer:
     # returns a function that moves the parameters and a dict of the state that then holds.
 
     def zero_grad(self):
-        zero_grads([p for group in self.param_groups for p in group["params"]])
+        for group in self.param_groups:
+            zero_grads(group["params"])
 
     def step(self):
         """Move every parameter once, by its gradient.

@@ -490,6 +490,13 @@ def test_entries_left_out_and_added(path, whole):
     assert 2 == len(pygrad.load(path).tape.point)
 
 
+def test_sizes_that_do_not_add_up(path, whole):
+    """A body that is longer or shorter than the header says is refused although the checksum is right."""
+    header, body = parts(path)
+    for other in body + bytes(8), body[:-8], b"":
+        refuse(path, joined(header, other), "its sizes do not add up")
+
+
 def test_two_tapes_for_the_same_arguments(path, whole):
     """One structure of arguments has one tape."""
     header, body = parts(path)
