@@ -146,7 +146,7 @@ static pg_status run_step(pg_replay *replay, pg_fit *fit, pg_batch *batch, pg_co
 
 pg_status pg_fit_run(pg_replay *replay, pg_fit *fit)
 {
-    pthread_mutex_lock(&replay->busy);
+    pg_replay_enter(replay);
     pg_column *columns = pg_realloc(NULL, (replay->tape->inputs + 1) * sizeof *columns);
     pg_status status = columns ? PG_OK : PG_NO_MEMORY;
     if (columns) {
@@ -160,7 +160,7 @@ pg_status pg_fit_run(pg_replay *replay, pg_fit *fit)
         fit->bad_node = batch.bad_node;
         store(replay, fit->groups, fit->group_count);
     }
-    pthread_mutex_unlock(&replay->busy);
+    pg_replay_leave(replay);
     pg_free(columns);
     return status;
 }
