@@ -146,7 +146,7 @@ static pg_status run_step(pg_replay *replay, pg_fit *fit, pg_batch *batch, pg_co
 
 pg_status pg_fit_run(pg_replay *replay, pg_fit *fit)
 {
-    pthread_mutex_lock(&replay->busy);
+    pg_replay_enter(replay);
     pg_column *columns = pg_realloc(NULL, (replay->tape->inputs + 1) * sizeof *columns);
     pg_status status = columns ? PG_OK : PG_NO_MEMORY;
     if (columns) {
@@ -156,11 +156,11 @@ pg_status pg_fit_run(pg_replay *replay, pg_fit *fit)
         do {
             status = run_step(replay, fit, &batch, columns);
         } while (status == PG_OK && fit->done < fit->steps && now() < end);
-        fit->bad_sample = batch.bad_sample;
+        fit->bad_sample = batch.bad_sample + (fit->order ? 0 : fit->next_batch * fit->batch_size);
         fit->bad_node = batch.bad_node;
         store(replay, fit->groups, fit->group_count);
     }
-    pthread_mutex_unlock(&replay->busy);
+    pg_replay_leave(replay);
     pg_free(columns);
     return status;
 }

@@ -6,7 +6,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <unistd.h>
 
 /* How often a thread looks for the next job before it sleeps: some tens of microseconds, the time between two steps of
  * a training loop. */
@@ -22,7 +21,6 @@ static struct {
     pthread_mutex_t one_job; /* held while a job runs */
     pthread_mutex_t mutex;   /* for sleeping */
     pthread_cond_t wake;
-    pid_t process; /* that the threads are of */
     unsigned started;
     atomic_uint asleep;
     _Atomic uint64_t state;
@@ -93,17 +91,25 @@ static void *work(void *argument)
     return NULL;
 }
 
+/* A fork leaves none of the threads, and the locks as they were; the child begins anew. */
+static void after_fork_in_child(void)
+{
+    pthread_mutex_init(&pool.one_job, NULL);
+    pthread_mutex_init(&pool.mutex, NULL);
+    pthread_cond_init(&pool.wake, NULL);
+    pool.started = 0;
+    atomic_store(&pool.asleep, 0);
+    atomic_store(&pool.state, 0);
+}
+
+static void prepare_for_forks(void)
+{
+    pthread_atfork(NULL, NULL, after_fork_in_child);
+}
+
 /* Have so many helpers; returns how many there are. The caller holds one_job. */
 static unsigned have_helpers(unsigned wanted)
 {
-    if (pool.process != getpid()) { /* a fork leaves none of them */
-        pool.process = getpid();
-        pool.started = 0;
-        atomic_store(&pool.asleep, 0);
-        atomic_store(&pool.state, 0);
-        pthread_mutex_init(&pool.mutex, NULL);
-        pthread_cond_init(&pool.wake, NULL);
-    }
     while (pool.started < wanted) {
         pthread_t thread;
         pthread_attr_t attributes;
@@ -144,6 +150,8 @@ void pg_pool_run(unsigned threads, size_t count, pg_task *task, void *context)
 {
     const size_t most = threads < PG_MOST_THREADS ? threads : PG_MOST_THREADS;
     const size_t useful = count < most ? count : most;
+    static pthread_once_t prepared = PTHREAD_ONCE_INIT;
+    pthread_once(&prepared, prepare_for_forks);
     if (useful > 1 && pthread_mutex_trylock(&pool.one_job) == 0) {
         const unsigned helpers = have_helpers((unsigned)useful - 1);
         if (helpers > 0) {

@@ -1,6 +1,7 @@
 /* program.c: making a tape ready for batches. */
 #include "program.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -450,8 +451,11 @@ static const pg_lanes *choose_lanes(void)
 
 const pg_lanes *pg_lanes_chosen(void)
 {
-    static const pg_lanes *chosen; /* any thread finds the same */
-    if (!chosen)
-        chosen = choose_lanes();
-    return chosen;
+    static const pg_lanes *_Atomic chosen; /* any thread finds the same */
+    const pg_lanes *lanes = atomic_load_explicit(&chosen, memory_order_acquire);
+    if (!lanes) {
+        lanes = choose_lanes();
+        atomic_store_explicit(&chosen, lanes, memory_order_release);
+    }
+    return lanes;
 }

@@ -81,6 +81,75 @@ static bool have_program(pg_replay *replay)
     return replay->program && replay->packed;
 }
 
+/* --- forks --- */
+
+/* The child of a fork has all replays as they stood, but no thread that ran one. */
+static struct {
+    pthread_mutex_t mutex;
+    pthread_once_t prepared;
+    pg_replay *first;
+} all = {.mutex = PTHREAD_MUTEX_INITIALIZER, .prepared = PTHREAD_ONCE_INIT};
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&all.mutex);
+}
+
+static void after_fork_in_parent(void)
+{
+    pthread_mutex_unlock(&all.mutex);
+}
+
+/* What a run is changing may be in any state: the child does without that memory. */
+static void abandon(pg_replay *replay)
+{
+    replay->workspaces = NULL;
+    replay->workers = 0;
+    replay->stride = 0;
+    replay->parts = NULL;
+    replay->part_count = 0;
+    memset(replay->adjoints, 0, replay->tape->count * sizeof *replay->adjoints);
+    atomic_store(&replay->running, false);
+}
+
+static void after_fork_in_child(void)
+{
+    pthread_mutex_init(&all.mutex, NULL);
+    for (pg_replay *replay = all.first; replay; replay = replay->next) {
+        pthread_mutex_init(&replay->busy, NULL);
+        if (atomic_load(&replay->running))
+            abandon(replay);
+    }
+}
+
+static void prepare_for_forks(void)
+{
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+static void join_list(pg_replay *replay)
+{
+    pthread_once(&all.prepared, prepare_for_forks);
+    pthread_mutex_lock(&all.mutex);
+    replay->next = all.first;
+    replay->link = &all.first;
+    if (replay->next)
+        replay->next->link = &replay->next;
+    all.first = replay;
+    pthread_mutex_unlock(&all.mutex);
+}
+
+static void leave_list(pg_replay *replay)
+{
+    pthread_mutex_lock(&all.mutex);
+    *replay->link = replay->next;
+    if (replay->next)
+        replay->next->link = replay->link;
+    pthread_mutex_unlock(&all.mutex);
+}
+
+/* --- a replay --- */
+
 pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay **out)
 {
     pg_replay *replay = pg_zeroed(sizeof *replay);
@@ -89,15 +158,19 @@ pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay **out)
     *replay = (pg_replay){.tape = tape, .hoist = (passes & PG_PASS_HOIST) != 0, .lanes = pg_lanes_chosen()};
     replay->values = pg_zeroed(tape->count * sizeof(double) + 1);
     replay->adjoints = pg_zeroed(tape->count * sizeof(double) + 1);
-    if (!replay->values || !replay->adjoints || pthread_mutex_init(&replay->busy, NULL) != 0) {
+    replay->grads_before = pg_zeroed(tape->parameters * sizeof(double) + 1);
+    if (!replay->values || !replay->adjoints || !replay->grads_before ||
+        pthread_mutex_init(&replay->busy, NULL) != 0) {
         pg_free(replay->values);
         pg_free(replay->adjoints);
+        pg_free(replay->grads_before);
         pg_free(replay);
         return PG_NO_MEMORY;
     }
     for (uint32_t i = 0; i < tape->count; i++)
         if (tape->nodes[i].op == PG_TAPE_CONSTANT)
             replay->values[i] = tape->nodes[i].literal;
+    join_list(replay);
     *out = replay;
     return PG_OK;
 }
@@ -106,11 +179,13 @@ void pg_replay_free(pg_replay *replay)
 {
     if (!replay)
         return;
+    leave_list(replay);
     free_workspaces(replay);
     pthread_mutex_destroy(&replay->busy);
     pg_program_free(replay->program);
     pg_free(replay->values);
     pg_free(replay->adjoints);
+    pg_free(replay->grads_before);
     pg_free(replay->packed);
     pg_free(replay->parts);
     pg_free(replay);
@@ -434,17 +509,21 @@ static void load(pg_replay *replay)
     for (uint32_t i = 0; i < tape->parameters; i++) {
         const pg_node *node = pg_node_at(arena, tape->ids[i]);
         data[i] = node->data;
-        grads[i] = node->grad;
+        grads[i] = replay->grads_before[i] = node->grad;
     }
     pg_unlock(arena);
 }
 
+/* Where another thread has changed a gradient meanwhile, what this run gave is added to that. */
 static void store_gradients(pg_replay *replay)
 {
     const pg_tape *tape = replay->tape;
     pg_arena *arena = pg_lock();
-    for (uint32_t i = 0; i < tape->parameters; i++)
-        pg_node_at(arena, tape->ids[i])->grad = pg_gradients_of(replay)[i];
+    for (uint32_t i = 0; i < tape->parameters; i++) {
+        pg_node *node = pg_node_at(arena, tape->ids[i]);
+        const double before = replay->grads_before[i], after = pg_gradients_of(replay)[i];
+        node->grad = node->grad == before ? after : node->grad + (after - before);
+    }
     pg_unlock(arena);
 }
 
@@ -460,8 +539,8 @@ pg_status pg_replay_run_alone(pg_replay *replay, pg_batch *batch)
 
 pg_status pg_replay_run(pg_replay *replay, pg_batch *batch)
 {
-    pthread_mutex_lock(&replay->busy);
+    pg_replay_enter(replay);
     const pg_status status = pg_replay_run_alone(replay, batch);
-    pthread_mutex_unlock(&replay->busy);
+    pg_replay_leave(replay);
     return status;
 }

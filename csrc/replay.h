@@ -3,6 +3,8 @@
 #define PG_REPLAY_H
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 
 #include "program.h"
 #include "scalar.h"
@@ -21,6 +23,9 @@ struct pg_replay {
     pg_program *program; /* made for the first batch */
     const pg_lanes *lanes;
     pthread_mutex_t busy;
+    atomic_bool running; /* by who holds `busy` */
+    pg_replay *next, **link; /* of the list of all, for the child of a fork */
+    double *grads_before; /* the parameters' gradients that a run began with */
     double *values;   /* one a node of the tape: of all for a single sample, of what is uniform for a batch */
     double *adjoints; /* the same; all 0 between runs but those of parameters, which are their gradients */
     double *packed;
@@ -30,6 +35,19 @@ struct pg_replay {
     double *parts; /* chunks x (packed numbers, outputs): what each chunk's accumulators came to */
     size_t part_count;
 };
+
+/* Begin and end a run, which nobody else can be in then. */
+static inline void pg_replay_enter(pg_replay *replay)
+{
+    pthread_mutex_lock(&replay->busy);
+    atomic_store(&replay->running, true);
+}
+
+static inline void pg_replay_leave(pg_replay *replay)
+{
+    atomic_store(&replay->running, false);
+    pthread_mutex_unlock(&replay->busy);
+}
 
 /* Where a replay keeps the parameters' numbers and gradients. */
 static inline double *pg_parameters_of(pg_replay *replay)

@@ -5,11 +5,13 @@
 
 import functools
 import inspect
+import operator
 import pickle
 from array import array
 
 from pygrad import engine, export, fitting, tapefile, trace
 from pygrad._lib import ffi, lib
+from pygrad._numbers import describe
 from pygrad.arguments import Argument, HasValues, build
 from pygrad.bound import Bound, BoundArgument
 from pygrad.module import Module
@@ -73,10 +75,14 @@ class Compiled:
             raise TypeError(f"compile needs a function, not {type(function).__name__}")
         if reduction not in (None, *REDUCTIONS):
             raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {reduction!r}")
-        unknown = set(passes) - set(trace.PASSES)
-        if unknown:
-            raise ValueError(f"unknown pass {unknown.pop()!r}; known are {', '.join(trace.PASSES)}")
-        self.function, self.reduction, self.batched, self.threads = function, reduction, batched, threads
+        passes = (passes,) if isinstance(passes, str) else tuple(passes)
+        for name in passes:
+            if name not in tuple(trace.PASSES):
+                raise ValueError(f"unknown pass {name!r}; known are {', '.join(trace.PASSES)}")
+        if not isinstance(batched, bool) and not isinstance(batched, (tuple, list)):
+            raise TypeError(f"batched must be True, False, or a tuple of them, one an argument, not {batched!r}")
+        self.function, self.reduction, self.batched = function, reduction, batched
+        self.threads = _thread_count(threads)
         self._passes = sum(trace.PASSES[name] for name in set(passes))
         self._tapes = {}
         functools.update_wrapper(self, function, updated=())
@@ -93,6 +99,12 @@ class Compiled:
             run = self._prepare(args, kwargs)
         except HasValues:
             return self.function(*args, **kwargs)
+        if trace.is_recording():
+            if run.samples is None:
+                return self.function(*args, **kwargs)  # a part of the function that is being recorded
+            trace.warn_here(
+                "a compiled function was run over a batch while another one was recorded: its result is kept"
+            )
         return run.forward()
 
     def backward(self, *args, inputs=False, **kwargs):
@@ -266,6 +278,8 @@ class Compiled:
     def _prepare(self, args, kwargs, kind=Argument):
         if kwargs:
             bound = inspect.signature(self.function).bind(*args, **kwargs)
+            if bound.kwargs:
+                raise TypeError(f"arguments by keyword alone cannot be compiled: {', '.join(bound.kwargs)}")
             args = bound.args
         arguments = [kind(given, f"argument {i + 1}", self._is_batched(i)) for i, given in enumerate(args)]
         sizes = {a.samples for a in arguments if a.samples is not None}
@@ -293,6 +307,17 @@ class Compiled:
         if self.reduction is not None:
             return self.reduction
         return "none" if tape.structure is not None or isinstance(self.function, Module) else "mean"
+
+
+def _thread_count(threads):
+    """Return a number of threads that C takes; TypeError or ValueError for what is none."""
+    try:
+        count = operator.index(threads)
+    except TypeError:
+        raise TypeError(f"threads must be a whole number, not {describe(threads)}") from None
+    if count < 1:
+        raise ValueError(f"threads must be at least 1, not {count}")
+    return min(count, 1024)
 
 
 def _unpickle(blob, parameters):

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from pygrad import optim
 from pygrad._lib import ffi, lib
+from pygrad._numbers import describe
 from pygrad.engine import plain_ids
 from pygrad.lr_scheduler import LRScheduler
 
@@ -85,6 +86,8 @@ def fit(run, optimizer, *, epochs, batch_size, shuffle, seed, drop_last, schedul
     batch_size = samples if batch_size is None else operator.index(batch_size)
     if epochs < 0 or batch_size < 1:
         raise ValueError(f"epochs must be at least 0 and batch_size at least 1, not {epochs} and {batch_size}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be a function of a Progress, not {describe(callback)}")
     batches = samples // batch_size if drop_last else math.ceil(samples / batch_size)
     if batches == 0:
         raise ValueError(f"drop_last leaves no batch: there are {samples} samples, and a batch has {batch_size}")
@@ -164,13 +167,15 @@ class _InC:
         room, fit = ffi.new("double[]", most), self.fit
         fit.losses, fit.steps, fit.done = room, most, 0
         fit.rates = ffi.NULL if rates is None else ffi.from_buffer("double[]", rates)
-        status = lib.pg_fit_run(self.run.tape.replay, fit)
-        if fit.done:
-            for group, struct in zip(self.groups, self.structs):
-                group.keep(struct)
-            if rates:
-                schedule.set(rates[fit.done - 1])
-            losses.frombytes(ffi.buffer(room, 8 * fit.done))
+        try:
+            status = lib.pg_fit_run(self.run.tape.replay, fit)
+        finally:  # Ctrl-C is an exception of that line
+            if fit.done:
+                for group, struct in zip(self.groups, self.structs):
+                    group.keep(struct)
+                if rates:
+                    schedule.set(rates[fit.done - 1])
+                losses.frombytes(ffi.buffer(room, 8 * fit.done))
         self.run.check(status, fit)
         return fit.done
 
@@ -186,7 +191,7 @@ class _Group:
     def __init__(self, optimizer, group, state, tape):
         params = list(group["params"])
         _, new = optimizer._prepare(params, group, state)  # raises what is wrong
-        self.state, self.new, n = state, new, len(params)
+        self.params, self.state, self.new, n = params, state, new, len(params)  # they live as long as their ids
         self.ids = plain_ids(params)
         self.places = ffi.new("int32_t[]", [tape.place_of_parameter.get(id, -1) for id in self.ids])
         self.data = ffi.new("double[]", n)

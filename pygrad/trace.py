@@ -135,9 +135,9 @@ def _caller():
 
 def _random_states():
     """Return the states of the global generators of Python, and of NumPy if it is there."""
-    states, numpy = {"random": random.getstate()}, sys.modules.get("numpy.random")
+    states, numpy = {"random": random.getstate()}, sys.modules.get("numpy")
     if numpy:
-        states["numpy"] = pickle.dumps(numpy.get_state(legacy=False))
+        states["numpy"] = pickle.dumps(numpy.random.get_state(legacy=False))
     return states
 
 

@@ -632,7 +632,7 @@ def test_printing_a_tape():
 def compiled_and_gone():
     """Return the compiled function of a model that is gone, its outputs, and a weak reference to a parameter."""
     model = nn.MLP(2, [3, 1])
-    f = pygrad.compile(model)
+    f = pygrad.compile(model, reduction="none")
     right = f([[1.0, 2.0], [0.5, -1.0]])
     f.function = f.__wrapped__ = None
     return f, right, weakref.ref(model.parameters()[0])
