@@ -84,6 +84,7 @@ class Compiled:
         self.function, self.reduction, self.batched = function, reduction, batched
         self.threads = _thread_count(threads)
         self._passes = sum(trace.PASSES[name] for name in set(passes))
+        self._is_module = isinstance(function, Module)
         self._tapes = {}
         functools.update_wrapper(self, function, updated=())
         self.__name__ = getattr(function, "__name__", type(function).__name__)
@@ -234,11 +235,10 @@ class Compiled:
         for tape in tapes.values():  # and leaves that no Value is left of
             for id in tape.parameter_ids:
                 places.setdefault(id, len(places))
-        is_module = isinstance(self.function, Module)
         return {
             "name": self.__name__,
             "signature": tapefile.signature_entry(self.function),
-            "reduction": "none" if is_module and self.reduction is None else self.reduction,
+            "reduction": "none" if self._is_module and self.reduction is None else self.reduction,
             "batched": self.batched if isinstance(self.batched, bool) else [bool(b) for b in self.batched],
             "threads": int(self.threads),
             "passes": [name for name, bit in trace.PASSES.items() if self._passes & bit],
@@ -306,7 +306,7 @@ class Compiled:
     def _reduction_of(self, tape):
         if self.reduction is not None:
             return self.reduction
-        return "none" if tape.structure is not None or isinstance(self.function, Module) else "mean"
+        return "none" if tape.structure is not None or self._is_module else "mean"
 
 
 def _thread_count(threads):
