@@ -52,7 +52,11 @@ class Argument:
         return [build(self.structure, items) for _ in samples]
 
     def _read(self, given, is_batch):
-        shape, self.numbers = _from_buffer(given, self.name) or _from_lists(given, self.name)
+        if found := _from_buffer(given, self.name):
+            shape, self.numbers = found if is_batch else ((1, *found[0]), found[1])
+        else:
+            given = given if is_batch else [given]
+            shape, self.numbers = _from_lists(given, self.name)
         if shape is None:
             self.structure, self.samples, self.numbers = _from_trees(given, self.name)
         else:
