@@ -1,7 +1,7 @@
 """Build the two binaries of csrc/; setup.py names this file, and it is not part of the installed package.
 
 - pygrad._core, through cffi: the arena (`ffi`).
-- pygrad._native, the native proxy: pyvalue.c, with the arena's functions once more (`native`). It may fail to build.
+- pygrad._native, the native proxy: pyvalue.c, with the arena's sources once more (`native`). It may fail to build.
 
 Knobs (environment variables):
     PYGRAD_DEBUG=1                 no optimisation, assertions on
@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 PROXY = "csrc/pyvalue.c"
 SOURCES = sorted({f"csrc/{path.name}" for path in CSRC.glob("*.c")} - {PROXY})
+_REPLAY = ("fit", "lanes_", "passes", "pool", "program", "replay", "scalar", "tape_file")  # one copy of these is enough
+ARENA = [source for source in SOURCES if not source.startswith(tuple(f"csrc/{name}" for name in _REPLAY))]
 HEADERS = sorted(f"csrc/{path.name}" for pattern in ("*.h", "*.def") for path in CSRC.glob(pattern))
 
 
@@ -68,4 +70,4 @@ ffi.set_source("pygrad._core", '#include "pygrad.h"', sources=SOURCES, **OPTIONS
 
 required = os.environ.get("PYGRAD_REQUIRE_NATIVE") == "1"
 under_gil = {**OPTIONS, "define_macros": [*OPTIONS["define_macros"], ("PG_UNDER_GIL", "1")]}
-native = Extension("pygrad._native", sources=[PROXY, *SOURCES], optional=not required, **under_gil)
+native = Extension("pygrad._native", sources=[PROXY, *ARENA], optional=not required, **under_gil)

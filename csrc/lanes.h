@@ -10,24 +10,15 @@
 /* Every lane in use: all of a wide block, n of a narrow one. Two slots are the same or have no lane in common, so no turn
  * of the loop reads what another has written. */
 #if WIDTH == 32
+#define LANES WIDTH
+#else
+#define LANES n
+#endif
 #define EACH_LANE(...)                  \
     NO_OVERLAP                          \
-    for (int l = 0; l < WIDTH; l++) {   \
+    for (int l = 0; l < LANES; l++) {   \
         __VA_ARGS__;                    \
     }
-#else
-#define EACH_LANE(...)                      \
-    if (n == WIDTH) {                       \
-        NO_OVERLAP                          \
-        for (int l = 0; l < WIDTH; l++) {   \
-            __VA_ARGS__;                    \
-        }                                   \
-    } else {                                \
-        for (int l = 0; l < n; l++) {       \
-            __VA_ARGS__;                    \
-        }                                   \
-    }
-#endif
 
 /* Eight sums over lanes, of which those of lanes that are not in use become 0, whatever they are. */
 #if WIDTH == 32
@@ -308,6 +299,7 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
 #undef GIVE
 #undef SLOT
 #undef EACH_LANE
+#undef LANES
 #undef V
 #undef PARTS
 #undef IN_USE

@@ -1764,6 +1764,7 @@ static PyObject *module_layer(PyObject *Py_UNUSED(module), PyObject *const *args
 /* --- a trigger: one run of a compiled function, for who calls it in a loop ----------------------------------------- */
 
 typedef struct {
+    pg_status (*run)(pg_replay *, pg_batch *); /* pg_replay_run_alone() of the other binary */
     pg_replay *replay; /* this trigger's and its siblings' alone: whoever has the GIL finds it free */
     pg_batch *batch;
     PyObject *failed; /* called with a status that is not PG_OK, and `failed_batch`; it raises */
@@ -1776,7 +1777,7 @@ static PyObject *trigger_run(PyObject *self, PyObject *Py_UNUSED(args))
     const trigger *t = PyCapsule_GetPointer(self, NULL);
     if (!t)
         return NULL;
-    const pg_status status = pg_replay_run_alone(t->replay, t->batch);
+    const pg_status status = t->run(t->replay, t->batch);
     if (status != PG_OK)
         return PyObject_CallFunction(t->failed, "iO", (int)status, t->failed_batch);
     Py_RETURN_NONE;
@@ -1794,14 +1795,19 @@ static void trigger_free(PyObject *capsule)
 static PyObject *module_trigger(PyObject *Py_UNUSED(module), PyObject *args)
 {
     static PyMethodDef run = {"run", trigger_run, METH_NOARGS, "Run once."};
-    unsigned long long replay, batch;
+    unsigned long long function, replay, batch;
     PyObject *failed, *failed_batch, *keep;
-    if (!PyArg_ParseTuple(args, "KK(OO)O", &replay, &batch, &failed, &failed_batch, &keep))
+    if (!PyArg_ParseTuple(args, "KKK(OO)O", &function, &replay, &batch, &failed, &failed_batch, &keep))
         return NULL;
     trigger *t = PyMem_Malloc(sizeof *t);
     if (!t)
         return PyErr_NoMemory();
-    *t = (trigger){(pg_replay *)(uintptr_t)replay, (pg_batch *)(uintptr_t)batch, failed, failed_batch, keep};
+    *t = (trigger){.run = (pg_status(*)(pg_replay *, pg_batch *))(uintptr_t)function,
+                   .replay = (pg_replay *)(uintptr_t)replay,
+                   .batch = (pg_batch *)(uintptr_t)batch,
+                   .failed = failed,
+                   .failed_batch = failed_batch,
+                   .keep = keep};
     PyObject *capsule = PyCapsule_New(t, NULL, trigger_free);
     if (!capsule) {
         PyMem_Free(t);
@@ -1810,9 +1816,9 @@ static PyObject *module_trigger(PyObject *Py_UNUSED(module), PyObject *args)
     Py_INCREF(failed);
     Py_INCREF(failed_batch);
     Py_INCREF(keep);
-    PyObject *function = PyCFunction_New(&run, capsule);
+    PyObject *callable = PyCFunction_New(&run, capsule);
     Py_DECREF(capsule);
-    return function;
+    return callable;
 }
 
 /* --- the module --------------------------------------------------------------------------------------------------- */
@@ -1883,7 +1889,7 @@ static PyMethodDef module_methods[] = {
     {"layer", FAST(module_layer), "See pygrad.portable.layer."},
     {"plain_ids", module_plain_ids, METH_O, "See pygrad.portable.plain_ids."},
     {"trigger", module_trigger, METH_VARARGS,
-     "Return a function that runs a batch (replay, batch, (failed, batch), keep); see pygrad.bound."},
+     "Return a function that calls run(replay, batch), or failed(status, batch) then: see pygrad.bound."},
     {"value_of", module_value_of, METH_O, "Return the proxy of a node id, or None."},
     {"set_trace_hook", module_set_trace_hook, METH_O, "See pygrad.engine.set_trace_hook."},
     {"set_anomaly_depth", module_set_anomaly_depth, METH_O, "Called by pygrad.anomaly."},

@@ -33,7 +33,8 @@ class Bound:
         batch = ffi.new("pg_batch *", batch[0])
         keep = self.run, self._replay, batch, self.gradients
         if batch.samples == 1 and engine.trigger:
-            addresses = [int(ffi.cast("uintptr_t", p)) for p in (self._replay, batch)]
+            function = ffi.addressof(lib, "pg_replay_run_alone")
+            addresses = [int(ffi.cast("uintptr_t", p)) for p in (function, self._replay, batch)]
             return engine.trigger(*addresses, (self.run.check, batch), keep)
         replay, check = self._replay, self.run.check
 
