@@ -302,8 +302,8 @@ PG_INLINE void pg_unref(pg_arena *arena, pg_id id)
         node->refs--;
 }
 
-/* List what the roots reach, interior nodes newest first, then leaves that have a closure (sweep.c). The array is the
- * caller's, who frees it. PG_NO_MEMORY, PG_BUSY: there is none. */
+/* List what the roots reach by any operand, interior nodes newest first, then leaves that have a closure (sweep.c). The
+ * array is the caller's, who frees it. PG_NO_MEMORY, PG_BUSY: there is none. */
 pg_status pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_id **ids, size_t *id_count);
 size_t pg_tape_references(const pg_arena *arena, pg_id id); /* how many tapes have this parameter */
 

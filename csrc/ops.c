@@ -46,6 +46,11 @@ int pg_op_arity(int op)
     return rows[op].arity;
 }
 
+int pg_op_has_derivative(int op)
+{
+    return !pg_op_is_flat(op);
+}
+
 void pg_op_eval(int op, double a, double b, double *out)
 {
     const double y = pg_op_forward(op, a, b);

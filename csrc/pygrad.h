@@ -47,6 +47,7 @@ int pg_op_count(void);
 const char *pg_op_name(int op);  /* "add", "relu", ...; what Python calls it */
 const char *pg_op_label(int op); /* "+", "ReLU", ...; what a picture shows */
 int pg_op_arity(int op);         /* 0 for an operand list of any length, and for leaves */
+int pg_op_has_derivative(int op); /* 0 for a flat row: a sweep does not go on to its operands */
 /* Evaluate a unary or binary row at (a, b): out[0] the result, out[1] d/da, out[2] d/db, which are 0 for a row without
  * derivative. For tests and tables. */
 void pg_op_eval(int op, double a, double b, double *out);
@@ -113,11 +114,11 @@ void pg_set_closure(pg_id id, int on);
 
 /* --- backward --- */
 
-/* Sweep from `root`, whose gradient is `seed`. PG_OK; or PG_CLOSURES or PG_NO_NODE with nothing done. */
+/* Sweep from `root`, whose gradient is `seed`, to what may get a gradient of it (sweep.c). PG_OK; or PG_CLOSURES or PG_NO_NODE with nothing done. */
 pg_status pg_backward(pg_id root, double seed);
 /* Pass the gradient of one node on to its operands, once; none of theirs is set to 0 first. */
 void pg_backprop(pg_id id);
-/* List what `root` reaches, set its interior gradients to 0 and hold it until pg_order_free(). The order goes to *out;
+/* List what `root` passes a gradient on to, set its interior gradients to 0 and hold it until pg_order_free(). The order goes to *out;
  * PG_NO_MEMORY, PG_BUSY, PG_NO_NODE: nothing was changed. */
 pg_status pg_order_new(pg_id root, double seed, pg_order **out);
 /* Run natively up to the next node with a closure and return its id, which the caller must run; 0 at the end. */

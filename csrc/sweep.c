@@ -5,6 +5,10 @@
  * all of its consumers, with its gradient complete, and exactly once. The cost depends on what the root reaches, not
  * on what else is alive.
  *
+ * It goes on only where a gradient may go: not to the operands of a flat row (a comparison, stop_gradient), to the index
+ * of a take, or to y and the derivatives of a declared node. What is reached that way alone keeps its gradient. A 0.0
+ * would not do: times the infinite slope of what made such an operand, it is nan.
+ *
  * Marks are bits, one word a block. "The newest marked node" is the highest mark of the newest marked block, and a
  * heap keeps the marked blocks. The first mark of an interior node sets its gradient to 0, so a second backward() is
  * right; leaves have no marks and only ever add up.
@@ -213,7 +217,7 @@ static inline void propagate_sum(walk *w, const pg_node *node, bool marking)
         give(reach(w, operands.list[i], marking), g);
 }
 
-/* All goes to the value that the index chooses as it is now; the index and the others are only reached. */
+/* All goes to the value that the index chooses as it is now; the others are only reached. */
 static inline void propagate_take(walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad;
@@ -222,27 +226,23 @@ static inline void propagate_take(walk *w, const pg_node *node, bool marking)
     const uint32_t begin = pg_first_place(w->arena, node);
     if (operands.first) /* the part before, which keeps it unless the index is its */
         give(reach(w, operands.first, marking), g);
-    give(reach(w, operands.list[0], marking), 0.0);
     for (uint32_t i = 1; i < operands.count; i++)
         give(reach(w, operands.list[i], marking), place == begin + (i - 1) ? g : 0.0);
 }
 
-/* By the derivatives as they are now; they, and what gave the data, are only reached. */
+/* By the derivatives as they are now. */
 static inline void propagate_declared(walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad;
     const pg_operand_span operands = pg_operands_of(node);
-    const bool is_part = pg_node_at(w->arena, operands.first)->flags & PG_FLAG_PART;
-    give(reach(w, operands.first, marking), is_part ? g : 0.0);
-    for (uint32_t i = 0; i < operands.count; i += 2) {
-        const reached derivative = reach(w, operands.list[i + 1], marking);
-        give(derivative, 0.0);
-        give(reach(w, operands.list[i], marking), g * derivative.node->data);
-    }
+    if (pg_part_before(w->arena, node)) /* else it is y */
+        give(reach(w, operands.first, marking), g);
+    for (uint32_t i = 0; i < operands.count; i += 2)
+        give(reach(w, operands.list[i], marking), g * pg_node_at(w->arena, operands.list[i + 1])->data);
 }
 
-/* A node of the user's: its local gradients. Without them, and for a row without derivative, it only reaches its
- * operands, so that the sweep goes on there. */
+/* A node of the user's: its local gradients. Without them it only reaches its operands, so that the sweep goes on
+ * there. */
 static inline void propagate_custom(walk *w, const pg_node *node, bool marking)
 {
     if (node->flags & PG_FLAG_ROW) /* the dots have reached what is in it */
@@ -265,7 +265,7 @@ PG_NOINLINE walk propagate_rare(walk w, const pg_node *node, bool marking)
         propagate_take(&w, node, marking);
     else if (node->op == PG_DECLARED)
         propagate_declared(&w, node, marking);
-    else
+    else if (!pg_op_is_flat(node->op))
         propagate_custom(&w, node, marking);
     return w;
 }
@@ -399,6 +399,7 @@ typedef struct {
     pg_status status;
     id_list nodes;
     id_list leaves; /* those with a closure; they carry PG_FLAG_LISTED meanwhile */
+    bool all; /* list operands that get no gradient too */
 } listing;
 
 static void list_leaf(pg_arena *arena, pg_id id, listing *found)
@@ -422,6 +423,19 @@ static void list_operand(walk *w, pg_id id, listing *found)
         mark(w, id);
 }
 
+/* List a node's operands; unless all are wanted, those that propagate() reaches. */
+static void list_operands(walk *w, const pg_node *node, bool all, listing *found)
+{
+    const pg_operand_span operands = pg_operands_of(node);
+    if (!all && pg_op_is_flat(node->op))
+        return;
+    const bool is_declared = !all && node->op == PG_DECLARED;
+    if (operands.first && (!is_declared || pg_part_before(w->arena, node)))
+        list_operand(w, operands.first, found);
+    for (uint32_t i = !all && node->op == PG_TAKE; i < operands.count; i += is_declared ? 2 : 1)
+        list_operand(w, operands.list[i], found);
+}
+
 static void list_node(walk *w, pg_id id, pg_node *node, void *context)
 {
     listing *found = context;
@@ -432,11 +446,11 @@ static void list_node(walk *w, pg_id id, pg_node *node, void *context)
         found->status = PG_NO_MEMORY;
     if (found->status != PG_OK)
         return;
-    const pg_operand_span operands = pg_operands_of(node);
-    if (operands.first)
-        list_operand(w, operands.first, found);
-    for (uint32_t i = 0; i < operands.count; i++)
-        list_operand(w, operands.list[i], found);
+    const bool is_closure = node->flags & PG_FLAG_CLOSURE; /* it may pass something on to any operand, of any part */
+    list_operands(w, node, found->all || is_closure, found);
+    const pg_node *part = node;
+    while (is_closure && (part = pg_part_before(w->arena, part)))
+        list_operands(w, part, true, found);
 }
 
 /* List what the roots reach into found->nodes, leaves with closures last. Sets no gradient and no busy flag. */
@@ -456,7 +470,7 @@ static void list_reached(pg_arena *arena, const pg_id *roots, size_t count, list
 
 pg_status pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_id **ids, size_t *id_count)
 {
-    listing found = {.status = PG_OK};
+    listing found = {.status = PG_OK, .all = true};
     list_reached(arena, roots, count, &found);
     *ids = found.nodes.ids;
     *id_count = found.nodes.count;

@@ -67,16 +67,16 @@ def check_forward(node, operands):
         raise FloatingPointError(f"{_name(node)} gave {data} from {_data(operands)}{_place(node)}")
 
 
-def check_before(leaves):
+def check_before(receivers):
     """Raise if a gradient is not finite before the pass has begun: it would be blamed on the wrong op."""
-    for v in leaves:
+    for v in receivers:
         if not math.isfinite(v.grad):
             raise FloatingPointError(f"a gradient is {v.grad} before backward() has begun: set it to 0 first")
 
 
-def check_backward(node, operands):
-    """Raise if `node`, which has just passed its gradient on, gave an operand one that is not finite."""
-    for v in operands:
+def check_backward(node, operands, receivers):
+    """Raise if `node`, which has just passed its gradient on, gave a receiver one that is not finite."""
+    for v in receivers:
         if not math.isfinite(v.grad):
             raise FloatingPointError(
                 f"the derivative of {_name(node)} at {_data(operands)} gave a gradient of {v.grad}{_place(node)}"

@@ -2,6 +2,7 @@
 
 from pygrad import anomaly
 from pygrad._lib import ffi, lib
+from pygrad.surface import CLOSURE
 
 NAMES = [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
 LABELS = [ffi.string(lib.pg_op_label(op)).decode() for op in range(lib.pg_op_count())]
@@ -49,20 +50,31 @@ def _run_closure(id, value_of):
 
 
 def _run_checked(root, order, value_of):
-    proxies = proxies_below(root)
+    proxies = proxies_below(root, operands=_receivers)
     anomaly.check_before(proxies.values())
     is_closure = ffi.new("int *")
     while id := lib.pg_order_step(order, is_closure):
         if is_closure[0]:
             _run_closure(id, value_of)
-        anomaly.check_backward(proxies[id], proxies[id]._operands_in_order())
+        v = proxies[id]
+        anomaly.check_backward(v, v._operands_in_order(), _receivers(v))
 
 
-def proxies_below(*roots):
-    """Map id -> proxy for all that the roots reach."""
+def _receivers(v):
+    """Return the operands of a Value that a sweep goes on to (csrc/sweep.c); of one with a closure, all."""
+    op, operands = lib.pg_op(v._pg_id), v._operands_in_order()
+    if CLOSURE in v.__dict__:
+        return operands
+    if op == CODES["declared"]:
+        return operands[1::2]
+    return operands[op == CODES["take"] :] if lib.pg_op_has_derivative(op) else ()
+
+
+def proxies_below(*roots, operands=lambda v: v._operands_in_order()):
+    """Map id -> proxy for all that the roots reach by these operands."""
     proxies, stack = {root._pg_id: root for root in roots}, list(roots)
     while stack:
-        for v in stack.pop()._operands_in_order():
+        for v in operands(stack.pop()):
             if v._pg_id not in proxies:
                 proxies[v._pg_id] = v
                 stack.append(v)

@@ -9,8 +9,9 @@
         return pygrad.where(pygrad.less(abs(x), 1.0), 1.0, 0.1)  # d y / d x
 
 `softclip(v)` is one node: its data is that of the first function's result, its derivative the second one's, whatever
-the first one's own derivative would be. Both are graphs, so unlike the lecture's closure on `_backward` they are still
-right where a graph is computed again with other numbers: on a compiled tape.
+the first one's own derivative would be: backward() does not go into either function. Both are graphs, so unlike the
+lecture's closure on `_backward` they are still right where a graph is computed again with other numbers: on a compiled
+tape.
 """
 
 import functools

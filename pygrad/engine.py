@@ -160,7 +160,8 @@ def not_equal(a, b):
 def stop_gradient(x):
     """Return a Value of the same data as `x`, a Value or number, that passes no gradient on to it.
 
-    Unlike `x.detach()` it is a node: it follows the data of `x` in a graph that is computed again.
+    backward() does not go on to `x` from here, so what only leads here keeps its gradients. Unlike `x.detach()` it is a
+    node: it follows the data of `x` in a graph that is computed again.
     """
     return _as_value(x).stop_gradient()
 

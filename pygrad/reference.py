@@ -2,7 +2,8 @@
 
 A Value holds its number, its operands and the row of the op that made it. `backward()` lists what the root reaches,
 newest first (an operand is older than its consumer, so that is a topological order) and lets every node pass its
-gradient on to its operands, times the op's partial derivatives. That is all of reverse-mode differentiation.
+gradient on to its operands, times the op's partial derivatives. That is all of reverse-mode differentiation. It does
+not go where no gradient can: to the operands of a comparison, say.
 """
 
 import itertools
@@ -62,12 +63,21 @@ def _cos(a):
 # --- the op table, as csrc/ops.def -----------------------------------------------------------------------------------
 
 
+def _all(*operands):
+    return operands
+
+
+def _none(*operands):
+    return ()
+
+
 class Op(NamedTuple):
     """One row: what it computes from its operands' data, and its partial derivatives there (y is the result)."""
 
     label: str
     forward: Callable  # forward(*operands) -> y
     partials: Callable  # partials(y, *operands) -> one number per operand, None to pass nothing on; or () for all None
+    receivers: Callable = _all  # receivers(*operands) -> those that backward() goes on to
 
 
 def _sigmoid(a):
@@ -167,14 +177,14 @@ OPS = {
     "square": Op("**2", lambda a: a * a, lambda y, a: (2.0 * a,)),
     "cube": Op("**3", lambda a: a * a * a, lambda y, a: (3.0 * (a * a),)),
     "reciprocal": Op("**-1", lambda a: _div(1.0, a), lambda y, a: (_div(-_div(1.0, a), a),)),
-    "less": Op("<", lambda a, b: float(a < b), lambda y, a, b: ()),
-    "less_equal": Op("<=", lambda a, b: float(a <= b), lambda y, a, b: ()),
-    "equal": Op("==", lambda a, b: float(a == b), lambda y, a, b: ()),
-    "not_equal": Op("!=", lambda a, b: float(a != b), lambda y, a, b: ()),
-    "stop_gradient": Op("stop_gradient", lambda a: a, lambda y, a: ()),
+    "less": Op("<", lambda a, b: float(a < b), lambda y, a, b: (), _none),
+    "less_equal": Op("<=", lambda a, b: float(a <= b), lambda y, a, b: (), _none),
+    "equal": Op("==", lambda a, b: float(a == b), lambda y, a, b: (), _none),
+    "not_equal": Op("!=", lambda a, b: float(a != b), lambda y, a, b: (), _none),
+    "stop_gradient": Op("stop_gradient", lambda a: a, lambda y, a: (), _none),
     "sum": Op("sum", _sum, lambda y, *values: (1.0,) * len(values)),
     "dot": Op("dot", _dot, _dot_partials),
-    "take": Op("take", _take, _take_partials),
+    "take": Op("take", _take, _take_partials, lambda index, *values: values),
 }
 
 
@@ -196,7 +206,7 @@ def _declared_partials(data, y, *pairs):
     return (None, *(partial for derivative in pairs[1::2] for partial in (derivative, None)))
 
 
-DECLARED = Op("", lambda y, *pairs: y, _declared_partials)
+DECLARED = Op("", lambda y, *pairs: y, _declared_partials, lambda y, *pairs: pairs[::2])
 LEAF = _given_row("", None)
 
 # --- Value ------------------------------------------------------------------------------------------------------------
@@ -309,6 +319,10 @@ class Value(Surface):
             if partial is not None:
                 child._grad += self._grad * partial
 
+    def _receivers(self):
+        """The operands that may get a gradient; of a closure all, for nobody knows what it does."""
+        return self._operands if CLOSURE in self.__dict__ else self._row.receivers(*self._operands)
+
     def detach(self):
         """Return a new leaf with the same data: the graph is left behind."""
         return Value(self.data)
@@ -385,11 +399,11 @@ class Value(Surface):
         self._grad = 1.0
         try:
             if anomaly.depth:
-                anomaly.check_before(child for v in order for child in v._operands)
+                anomaly.check_before(child for v in order for child in v._receivers())
             for v in order:
                 v.__dict__.get(CLOSURE, v._propagate)()
                 if anomaly.depth:
-                    anomaly.check_backward(v, v._operands)
+                    anomaly.check_backward(v, v._operands, v._receivers())
         finally:
             for v in order:
                 v._busy = False
@@ -422,10 +436,10 @@ class Value(Surface):
 
 
 def _order(root):
-    """List what `root` reaches, every node after all its consumers; no recursion, so any depth will do."""
+    """List what `root` passes a gradient on to, every node after all its consumers; any depth will do: no recursion."""
     reached, stack = {id(root): root}, [root]
     while stack:
-        for child in stack.pop()._alive()._operands:
+        for child in stack.pop()._alive()._receivers():
             if id(child) not in reached:
                 reached[id(child)] = child
                 stack.append(child)

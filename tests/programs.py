@@ -239,12 +239,12 @@ def assert_gradient(expected, value, note):
 
 
 def sweep_magnitudes(root):
-    """Set `scale` on all that the oracle's `root` reaches, as `backward` sets `grad`: leaves accumulate."""
+    """Set `scale` wherever the oracle's `root.backward()` would set `grad`, and alike: leaves accumulate."""
     order, seen = [], {id(root)}
     stack = [root]
     while stack:
         order.append(v := stack.pop())
-        fresh = [w for w in dict.fromkeys(v._operands) if id(w) not in seen]
+        fresh = [w for w in dict.fromkeys(v._receivers()) if id(w) not in seen]
         seen.update(map(id, fresh))
         stack.extend(fresh)
     for v in order:
