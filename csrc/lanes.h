@@ -239,6 +239,8 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
                            double *accumulators, size_t stride, int n, int32_t unwanted)
 {
     for (const pg_lane_op *op = program->ops + program->op_count; op-- > program->ops;) {
+        if (op->fixed & PG_INERT)
+            continue;
         const int32_t *list = program->lists + op->list;
         const double *xa = SLOT(x, op->a < 0 ? 0 : op->a), *xb = SLOT(x, op->b), *xy = SLOT(x, op->out);
         double *g = SLOT(dx, op->out), *ga = SLOT(dx, op->a < 0 ? 0 : op->a), *gb = SLOT(dx, op->b);

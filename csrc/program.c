@@ -76,7 +76,7 @@ static int32_t uniform_of(const lowering *l, const int32_t *pair)
 static bool have_same_inputs(const lowering *l, const pg_tape_node *x, const pg_tape_node *y)
 {
     const int32_t *xs = l->tape->lists + x->list, *ys = l->tape->lists + y->list;
-    bool same = x->count == y->count;
+    bool same = x->count == y->count && x->fixed == y->fixed;
     for (uint32_t i = 0; same && i < x->count; i += 2)
         same = varying_of(l, xs + i) == varying_of(l, ys + i);
     return same;
@@ -92,7 +92,8 @@ static size_t hash_of_inputs(const lowering *l, const pg_tape_node *node)
     return (size_t)hash;
 }
 
-/* Join the rows that have the same inputs. Where the first of them stands, all their operands are there. */
+/* Join the rows that have the same inputs, inert ones apart. Where the first of them stands, all their operands are
+ * there. */
 static bool group_rows(lowering *l)
 {
     size_t size = 64;
@@ -227,6 +228,7 @@ static bool lower_layer(lowering *l, int32_t first)
         list[i / 2] = slot_of(l, varying_of(l, l->tape->lists + node->list + i));
     pg_lane_op *op = &program->ops[program->op_count++];
     *op = (pg_lane_op){.op = PG_LANES_LAYER,
+                       .fixed = node->fixed,
                        .out = program->slots,
                        .a = -1,
                        .list = (uint32_t)(list - program->lists),
@@ -245,6 +247,7 @@ static bool lower_take_packed(lowering *l, const pg_tape_node *node, pg_lane_op 
 {
     const int32_t *list = l->tape->lists + node->list;
     *op = (pg_lane_op){.op = PG_LANES_TAKE_PACKED,
+                       .fixed = node->fixed,
                        .out = op->out,
                        .a = slot_of(l, list[0]),
                        .count = node->count - 1,

@@ -77,6 +77,8 @@ void pg_scalar_backward(const pg_tape *tape, const int32_t *order, size_t count,
     const uint32_t first = pg_tape_operations(tape);
     for (size_t left = order ? count : tape->count - first; left > 0; left--) {
         const size_t i = order ? (size_t)order[left - 1] : first + left - 1;
+        if (tape->nodes[i].fixed & PG_INERT)
+            continue;
         const double g = adjoint[i];
         adjoint[i] = 0.0;
         propagate(tape, &tape->nodes[i], g, v[i], v, adjoint);

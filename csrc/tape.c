@@ -105,6 +105,18 @@ void pg_tape_each_operand(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visi
         visit(&node->b, context);
 }
 
+void pg_tape_each_receiver(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visit, void *context)
+{
+    if (node->op != PG_TAKE && node->op != PG_DECLARED) {
+        if (!pg_op_is_flat(node->op))
+            pg_tape_each_operand(tape, node, visit, context);
+        return;
+    }
+    const bool is_take = node->op == PG_TAKE;
+    for (uint32_t i = is_take; i < node->count; i += is_take ? 1 : 2)
+        visit(&tape->lists[node->list + i], context);
+}
+
 void pg_tape_size(const pg_tape *tape, pg_tape_sizes *sizes)
 {
     *sizes = (pg_tape_sizes){.nodes = tape->count,
@@ -175,6 +187,30 @@ static void mark_kept(pg_tape *tape, int32_t *kept)
     }
 }
 
+static void wake(int32_t *operand, void *context)
+{
+    ((pg_tape_node *)context)[*operand].fixed &= (uint8_t)~PG_INERT;
+}
+
+/* Find what the backward pass may leave out: operands that are constants, and operations that no output passes an
+ * adjoint on to. */
+static void find_fixed(pg_tape *tape)
+{
+    pg_tape_node *nodes = tape->nodes;
+    const uint32_t first = pg_tape_operations(tape);
+    for (uint32_t i = first; i < tape->count; i++) {
+        nodes[i].fixed = PG_INERT;
+        if (nodes[i].op < PG_POWER)
+            nodes[i].fixed |= (uint8_t)((nodes[nodes[i].a].op == PG_TAPE_CONSTANT) |
+                                        (nodes[nodes[i].b].op == PG_TAPE_CONSTANT) << 1);
+    }
+    for (uint32_t i = 0; i < tape->output_count; i++)
+        wake(&tape->outputs[i], nodes);
+    for (uint32_t i = tape->count; i-- > first;)
+        if (!(nodes[i].fixed & PG_INERT))
+            pg_tape_each_receiver(tape, &nodes[i], wake, nodes);
+}
+
 bool pg_tape_compact(pg_tape *tape)
 {
     int32_t *places = pg_zeroed(tape->count * sizeof *places + 1);
@@ -209,10 +245,6 @@ bool pg_tape_compact(pg_tape *tape)
     }
     for (uint32_t i = 0; i < tape->output_count; i++)
         tape->outputs[i] = places[tape->outputs[i]];
-    for (uint32_t i = (uint32_t)pg_tape_operations(tape); i < count; i++)
-        if (nodes[i].op < PG_POWER)
-            nodes[i].fixed = (uint8_t)((nodes[nodes[i].a].op == PG_TAPE_CONSTANT) |
-                                       (nodes[nodes[i].b].op == PG_TAPE_CONSTANT) << 1);
     pg_free(places);
     pg_free(tape->nodes);
     pg_free(tape->lists);
@@ -220,6 +252,7 @@ bool pg_tape_compact(pg_tape *tape)
     tape->count = count;
     tape->lists = lists;
     tape->list_capacity = tape->list_size = list_size;
+    find_fixed(tape);
     return true;
 }
 

@@ -30,6 +30,10 @@
 /* What stands on a tape beside the ops. */
 enum { PG_TAPE_INPUT = PG_OP_COUNT, PG_TAPE_PARAMETER, PG_TAPE_CONSTANT };
 
+/* Of a node's `fixed`: no output passes an adjoint on to this operation, which therefore stays 0, and its backward step
+ * is not run: 0 times an infinite slope is nan. */
+enum { PG_INERT = 4 };
+
 /* An operation has its operands in `a` and `b`, or `a` (-1: none) and then `count` entries of the tape's `lists` from
  * `list` on: terms of a sum; w0, x0, w1, x1, ... of a dot; index, values of a take; x0, d0, x1, d1, ... of a declared
  * op, whose value `a` is. `literal` is a constant's value or a power's exponent; `a` of an input or parameter is its
@@ -43,7 +47,7 @@ typedef struct {
     };
     uint32_t count;
     uint16_t op;
-    uint8_t fixed; /* bit 0: `a` is a constant, bit 1: `b` is, of a row of ops.def: it needs no adjoint */
+    uint8_t fixed; /* bit 0: `a` is a constant, bit 1: `b` is, of a row of ops.def: it needs no adjoint; PG_INERT */
 } pg_tape_node;
 
 struct pg_tape {
@@ -82,5 +86,7 @@ pg_status pg_tape_set_parameters(pg_tape *tape, const pg_id *ids);
 /* Call `visit` for every operand of a node. */
 typedef void pg_operand_fn(int32_t *operand, void *context);
 void pg_tape_each_operand(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visit, void *context);
+/* The same, of those that it passes its adjoint on to. */
+void pg_tape_each_receiver(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visit, void *context);
 
 #endif

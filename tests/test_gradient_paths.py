@@ -1,12 +1,14 @@
 """Where a sweep goes: only to operands that may get a gradient. So an infinite slope below the others makes no nan.
 
 The others are the operands of a flat row (a comparison, stop_gradient), the index of a take, and of a custom op the
-result and the derivatives.
+result and the derivatives. Eager on both engines first, then on tapes, which must agree with eager code to the bit.
 """
 
 import math
 
 import pytest
+from hypothesis import example, given
+from programs import Machine, programs, same_bits
 
 import pygrad
 from pygrad import engine as c_engine
@@ -175,3 +177,124 @@ def test_detect_anomaly_looks_below_a_closure(engine):
     out._backward = lambda: setattr(v, "grad", math.inf)
     with pygrad.detect_anomaly(), pytest.raises(FloatingPointError, match="derivative of 'stop_gradient'"):
         out.backward()
+
+
+# --- tapes ------------------------------------------------------------------------------------------------------------
+
+ALL = ("fold", "share", "fuse", "hoist")
+passes = pytest.mark.parametrize("passes", [(), ALL], ids=["plain", "all"])
+samples = pytest.mark.parametrize("n", [1, 3, 8, 50])
+
+
+@cuts
+@passes
+@samples
+def test_cuts_on_a_tape(cut, passes, n):
+    """Inputs and parameters below a cut get nothing, whatever the slope: one sample, part of a block, several."""
+    p, q = c_engine.Value(0.0), c_engine.Value(3.0)
+
+    def function(x, v):
+        return cut(c_engine, x.sqrt(), v) + cut(c_engine, p.sqrt(), q)
+
+    run = pygrad.compile(function, reduction="sum", passes=passes)
+    _, (by_x, by_v) = run.backward([0.0] * n, [3.0] * n, inputs=True)
+
+    assert ([0.0] * n, [2.0] * n) == (by_x, by_v)
+    assert (0.0, 2.0 * n) == (p.grad, q.grad)
+
+
+@passes
+@samples
+def test_rows_of_a_layer_beside_a_cut(passes, n):
+    """Dots of the same inputs, one below a cut and one not, before and after it, go each their way."""
+    inert = [[c_engine.Value(math.inf), c_engine.Value(1.0)] for _ in range(2)]
+    active = [[c_engine.Value(2.0), c_engine.Value(5.0)] for _ in range(2)]
+
+    def function(a, b):
+        dots = [c_engine.dot(ws, [a, b]) for ws in (inert[0], active[0], inert[1], active[1])]
+        return dots[0].less(0.0) + dots[1] + dots[2].less(0.0) + dots[3]
+
+    run = pygrad.compile(function, reduction="sum", passes=passes)
+    out, (by_a, by_b) = run.backward([1.0] * n, [2.0] * n, inputs=True)
+
+    assert (24.0 * n, [4.0] * n, [10.0] * n) == (out, by_a, by_b)
+    run.backward([1.0] * n, [math.inf] * n)
+    assert [[0.0, 0.0]] * 2 == [[w.grad for w in ws] for ws in inert]
+    assert [[2.0 * n, math.inf]] * 2 == [[w.grad for w in ws] for ws in active]
+
+
+@passes
+@samples
+@pytest.mark.parametrize("cut_first", [True, False])
+def test_like_operations_beside_a_cut(passes, n, cut_first):
+    """Neighbours of one kind, which run as one, are told apart if one of them is below a cut."""
+
+    def function(a, b):
+        roots = [a.sqrt(), b.sqrt()]
+        roots[not cut_first] = c_engine.stop_gradient(roots[not cut_first])
+        return roots[0] + roots[1]
+
+    run = pygrad.compile(function, reduction="sum", passes=passes)
+    numbers = ([0.0] * n, [4.0] * n) if cut_first else ([4.0] * n, [0.0] * n)
+    _, grads = run.backward(*numbers, inputs=True)
+
+    assert (([0.0] * n, [0.25] * n) if cut_first else ([0.25] * n, [0.0] * n)) == grads
+
+
+@passes
+@samples
+def test_a_cut_that_is_the_output(passes, n):
+    """An output without derivative passes nothing on."""
+    run = pygrad.compile(lambda x: c_engine.stop_gradient(x.sqrt()), reduction="sum", passes=passes)
+
+    assert (0.0, ([0.0] * n,)) == run.backward([0.0] * n, inputs=True)
+
+
+@passes
+@samples
+def test_shared_above_and_below_a_cut(passes, n):
+    """What a cut and something else lead to runs backward, also where the passes have made it one node."""
+    run = pygrad.compile(lambda x: c_engine.stop_gradient(x.sqrt()) * x.sqrt(), reduction="sum", passes=passes)
+
+    assert (4.0 * n, ([0.5] * n,)) == run.backward([4.0] * n, inputs=True)
+
+
+@passes
+@samples
+def test_values_that_are_not_chosen_run_backward(passes, n):
+    """A tape gives the nan of eager code where a value is not chosen."""
+    run = pygrad.compile(lambda x, v: c_engine.where(v.less(0.0), x.sqrt(), v), reduction="sum", passes=passes)
+    _, (by_x, by_v) = run.backward([0.0] * n, [3.0] * n, inputs=True)
+
+    assert [1.0] * n == by_v
+    assert all(map(math.isnan, by_x))
+
+
+MAKING = {"leaf", "apply", "constant_right", "constant_left", "power", "sum", "dot", "where", "declared"}
+
+
+@given(programs(max_size=15))
+@example([("apply", "sqrt", 0), ("apply", "less", 2, 1), ("apply", "mul", 3, 1)])
+@example([("sum", [], 0.0)])  # an empty list is no lack of memory
+@example([("apply", "exp", 0), ("declared", 2, [0, 1], [1, 2]), ("dot", [2, 3], [1, 0], None), ("apply", "mul", 3, 4)])
+def test_a_tape_gives_the_gradients_of_eager_code(program):
+    """Of any program, at points where slopes are infinite, a tape gives the bits of eager code, nan included."""
+    steps = [step for step in program if step[0] in MAKING]
+
+    def function(*leaves):
+        machine = Machine(c_engine, leaves=())
+        machine.variables = list(leaves)
+        for step in steps:
+            machine.step(*step)
+        return machine.variables[-1] * 1.0
+
+    points = [(0.0, 1.5), (-0.0, math.inf), (800.0, -2.0)]
+    single = pygrad.compile(function, batched=False, passes=())
+    _, batch = pygrad.compile(function, reduction="sum", passes=()).backward(*zip(*points), inputs=True)
+    for point, by_batch in zip(points, zip(*batch)):
+        leaves = [c_engine.Value(x) for x in point]
+        function(*leaves).backward()
+        _, by_tape = single.backward(*point, inputs=True)
+
+        for v, *grads in zip(leaves, by_tape, by_batch, strict=True):
+            assert [True, True] == [same_bits(v.grad, grad) for grad in grads]
