@@ -265,7 +265,7 @@ PG_NOINLINE walk propagate_rare(walk w, const pg_node *node, bool marking)
         propagate_take(&w, node, marking);
     else if (node->op == PG_DECLARED)
         propagate_declared(&w, node, marking);
-    else
+    else if (!pg_op_is_flat(node->op))
         propagate_custom(&w, node, marking);
     return w;
 }

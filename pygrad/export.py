@@ -11,6 +11,7 @@ from array import array
 
 import pygrad
 from pygrad._lib import ffi, lib
+from pygrad.arena import CODES
 from pygrad.storage import write_whole
 from pygrad.tapefile import describe
 
@@ -65,6 +66,24 @@ class _File:
             at += size
         return out
 
+    def _inert(self):
+        """Return, for each operation, whether no output passes an adjoint on to it (csrc/tape.h)."""
+        awake = set(self.outputs)
+        for place in reversed(range(len(self.operations))):
+            if self.first + place in awake:
+                awake.update(self._receivers(*self.operations[place]))
+        return [self.first + place not in awake for place in range(len(self.operations))]
+
+    def _receivers(self, name, a, b):
+        """Return the operands that an operation passes its adjoint on to; a -1 among them is none."""
+        op = CODES[name]
+        if not lib.pg_op_has_derivative(op):
+            return []
+        if _OPS[op][1] > 0:  # a power's b is no node
+            return [a, b] if _OPS[op][1] == 2 else [a]
+        entries = self.lists[b + 1 : b + 1 + self.lists[b]]
+        return entries[1:] if name == "take" else entries[::2] if name == "declared" else [a, *entries]
+
     # --- text ---------------------------------------------------------------------------------------------------------
 
     def text(self):
@@ -87,6 +106,7 @@ class _File:
             "numbers": _doubles("parameters", map(lib.pg_data, self.parameters), "const"),
             "tables": self._tables(used),
             "forward": forward,
+            "skip": _SKIP if any(self._inert()) else "",
             "backward": backward,
             "check": self._check(),
         }
@@ -100,6 +120,8 @@ class _File:
         tables = [_table("static const name_operation name_tape[]", operations)]
         if self.lists:
             tables.append(_table("static const int name_lists[]", map(str, self.lists)))
+        if any(inert := self._inert()):
+            tables.append(_table("static const char name_inert[]", [str(int(x)) for x in inert]))
         if "power" in used:
             tables.append(_doubles("exponents", self.exponents))
         tables += [_table("static const int name_outputs[]", map(str, self.outputs))]
@@ -254,6 +276,9 @@ _LIST_BACKWARD = {
     "declared": [*_LIST, "for (; list < end; list += 2)\n                d[list[0]] += g * v[list[1]];"],
 }
 
+_SKIP = "        if (name_inert[i - NAME_LEAVES]) /* no adjoint comes here: 0 times an infinite slope would be nan */\n"
+_SKIP += "            continue;\n"
+
 _TEMPLATE = """\
 /* @title@, written as C by pygrad @version@.
  *
@@ -334,7 +359,7 @@ static int name_up(double *v)
 static void name_down(const double *v, double *d)
 {
     for (int i = NAME_NODES - 1; i >= NAME_LEAVES; i--) {
-        const name_operation *o = &name_tape[i - NAME_LEAVES];
+@skip@        const name_operation *o = &name_tape[i - NAME_LEAVES];
         const double g = d[i];
         (void)v, (void)g;
         switch (o->op) {

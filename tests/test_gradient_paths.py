@@ -5,6 +5,8 @@ result and the derivatives. Eager on both engines first, then on tapes, which mu
 """
 
 import math
+import shutil
+import subprocess
 
 import pytest
 from hypothesis import example, given
@@ -268,6 +270,28 @@ def test_values_that_are_not_chosen_run_backward(passes, n):
 
     assert [1.0] * n == by_v
     assert all(map(math.isnan, by_x))
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+@passes
+def test_cuts_in_a_file_of_c(tmp_path, passes):
+    """What `to_c` writes passes no adjoint below a cut either: its self-check compares it with the engine."""
+    p = c_engine.Value(0.0)
+
+    def function(x, v):
+        total = c_engine.sum([cut(c_engine, x.sqrt(), v) for cut in CUTS.values()])
+        return total + c_engine.stop_gradient(c_engine.dot([p], [math.inf])) + p * v
+
+    run = pygrad.compile(function, batched=False, passes=passes)
+    _, grads = run.backward(0.0, 3.0, inputs=True)
+    run.to_c(tmp_path / "cut.c")
+    command = ["cc", "-std=c99", "-ffp-contract=off", "-DPYGRAD_SELF_CHECK", "cut.c", "-o", "check", "-lm"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+
+    assert (0.0, 2.0 * len(CUTS)) == grads
+    assert 3.0 == p.grad
+    done = subprocess.run([tmp_path / "check"], capture_output=True, text=True)
+    assert "ok: 1 outputs and 3 gradients" in done.stdout
 
 
 MAKING = {"leaf", "apply", "constant_right", "constant_left", "power", "sum", "dot", "where", "declared"}
