@@ -92,10 +92,8 @@ class Compiled:
     def __call__(self, *args, **kwargs):
         """Run forward; return what the function returns, reduced over the batch.
 
-        While another function is being recorded, or with Values as arguments, it is the function itself.
+        With Values as arguments, and for one sample while another function is being recorded, it is the function itself.
         """
-        if trace.is_recording():
-            return self.function(*args, **kwargs)
         try:
             run = self._prepare(args, kwargs)
         except HasValues:
