@@ -92,7 +92,7 @@ class Compiled:
     def __call__(self, *args, **kwargs):
         """Run forward; return what the function returns, reduced over the batch.
 
-        With Values as arguments, and for one sample while another function is being recorded, it is the function itself.
+        With Values as arguments, and for one sample while another function is recorded, it is the function itself.
         """
         try:
             run = self._prepare(args, kwargs)
