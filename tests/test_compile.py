@@ -689,3 +689,29 @@ def test_long_operand_lists():
         assert 0.0 == by_i
         two = compiled([0.75, 0.75], [250.0, 250.0])
         assert out.data == two
+
+
+def test_what_a_batch_leaves_in_its_lanes_reaches_no_smaller_one():
+    """Samples of nan and inf, left in lanes that a smaller batch does not fill, spoil none of its sums."""
+    random.seed(2)
+    model = nn.MLP(2, [3, 2], activation="tanh")
+    table = [Value(0.5), Value(2.0)]
+
+    def loss(x, i):
+        return sum(model(x)) * pygrad.take(table, i) * x[0] + pygrad.where(i, x[1], table[1])
+
+    f = pygrad.compile(loss, reduction="sum")
+    parameters = [*model.parameters(), *table]
+    for bad in (math.nan, math.inf):
+        for size in range(2, 8):
+            f.backward([[bad, bad]] * 8, [1.0] * 8)
+            for p in parameters:
+                p.grad = 0.0
+            out, (grads, _) = f.backward([[0.5, -1.0]] * size, [0.0] * size, inputs=True)
+            right = [out, *(p.grad for p in parameters), *sum(grads, [])]
+            fresh = pygrad.compile(loss, reduction="sum")
+            for p in parameters:
+                p.grad = 0.0
+            out, (grads, _) = fresh.backward([[0.5, -1.0]] * size, [0.0] * size, inputs=True)
+            assert [out, *(p.grad for p in parameters), *sum(grads, [])] == right
+            assert all(map(math.isfinite, right))
