@@ -18,7 +18,35 @@ static double now(void)
 
 /* --- parameters: those on the tape live in the replay, the optimizer's others in their group --- */
 
-static void load(pg_replay *replay, pg_fit_group *groups, uint32_t count)
+/* Where the numbers of a span are, and their gradients: NULL, they have none. */
+static double *data_of(pg_replay *replay, const pg_fit_group *group, const pg_fit_span *span)
+{
+    return span->place < 0 ? group->data + span->first : pg_parameters_of(replay) + span->place;
+}
+
+static double *grads_of(pg_replay *replay, const pg_fit_span *span)
+{
+    return span->place < 0 ? NULL : pg_gradients_of(replay) + span->place;
+}
+
+static void load_span(pg_replay *replay, pg_arena *arena, const pg_fit_group *group, const pg_fit_span *span)
+{
+    double *data = data_of(replay, group, span);
+    for (uint32_t i = 0; i < span->count; i++)
+        data[i] = pg_node_at(arena, group->ids[span->first + i])->data;
+}
+
+static void store_span(pg_replay *replay, pg_arena *arena, const pg_fit_group *group, const pg_fit_span *span)
+{
+    const double *data = data_of(replay, group, span), *grads = grads_of(replay, span);
+    for (uint32_t i = 0; i < span->count; i++) {
+        pg_node *node = pg_node_at(arena, group->ids[span->first + i]);
+        node->data = data[i];
+        node->grad = grads ? grads[i] : 0.0;
+    }
+}
+
+static void load(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
 {
     const pg_tape *tape = replay->tape;
     pg_arena *arena = pg_lock();
@@ -27,12 +55,12 @@ static void load(pg_replay *replay, pg_fit_group *groups, uint32_t count)
         pg_gradients_of(replay)[i] = pg_node_at(arena, tape->ids[i])->grad;
     }
     for (uint32_t k = 0; k < count; k++)
-        for (uint32_t i = 0; i < groups[k].count; i++)
-            groups[k].data[i] = pg_node_at(arena, groups[k].ids[i])->data;
+        for (uint32_t r = 0; r < groups[k].span_count; r++)
+            load_span(replay, arena, &groups[k], &groups[k].spans[r]);
     pg_unlock(arena);
 }
 
-/* A parameter of the optimizer that is not on the tape has no gradient. */
+/* What the optimizer does not move has a gradient all the same. */
 static void store(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
 {
     const pg_tape *tape = replay->tape;
@@ -40,13 +68,8 @@ static void store(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
     for (uint32_t i = 0; i < tape->parameters; i++)
         pg_node_at(arena, tape->ids[i])->grad = pg_gradients_of(replay)[i];
     for (uint32_t k = 0; k < count; k++)
-        for (uint32_t i = 0; i < groups[k].count; i++) {
-            pg_node *node = pg_node_at(arena, groups[k].ids[i]);
-            const int32_t place = groups[k].places[i];
-            node->data = place < 0 ? groups[k].data[i] : pg_parameters_of(replay)[place];
-            if (place < 0)
-                node->grad = 0.0;
-        }
+        for (uint32_t r = 0; r < groups[k].span_count; r++)
+            store_span(replay, arena, &groups[k], &groups[k].spans[r]);
     pg_unlock(arena);
 }
 
@@ -54,10 +77,9 @@ static void store(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
 
 static void zero_gradients(pg_replay *replay, const pg_fit_group *group)
 {
-    double *grads = pg_gradients_of(replay);
-    for (uint32_t i = 0; i < group->count; i++)
-        if (group->places[i] >= 0)
-            grads[group->places[i]] = 0.0;
+    for (uint32_t r = 0; r < group->span_count; r++)
+        if (group->spans[r].place >= 0)
+            memset(grads_of(replay, &group->spans[r]), 0, group->spans[r].count * sizeof(double));
 }
 
 /* What all parameters of a group share in this step; as adam_options() in pygrad/optim.py. */
@@ -70,43 +92,41 @@ static void prepare_adam(pg_fit_group *group, double lr)
 }
 
 /* Options are copied, so that the compiler knows that nothing changes them. */
-static void move_by_adam(pg_replay *replay, const pg_fit_group *group)
+static void move_by_adam(pg_replay *replay, const pg_fit_group *group, const pg_fit_span *span)
 {
     const pg_adam_options options = group->adam;
-    double *data = pg_parameters_of(replay);
-    const double *grads = pg_gradients_of(replay);
-    for (uint32_t i = 0; i < group->count; i++) {
-        const int32_t place = group->places[i];
-        double *p = place < 0 ? &group->data[i] : &data[place];
-        *p = pg_adam_step(*p, place < 0 ? 0.0 : grads[place], &group->first_buffer[i], &group->second_buffer[i],
-                          &options);
-    }
+    double *data = data_of(replay, group, span);
+    const double *grads = grads_of(replay, span);
+    double *averages = group->first_buffer + span->first, *squares = group->second_buffer + span->first;
+    for (uint32_t i = 0; i < span->count; i++)
+        data[i] = pg_adam_step(data[i], grads ? grads[i] : 0.0, &averages[i], &squares[i], &options);
 }
 
-static void move_by_sgd(pg_replay *replay, const pg_fit_group *group)
+static void move_by_sgd(pg_replay *replay, const pg_fit_group *group, const pg_fit_span *span)
 {
     const pg_sgd_options options = group->sgd;
-    double *data = pg_parameters_of(replay), none = 0.0;
-    const double *grads = pg_gradients_of(replay);
-    const size_t step = group->first_buffer ? 1 : 0;
-    double *buffer = group->first_buffer ? group->first_buffer : &none;
-    for (uint32_t i = 0; i < group->count; i++, buffer += step) {
-        const int32_t place = group->places[i];
-        double *p = place < 0 ? &group->data[i] : &data[place];
-        *p = pg_sgd_step(*p, place < 0 ? 0.0 : grads[place], buffer, &options);
+    double *data = data_of(replay, group, span), none = 0.0;
+    const double *grads = grads_of(replay, span);
+    double *buffers = group->first_buffer ? group->first_buffer + span->first : NULL;
+    if (grads && !buffers && options.weight_decay == 0.0) { /* the usual case, which the compiler vectorises */
+        const pg_sgd_options plain = {.lr = options.lr};
+        for (uint32_t i = 0; i < span->count; i++)
+            data[i] = pg_sgd_step(data[i], grads[i], &none, &plain);
+        return;
     }
+    for (uint32_t i = 0; i < span->count; i++)
+        data[i] = pg_sgd_step(data[i], grads ? grads[i] : 0.0, buffers ? &buffers[i] : &none, &options);
 }
 
 static void move(pg_replay *replay, pg_fit_group *group, double lr)
 {
-    if (group->is_adam) {
+    if (group->is_adam)
         prepare_adam(group, lr);
-        move_by_adam(replay, group);
-    } else {
+    else
         group->sgd.lr = lr;
-        move_by_sgd(replay, group);
-        group->sgd.first = 0;
-    }
+    for (uint32_t r = 0; r < group->span_count; r++)
+        (group->is_adam ? move_by_adam : move_by_sgd)(replay, group, &group->spans[r]);
+    group->sgd.first = 0;
 }
 
 /* Point the batch at the samples of this step. */

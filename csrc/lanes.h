@@ -20,124 +20,155 @@
         __VA_ARGS__;                    \
     }
 
-/* Eight sums over lanes, of which those of lanes that are not in use become 0, whatever they are. */
+/* Of a narrow block's vectors, the lanes that are not in use become 0, whatever they are. */
 #if WIDTH == 32
-#define IN_USE(sums, part) (sums)
+#define IN_USE(vector, v) (vector)
 #else
-#define IN_USE(sums, part) ((vec)((bits)(sums) & ((bits)(lane_numbers + (part) * VEC < (long long)n))))
+#define IN_USE(vector, v) ((vec)((bits)(vector) & ((bits)(lane_numbers + (v) * VEC < (long long)n))))
 #endif
 
 #define SLOT(base, place) ((base) + (size_t)(place) * stride)
 
-/* out[i] = bias + w0 * x0 + ..., for every row of a layer. Packed are its biases, then the weights of input after
- * input. */
+/* So many rows of a layer forward, and inputs backward, at once: each number is loaded once for all of them, and there
+ * are enough sums side by side that none waits for the one before it. As many as fit into the registers. */
+#define ROWS_AT_ONCE (V < 8 ? 8 / V : 1)
+#define INPUTS_AT_ONCE (VEC == 8 ? (V == 1 ? 4 : 2) : V == 2 ? 2 : 1)
+
+/* out[i] = bias + w0 * x0 + ..., for `rows` rows from slot y on, whose weights begin at w. */
+ALWAYS_INLINE void NAME(rows_forward)(const size_t rows, const pg_lane_op *op,
+                                                                     const int32_t *xs, const double *x,
+                                                                     const double *w, size_t pitch, double *y,
+                                                                     size_t stride)
+{
+    const uint32_t count = op->count;
+    vec total[ROWS_AT_ONCE][V];
+    UNROLL
+    for (size_t row = 0; row < rows; row++) {
+        UNROLL
+        for (int v = 0; v < V; v++)
+            total[row][v] = (op->a < 0 ? 0.0 : w[row * pitch + count]) - (vec){0};
+    }
+    for (uint32_t j = 0; j < count; j++) {
+        const vec *xj = (const vec *)SLOT(x, xs[j]);
+        UNROLL
+        for (size_t row = 0; row < rows; row++) {
+            UNROLL
+            for (int v = 0; v < V; v++)
+                total[row][v] += w[row * pitch + j] * xj[v];
+        }
+    }
+    UNROLL
+    for (size_t row = 0; row < rows; row++) {
+        UNROLL
+        for (int v = 0; v < V; v++)
+            ((vec *)SLOT(y, row))[v] = total[row][v];
+    }
+}
+
 static void NAME(layer_forward)(const pg_lane_op *op, const int32_t *xs, double *x, const double *packed,
                                 size_t stride)
 {
-    const size_t rows = op->rows;
-    for (size_t i = 0; i < rows; i++) {
-        const double *w = packed + op->packed + i;
-        vec total[V];
+    const size_t pitch = pg_pitch_of(op);
+    const double *w = packed + op->packed;
+    double *y = SLOT(x, op->out);
+    uint32_t left = op->rows;
+    for (; left >= ROWS_AT_ONCE; left -= ROWS_AT_ONCE, w += ROWS_AT_ONCE * pitch, y += ROWS_AT_ONCE * stride)
+        NAME(rows_forward)(ROWS_AT_ONCE, op, xs, x, w, pitch, y, stride);
+    for (; left > 0; left--, w += pitch, y += stride)
+        NAME(rows_forward)(1, op, xs, x, w, pitch, y, stride);
+}
+
+/* Sums over lanes are sums of products: both factors are 0 in the lanes that are not in use. Here the rows' adjoints. */
+ALWAYS_INLINE void NAME(clear_unused)(const pg_lane_op *op, double *g, size_t stride, int n)
+{
+    (void)n;
+    for (uint32_t i = 0; WIDTH == PG_NARROW && i < op->rows; i++, g += stride) {
         UNROLL
         for (int v = 0; v < V; v++)
-            total[v] = *w - (vec){0};
-        for (uint32_t j = 0; j < op->count; j++) {
-            const vec *xj = (const vec *)SLOT(x, xs[j]);
-            w += rows;
-            UNROLL
-            for (int v = 0; v < V; v++)
-                total[v] += *w * xj[v];
-        }
-        vec *y = (vec *)SLOT(x, op->out + i);
-        UNROLL
-        for (int v = 0; v < V; v++)
-            y[v] = total[v];
+            ((vec *)g)[v] = IN_USE(((vec *)g)[v], v);
     }
 }
 
-/* One input of a layer: its adjoint, and those of its weights. */
-static inline void NAME(layer_input_backward)(size_t rows, const double *xj, double *dxj, const double *g,
-                                              const double *w, double *accumulators, size_t stride, int n)
+/* Some inputs of a layer, all different: their adjoints, if they are wanted, and those of their weights, from w on. */
+ALWAYS_INLINE void NAME(inputs_backward)(const uint32_t inputs, const bool wanted, const pg_lane_op *op,
+                                         const int32_t *xs, const double *x, double *dx, const double *w,
+                                         double *accumulators, size_t stride, int n)
 {
     (void)n;
-    vec x[V], dx[V];
+    const size_t pitch = pg_pitch_of(op);
+    const double *g = SLOT(dx, op->out);
+    vec in[INPUTS_AT_ONCE][V], out[INPUTS_AT_ONCE][V];
     UNROLL
-    for (int v = 0; v < V; v++) {
-        x[v] = ((const vec *)xj)[v];
-        dx[v] = ((vec *)dxj)[v];
+    for (uint32_t j = 0; j < inputs; j++) {
+        UNROLL
+        for (int v = 0; v < V; v++) {
+            in[j][v] = IN_USE(((const vec *)SLOT(x, xs[j]))[v], v);
+            out[j][v] = ((const vec *)SLOT(dx, xs[j]))[v];
+        }
     }
-    for (size_t i = 0; i < rows; i++, g += stride, accumulators += 8) {
-        vec sums[PARTS];
+    for (uint32_t i = 0; i < op->rows; i++, g += stride, w += pitch, accumulators += 8 * pitch) {
+        vec sums[INPUTS_AT_ONCE][PARTS];
         UNROLL
         for (int v = 0; v < V; v++) {
             const vec gv = ((const vec *)g)[v];
-            dx[v] += w[i] * gv;
-            if (v < PARTS)
-                sums[v] = gv * x[v];
-            else
-                sums[v % PARTS] += gv * x[v];
+            UNROLL
+            for (uint32_t j = 0; j < inputs; j++) {
+                if (wanted)
+                    out[j][v] += w[j] * gv;
+                if (v < PARTS)
+                    sums[j][v] = gv * in[j][v];
+                else
+                    sums[j][v % PARTS] += gv * in[j][v];
+            }
         }
-        for (int part = 0; part < PARTS; part++)
-            ((vec *)accumulators)[part] += IN_USE(sums[part], part);
+        UNROLL
+        for (uint32_t j = 0; j < inputs; j++) {
+            UNROLL
+            for (int part = 0; part < PARTS; part++)
+                ((vec *)(accumulators + 8 * j))[part] += sums[j][part];
+        }
     }
     UNROLL
-    for (int v = 0; v < V; v++)
-        ((vec *)dxj)[v] = dx[v];
+    for (uint32_t j = 0; wanted && j < inputs; j++) {
+        UNROLL
+        for (int v = 0; v < V; v++)
+            ((vec *)SLOT(dx, xs[j]))[v] = out[j][v];
+    }
 }
 
-/* The biases of a layer; its rows' adjoints have been used then, and become 0. */
-static inline void NAME(layer_bias_backward)(size_t rows, double *g, double *accumulators, size_t stride, int n)
+/* The biases of a layer, if it has any; its rows' adjoints have been used then, and become 0. */
+static inline void NAME(biases_backward)(const pg_lane_op *op, double *g, double *accumulators, size_t stride)
 {
-    (void)n;
-    for (size_t i = 0; i < rows; i++, g += stride, accumulators += 8) {
+    const size_t pitch = pg_pitch_of(op);
+    for (uint32_t i = 0; i < op->rows; i++, g += stride, accumulators += 8 * pitch) {
         vec sums[PARTS] = {{0}};
         UNROLL
         for (int v = 0; v < V; v++) {
             sums[v % PARTS] += ((vec *)g)[v];
             ((vec *)g)[v] = (vec){0};
         }
-        for (int part = 0; part < PARTS; part++)
-            ((vec *)accumulators)[part] += IN_USE(sums[part], part);
-    }
-}
-
-/* The same of an input that needs no adjoint. */
-static inline void NAME(layer_weights_backward)(size_t rows, const double *xj, const double *g, double *accumulators,
-                                                size_t stride, int n)
-{
-    (void)n;
-    vec x[V];
-    UNROLL
-    for (int v = 0; v < V; v++)
-        x[v] = ((const vec *)xj)[v];
-    for (size_t i = 0; i < rows; i++, g += stride, accumulators += 8) {
-        vec sums[PARTS];
-        UNROLL
-        for (int v = 0; v < V; v++) {
-            if (v < PARTS)
-                sums[v] = ((const vec *)g)[v] * x[v];
-            else
-                sums[v % PARTS] += ((const vec *)g)[v] * x[v];
-        }
-        for (int part = 0; part < PARTS; part++)
-            ((vec *)accumulators)[part] += IN_USE(sums[part], part);
+        for (int part = 0; op->a >= 0 && part < PARTS; part++)
+            ((vec *)accumulators)[part] += sums[part];
     }
 }
 
 static void NAME(layer_backward)(const pg_lane_op *op, const int32_t *xs, const double *x, double *dx,
                                  const double *packed, double *accumulators, size_t stride, int n, int32_t unwanted)
 {
-    const size_t rows = op->rows;
     const double *w = packed + op->packed;
-    double *into = accumulators + 8 * (size_t)op->packed, *g = SLOT(dx, op->out);
-    for (uint32_t j = 0; j < op->count; j++) {
-        double *sums = into + 8 * (j + 1) * rows;
-        if (xs[j] < unwanted)
-            NAME(layer_weights_backward)(rows, SLOT(x, xs[j]), g, sums, stride, n);
+    double *sums = accumulators + 8 * (size_t)op->packed;
+    uint32_t step = 1;
+    NAME(clear_unused)(op, SLOT(dx, op->out), stride, n);
+    for (uint32_t left = op->count; left > 0; left -= step, xs += step, w += step, sums += 8 * step) {
+        step = left >= INPUTS_AT_ONCE && are_different(xs, INPUTS_AT_ONCE, unwanted) ? INPUTS_AT_ONCE : 1;
+        if (*xs < unwanted)
+            NAME(inputs_backward)(1, false, op, xs, x, dx, w, sums, stride, n);
+        else if (step == 1)
+            NAME(inputs_backward)(1, true, op, xs, x, dx, w, sums, stride, n);
         else
-            NAME(layer_input_backward)(rows, SLOT(x, xs[j]), SLOT(dx, xs[j]), g, w + (j + 1) * rows, sums, stride, n);
+            NAME(inputs_backward)(INPUTS_AT_ONCE, true, op, xs, x, dx, w, sums, stride, n);
     }
-    NAME(layer_bias_backward)(rows, g, into, stride, n);
+    NAME(biases_backward)(op, SLOT(dx, op->out), sums, stride);
 }
 
 /* Compute an operation of a row in its lanes; the rows that follow, of other slots, likewise. */
@@ -207,7 +238,10 @@ static void NAME(forward)(const pg_program *program, double *x, const double *pa
                   into[l] += g[l] * (derivative))               \
     }
 /* A row's adjoints have been used. */
-#define SPENT(g) memset(g, 0, WIDTH * sizeof *(g))
+#define SPENT(g)                    \
+    UNROLL                          \
+    for (int v = 0; v < V; v++)     \
+        ((vec *)(g))[v] = (vec){0}
 /* Run the rows of an operation backward; one operand after the other, for they may be the same slot. */
 #define ROWS_BACKWARD(...)                                                                 \
     for (uint32_t row = 0; row < op->rows; row++) {                                        \
@@ -302,6 +336,8 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
 #undef LANES
 #undef V
 #undef PARTS
+#undef ROWS_AT_ONCE
+#undef INPUTS_AT_ONCE
 #undef IN_USE
 #undef WIDTH
 #undef NAME

@@ -173,7 +173,8 @@ static bool share_subexpressions(pg_tape *tape)
 
 /* A chain of additions, each used by the next alone, is one sum: base + t0 + t1 + ... in this order. Where terms are
  * products that nothing else uses, it is a dot of their factors; other terms are 1.0 * t then, which is t. A sum or dot
- * that nothing else uses goes into the chain. */
+ * that nothing else uses goes into the chain. A product that is the same for all samples stays a node, unless the chain
+ * is so too: it is computed once for a batch. */
 typedef struct {
     int32_t node; /* -1: it was a dot's */
     int32_t w;    /* of a product w * x; else -1 */
@@ -183,10 +184,12 @@ typedef struct {
 typedef struct {
     pg_tape *tape;
     uint32_t *uses;
+    bool *varies; /* depends on an input */
     term *terms; /* of the chain at hand, last first */
     size_t count;
     size_t products;
     int32_t base; /* -1: the sum starts from 0.0 */
+    bool is_uniform; /* it depends on no input */
     bool is_long; /* it goes on beyond the node it was found at */
     bool is_bound; /* some terms are no nodes: it must become a dot */
     int32_t one;  /* the place of the constant 1.0 */
@@ -195,6 +198,22 @@ typedef struct {
 static void count_use(int32_t *operand, void *context)
 {
     ((uint32_t *)context)[*operand]++;
+}
+
+static void look_at_operand(int32_t *operand, void *context)
+{
+    chains *c = context;
+    c->is_uniform &= !c->varies[*operand];
+}
+
+static void find_varying(chains *c)
+{
+    pg_tape *tape = c->tape;
+    for (uint32_t i = 0; i < tape->count; i++) {
+        c->is_uniform = i >= tape->inputs;
+        pg_tape_each_operand(tape, &tape->nodes[i], look_at_operand, c);
+        c->varies[i] = !c->is_uniform;
+    }
 }
 
 static bool is_chained(uint32_t op)
@@ -210,7 +229,7 @@ static bool is_link(const chains *c, int32_t place)
 static bool is_product(const chains *c, int32_t place)
 {
     const uint32_t op = c->tape->nodes[place].op;
-    return c->uses[place] == 1 && (op == PG_OP_mul || op == PG_OP_square);
+    return c->uses[place] == 1 && (op == PG_OP_mul || op == PG_OP_square) && (c->is_uniform || c->varies[place]);
 }
 
 static void add_term(chains *c, int32_t place)
@@ -234,6 +253,14 @@ static void add_pairs(chains *c, const pg_tape_node *dot)
     c->is_bound = true;
 }
 
+/* Does a node add a number that is the same for all samples to a chain that varies? As in w0 * x0 + w1 * x1 + b: the
+ * chain ends below, as a dot that has nothing but such pairs. */
+static bool adds_uniform(const chains *c, const pg_tape_node *node)
+{
+    return node->op == PG_OP_add && c->varies[node->a] != c->varies[node->b] &&
+           is_link(c, c->varies[node->a] ? node->a : node->b);
+}
+
 /* List the terms that one link of a chain adds; return what it adds them to. */
 static int32_t add_link(chains *c, const pg_tape_node *node)
 {
@@ -255,6 +282,7 @@ static void collect_terms(chains *c, int32_t place)
 {
     c->count = c->products = 0;
     c->is_bound = c->is_long = false;
+    c->is_uniform = !c->varies[place];
     c->base = add_link(c, &c->tape->nodes[place]);
     while (is_link(c, c->base)) {
         c->uses[c->base] = 0;
@@ -289,18 +317,22 @@ static bool fuse_chains(pg_tape *tape)
 {
     chains c = {.tape = tape, .one = place_of_constant(tape, 1.0)};
     c.uses = pg_zeroed(tape->count * sizeof *c.uses + 1);
+    c.varies = pg_zeroed(tape->count * sizeof *c.varies + 1);
     c.terms = pg_realloc(NULL, (tape->count + tape->list_size) * sizeof *c.terms + 1);
-    bool done = c.one >= 0 && c.uses && c.terms;
+    bool done = c.one >= 0 && c.uses && c.varies && c.terms;
+    if (done)
+        find_varying(&c);
     for (uint32_t i = 0; done && i < tape->count; i++)
         pg_tape_each_operand(tape, &tape->nodes[i], count_use, c.uses);
     for (uint32_t i = 0; done && i < tape->output_count; i++)
         c.uses[tape->outputs[i]] += 2; /* what is an output stays as it is */
     for (uint32_t i = tape->count; done && i-- > pg_tape_operations(tape);)
-        if (c.uses[i] > 0 && is_chained(tape->nodes[i].op)) {
+        if (c.uses[i] > 0 && is_chained(tape->nodes[i].op) && !adds_uniform(&c, &tape->nodes[i])) {
             collect_terms(&c, (int32_t)i);
             done = write_chain(&c, (int32_t)i);
         }
     pg_free(c.uses);
+    pg_free(c.varies);
     pg_free(c.terms);
     return done;
 }

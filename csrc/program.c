@@ -77,7 +77,7 @@ static int32_t uniform_of(const lowering *l, const int32_t *pair)
 static bool have_same_inputs(const lowering *l, const pg_tape_node *x, const pg_tape_node *y)
 {
     const int32_t *xs = l->tape->lists + x->list, *ys = l->tape->lists + y->list;
-    bool same = x->count == y->count && x->fixed == y->fixed;
+    bool same = x->count == y->count && x->fixed == y->fixed && (x->a < 0) == (y->a < 0);
     for (uint32_t i = 0; same && i < x->count; i += 2)
         same = varying_of(l, xs + i) == varying_of(l, ys + i);
     return same;
@@ -207,15 +207,13 @@ static int32_t *list_room(lowering *l, size_t count)
     return program->lists + program->list_size - count;
 }
 
-/* Pack entry number `entry` of every row's list, a pair's uniform number; or the rows' bases. */
-static bool pack_column(lowering *l, int32_t first, int64_t entry)
+/* Pack the uniform numbers of a row: its weights, then its bias. */
+static bool pack_row(lowering *l, const pg_tape_node *node)
 {
-    for (int32_t row = first; row; row = l->next_row[row]) {
-        const pg_tape_node *node = &l->tape->nodes[row];
-        if (!pack(l, entry < 0 ? node->a : uniform_of(l, l->tape->lists + node->list + entry)))
-            return false;
-    }
-    return true;
+    bool done = true;
+    for (uint32_t i = 0; done && i < node->count; i += 2)
+        done = pack(l, uniform_of(l, l->tape->lists + node->list + i));
+    return done && (node->a < 0 || pack(l, node->a));
 }
 
 static bool lower_layer(lowering *l, int32_t first)
@@ -231,16 +229,16 @@ static bool lower_layer(lowering *l, int32_t first)
     *op = (pg_lane_op){.op = PG_LANES_LAYER,
                        .fixed = node->fixed,
                        .out = program->slots,
-                       .a = -1,
+                       .a = node->a < 0 ? -1 : 0,
                        .list = (uint32_t)(list - program->lists),
                        .count = node->count / 2,
                        .packed = (uint32_t)program->packed_count,
                        .node = (uint32_t)first};
-    for (int32_t row = first; row; row = l->next_row[row], op->rows++)
+    bool done = true;
+    for (int32_t row = first; done && row; row = l->next_row[row], op->rows++) {
         l->slots[row] = (int32_t)program->slots++;
-    bool done = pack_column(l, first, -1);
-    for (uint32_t i = 0; done && i < node->count; i += 2)
-        done = pack_column(l, first, i);
+        done = pack_row(l, &l->tape->nodes[row]);
+    }
     return done;
 }
 
@@ -361,6 +359,19 @@ static void count_uses(lowering *l)
         l->uses[tape->outputs[i]]++;
 }
 
+static bool find_spans(pg_program *program)
+{
+    program->spans = pg_realloc(NULL, program->packed_count * sizeof *program->spans + 1);
+    for (uint32_t k = 0; program->spans && k < program->packed_count; k++) {
+        pg_packed_span *last = program->spans + program->span_count - 1;
+        if (k > 0 && program->packed[k] == last->node + (int32_t)last->count)
+            last->count++;
+        else
+            program->spans[program->span_count++] = (pg_packed_span){program->packed[k], k, 1};
+    }
+    return program->spans != NULL;
+}
+
 static bool lower_all(lowering *l, bool hoist)
 {
     const pg_tape *tape = l->tape;
@@ -382,7 +393,7 @@ static bool lower_all(lowering *l, bool hoist)
             return false;
     for (uint32_t i = 0; i < tape->output_count; i++)
         program->outputs[i] = slot_of(l, tape->outputs[i]);
-    return true;
+    return find_spans(program);
 }
 
 pg_program *pg_program_new(const pg_tape *tape, bool hoist)
@@ -426,6 +437,7 @@ void pg_program_free(pg_program *program)
     pg_free(program->ops);
     pg_free(program->lists);
     pg_free(program->packed);
+    pg_free(program->spans);
     pg_free(program->outputs);
     pg_free(program);
 }

@@ -23,7 +23,8 @@
 
 /* What lanes have beside the ops. */
 enum {
-    PG_LANES_LAYER = PG_OP_COUNT, /* `rows` slots from `out` on; the list: x; packed: the biases, then each x's weights */
+    PG_LANES_LAYER = PG_OP_COUNT, /* `rows` slots from `out` on; the list: x; packed: each row's weights, then its bias,
+                                   * unless there is none: `a` is -1 */
     PG_LANES_TAKE_PACKED,         /* a take from `count` packed numbers; `a` is the index */
 };
 
@@ -42,6 +43,19 @@ typedef struct {
     uint32_t node; /* the tape's */
 } pg_lane_op;
 
+/* Packed numbers that stand side by side on the tape too. */
+typedef struct {
+    int32_t node;
+    uint32_t packed;
+    uint32_t count;
+} pg_packed_span;
+
+/* From a row of a layer to the next, in packed numbers. */
+static inline size_t pg_pitch_of(const pg_lane_op *op)
+{
+    return op->count + (op->a >= 0);
+}
+
 typedef struct {
     const pg_tape *tape;
     int32_t *uniform; /* the tape's operations that do not vary, in order */
@@ -51,8 +65,10 @@ typedef struct {
     size_t take_count; /* how many of them take */
     int32_t *lists;
     size_t list_size;
-    int32_t *packed; /* the tape's node of each packed number; -1: a 0 that is none */
+    int32_t *packed; /* the tape's node of each packed number */
     size_t packed_count;
+    pg_packed_span *spans; /* the same */
+    size_t span_count;
     uint32_t first_splat; /* packed numbers [first_splat, packed_count) belong to lane slots [inputs, inputs + ...) */
     uint32_t slots;
     int32_t *outputs; /* lane slots */
@@ -62,15 +78,18 @@ pg_program *pg_program_new(const pg_tape *tape, bool hoist); /* NULL: out of mem
 void pg_program_free(pg_program *program);
 
 /* Run a program forward, or backward, on the first n lanes of its slots x; dx are their adjoints, all 0 after a
- * backward run but those of inputs and splats. A wide run
- * is of PG_WIDE lanes, a narrow one of at most PG_NARROW. Nobody wants the adjoints of slots below `unwanted`. */
+ * backward run but those of inputs and splats. A wide run is of PG_WIDE lanes, a narrow one of at most PG_NARROW. Nobody
+ * wants the adjoints of slots below `unwanted`. */
 typedef void pg_lanes_forward_fn(const pg_program *program, double *x, const double *packed, size_t stride, int n);
 typedef void pg_lanes_backward_fn(const pg_program *program, const double *x, double *dx, const double *packed,
                                   double *accumulators, size_t stride, int n, int32_t unwanted);
+/* Add the eight accumulators of each number up, in a fixed order, and set them to 0. */
+typedef void pg_reduce_fn(double *accumulators, double *sums, size_t count);
 typedef struct {
     const char *name;
     pg_lanes_forward_fn *forward_wide, *forward_narrow;
     pg_lanes_backward_fn *backward_wide, *backward_narrow;
+    pg_reduce_fn *reduce;
 } pg_lanes;
 extern const pg_lanes pg_lanes_baseline, pg_lanes_avx2, pg_lanes_avx512;
 /* The best that this processor runs (PYGRAD_LANES=baseline, avx2 or avx512 asks for one); chosen once. */

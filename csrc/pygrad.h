@@ -228,14 +228,20 @@ typedef struct {
     ptrdiff_t step;
 } pg_column;
 
+/* Where one number of every sample goes: to data[i * step] from the i-th that is run. */
+typedef struct {
+    double *data;
+    ptrdiff_t step;
+} pg_target;
+
 typedef struct {
     size_t samples; /* at least 1 */
     const pg_column *columns; /* one an input */
     const uint32_t *order; /* the samples, by number; NULL: 0, 1, 2, ... */
     const pg_column *seeds; /* one an output: the adjoint it starts with; NULL: no backward pass */
-    double *outputs;     /* (samples, outputs), or NULL; in the order in which they are run, as input_grads */
+    double *outputs;     /* (samples, outputs), or NULL; in the order in which they are run */
     double *sums;        /* (outputs): over all samples; or NULL */
-    double *input_grads; /* (samples, inputs), or NULL */
+    const pg_target *input_grads; /* one an input, or NULL */
     double divisor;      /* of the sums: the number of samples for a mean, or 1 */
     unsigned threads;    /* at most so many take part; the bits are the same for any number */
     size_t bad_sample;   /* PG_BAD_INDEX: of this sample, */
@@ -248,12 +254,20 @@ pg_status pg_replay_run(pg_replay *replay, pg_batch *batch);
 pg_status pg_replay_run_alone(pg_replay *replay, pg_batch *batch);
 /* --- training (fit.c) --- */
 
-/* Parameters that are moved alike. Arrays have `count` entries. */
+/* A group's parameters [first, first + count): the tape's [place, place + count); or, place -1, not on the tape. */
+typedef struct {
+    uint32_t first;
+    uint32_t count;
+    int32_t place;
+} pg_fit_span;
+
+/* Parameters that are moved alike. Arrays of numbers have `count` entries. */
 typedef struct {
     uint32_t count;
-    const pg_id *ids;      /* in the arena */
-    const int32_t *places; /* their numbers among the tape's parameters; -1: not on the tape */
-    double *data;          /* room for their numbers */
+    const pg_id *ids; /* in the arena */
+    uint32_t span_count;
+    const pg_fit_span *spans; /* all of them, in order */
+    double *data;          /* room for the numbers of those that are not on the tape */
     double *first_buffer;  /* momentum, or Adam's exp_avg; NULL: none is needed */
     double *second_buffer; /* Adam's exp_avg_sq */
     int is_adam;           /* else SGD */

@@ -11,7 +11,7 @@
 #include "mem.h"
 #include "pool.h"
 
-enum { CHUNK = 128, MOST_CHUNKS = 64 };
+enum { CHUNK = 128, MOST_CHUNKS = 64, AHEAD = 4 /* so many blocks before their turn columns are prefetched */ };
 #define CACHE_BYTES (1u << 20) /* wide blocks whose lanes take more than this are done as narrow ones */
 
 /* --- memory --- */
@@ -234,7 +234,7 @@ static pg_status run_single(pg_replay *replay, pg_batch *batch)
     pg_scalar_backward(tape, NULL, 0, v, adjoint);
     for (uint32_t i = 0; i < tape->inputs; i++) {
         if (batch->input_grads)
-            batch->input_grads[i] = adjoint[i];
+            *batch->input_grads[i].data = adjoint[i];
         adjoint[i] = 0.0;
     }
     for (uint32_t i = tape->inputs + tape->parameters; i < pg_tape_operations(tape); i++)
@@ -243,6 +243,25 @@ static pg_status run_single(pg_replay *replay, pg_batch *batch)
 }
 
 /* --- a block --- */
+
+/* The C library's loops are the faster ones for lanes, but where a compiler knows that there are few, it writes them out
+ * with slow string instructions. */
+static __attribute__((noinline)) void copy_lanes(double *to, const double *from, size_t n)
+{
+    memcpy(to, from, n * sizeof *to);
+}
+
+/* Have the memory at hand that the next blocks will read or write; an address that is none does no harm. */
+static void prefetch(const double *next, size_t n)
+{
+    for (size_t l = 0; l < n; l += 8)
+        __builtin_prefetch(next + l);
+}
+
+static __attribute__((noinline)) void clear_lanes(double *lanes, size_t n)
+{
+    memset(lanes, 0, n * sizeof *lanes);
+}
 
 typedef struct {
     pg_replay *replay;
@@ -264,9 +283,10 @@ static void read_inputs(const job *j, double *x, size_t begin, size_t n)
             continue;
         }
         from += (ptrdiff_t)begin * step;
-        if (step == 1)
-            memcpy(x, from, n * sizeof *x);
-        else
+        if (step == 1) {
+            prefetch(from + AHEAD * n, n);
+            copy_lanes(x, from, n);
+        } else
             for (size_t l = 0; l < n; l++, from += step)
                 x[l] = *from;
     }
@@ -305,14 +325,22 @@ static void accumulate(double *accumulators, const double *lanes, size_t n)
         accumulators[k] += lanes[k];
 }
 
-/* Write the numbers of a block's lanes down a column of a matrix. */
-static void write_column(double *to, size_t columns, const double *lanes, size_t n)
+static void add_number(double *lanes, double number, size_t n)
 {
-    if (columns == 1)
-        memcpy(to, lanes, n * sizeof *to);
-    else
-        for (size_t l = 0; l < n; l++, to += columns)
-            *to = lanes[l];
+    for (size_t l = 0; l < n; l++)
+        lanes[l] += number;
+}
+
+/* Write the numbers of a block's lanes, samples from `begin` on, where they belong. */
+static void write_lanes(pg_target to, size_t begin, const double *lanes, size_t n)
+{
+    double *at = to.data + (ptrdiff_t)begin * to.step;
+    if (to.step == 1) {
+        prefetch(at + AHEAD * n, n);
+        copy_lanes(at, lanes, n);
+    } else
+        for (size_t l = 0; l < n; l++, at += to.step)
+            *at = lanes[l];
 }
 
 /* Write the outputs of a block, and add them to the accumulators, which stand behind those of packed numbers. */
@@ -322,8 +350,9 @@ static void write_outputs(const job *j, const double *x, double *sums, size_t be
     for (uint32_t i = 0; i < count; i++) {
         const double *y = x + (size_t)j->replay->program->outputs[i] * j->replay->stride;
         if (j->batch->outputs)
-            write_column(j->batch->outputs + begin * count + i, count, y, n);
-        accumulate(sums + 8 * i, y, n);
+            write_lanes((pg_target){j->batch->outputs + i, count}, begin, y, n);
+        if (j->batch->sums)
+            accumulate(sums + 8 * i, y, n);
     }
 }
 
@@ -332,29 +361,44 @@ static void write_seeds(const job *j, double *dx, size_t begin, size_t n)
     for (uint32_t i = 0; i < j->replay->tape->output_count; i++) {
         double *g = dx + (size_t)j->replay->program->outputs[i] * j->replay->stride;
         const pg_column column = j->batch->seeds[i];
-        for (size_t l = 0; l < n; l++)
-            g[l] += column.data[column.step ? (ptrdiff_t)sample_at(j->batch, begin + l) * column.step : 0];
+        if (column.step == 0)
+            add_number(g, *column.data, n);
+        else
+            for (size_t l = 0; l < n; l++)
+                g[l] += read_column(&column, sample_at(j->batch, begin + l));
     }
 }
 
-/* The adjoints of inputs go to the caller, those of splats to their accumulators; both are 0 then. */
-static void collect_leaves(const job *j, double *dx, double *accumulators, size_t begin, size_t n, size_t width)
+/* The adjoints of splats go to their accumulators, and are 0 then. */
+static void collect_splats(const pg_replay *replay, double *dx, double *accumulators, size_t n, size_t width)
 {
-    const pg_program *program = j->replay->program;
-    const uint32_t inputs = j->replay->tape->inputs;
-    const size_t stride = j->replay->stride;
-    for (uint32_t i = 0; i < inputs; i++) {
-        double *g = dx + i * stride;
-        if (j->batch->input_grads)
-            write_column(j->batch->input_grads + begin * inputs + i, inputs, g, n);
-        memset(g, 0, width * sizeof *g);
+    const pg_program *program = replay->program;
+    double *g = dx + replay->tape->inputs * replay->stride;
+    for (size_t k = program->first_splat; k < program->packed_count; k++, g += replay->stride) {
+        if (program->tape->nodes[program->packed[k]].op == PG_TAPE_CONSTANT)
+            continue;
+        accumulate(accumulators + 8 * k, g, n);
+        clear_lanes(g, width);
     }
-    for (size_t k = program->first_splat; k < program->packed_count; k++) {
-        double *g = dx + (inputs + k - program->first_splat) * stride;
-        if (program->tape->nodes[program->packed[k]].op != PG_TAPE_CONSTANT)
-            accumulate(accumulators + 8 * k, g, n);
-        memset(g, 0, width * sizeof *g);
-    }
+}
+
+/* The adjoints of inputs hold leftovers, unless somebody wants them. */
+static void run_backward(const job *j, pg_workspace *space, size_t begin, size_t n)
+{
+    const pg_replay *replay = j->replay;
+    const pg_lanes *lanes = replay->lanes;
+    const uint32_t inputs = replay->tape->inputs;
+    const bool wide = n == PG_WIDE;
+    const pg_target *input_grads = j->batch->input_grads;
+    if (input_grads)
+        clear_lanes(space->dx, inputs * replay->stride);
+    write_seeds(j, space->dx, begin, n);
+    (wide ? lanes->backward_wide : lanes->backward_narrow)(replay->program, space->x, space->dx, replay->packed,
+                                                           space->accumulators, replay->stride, (int)n,
+                                                           input_grads ? 0 : (int32_t)inputs);
+    for (uint32_t i = 0; input_grads && i < inputs; i++)
+        write_lanes(input_grads[i], begin, space->dx + i * replay->stride, n);
+    collect_splats(replay, space->dx, space->accumulators, n, wide ? PG_WIDE : PG_NARROW);
 }
 
 static bool run_block(job *j, pg_workspace *space, size_t begin, size_t n)
@@ -369,13 +413,8 @@ static bool run_block(job *j, pg_workspace *space, size_t begin, size_t n)
     if (!are_indices_good(j, space->x, begin, n))
         return false;
     write_outputs(j, space->x, sums, begin, n);
-    if (j->batch->seeds) {
-        write_seeds(j, space->dx, begin, n);
-        (wide ? lanes->backward_wide : lanes->backward_narrow)(replay->program, space->x, space->dx, replay->packed,
-                                                               space->accumulators, replay->stride, (int)n,
-                                                               j->batch->input_grads ? 0 : (int32_t)replay->tape->inputs);
-        collect_leaves(j, space->dx, space->accumulators, begin, n, wide ? PG_WIDE : PG_NARROW);
-    }
+    if (j->batch->seeds)
+        run_backward(j, space, begin, n);
     return true;
 }
 
@@ -388,18 +427,6 @@ static void fill_splats(const pg_replay *replay, double *x)
     for (size_t k = program->first_splat; k < program->packed_count; k++)
         for (size_t l = 0; l < replay->stride; l++)
             *slot++ = replay->packed[k];
-}
-
-/* Add the eight accumulators of each number up, in a fixed order, and set them to 0. */
-static void reduce(double *accumulators, double *part, size_t count)
-{
-    typedef double two __attribute__((vector_size(16), aligned(8), may_alias));
-    for (size_t k = 0; k < count; k++) {
-        const two *a = (const two *)(accumulators + 8 * k);
-        const two sum = (a[0] + a[1]) + (a[2] + a[3]);
-        part[k] = sum[0] + sum[1];
-    }
-    memset(accumulators, 0, 8 * count * sizeof *accumulators);
 }
 
 static void run_chunk(void *context, size_t index, unsigned worker)
@@ -418,7 +445,7 @@ static void run_chunk(void *context, size_t index, unsigned worker)
             break;
         at += n;
     }
-    reduce(space->accumulators, replay->parts + index * numbers, numbers);
+    replay->lanes->reduce(space->accumulators, replay->parts + index * numbers, numbers);
 }
 
 /* --- a batch --- */
@@ -426,8 +453,8 @@ static void run_chunk(void *context, size_t index, unsigned worker)
 static void pack_numbers(pg_replay *replay)
 {
     const pg_program *program = replay->program;
-    for (size_t k = 0; k < program->packed_count; k++)
-        replay->packed[k] = program->packed[k] < 0 ? 0.0 : replay->values[program->packed[k]];
+    for (const pg_packed_span *span = program->spans, *end = span + program->span_count; span < end; span++)
+        memcpy(replay->packed + span->packed, replay->values + span->node, span->count * sizeof(double));
 }
 
 /* Add the chunks up, in their order, into the first one's part. */
@@ -446,9 +473,12 @@ static void add_gradients(pg_replay *replay)
     const pg_tape *tape = replay->tape;
     const pg_program *program = replay->program;
     double *adjoints = replay->adjoints;
-    for (size_t k = 0; k < program->packed_count; k++)
-        if (program->packed[k] >= 0)
-            adjoints[program->packed[k]] += replay->parts[k];
+    for (const pg_packed_span *span = program->spans, *end = span + program->span_count; span < end; span++) {
+        const double *part = replay->parts + span->packed;
+        double *adjoint = adjoints + span->node;
+        for (uint32_t k = 0; k < span->count; k++)
+            adjoint[k] += part[k];
+    }
     pg_scalar_backward(tape, program->uniform, program->uniform_count, replay->values, adjoints);
     memset(adjoints + tape->inputs + tape->parameters, 0, tape->constants * sizeof *adjoints);
 }

@@ -12,7 +12,7 @@
 /* Memory of one thread's lanes. */
 typedef struct {
     double *x;  /* slots x stride */
-    double *dx; /* the same; all 0 between blocks */
+    double *dx; /* the same; all 0 between blocks, but for the inputs' */
     double *accumulators; /* 8 a packed number, then 8 an output */
 } pg_workspace;
 

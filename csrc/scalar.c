@@ -52,6 +52,10 @@ static inline void propagate(const pg_tape *tape, const pg_tape_node *node, doub
             adjoint[node->a] += g;
         for (const int32_t *pair = tape->lists + node->list, *end = pair + node->count; pair < end; pair += 2) {
             const double a = v[pair[0]], b = v[pair[1]];
+            if (pair[0] == pair[1]) { /* a square: no need to wait for the first sum to be stored */
+                adjoint[pair[0]] = (adjoint[pair[0]] + g * a) + g * a;
+                continue;
+            }
             adjoint[pair[0]] += g * b;
             adjoint[pair[1]] += g * a;
         }

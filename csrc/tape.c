@@ -331,19 +331,29 @@ static bool write_leaf(writer *w, pg_id id)
     return true;
 }
 
-static bool write_leaves_of(writer *w, pg_operand_span operands)
+static bool write_leaf_operand(writer *w, pg_id id)
 {
-    bool written = !pg_is_leaf(operands.first) || write_leaf(w, operands.first);
+    return !pg_is_leaf(id) || write_leaf(w, id);
+}
+
+static bool write_leaves_of_list(writer *w, pg_operand_span operands)
+{
+    bool written = true;
     for (uint32_t i = 0; written && i < operands.count; i++)
-        written = !pg_is_leaf(operands.list[i]) || write_leaf(w, operands.list[i]);
+        written = write_leaf_operand(w, operands.list[i]);
     return written;
 }
 
-/* A dot's row is not listed by itself. */
+/* A dot's row is not listed by itself. A dot's base comes last, as a neuron's bias does among a model's parameters:
+ * numbers that stand side by side everywhere are copied at once. */
 static bool write_leaves(writer *w, const pg_node *node)
 {
     const pg_node *row = pg_row_of(w->arena, node);
-    return (!row || write_leaves_of(w, pg_operands_of(row))) && write_leaves_of(w, pg_operands_of(node));
+    const pg_operand_span operands = pg_operands_of(node);
+    if (!row)
+        return write_leaf_operand(w, operands.first) && write_leaves_of_list(w, operands);
+    return write_leaves_of_list(w, pg_operands_of(row)) && write_leaves_of_list(w, operands) &&
+           write_leaf_operand(w, operands.first);
 }
 
 static int32_t place_of(const writer *w, pg_id id)

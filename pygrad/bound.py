@@ -1,7 +1,5 @@
 """The raw path: a compiled function bound to memory, for callers in a loop who cannot spare a microsecond a call."""
 
-from array import array
-
 from pygrad import engine
 from pygrad._lib import ffi, lib
 from pygrad.arguments import Argument
@@ -13,7 +11,8 @@ class Bound:
     inputs     one array an argument: the caller's own memory, or for a number an array of one. Write to them, and call
     output     array of floats: the result after a call; of each sample in turn with reduction "none"
     gradients  array of floats after `backward()`: the derivatives of the result with respect to all numbers of
-               `inputs`, in their order; of each sample in turn (None with `inputs=False`)
+               `inputs`, in their order, one argument after the other; what is the same for all samples has one for each
+               of them (None with `inputs=False`)
     forward()  runs; `backward()` runs forward and backward, and adds to the parameters' gradients. Neither allocates or
                checks anything; both return None. IndexError, as in a call of the function
     """
@@ -21,17 +20,15 @@ class Bound:
     def __init__(self, run, inputs):
         self.run, self.inputs, self.output = run, [a.numbers for a in run.arguments], run.outputs
         self._replay = run.tape.new_replay()
-        self.gradients = array("d", bytes(8 * run.n * run.tape.input_count)) if inputs else None
         self.forward = self._runner(run.batch)
         run.seed()
-        if inputs:
-            run.batch.input_grads = ffi.from_buffer("double[]", self.gradients)
+        self.gradients = run.want_input_gradients() if inputs else None
         self.backward = self._runner(run.batch)
 
     def _runner(self, batch):
         """Return a function without arguments that runs a copy of the batch."""
         batch = ffi.new("pg_batch *", batch[0])
-        keep = self.run, self._replay, batch, self.gradients
+        keep = self.run, self._replay, batch
         if batch.samples == 1 and engine.trigger:
             function = ffi.addressof(lib, "pg_replay_run_alone")
             addresses = [int(ffi.cast("uintptr_t", p)) for p in (function, self._replay, batch)]

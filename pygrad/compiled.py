@@ -363,8 +363,7 @@ class _Run:
         self.check_one_number()
         self.seed()
         if inputs:
-            grads = array("d", bytes(8 * self.n * self.tape.input_count))
-            self.batch.input_grads = ffi.from_buffer("double[]", grads)
+            grads = self.want_input_gradients()
         self._run()
         return (self._output(), self._gradients(grads)) if inputs else self._output()
 
@@ -404,24 +403,28 @@ class _Run:
         items = iter(numbers)
         return list(items) if structure is None else [build(structure, items) for _ in range(self.n)]
 
-    def _gradients(self, grads):
-        out, begin, width = [], 0, self.tape.input_count
+    def want_input_gradients(self):
+        """Have the batch write the inputs' gradients; return their memory: (samples, width) of each argument."""
+        grads = array("d", bytes(8 * self.n * self.tape.input_count))
+        first, targets = ffi.from_buffer("double[]", grads), []
         for argument in self.arguments:
-            columns = [grads[begin + k :: width] for k in range(argument.width)]
-            begin += argument.width
+            targets += [(first + k, argument.width) for k in range(argument.width)]
+            first += self.n * argument.width
+        self.targets = ffi.new("pg_target[]", targets), grads
+        self.batch.input_grads = self.targets[0]
+        return grads
+
+    def _gradients(self, grads):
+        out, begin = [], 0
+        for argument in self.arguments:
+            width = argument.width
+            mine = grads[begin : begin + self.n * width]
+            begin += self.n * width
             if argument.samples is not None:
-                out.append(self._shaped(_side_by_side(columns, self.n), argument.structure, argument.is_array))
+                out.append(self._shaped(mine, argument.structure, argument.is_array))
             else:
-                out.append(build(argument.structure, map(sum, columns)))
+                out.append(build(argument.structure, (sum(mine[k::width]) for k in range(width))))
         return tuple(out)
-
-
-def _side_by_side(columns, n):
-    """Return columns of n numbers as one array, row by row."""
-    rows = array("d", bytes(8 * n * len(columns)))
-    for k, column in enumerate(columns):
-        rows[k :: len(columns)] = column
-    return rows
 
 
 def _shape(structure):

@@ -145,9 +145,10 @@ class _File:
         ids, tape = list(self.tape.parameter_ids), self.tape
         point, outputs = ffi.new("double[]", list(tape.point)), ffi.new("double[]", tape.output_count)
         input_grads, one = ffi.new("double[]", self.inputs), ffi.new("double *", 1.0)
+        targets = ffi.new("pg_target[]", [(input_grads + i, 0) for i in range(self.inputs)])
         columns = ffi.new("pg_column[]", [(point + i, 0) for i in range(self.inputs)])
         seeds = ffi.new("pg_column[]", [(one, 0)] * tape.output_count)
-        batch = {"samples": 1, "columns": columns, "seeds": seeds, "outputs": outputs, "input_grads": input_grads}
+        batch = {"samples": 1, "columns": columns, "seeds": seeds, "outputs": outputs, "input_grads": targets}
         before = list(map(lib.pg_grad, ids))
         try:
             for id in ids:

@@ -193,10 +193,11 @@ class _Group:
         _, new = optimizer._prepare(params, group, state)  # raises what is wrong
         self.params, self.state, self.new, n = params, state, new, len(params)  # they live as long as their ids
         self.ids = plain_ids(params)
-        self.places = ffi.new("int32_t[]", [tape.place_of_parameter.get(id, -1) for id in self.ids])
+        self.spans = ffi.new("pg_fit_span[]", _spans([tape.place_of_parameter.get(id, -1) for id in self.ids]))
         self.data = ffi.new("double[]", n)
         self.buffers = [ffi.NULL if b is None else ffi.from_buffer("double[]", b) for b in self._buffers()]
-        fields = {"count": n, "ids": self.ids, "places": self.places, "data": self.data, "lr": group["lr"]}
+        fields = {"count": n, "ids": self.ids, "data": self.data, "lr": group["lr"]}
+        fields |= {"spans": self.spans, "span_count": len(self.spans)}
         fields |= {"first_buffer": self.buffers[0], "is_adam": isinstance(optimizer, optim.Adam)}
         if fields["is_adam"]:
             beta1, beta2 = group["betas"]
@@ -217,6 +218,18 @@ class _Group:
         self.state.update(self.new)
         if "step" in self.new:
             self.state["step"] = struct.step
+
+
+def _spans(places):
+    """Return [first, count, place] of the parameters that stand side by side on the tape, or are not on it (-1)."""
+    spans = []
+    for i, place in enumerate(places):
+        last = spans[-1][2] if spans else None
+        if spans and (place == last + spans[-1][1] if last >= 0 else place < 0):
+            spans[-1][1] += 1
+        else:
+            spans.append([i, 1, place])
+    return spans
 
 
 # --- progress ---------------------------------------------------------------------------------------------------------

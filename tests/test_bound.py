@@ -25,9 +25,9 @@ def test_an_array_is_bound_as_one_sample_or_as_many():
             seen.append((bound.output[0], bound.gradients.tolist()))
 
     assert (30.0, [15.0, 10.0, 6.0]) == seen[0]
-    assert (65.0, [20.0, 4.0, 30.0, 9.0]) == seen[1]  # sample by sample: d/dx, d/dc
+    assert (65.0, [20.0, 30.0, 4.0, 9.0]) == seen[1]  # d/dx of both samples, then d/dc
     assert (120.0, [30.0, 40.0, 12.0]) == seen[2]
-    assert (250.0, [80.0, 16.0, 60.0, 9.0]) == seen[3]
+    assert (250.0, [80.0, 60.0, 16.0, 9.0]) == seen[3]
 
 
 def test_one_sample_may_be_a_matrix():
@@ -61,6 +61,19 @@ def test_each_sample_has_its_result_and_its_gradients(n):
     assert list(outputs) == bound.output.tolist()
     assert pytest.approx([g for (pair,) in gradients for g in pair], rel=1e-14) == bound.gradients.tolist()
     assert pytest.approx(of_parameter, rel=1e-13) == w.grad
+
+
+@pytest.mark.parametrize("n", [1, 3, 50])
+def test_gradients_follow_one_argument_after_the_other(n):
+    """Each argument's stand together, as its own numbers do; a number for all samples has one for each of them."""
+    X, y, c = [[0.1 * k, 2.0 - k] for k in range(n)], array("d", [1.5 + k for k in range(n)]), 3.0
+    bound = pygrad.compile(lambda x, y, c: x[0] * x[1] * y * c, reduction="none").bind(matrix(X), y, c)
+
+    bound.backward()
+
+    of_x = [g for (a, b), y in zip(X, y) for g in (b * y * c, a * y * c)]
+    expected = [*of_x, *(a * b * c for a, b in X), *(a * b * y for (a, b), y in zip(X, y))]
+    assert pytest.approx(expected, rel=1e-14) == bound.gradients.tolist()
 
 
 def test_gradients_of_inputs_are_shaped_like_them():

@@ -299,6 +299,53 @@ def test_smaller_and_larger_batches_in_turn():
         assert ((2 * error * x).sum(), 2 * error.sum()) == (w.grad, b.grad)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 9])
+@pytest.mark.parametrize("inputs", [[0], [1, 0], [2, 2], [0, 1, 0, 3], [3, 2, 1, 0, 2], [1] * 9, [0, 1, 2, 3] * 3])
+@pytest.mark.parametrize("bias", ["none", "first", "last"])
+def test_layers_of_every_shape(rows, inputs, bias):
+    """Rows and inputs of any number, one of which may come more than once: all numbers here are exact."""
+    rng = random.Random(rows)
+
+    def numbers(count):
+        return [rng.randrange(-16, 17) / 8.0 for _ in range(count)]
+
+    weights, factors = [[Value(w) for w in numbers(len(inputs))] for _ in range(rows)], numbers(rows)
+    biases = [Value(b) for b in numbers(rows)]
+
+    def neuron(ws, b, xs):
+        if bias == "first":
+            return sum((w * x for w, x in zip(ws, xs)), b)
+        return pygrad.dot(ws, xs) + b if bias == "last" else pygrad.dot(ws, xs)
+
+    def function(x):
+        xs = [x[i] for i in inputs]
+        return sum(c * neuron(ws, b, xs).relu() for ws, b, c in zip(weights, biases, factors))
+
+    f = pygrad.compile(function, reduction="sum")
+    parameters = sum(weights, biases)
+    for samples in (1, 3, 8, 37, 100):
+        X = [numbers(4) for _ in range(samples)]
+        points = [[Value(number) for number in x] for x in X]
+        total = sum(map(function, points))
+        total.backward()
+        expected = total.data, [p.grad for p in parameters], [[v.grad for v in x] for x in points]
+        for p in parameters:
+            p.grad = 0.0
+        out, (slopes,) = f.backward(X, inputs=True)
+        assert expected == (out, [p.grad for p in parameters], slopes)
+        for p in parameters:
+            p.grad = 0.0
+
+
+def test_what_is_the_same_for_all_samples_is_computed_once():
+    """A uniform product is no term of a varying sum, whose lanes would each compute it; a uniform sum keeps it."""
+    w, u = Value(2.0), Value(3.0)
+    f = pygrad.compile(lambda x: w * x + 0.5 * (w * w + u * u))
+    f.trace(1.0)
+
+    assert "v1 = dot(v0; p0*p0)\nv2 = mul(0.5, v1)\nv3 = dot(v2; x0*p0)" in str(f.tape)
+
+
 # --- the same bits, however it is run ---------------------------------------------------------------------------------
 
 BITS = """
@@ -309,13 +356,15 @@ from pygrad import nn
 from pygrad._lib import ffi, lib
 random.seed(3)
 model = nn.MLP(3, [9, 5, 4], activation="tanh")
+layer = nn.Layer(6, 3)
 table = [[pygrad.engine.Value(random.gauss(0, 1)) for _ in range(3)] for _ in range(7)]
 def loss(x, i, k):
     row = pygrad.take(table, i)
     outs = model([a * b.exp() for a, b in zip(x, row)])
     penalty = sum((p * p for p in model.parameters()), 0.0)
     entropy = sum(out.exp() for out in outs).log() - pygrad.take(outs, k)
-    return entropy + 0.01 * penalty + pygrad.maximum(outs[0], outs[1]).sigmoid()
+    repeated = sum(layer([outs[0], outs[1], outs[0], outs[2], outs[3], outs[0]]))
+    return entropy + 0.01 * penalty + pygrad.maximum(outs[0], outs[1]).sigmoid() + repeated
 rng = np.random.default_rng(5)
 found = []
 for size in (2, 9, 33, 129, 1000, 9001):
@@ -323,7 +372,7 @@ for size in (2, 9, 33, 129, 1000, 9001):
     for threads in THREADS:
         f = pygrad.compile(loss, threads=threads)
         out, grads = f.backward(X, I, K, inputs=True)
-        leaves = model.parameters() + [v for row in table for v in row]
+        leaves = model.parameters() + layer.parameters() + [v for row in table for v in row]
         found.append((out, [g.tolist() for g in grads], [p.grad for p in leaves]))
         for p in leaves:
             p.grad = 0.0

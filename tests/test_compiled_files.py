@@ -12,6 +12,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 from array import array
 
 import pytest
@@ -470,12 +471,38 @@ def test_headers_that_are_none(path, whole, text):
     refuse(path, joined(text, parts(path)[1]), "is damaged, or was not written by pygrad")
 
 
+@pytest.mark.parametrize("text", [b"[" * 300_000, b'["\\"[",' * 200_000], ids=["plain", "with strings"])
+def test_depth_is_refused_whatever_the_recursion_limit(path, whole, text):
+    """A program may have raised the limit, as micrograd's users do; the JSON parser would overflow the stack."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10_000_000)
+    try:
+        refuse(path, joined(text, parts(path)[1]), "it is nested too deep")
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def test_deep_structures(path, whole):
-    """Structures too deep to walk are refused."""
+    """Structures too deep to walk are refused, in a file and before there is one; brackets in a name do not count."""
     header, body = parts(path)
     text = json.dumps(header).replace('"output": null', '"output": ' + "[" * 900 + "null" + "]" * 900)
+    refuse(path, joined(text.encode(), body), "it is nested too deep")
 
-    refuse(path, joined(text.encode(), body), "is damaged, or was not written by pygrad")
+    deep = pygrad.compile(nested)
+    deep.trace(1.0)
+    with pytest.raises(ValueError, match="lists nested 200 deep"):
+        deep.save(path)
+    named = pygrad.compile(lambda x: x * 2.0)
+    named.__name__ = "[" * 300
+    named.trace(1.0)
+    named.save(path)
+    assert 6.0 == pygrad.load(path)(3.0)
+
+
+def nested(x):
+    for _ in range(250):
+        x = [x]
+    return x
 
 
 def test_entries_left_out_and_added(path, whole):
@@ -750,7 +777,8 @@ def from_tape(f, x, y, seeds):
     outputs, inputs = ffi.new("double[]", n), ffi.new("double[]", 2)
     columns = ffi.new("pg_column[]", [(given, 0), (given + 1, 0)])
     seeds = seeds, ffi.new("pg_column[]", [(seeds + i, 0) for i in range(n)])
-    batch = {"samples": 1, "columns": columns, "seeds": seeds[1], "outputs": outputs, "input_grads": inputs}
+    targets = ffi.new("pg_target[]", [(inputs, 0), (inputs + 1, 0)])
+    batch = {"samples": 1, "columns": columns, "seeds": seeds[1], "outputs": outputs, "input_grads": targets}
     assert lib.PG_OK == lib.pg_replay_run(tape.replay, ffi.new("pg_batch *", batch))
     return list(outputs), list(inputs), [p.grad for p in f.parameters()]
 
