@@ -12,8 +12,10 @@ that is written and read is a dict of the header's entries and arrays; `Compiled
 
 import hashlib
 import inspect
+import itertools
 import json
 import os
+import re
 import struct
 import sys
 from array import array
@@ -28,6 +30,7 @@ VERSION = 1
 REDUCTIONS = ("mean", "sum", "none")
 _MAGIC = b"\x89pygrad\n"
 _PRELUDE = struct.Struct("<8sIIQ32s")
+_DEEPEST = 200  # brackets within brackets of a header
 _ARRAYS = {"parameters": "i", "outputs": "i", "words": "i", "point": "d", "numbers": "d"}  # of one tape
 
 
@@ -63,7 +66,10 @@ def _describe(structure):
 
 
 def save(state, path):
-    """Write a state to the file `path`, which is replaced in one go or not at all. Raises OSError if it can not be."""
+    """Write a state to the file `path`, which is replaced in one go or not at all.
+
+    Raises OSError if it can not be, and ValueError if its structures are too deep.
+    """
     write_whole(os.path.realpath(path), pack(state))
 
 
@@ -89,6 +95,8 @@ def pack(state):
         arrays += [tape[name] for name in _ARRAYS]
     header["ops"] = _op_names()
     text = json.dumps(header, separators=(",", ":")).encode()
+    if _depth(text) > _DEEPEST:
+        raise ValueError(f"lists nested {_DEEPEST} deep, as arguments or as result, cannot be saved")
     body = b"".join(map(_to_bytes, arrays))
     digest = hashlib.sha256(text + body).digest()
     return _PRELUDE.pack(_MAGIC, VERSION, len(text), len(body), digest) + text + body
@@ -103,11 +111,23 @@ def unpack(blob, source):
     if digest != hashlib.sha256(content).digest():
         raise ValueError(f"{source} is damaged: its contents do not match their checksum")
     try:
-        state = _header(json.loads(bytes(content[:header_size])))
+        state = _header(_parse(bytes(content[:header_size])))
         _take_arrays(state, content[header_size:])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(refusal(source, f"{type(error).__name__}: {error}")) from error
     return state
+
+
+def _parse(text):
+    """Return the JSON in `text`. Before, its depth is checked: a program may have raised Python's recursion limit."""
+    if _depth(text) > _DEEPEST:
+        raise ValueError("it is nested too deep")
+    return json.loads(text)
+
+
+def _depth(text):
+    brackets = re.sub(rb'"(?:[^"\\]|\\.)*"|[^][{}"]', b"", text)
+    return max(itertools.accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)
 
 
 def refusal(source, why):
