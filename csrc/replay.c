@@ -244,11 +244,22 @@ static pg_status run_single(pg_replay *replay, pg_batch *batch)
 
 /* --- a block --- */
 
-/* The C library's loops are the faster ones for lanes, but where a compiler knows that there are few, it writes them out
- * with slow string instructions. */
-static __attribute__((noinline)) void copy_lanes(double *to, const double *from, size_t n)
+/* Bytes of n numbers, which the compiler must not guess: where it knows that there are few, it writes a copy out with
+ * slow string instructions. */
+static inline size_t bytes_of(size_t n)
 {
-    memcpy(to, from, n * sizeof *to);
+    __asm__("" : "+r"(n));
+    return n * sizeof(double);
+}
+
+static void copy_lanes(double *to, const double *from, size_t n)
+{
+    memcpy(to, from, bytes_of(n));
+}
+
+static void clear_lanes(double *lanes, size_t n)
+{
+    memset(lanes, 0, bytes_of(n));
 }
 
 /* Have the memory at hand that the next blocks will read or write; an address that is none does no harm. */
@@ -256,11 +267,6 @@ static void prefetch(const double *next, size_t n)
 {
     for (size_t l = 0; l < n; l += 8)
         __builtin_prefetch(next + l);
-}
-
-static __attribute__((noinline)) void clear_lanes(double *lanes, size_t n)
-{
-    memset(lanes, 0, n * sizeof *lanes);
 }
 
 typedef struct {
