@@ -7,6 +7,7 @@ BIN = $(VENV)/bin
 OUT ?= demo-results
 C_FLAGS = -std=c11 -Icsrc -ffp-contract=off -pthread '-DPG_VERSION="test"' '-DPG_SOURCE_DIGEST="test"'
 ARENA = $(filter-out csrc/pyvalue.c,$(wildcard csrc/*.c))
+comma = ,
 C_WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wdouble-promotion -Wstrict-prototypes -Werror
 
 .PHONY: help build test demo bench wheel test-wheel test-fallback asan tsan valgrind lint format clean
@@ -57,14 +58,16 @@ wheel: $(VENV)/ready
 	$(call copy_sources,build/wheel/src)
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist build/wheel/src
 
-# What users install: no source tree, no compiler.
+# What users install: no source tree, no compiler. The binaries are those of `make test`, so what is run here is what
+# touches files, commands and processes, and one of each kind of the rest.
+WHEEL_TESTS = $(foreach name,bound build cli compile compile_fit compiled_files contract demos micrograd nn readme storage viz,tests/test_$(name).py)
 test-wheel: wheel
 	rm -rf build/wheel/venv build/wheel/tests && $(PYTHON) -m venv build/wheel/venv
 	CC=/nonexistent build/wheel/venv/bin/python -m pip install -q "$$(ls -t dist/pygrad_engine-*.whl | head -n 1)"
 	cd build/wheel && venv/bin/pygrad --version
 	build/wheel/venv/bin/python -m pip install -q "$$(ls -t dist/pygrad_engine-*.whl | head -n 1)[test]"
 	cp -r tests README.md pyproject.toml build/wheel/
-	cd build/wheel && PYGRAD_REQUIRE_NATIVE=1 venv/bin/python -m pytest -q -n 2 tests
+	cd build/wheel && PYGRAD_REQUIRE_NATIVE=1 venv/bin/python -m pytest -q -n 2 $(WHEEL_TESTS)
 
 # Where the native proxy does not compile, all the rest must install and work; and say so.
 NO_NATIVE = case "$$*" in *pyvalue*) exit 1;; *) exec cc "$$@";; esac
@@ -98,14 +101,21 @@ asan: $(VENV)/ready
 	$(SANITIZED) PYGRAD_PROXY=native venv/bin/python -m pytest -q tests -n 2 --durations=5
 	$(SANITIZED) PYGRAD_PROXY=python venv/bin/python -m pytest -q $(ENGINE_TESTS) -n 2
 
+# The C tests with these flags, in build/<name>/; all sources are compiled once for both.
+define c_tests
+	mkdir -p build/$(1)
+	cd build/$(1) && printf '%s\n' $(ARENA) tests/c/threads.c tests/c/replays.c | \
+	    xargs -P 2 -I{} $(CC) -I../../csrc $(filter-out -Icsrc,$(C_FLAGS)) $(2) -c ../../{}
+	cd build/$(1) && for test in threads replays; do \
+	    $(CC) $(2) $$(ls *.o | grep -v -e threads.o -e replays.o) $$test.o -o $$test -pthread -lm || exit 1; done
+endef
 tsan:
-	mkdir -p build
-	$(CC) $(C_FLAGS) -g -O1 -fsanitize=thread $(ARENA) tests/c/threads.c -o build/threads-tsan -lm
-	TSAN_OPTIONS=halt_on_error=1 build/threads-tsan
-	$(CC) $(C_FLAGS) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover $(ARENA) tests/c/threads.c -o build/threads-asan -lm
-	build/threads-asan
-	$(CC) $(C_FLAGS) -g -O2 $(ARENA) tests/c/threads.c -o build/threads -lm
-	build/threads fork
+	$(call c_tests,tsan,-g -O1 -fsanitize=thread)
+	cd build/tsan && TSAN_OPTIONS=halt_on_error=1 ./threads && TSAN_OPTIONS=halt_on_error=1 ./replays
+	$(call c_tests,c-asan,-g -O1 -fsanitize=address$(comma)undefined -fno-sanitize-recover)
+	cd build/c-asan && ./threads && ./replays
+	$(call c_tests,c,-g -O1)
+	cd build/c && ./threads fork && ./replays fork
 
 valgrind: build
 	$(BIN)/python tests/valgrind_run.py

@@ -1,0 +1,139 @@
+/* replays.c: hammer compiled functions and their thread pool, without Python. Run it under ThreadSanitizer, and under
+ * ASan for leaks.
+ *
+ * The function is (w * x + b)**2, whose parameters all share. Every thread runs batches of changing sizes on several
+ * threads of the pool: with a replay of its own, and with one that all of them use. All numbers are whole, so sums must
+ * be exact. With the argument "fork", the main thread forks meanwhile; the children must be able to run a batch.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pygrad.h"
+
+enum { THREADS = 4, ROUNDS = 60, MOST = 1500 };
+static const int ALL_PASSES = PG_PASS_FOLD | PG_PASS_SHARE | PG_PASS_FUSE | PG_PASS_HOIST;
+
+static pg_id w, b;
+static pg_tape *tape;
+static pg_replay *common;
+static double xs[MOST];
+
+#define REQUIRE(condition)                                                     \
+    do {                                                                       \
+        if (!(condition)) {                                                    \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);    \
+            abort();                                                           \
+        }                                                                      \
+    } while (0)
+
+static int op_named(const char *name)
+{
+    for (int op = 0; op < pg_op_count(); op++)
+        if (strcmp(pg_op_name(op), name) == 0)
+            return op;
+    abort();
+}
+
+static pg_tape *record(void)
+{
+    const pg_id boundary = pg_trace_begin();
+    const pg_id x = pg_leaf(1.0), wx = pg_binary(op_named("mul"), w, x), sum = pg_binary(op_named("add"), wx, b);
+    const pg_id y = pg_unary(op_named("square"), sum);
+    pg_tape *made;
+    pg_id culprit;
+    REQUIRE(pg_tape_new(1, &x, 1, &y, boundary, &made, &culprit) == PG_OK);
+    REQUIRE(pg_tape_optimize(made, ALL_PASSES) == PG_OK);
+    pg_trace_end();
+    pg_release(x), pg_release(wx), pg_release(sum), pg_release(y);
+    return made;
+}
+
+/* Run the first n samples forward and backward, and check every number but the shared gradients. */
+static void run(pg_replay *replay, size_t n)
+{
+    static const double one = 1.0;
+    double *outputs = malloc(n * sizeof *outputs), *slopes = malloc(n * sizeof *slopes), sum = 0.0, expected = 0.0;
+    const pg_column column = {xs, 1}, seed = {&one, 0};
+    const pg_target target = {slopes, 1};
+    pg_batch batch = {.samples = n, .columns = &column, .seeds = &seed, .outputs = outputs, .sums = &sum,
+                      .input_grads = &target, .divisor = 1.0, .threads = 3};
+    REQUIRE(pg_replay_run(replay, &batch) == PG_OK);
+    for (size_t i = 0; i < n; i++) {
+        const double error = 2.0 * xs[i] + 3.0; /* w and b */
+        REQUIRE(outputs[i] == error * error && slopes[i] == 2.0 * error * 2.0);
+        expected += error * error;
+    }
+    REQUIRE(sum == expected);
+    free(outputs);
+    free(slopes);
+}
+
+static size_t size_of(int round)
+{
+    return 1 + (size_t)(round * 397) % MOST;
+}
+
+static void *work(void *unused)
+{
+    pg_replay *own;
+    REQUIRE(pg_replay_new(tape, ALL_PASSES, &own) == PG_OK);
+    for (int round = 0; round < ROUNDS; round++)
+        run(round % 2 ? own : common, size_of(round));
+    pg_replay_free(own);
+    return unused;
+}
+
+static void fork_meanwhile(void)
+{
+    for (int i = 0; i < 20; i++) {
+        const pid_t child = fork();
+        REQUIRE(child >= 0);
+        if (child == 0) {
+            run(common, 1000);
+            _exit(0);
+        }
+        int status;
+        REQUIRE(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+}
+
+static void check_gradients(void)
+{
+    double of_w = 0.0, of_b = 0.0;
+    for (int round = 0; round < ROUNDS; round++)
+        for (size_t i = 0; i < size_of(round); i++) {
+            of_w += 2.0 * (2.0 * xs[i] + 3.0) * xs[i];
+            of_b += 2.0 * (2.0 * xs[i] + 3.0);
+        }
+    REQUIRE(pg_grad(w) == THREADS * of_w);
+    REQUIRE(pg_grad(b) == THREADS * of_b);
+}
+
+int main(int argc, char **argv)
+{
+    REQUIRE(pg_init() == PG_OK);
+    w = pg_leaf(2.0), b = pg_leaf(3.0);
+    for (int i = 0; i < MOST; i++)
+        xs[i] = i % 17 - 8;
+    tape = record();
+    REQUIRE(pg_replay_new(tape, ALL_PASSES, &common) == PG_OK);
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        REQUIRE(pthread_create(&threads[i], NULL, work, NULL) == 0);
+    if (argc > 1 && strcmp(argv[1], "fork") == 0)
+        fork_meanwhile();
+    for (int i = 0; i < THREADS; i++)
+        REQUIRE(pthread_join(threads[i], NULL) == 0);
+    check_gradients();
+    pg_replay_free(common);
+    pg_tape_free(tape);
+    REQUIRE(!pg_check());
+    pg_release(w), pg_release(b);
+    REQUIRE(pg_live_nodes() == 0);
+    puts("replays: every sum is exact, nothing is left");
+    return 0;
+}
