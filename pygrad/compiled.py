@@ -149,7 +149,8 @@ class Compiled:
         progress    True: show it
         callback    called after each epoch with a `pygrad.fitting.Progress`; True from it ends the training
 
-        An exception, Ctrl-C included, leaves parameters and optimizer as of the last whole step.
+        An exception, Ctrl-C included, leaves parameters and optimizer as of the last whole step. While a training runs
+        the parameters are its own: what another thread writes to them meanwhile may be lost.
 
         >>> import pygrad
         >>> w = pygrad.Value(0.0)
