@@ -298,11 +298,13 @@ static bool has_no_place(const pg_node *node)
     return node->flags & PG_FLAG_ROW || (can_be_merged(node) && node->flags & PG_FLAG_PART);
 }
 
-/* Room for another node; NULL: out of memory. */
+/* Room for another node; NULL: out of memory, or of places, which are 32 bits wide. */
 static pg_tape_node *append(writer *w)
 {
     pg_tape *tape = w->tape;
     if (tape->count == w->capacity) {
+        if (w->capacity > INT32_MAX / 2)
+            return NULL;
         const uint32_t capacity = w->capacity ? 2 * w->capacity : 64;
         pg_tape_node *nodes = pg_realloc(tape->nodes, capacity * sizeof *nodes);
         if (!nodes)

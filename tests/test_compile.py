@@ -465,6 +465,14 @@ def test_a_number_of_any_kind_is_the_same_for_all(kind):
     assert (7.0, [1.0, 1.0, 1.0], 7.0) == (out, by_x, by_k)
 
 
+def test_results_are_an_array_where_the_samples_are():
+    """What is the same for all samples may be an array, and says nothing of what the results are."""
+    f = pygrad.compile(lambda c, x: c[0] * x, reduction="none", batched=(False, True))
+
+    assert [6.0, 8.0] == f(np.array([2.0]), [3.0, 4.0])
+    assert isinstance(f([2.0], np.array([3.0, 4.0])), np.ndarray)
+
+
 def test_the_order_of_arguments():
     """Arguments of different shapes and their gradients keep their order, by position or by name."""
     f = pygrad.compile(lambda a, b, c: a[0] + 10 * a[1] + 100 * b + 1000 * (c[0][0] * c[0][1]), reduction="sum")
