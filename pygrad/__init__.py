@@ -7,6 +7,7 @@ from pygrad.anomaly import detect_anomaly
 from pygrad.compat import install_as_micrograd
 from pygrad.compiled import compile, load
 from pygrad.custom import custom_op
+from pygrad.derive import backward, grad
 from pygrad.engine import (
     Value,
     config,
@@ -33,6 +34,7 @@ __all__ = [
     "Module",
     "Neuron",
     "Value",
+    "backward",
     "compile",
     "config",
     "custom_op",
@@ -40,6 +42,7 @@ __all__ = [
     "dot",
     "equal",
     "functional",
+    "grad",
     "greater",
     "greater_equal",
     "install_as_micrograd",
