@@ -27,10 +27,11 @@ from pygrad.engine import (
 )
 from pygrad.nn import MLP, Layer, Module, Neuron
 from pygrad.storage import load_model, save_model
+from pygrad.transforms import derivative, gradient, hessian, hvp, jacobian, jvp, taylor, value_and_grad, vjp
 
 __all__ = [
-    "MLP",
     "Layer",
+    "MLP",
     "Module",
     "Neuron",
     "Value",
@@ -38,14 +39,20 @@ __all__ = [
     "compile",
     "config",
     "custom_op",
+    "derivative",
     "detect_anomaly",
     "dot",
     "equal",
     "functional",
     "grad",
+    "gradient",
     "greater",
     "greater_equal",
+    "hessian",
+    "hvp",
     "install_as_micrograd",
+    "jacobian",
+    "jvp",
     "less",
     "less_equal",
     "load",
@@ -59,6 +66,9 @@ __all__ = [
     "stop_gradient",
     "sum",
     "take",
+    "taylor",
+    "value_and_grad",
     "viz",
+    "vjp",
     "where",
 ]
