@@ -119,14 +119,14 @@ def as_value(x):
 
 _ARITHMETIC = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 _CONDITIONS = {
-    "<": engine.less,
-    "<=": engine.less_equal,
-    ">": engine.greater,
-    ">=": engine.greater_equal,
-    "==": engine.equal,
-    "!=": engine.not_equal,
+    "<": lambda a, b: _apply("less", a, b),
+    "<=": lambda a, b: _apply("less_equal", a, b),
+    ">": lambda a, b: _apply("less", b, a),
+    ">=": lambda a, b: _apply("less_equal", b, a),
+    "==": lambda a, b: _apply("equal", a, b),
+    "!=": lambda a, b: _apply("not_equal", a, b),
     "&&": operator.mul,  # of what is 0.0 or 1.0
-    "||": engine.maximum,
+    "||": lambda a, b: _apply("maximum", a, b),
 }
 _CONSTANTS = {"NAN": float("nan"), "INFINITY": float("inf")}
 _OTHER_NAMES = {"fabs": "abs"}  # of functions that C calls otherwise
@@ -145,6 +145,20 @@ def slope(op, place):
     except NotImplementedError as error:
         raise NotImplementedError(f"the derivative of {NAMES[op]!r}: {error}") from None
     return lambda a, b, y: formula({"a": a, "b": b, "y": y})
+
+
+def _apply(name, *arguments):
+    """Return the result of an op by name, of Values and numbers; or of what knows it itself (pygrad.series)."""
+    for x in arguments:
+        if not isinstance(x, Value) and not is_number(x):
+            return x.apply(name, arguments)
+    first, *others = arguments
+    return getattr(as_value(first), name)(*others)
+
+
+def _choose(index, branches):
+    """Return one of two, by a condition that is 0.0 or 1.0."""
+    return engine._proxy.choose(index, branches) if isinstance(index, Value) else index.choose(branches)
 
 
 def _parse(function):
@@ -181,7 +195,7 @@ def _cast(node):
 def _unary(node):
     inner = _translate(node.expr)
     if node.op == "!":
-        return lambda names: engine.equal(inner(names), 0.0)
+        return lambda names: _apply("equal", inner(names), 0.0)
     return inner if node.op == "+" else lambda names: -inner(names)
 
 
@@ -198,11 +212,11 @@ def _choice(node):
     branches = [(_translate(branch), _may_have_poles(branch)) for branch in (node.iffalse, node.iftrue)]
 
     def choose(names):
-        index = condition(names) if is_truth else engine.not_equal(condition(names), 0.0)
+        index = condition(names) if is_truth else _apply("not_equal", condition(names), 0.0)
         found = [
             branch(_guarded(names, index, taken) if guard else names) for taken, (branch, guard) in enumerate(branches)
         ]
-        return engine._proxy.choose(index, found)
+        return _choose(index, found)
 
     return choose
 
@@ -211,7 +225,7 @@ def _guarded(names, index, taken):
     """Return Values that are safe numbers wherever `index` is not `taken`."""
 
     def guard(v):
-        return engine._proxy.choose(index, (_SAFE, v) if taken else (v, _SAFE))
+        return _choose(index, (_SAFE, v) if taken else (v, _SAFE))
 
     return {name: v if v is None else guard(v) for name, v in names.items()}
 
@@ -236,11 +250,11 @@ def _function(name):
         body = _translate(expression)
         return lambda *arguments: body(dict(zip(parameters, arguments)))
     if name == "pow":
-        return lambda a, b: as_value(a) ** b
+        return lambda a, b: (as_value(a) if is_number(a) else a) ** b
     method = _OTHER_NAMES.get(name, name)
     if method not in CODES or not hasattr(Value, method):
         raise NotImplementedError(f"{name}() is neither an op nor one of csrc/helpers.def")
-    return lambda a, *others: getattr(as_value(a), method)(*others)
+    return lambda *arguments: _apply(method, *arguments)
 
 
 def _helper(name):
@@ -270,14 +284,19 @@ def _slopes(v, needed):
     """Return (operand, d v / d operand) for each operand whose id is needed: Values or numbers."""
     if not any(x._pg_id in needed for x in receivers(v)):
         return []
+    check_has_formula(v)
     op, operands = lib.pg_op(v._pg_id), v._operands_in_order()
-    if CLOSURE in v.__dict__ or op not in _STRUCTURAL:
+    return [(x, by_x()) for x, by_x in _STRUCTURAL[op](v, op, operands) if x._pg_id in needed]
+
+
+def check_has_formula(v):
+    """Raise the TypeError that names a Value with a closure or local gradients."""
+    if CLOSURE in v.__dict__ or lib.pg_op(v._pg_id) not in _STRUCTURAL:
         label = f" (label {v.label!r})" if v.label else ""
         raise TypeError(
             f"the operation {v._op or 'a Value'!r}{label} has a _backward or local gradients of its own, of which "
             "there is no second derivative: declare it with pygrad.custom_op"
         )
-    return [(x, by_x()) for x, by_x in _STRUCTURAL[op](v, op, operands) if x._pg_id in needed]
 
 
 def _row_slopes(v, op, operands):
@@ -331,63 +350,63 @@ _STRUCTURAL = _structural()  # op -> function(v, op, operands) -> (operand, func
 
 def pull(ys, seeds, xs):
     """Return the adjoints of `xs`, a list of Values or floats; `seeds` are such, one for each of the Values `ys`."""
-    order, needed = _between(ys, xs)
+    order, needed = between(ys, xs)
     contributions = {id: [] for id in needed}
     for y, seed in zip(ys, seeds):
         if y._pg_id in needed:
             contributions[y._pg_id].append(seed)
     adjoint = {}
     for v in order:
-        g = adjoint[v._pg_id] = _total(contributions.pop(v._pg_id))
-        if not _is_zero(g):
+        g = adjoint[v._pg_id] = total(contributions.pop(v._pg_id))
+        if not is_zero(g):
             for x, by_x in _slopes(v, needed):
-                contributions[x._pg_id].append(_times(g, by_x))
+                contributions[x._pg_id].append(times(g, by_x))
     return [adjoint.get(x._pg_id, 0.0) for x in xs]
 
 
 def push(ys, xs, tangents):
     """Return the tangents of `ys`, from those of `xs`: lists of Values, or of numbers and Values, as in `pull`."""
-    order, needed = _between(ys, xs)
+    order, needed = between(ys, xs)
     found = {x._pg_id: tangent for x, tangent in zip(xs, tangents)}
     for v in reversed(order):
         if v._pg_id not in found:
-            found[v._pg_id] = _total([_times(found[x._pg_id], by_x) for x, by_x in _slopes(v, needed)])
+            found[v._pg_id] = total([times(found[x._pg_id], by_x) for x, by_x in _slopes(v, needed)])
     return [found.get(y._pg_id, 0.0) for y in ys]
 
 
-def _between(ys, xs):
+def between(ys, xs, operands=receivers):
     """Return the Values that `ys` depend on and that depend on `xs`, both included, newest first; and their ids."""
     for v in (*ys, *xs):
         if not v._pg_id:
             refuse(v)
-    below = proxies_below(*ys, operands=receivers)
+    below = proxies_below(*ys, operands=operands)
     made = ffi.new("uint64_t[]", len(below))
     lib.pg_creation_order(len(below), ffi.new("pg_id[]", list(below)), made)
     order = [v for _, v in sorted(zip(made, below.values()), key=lambda pair: pair[0])]
     needed = {x._pg_id for x in xs}
     for v in order:
-        if v._pg_id not in needed and any(x._pg_id in needed for x in receivers(v)):
+        if v._pg_id not in needed and any(x._pg_id in needed for x in operands(v)):
             needed.add(v._pg_id)
     return [v for v in reversed(order) if v._pg_id in needed], needed
 
 
-def _total(terms):
+def total(terms):
     """Return the sum of Values and numbers, added from the left."""
-    terms = [term for term in terms if not _is_zero(term)]
+    terms = [term for term in terms if not is_zero(term)]
     if len(terms) < 3 or all(map(is_number, terms)):
         return functools.reduce(operator.add, terms) if terms else 0.0
     return engine.sum(terms)
 
 
-def _times(g, by_x):
+def times(a, b):
     """Return a product of Values and numbers, with no node for one with 0, 1 or -1."""
-    if _is_zero(g) or _is_zero(by_x):
+    if is_zero(a) or is_zero(b):
         return 0.0
-    for one, other in ((g, by_x), (by_x, g)):
+    for one, other in ((a, b), (b, a)):
         if type(one) is float and one in (1.0, -1.0):
             return other if one == 1.0 else -other
-    return g * by_x
+    return a * b
 
 
-def _is_zero(x):
+def is_zero(x):
     return type(x) is float and x == 0.0

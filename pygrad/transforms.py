@@ -21,6 +21,7 @@ from pygrad._numbers import describe, is_number
 from pygrad.arena import adjoints
 from pygrad.derive import as_value, flatten, pull, push, rebuild
 from pygrad.engine import Value
+from pygrad.series import coefficients
 
 _thread = threading.local()  # .depth: how many functions are being transformed
 
@@ -185,7 +186,7 @@ def vjp(function):
 def taylor(function, order):
     """Return x -> [c0, c1, ...], as many as `order` + 1: function(x + h) is c0 + c1 h + c2 h**2 + ...
 
-    Of a function of one number that returns one Value. Raises as `derivative` does.
+    Of a function of one number that returns one Value, in one pass (pygrad.series). Raises as `derivative` does.
 
     >>> import pygrad
     >>> pygrad.taylor(lambda x: 1.0 / x, order=3)(1.0)
@@ -195,12 +196,7 @@ def taylor(function, order):
 
     def derived(x):
         run = _of_one_number(function, x, "taylor")
-        y, factorial, found = run.one_output("taylor"), 1.0, []
-        for k in range(order + 1):
-            found.append(run.result(y if k < 2 else y / factorial))
-            factorial *= k + 1
-            y = as_value(run.gradient_values(y)[0]) if k < order else y
-        return found
+        return [run.result(c) for c in coefficients(run.one_output("taylor"), run.xs[0], order)]
 
     return _named(derived, function, "taylor")
 

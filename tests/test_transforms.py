@@ -129,6 +129,52 @@ def test_derivatives_and_taylor_are_sympys(order):
     assert {float} == kinds(series)
 
 
+@pygrad.custom_op
+def cubed(x):
+    """x**3, of which the derivative is declared."""
+    return pygrad.stop_gradient(x) ** 3
+
+
+@cubed.derivative
+def _(y, x):
+    return 3.0 * x * x
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x**x + x**2.5 + x**-0.5 + 2.0**x + (x + 1.0) ** 4.0,
+        lambda x: x.sigmoid() + x.sqrt() + x.log() / x.cos() - x**-1 + (-x) ** 3 + x**2,
+        lambda x: (x - 1.0).abs() + (x - 1.0).relu() * x + x.maximum(0.5 * x) * x.minimum(2.0 * x),
+        lambda x: pygrad.where(pygrad.less(x, 1.0), x.exp(), x) * pygrad.take([x, x * x], Value(1.0)),
+        lambda x: cubed(x.sin()) * pygrad.sum([x, x.tanh(), 1.0] * 200) + pygrad.dot([x, 2.0], [x.cos(), x], bias=x),
+    ],
+)
+def test_taylor_is_what_repeated_derivatives_are(f):
+    """Two ways to the same numbers, over ops of every kind."""
+    expected = [derivative(f, k)(0.8) / math.factorial(k) for k in range(5)]
+    assert pytest.approx(expected, rel=1e-11, abs=1e-12) == taylor(f, 4)(0.8)
+
+
+def test_taylor_of_a_high_order():
+    """Known series, as far as 1 / 40!; a chain of many ops is no recursion."""
+    assert near([1.0 / math.factorial(k) for k in range(41)]) == taylor(Value.exp, 40)(0.0)
+    assert near([(0, 1, 0, -1)[k % 4] / math.factorial(k) for k in range(41)]) == taylor(Value.sin, 40)(0.0)
+
+    def chain(x):
+        for _ in range(5000):
+            x = x + 0.0 * x.sin()
+        return x
+
+    assert [0.5, 1.0, 0.0] == taylor(chain, 2)(0.5)
+
+
+def test_taylor_needs_formulas():
+    """A node with local gradients is named."""
+    with pytest.raises(TypeError, match="custom_op"):
+        taylor(lambda x: Value(1.0, (x,), (2.0,)) * 1.0, 2)(1.0)
+
+
 def test_what_does_not_depend_on_an_argument():
     """Constant functions, numbers as results and linear functions have derivatives 0."""
     assert [0.0, 0.0] == gradient(lambda xs: 3.0)([1.0, 2.0])
