@@ -16,7 +16,7 @@ import re
 from pygrad import engine, trace
 from pygrad._lib import ffi, lib
 from pygrad._numbers import describe, is_number, to_float
-from pygrad.arena import CODES, NAMES, adjoints, proxies_below, receivers, refuse, sweep
+from pygrad.arena import CODES, NAMES, adjoints, receivers, refuse, sweep
 from pygrad.engine import Value
 from pygrad.surface import CLOSURE
 
@@ -25,6 +25,8 @@ from pygrad.surface import CLOSURE
 
 def backward(ys, seeds=None):
     """Set the gradients of all that `ys` were computed from, in one sweep; leaves add theirs to what they have.
+
+    What each of `ys` had before is replaced by its seed, as `Value.backward` does.
 
     ys      a Value or a list of them; one that is named twice counts twice
     seeds   a number, or one for each of `ys`: the gradient that it starts with; by default 1.0
@@ -282,8 +284,6 @@ _TRANSLATIONS = {
 
 def _slopes(v, needed):
     """Return (operand, d v / d operand) for each operand whose id is needed: Values or numbers."""
-    if not any(x._pg_id in needed for x in receivers(v)):
-        return []
     check_has_formula(v)
     op, operands = lib.pg_op(v._pg_id), v._operands_in_order()
     return [(x, by_x()) for x, by_x in _STRUCTURAL[op](v, op, operands) if x._pg_id in needed]
@@ -350,7 +350,7 @@ _STRUCTURAL = _structural()  # op -> function(v, op, operands) -> (operand, func
 
 def pull(ys, seeds, xs):
     """Return the adjoints of `xs`, a list of Values or floats; `seeds` are such, one for each of the Values `ys`."""
-    order, needed = between(ys, xs)
+    order, needed, inner = between(ys, xs)
     contributions = {id: [] for id in needed}
     for y, seed in zip(ys, seeds):
         if y._pg_id in needed:
@@ -358,7 +358,7 @@ def pull(ys, seeds, xs):
     adjoint = {}
     for v in order:
         g = adjoint[v._pg_id] = total(contributions.pop(v._pg_id))
-        if not is_zero(g):
+        if v._pg_id in inner and not is_zero(g):
             for x, by_x in _slopes(v, needed):
                 contributions[x._pg_id].append(times(g, by_x))
     return [adjoint.get(x._pg_id, 0.0) for x in xs]
@@ -366,7 +366,7 @@ def pull(ys, seeds, xs):
 
 def push(ys, xs, tangents):
     """Return the tangents of `ys`, from those of `xs`: lists of Values, or of numbers and Values, as in `pull`."""
-    order, needed = between(ys, xs)
+    order, needed, _ = between(ys, xs)
     found = {x._pg_id: tangent for x, tangent in zip(xs, tangents)}
     for v in reversed(order):
         if v._pg_id not in found:
@@ -375,19 +375,30 @@ def push(ys, xs, tangents):
 
 
 def between(ys, xs, operands=receivers):
-    """Return the Values that `ys` depend on and that depend on `xs`, both included, newest first; and their ids."""
+    """Find what is between `ys` and `xs`, by these operands.
+
+    Returns (the Values that `ys` depend on and that depend on `xs`, both included, newest first; the ids of these and
+    of all `xs`; the ids of those that have an operand among them).
+    """
     for v in (*ys, *xs):
         if not v._pg_id:
             refuse(v)
-    below = proxies_below(*ys, operands=operands)
+    below, stack = {}, [*ys]  # id -> (Value, its operands' ids)
+    while stack:
+        v = stack.pop()
+        if v._pg_id not in below:
+            inputs = operands(v)
+            below[v._pg_id] = v, [x._pg_id for x in inputs]
+            stack.extend(inputs)
     made = ffi.new("uint64_t[]", len(below))
     lib.pg_creation_order(len(below), ffi.new("pg_id[]", list(below)), made)
-    order = [v for _, v in sorted(zip(made, below.values()), key=lambda pair: pair[0])]
-    needed = {x._pg_id for x in xs}
-    for v in order:
-        if v._pg_id not in needed and any(x._pg_id in needed for x in operands(v)):
-            needed.add(v._pg_id)
-    return [v for v in reversed(order) if v._pg_id in needed], needed
+    order = [id for _, id in sorted(zip(made, below))]
+    needed, inner = {x._pg_id for x in xs}, set()
+    for id in order:
+        if not needed.isdisjoint(below[id][1]):
+            needed.add(id)
+            inner.add(id)
+    return [below[id][0] for id in reversed(order) if id in needed], needed, inner
 
 
 def total(terms):

@@ -141,7 +141,7 @@ def _power(a, k, value=None):
 
 def coefficients(y, x, order):
     """Return the coefficients of the Value y in h, at x + h: Values and floats, `order` + 1 of them."""
-    nodes, needed = between([y], [x], _influences)
+    nodes, _, _ = between([y], [x], _influences)
     found = {x._pg_id: Series([x, 1.0])}
     for v in reversed(nodes):
         if v is not x:
