@@ -7,6 +7,7 @@ from pygrad.anomaly import detect_anomaly
 from pygrad.compat import install_as_micrograd
 from pygrad.compiled import compile, load
 from pygrad.custom import custom_op
+from pygrad.derive import backward, grad
 from pygrad.engine import (
     Value,
     config,
@@ -26,23 +27,32 @@ from pygrad.engine import (
 )
 from pygrad.nn import MLP, Layer, Module, Neuron
 from pygrad.storage import load_model, save_model
+from pygrad.transforms import derivative, gradient, hessian, hvp, jacobian, jvp, taylor, value_and_grad, vjp
 
 __all__ = [
-    "MLP",
     "Layer",
+    "MLP",
     "Module",
     "Neuron",
     "Value",
+    "backward",
     "compile",
     "config",
     "custom_op",
+    "derivative",
     "detect_anomaly",
     "dot",
     "equal",
     "functional",
+    "grad",
+    "gradient",
     "greater",
     "greater_equal",
+    "hessian",
+    "hvp",
     "install_as_micrograd",
+    "jacobian",
+    "jvp",
     "less",
     "less_equal",
     "load",
@@ -56,6 +66,9 @@ __all__ = [
     "stop_gradient",
     "sum",
     "take",
+    "taylor",
+    "value_and_grad",
     "viz",
+    "vjp",
     "where",
 ]
