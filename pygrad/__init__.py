@@ -24,6 +24,7 @@ from pygrad.engine import (
     take,
     where,
 )
+from pygrad.functional import logsumexp
 from pygrad.nn import MLP, Layer, Module, Neuron
 from pygrad.storage import load_model, save_model
 
@@ -47,6 +48,7 @@ __all__ = [
     "less_equal",
     "load",
     "load_model",
+    "logsumexp",
     "maximum",
     "minimum",
     "nn",

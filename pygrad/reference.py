@@ -131,10 +131,16 @@ def _elu_partials(y, a, b):
     return b * _exp(a) if a <= 0.0 else 1.0, _expm1(a) if a < 0.0 else 0.0
 
 
+def _power_slope(a, b):
+    """d/da of a**b; by way of a**b / a where b - 1 would be rounded, which pow would magnify."""
+    if b - 1.0 + 1.0 != b and _div(a, a) == 1.0:
+        return b * (_pow(a, b) / a)
+    return 0.0 if b == 0.0 else b * _pow(a, b - 1.0)
+
+
 def _pow_partials(y, a, b):
-    by_base = 0.0 if b == 0.0 else b * _pow(a, b - 1.0)
     by_exponent = 0.0 if a == 0.0 and b >= 0.0 else y * _log(a)
-    return by_base, by_exponent
+    return _power_slope(a, b), by_exponent
 
 
 def _maximum(a, b):
@@ -257,7 +263,7 @@ def _power_row(k):
     short = {2.0: "square", 3.0: "cube", -1.0: "reciprocal"}.get(k)
     if short:
         return OPS[short]
-    return Op(power_label(k), lambda a: _pow(a, k), lambda y, a: (0.0 if k == 0.0 else k * _pow(a, k - 1.0),))
+    return Op(power_label(k), lambda a: _pow(a, k), lambda y, a: (_power_slope(a, k),))
 
 
 def _given_row(label, local_grads):
