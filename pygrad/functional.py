@@ -97,7 +97,7 @@ def logsumexp(values):
     if not values:
         raise ValueError("logsumexp needs at least one value")
     peak, peaks = _peaks(values)
-    # 1 is taken off where it is exact, at the peaks: what log1p gets are the other terms, and as it were the other peaks
+    # exp is 1 at the peaks. There 1 is taken off, which is exact, and given back for all peaks but one: log1p adds that.
     others = [(v - peak).exp() - is_peak for v, is_peak in zip(values, peaks)]
     return (_sum(others) + (_sum(peaks) - 1.0)).log1p() + peak
 
