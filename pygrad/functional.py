@@ -97,7 +97,7 @@ def logsumexp(values):
     if not values:
         raise ValueError("logsumexp needs at least one value")
     peak, peaks = _peaks(values)
-    # exp is 1 at the peaks. There 1 is taken off, which is exact, and given back for all peaks but one: log1p adds that.
+    # exp is 1 at the peaks: there 1 is taken off, which is exact, and given back for all but one, which is the log1p's.
     others = [(v - peak).exp() - is_peak for v, is_peak in zip(values, peaks)]
     return (_sum(others) + (_sum(peaks) - 1.0)).log1p() + peak
 
