@@ -708,6 +708,27 @@ static PyMethodDef op_methods[PG_OP_COUNT] = {
 #include "ops.def"
 };
 
+/* self.name(other=number), of a binary row whose second operand has PyTorch's name and default. */
+static PyObject *with_default(int op, PyObject *self, PyObject *args, PyObject *kwargs, const char *format, char *name,
+                              double number)
+{
+    char *names[] = {name, NULL};
+    PyObject *other = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &other))
+        return NULL;
+    return other ? binary_method(op, self, other) : make_with_number(op, (value *)self, number, false);
+}
+
+static PyObject *value_leaky_relu(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return with_default(PG_OP_leaky_relu, self, args, kwargs, "|O:leaky_relu", "negative_slope", 0.01);
+}
+
+static PyObject *value_elu(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return with_default(PG_OP_elu, self, args, kwargs, "|O:elu", "alpha", 1.0);
+}
+
 /* --- attributes --------------------------------------------------------------------------------------------------- */
 
 static int cannot_delete(const char *name)
@@ -1231,6 +1252,12 @@ static PyMethodDef value_methods[] = {
      "seed: the gradient of this Value itself."},
     {"detach", value_detach, METH_NOARGS,
      "detach($self)\n--\n\nReturn a new leaf with the same data: the graph is left behind."},
+    {"leaky_relu", (PyCFunction)(void (*)(void))value_leaky_relu, METH_VARARGS | METH_KEYWORDS,
+     "leaky_relu($self, negative_slope=0.01)\n--\n\n"
+     "Return self where it is above 0, else negative_slope * self; the slope may be a Value."},
+    {"elu", (PyCFunction)(void (*)(void))value_elu, METH_VARARGS | METH_KEYWORDS,
+     "elu($self, alpha=1.0)\n--\n\n"
+     "Return self where it is above 0, else alpha * (exp(self) - 1); alpha may be a Value."},
     {"_operands_in_order", value_operands, METH_NOARGS,
      "The operands as a tuple: see pygrad.portable.Value._operands_in_order."},
     {"_propagate", value_propagate, METH_NOARGS, "Pass `grad` on to the operands, once."},
@@ -2026,12 +2053,14 @@ static bool attach(void)
     return true;
 }
 
-/* A row is a method under its own name if no operator stands for it; `<` and the like compare data. */
+/* A row is a method under its own name if no operator stands for it; `<` and the like compare data. Those with a default
+ * are in value_methods. */
 static bool is_method(int op)
 {
     const char first = pg_op_label(op)[0];
     const bool is_letter = (first >= 'A' && first <= 'Z') || (first >= 'a' && first <= 'z');
-    return op_methods[op].ml_name && (is_letter || pg_op_is_flat(op)) && op != PG_OP_neg;
+    const bool is_special = op == PG_OP_neg || op == PG_OP_leaky_relu || op == PG_OP_elu;
+    return op_methods[op].ml_name && (is_letter || pg_op_is_flat(op)) && !is_special;
 }
 
 static bool add_op_methods(void)

@@ -25,6 +25,7 @@ from pygrad.engine import (
     take,
     where,
 )
+from pygrad.functional import logsumexp
 from pygrad.nn import MLP, Layer, Module, Neuron
 from pygrad.storage import load_model, save_model
 from pygrad.transforms import derivative, gradient, hessian, hvp, jacobian, jvp, taylor, value_and_grad, vjp
@@ -57,6 +58,7 @@ __all__ = [
     "less_equal",
     "load",
     "load_model",
+    "logsumexp",
     "maximum",
     "minimum",
     "nn",

@@ -10,6 +10,7 @@ where it knows the number: of targets that are no Values, and of probabilities t
 
 import builtins
 import functools
+import math
 import operator
 
 from pygrad import engine, trace
@@ -86,10 +87,38 @@ def largest(values):
     return max(z.data for z in values)
 
 
+def logsumexp(values):
+    """log(sum(exp(v) for v in values)) of Values or numbers, at least one, as a Value; its gradients are their softmax.
+
+    There is no overflow, and no cancellation where one value outweighs the rest: `logsumexp([0, -50])` is exp(-50). Of
+    infinities the result is PyTorch's. Raises ValueError for no values.
+    """
+    values = [_value(v) for v in values]
+    if not values:
+        raise ValueError("logsumexp needs at least one value")
+    peak, peaks = _peaks(values)
+    # exp is 1 at the peaks: there 1 is taken off, which is exact, and given back for all but one, which is the log1p's.
+    others = [(v - peak).exp() - is_peak for v, is_peak in zip(values, peaks)]
+    return (_sum(others) + (_sum(peaks) - 1.0)).log1p() + peak
+
+
 def l2_penalty(parameters, alpha=1e-4):
     """alpha times the sum of the squared parameters, to add to a loss (micrograd's regularization)."""
     parameters = list(parameters)
     return alpha * _dot(parameters, parameters)
+
+
+def _peaks(values):
+    """Return the largest value, 0 if that is infinite or nan, and for each value 1.0 if it is equal to that, else 0.0.
+
+    Numbers; while a function is recorded nodes without gradient.
+    """
+    peak = largest(values)
+    if trace.is_recording() and _own(values):
+        peak = engine.where(engine.less(abs(peak), math.inf), peak, 0.0)
+        return peak, [v.equal(peak) for v in values]
+    peak = peak if math.isfinite(peak) else 0.0
+    return peak, [float(v.data == peak) for v in values]
 
 
 # --- one row of logits ------------------------------------------------------------------------------------------------

@@ -319,6 +319,27 @@ class Value(Surface):
     sqrt = _unary("sqrt")
     sin = _unary("sin")
     cos = _unary("cos")
+    tan = _unary("tan")
+    asin = _unary("asin")
+    acos = _unary("acos")
+    atan = _unary("atan")
+    sinh = _unary("sinh")
+    cosh = _unary("cosh")
+    log1p = _unary("log1p")
+    expm1 = _unary("expm1")
+    erf = _unary("erf")
+    erfc = _unary("erfc")
+    softplus = _unary("softplus")
+    silu = _unary("silu")
+    gelu = _unary("gelu")
+
+    def leaky_relu(self, negative_slope=0.01):
+        """Return self where it is above 0, else negative_slope * self; the slope may be a Value."""
+        return _leaky_relu(self, negative_slope)
+
+    def elu(self, alpha=1.0):
+        """Return self where it is above 0, else alpha * (exp(self) - 1); alpha may be a Value."""
+        return _elu(self, alpha)
 
     minimum = _by_name("minimum")
     maximum = _by_name("maximum")
@@ -437,6 +458,7 @@ def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
 _ARITHMETIC = ("__add__", "__radd__", "__mul__", "__rmul__")
 _ORIGINALS = [vars(Value)[name] for name in _ARITHMETIC]
 _pow = _binary("pow")
+_leaky_relu, _elu = _by_name("leaky_relu"), _by_name("elu")
 
 # --- the trace hook ---
 

@@ -35,13 +35,6 @@ def _pow(a, b):
         return math.nan if a != 0.0 else math.copysign(math.inf, a) if odd else math.inf
 
 
-def _exp(a):
-    try:
-        return math.exp(a)
-    except OverflowError:
-        return math.inf
-
-
 def _log(a):
     if a > 0.0 or a != a:
         return math.log(a)
@@ -52,13 +45,36 @@ def _sqrt(a):
     return math.nan if a < 0.0 else math.sqrt(a)
 
 
-def _sin(a):
-    return math.nan if math.isinf(a) else math.sin(a)
+def _log1p(a):
+    return -math.inf if a == -1.0 else _nan_outside(math.log1p)(a)
 
 
-def _cos(a):
-    return math.nan if math.isinf(a) else math.cos(a)
+def _nan_outside(f):
+    """Return `f` that gives nan outside its domain."""
 
+    def ieee(a):
+        try:
+            return f(a)
+        except ValueError:
+            return math.nan
+
+    return ieee
+
+
+def _inf_above(f):
+    """Return `f` that gives an infinity where it overflows, of the sign that it has at 1 or -1."""
+
+    def ieee(a):
+        try:
+            return f(a)
+        except OverflowError:
+            return math.copysign(math.inf, f(math.copysign(1.0, a)))
+
+    return ieee
+
+
+_exp, _expm1, _sinh, _cosh = map(_inf_above, (math.exp, math.expm1, math.sinh, math.cosh))
+_sin, _cos, _tan, _asin, _acos = map(_nan_outside, (math.sin, math.cos, math.tan, math.asin, math.acos))
 
 # --- the op table, as csrc/ops.def -----------------------------------------------------------------------------------
 
@@ -84,10 +100,47 @@ def _sigmoid(a):
     return _div(1.0, 1.0 + _exp(-a)) if a >= 0.0 else _exp(a) / (1.0 + _exp(a))
 
 
+def _asin_slope(a):
+    return _div(1.0, _sqrt((1.0 - a) * (1.0 + a)))
+
+
+def _atan_slope(a):
+    return 1.0 / (1.0 + a * a) if abs(a) < 1e9 else 1.0 / a / a
+
+
+_TWO_BY_ROOT_PI, _ROOT_HALF, _ROOT_HALF_BY_PI = 1.1283791670955126, 0.7071067811865476, 0.3989422804014327
+
+
+def _erf_slope(a):
+    return _TWO_BY_ROOT_PI * _exp(-a * a)
+
+
+def _softplus(a):
+    return (a if a > 0.0 else 0.0) + math.log1p(_exp(-abs(a)))
+
+
+def _gelu(a):
+    return 0.5 * a * math.erfc(-_ROOT_HALF * a)
+
+
+def _gelu_slope(a):
+    return 0.5 * math.erfc(-_ROOT_HALF * a) + a * (_ROOT_HALF_BY_PI * _exp(-0.5 * a * a))
+
+
+def _elu_partials(y, a, b):
+    return b * _exp(a) if a <= 0.0 else 1.0, _expm1(a) if a < 0.0 else 0.0
+
+
+def _power_slope(a, b):
+    """d/da of a**b; by way of a**b / a where b - 1 would be rounded, which pow would magnify."""
+    if b - 1.0 + 1.0 != b and _div(a, a) == 1.0:
+        return b * (_pow(a, b) / a)
+    return 0.0 if b == 0.0 else b * _pow(a, b - 1.0)
+
+
 def _pow_partials(y, a, b):
-    by_base = 0.0 if b == 0.0 else b * _pow(a, b - 1.0)
     by_exponent = 0.0 if a == 0.0 and b >= 0.0 else y * _log(a)
-    return by_base, by_exponent
+    return _power_slope(a, b), by_exponent
 
 
 def _maximum(a, b):
@@ -164,6 +217,10 @@ OPS = {
     "pow": Op("**", _pow, _pow_partials),
     "minimum": Op("minimum", _minimum, lambda y, a, b: (_share(a, b, _higher), _share(b, a, _higher))),
     "maximum": Op("maximum", _maximum, lambda y, a, b: (_share(a, b, _lower), _share(b, a, _lower))),
+    "leaky_relu": Op(
+        "leaky_relu", lambda a, b: a if a > 0.0 else a * b, lambda y, a, b: (1.0, 0.0) if a > 0.0 else (b, a)
+    ),
+    "elu": Op("elu", lambda a, b: b * _expm1(a) if a < 0.0 else a, _elu_partials),
     "neg": Op("neg", lambda a: -a, lambda y, a: (-1.0,)),
     "abs": Op("abs", abs, lambda y, a: (float((a > 0.0) - (a < 0.0)),)),
     "relu": Op("ReLU", lambda a: 0.0 if a < 0.0 else a, lambda y, a: (0.0 if y <= 0.0 else 1.0,)),
@@ -174,6 +231,19 @@ OPS = {
     "sqrt": Op("sqrt", _sqrt, lambda y, a: (_div(0.5, y),)),
     "sin": Op("sin", _sin, lambda y, a: (_cos(a),)),
     "cos": Op("cos", _cos, lambda y, a: (-_sin(a),)),
+    "tan": Op("tan", _tan, lambda y, a: (1.0 + y * y,)),
+    "asin": Op("asin", _asin, lambda y, a: (_asin_slope(a),)),
+    "acos": Op("acos", _acos, lambda y, a: (-_asin_slope(a),)),
+    "atan": Op("atan", math.atan, lambda y, a: (_atan_slope(a),)),
+    "sinh": Op("sinh", _sinh, lambda y, a: (_cosh(a),)),
+    "cosh": Op("cosh", _cosh, lambda y, a: (_sinh(a),)),
+    "log1p": Op("log1p", _log1p, lambda y, a: (_div(1.0, 1.0 + a),)),
+    "expm1": Op("expm1", _expm1, lambda y, a: (_exp(a),)),
+    "erf": Op("erf", math.erf, lambda y, a: (_erf_slope(a),)),
+    "erfc": Op("erfc", math.erfc, lambda y, a: (-_erf_slope(a),)),
+    "softplus": Op("softplus", _softplus, lambda y, a: (_sigmoid(a),)),
+    "silu": Op("silu", lambda a: a * _sigmoid(a), lambda y, a: (_sigmoid(a) * (1.0 + a * _sigmoid(-a)),)),
+    "gelu": Op("gelu", _gelu, lambda y, a: (_gelu_slope(a),)),
     "square": Op("**2", lambda a: a * a, lambda y, a: (2.0 * a,)),
     "cube": Op("**3", lambda a: a * a * a, lambda y, a: (3.0 * (a * a),)),
     "reciprocal": Op("**-1", lambda a: _div(1.0, a), lambda y, a: (_div(-_div(1.0, a), a),)),
@@ -193,7 +263,7 @@ def _power_row(k):
     short = {2.0: "square", 3.0: "cube", -1.0: "reciprocal"}.get(k)
     if short:
         return OPS[short]
-    return Op(power_label(k), lambda a: _pow(a, k), lambda y, a: (0.0 if k == 0.0 else k * _pow(a, k - 1.0),))
+    return Op(power_label(k), lambda a: _pow(a, k), lambda y, a: (_power_slope(a, k),))
 
 
 def _given_row(label, local_grads):
@@ -367,6 +437,53 @@ class Value(Surface):
 
     def cos(self):
         return _make(OPS["cos"], (self,))
+
+    def tan(self):
+        return _make(OPS["tan"], (self,))
+
+    def asin(self):
+        return _make(OPS["asin"], (self,))
+
+    def acos(self):
+        return _make(OPS["acos"], (self,))
+
+    def atan(self):
+        return _make(OPS["atan"], (self,))
+
+    def sinh(self):
+        return _make(OPS["sinh"], (self,))
+
+    def cosh(self):
+        return _make(OPS["cosh"], (self,))
+
+    def log1p(self):
+        return _make(OPS["log1p"], (self,))
+
+    def expm1(self):
+        return _make(OPS["expm1"], (self,))
+
+    def erf(self):
+        return _make(OPS["erf"], (self,))
+
+    def erfc(self):
+        return _make(OPS["erfc"], (self,))
+
+    def softplus(self):
+        return _make(OPS["softplus"], (self,))
+
+    def silu(self):
+        return _make(OPS["silu"], (self,))
+
+    def gelu(self):
+        return _make(OPS["gelu"], (self,))
+
+    def leaky_relu(self, negative_slope=0.01):
+        """self where it is above 0, else negative_slope * self."""
+        return _make(OPS["leaky_relu"], (self, _as_value(negative_slope)))
+
+    def elu(self, alpha=1.0):
+        """self where it is above 0, else alpha * (exp(self) - 1)."""
+        return _make(OPS["elu"], (self, _as_value(alpha)))
 
     def minimum(self, other):
         return minimum(self, other)

@@ -27,6 +27,8 @@ WRITTEN = {
     "pow": lambda engine, a, b: a**b,
     "minimum": lambda engine, a, b: engine.minimum(a, b),
     "maximum": lambda engine, a, b: engine.maximum(a, b),
+    "leaky_relu": lambda engine, a, b: as_value(engine, a).leaky_relu(b),
+    "elu": lambda engine, a, b: as_value(engine, a).elu(b),
     "less": lambda engine, a, b: engine.less(a, b),
     "less_equal": lambda engine, a, b: engine.greater_equal(b, a),
     "equal": lambda engine, a, b: engine.equal(a, b),
@@ -42,9 +44,14 @@ WRITTEN = {
 }
 
 # Rows whose result is one IEEE operation, or several in a stated order: equal to the bit. The others call libm.
-EXACT = set(WRITTEN) - {"pow"} | {"relu", "sqrt", "stop_gradient"}
+EXACT = set(WRITTEN) - {"pow", "elu"} | {"relu", "sqrt", "stop_gradient"}
 
 NOT_OPS = {"leaf", "custom", "local", "power", "declared"}  # rows of the C table that no user calls by name
+
+
+def as_value(engine, x):
+    """Return the Value or number `x` as a Value."""
+    return x if isinstance(x, engine.Value) else engine.Value(x)
 
 
 def write_dot(engine, operands):
