@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from pygrad import functional, nn, optim, viz
 from pygrad.anomaly import detect_anomaly
+from pygrad.checking import gradcheck, gradgradcheck
 from pygrad.compat import install_as_micrograd
 from pygrad.compiled import compile, load
 from pygrad.custom import custom_op
@@ -40,6 +41,8 @@ __all__ = [
     "dot",
     "equal",
     "functional",
+    "gradcheck",
+    "gradgradcheck",
     "greater",
     "greater_equal",
     "install_as_micrograd",
