@@ -19,7 +19,9 @@ from pygrad.points import Point
 
 _UNIT = 2.0**-52
 _LARGEST_ERROR = 1e-4  # relative: what Ridders' error estimate may excuse, so that 0.1 % never is
-_MOST_HALVINGS = 40
+_SHRINK = 0.6  # each step by the one before; not a half: quotients of coarse numbers would agree by chance
+_RANGE = 1e-4  # the last step by the first that gave a number: below it, coarse numbers do not move at all
+_MOST_STEPS = 50
 _MOST_NAMED = 10  # mismatches, and faults, that a report lists
 
 
@@ -33,7 +35,7 @@ def gradcheck(fn, xs, *, eps=0.01, rtol=1e-6, atol=0.0, raise_exception=True):
     fn      takes Values and returns a Value or a list of them: one list for a list `xs`, several arguments for a tuple,
             one Value for a number. It is run some twenty times a number, and must give the same result each time
     xs      the numbers; at a point where `fn` is smooth: beside a kink, not on it
-    eps     the first step, relative to max(1, |x|); it is halved until the difference quotients settle
+    eps     the first step, relative to max(1, |x|); smaller ones follow until the quotients settle
     rtol    how far the two may differ, relative to the larger one
     atol    what they may differ besides. 0 is right unless the report says that the differences are too noisy
 
@@ -99,15 +101,16 @@ class Slope(NamedTuple):
 def differentiate(f, x, eps=0.01):
     """Return the derivatives of `f`, a function of a number that returns a list of numbers, at `x`, as `Slope`s.
 
-    Ridders' method: central differences with steps halved from eps * max(1, |x|), extrapolated to 0, of which the value
-    is taken that differs least from its neighbours in the table. What is not finite at a large step is left out.
+    Ridders' method: central differences with steps that shrink from eps * max(1, |x|), extrapolated to 0. Of these the
+    value is taken that differs least from its three neighbours in the table (Ridders has two, which agree by chance too
+    easily where f is noisy). What is not finite at a large step is left out.
     """
     rows = _Rows(f, x, eps * max(1.0, abs(x)))
     return [_extrapolated(rows, output) for output in range(rows.outputs)]
 
 
 class _Rows:
-    """Central differences: `at(k)` is (step, quotients, sizes of f) for the step halved k times; computed once."""
+    """Central differences: `at(k)` is (step, quotients, sizes of f) for the k-th step; computed once."""
 
     def __init__(self, f, x, step):
         self._f, self._x, self._step, self._rows = f, x, step, []
@@ -115,7 +118,7 @@ class _Rows:
 
     def at(self, k):
         while len(self._rows) <= k:
-            h = self._step * 0.5 ** len(self._rows)
+            h = self._step * _SHRINK ** len(self._rows)
             above, below = self._x + h, self._x - h
             ups, downs = self._f(above), self._f(below)
             width = above - below
@@ -125,21 +128,21 @@ class _Rows:
 
 
 def _extrapolated(rows, output):
-    best, before, stale = Slope(math.nan, math.inf, 0.0), [], 0
-    for k in range(_MOST_HALVINGS):
+    best, before, last = Slope(math.nan, math.inf, 0.0), [], 0.0
+    for k in range(_MOST_STEPS):
         h, quotients, sizes = rows.at(k)
         line = [quotients[output]]
         if not math.isfinite(line[0]):
             before = []
             continue
         noise = 4 * _UNIT * sizes[output] / h
-        stale += bool(before)
+        last = last if before else h * _RANGE
         for j, old in enumerate(before, 1):
-            line.append(line[-1] + (line[-1] - old) / (4.0**j - 1))
-            error = max(abs(line[-1] - line[-2]), abs(line[-1] - old))
-            if error < best.error:
-                best, stale = Slope(line[-1], error, noise), 0
-        if best.error <= max(1e-10 * abs(best.value), best.noise) or stale > 8:
+            line.append(line[-1] + (line[-1] - old) / (_SHRINK ** (-2 * j) - 1))
+            error = max([abs(line[-1] - neighbour) for neighbour in (line[-2], *before[j - 1 : j + 1])])
+            if j < len(before) and error < best.error:
+                best = Slope(line[-1], error, noise)
+        if best.error <= max(1e-10 * abs(best.value), best.noise) or h < last:
             break
         before = line
     return best
@@ -200,7 +203,7 @@ class _Check:
         lines = ["the gradient is wrong:", *_shortened(mismatches)] if mismatches else ["a backward step is wrong:"]
         found = misdeeds or self.faults()
         if not found:
-            found = ["no node by itself: is the point on a kink, or does fn use .data or detach()?"]
+            found = ["no node by itself: does fn use .data or detach(), or lose the digits that differences need?"]
         return "\n".join([*lines, *(["found at:"] if mismatches else []), *_shortened(found)])
 
     # --- node by node -------------------------------------------------------------------------------------------------
