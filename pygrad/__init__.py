@@ -25,6 +25,7 @@ from pygrad.engine import (
     take,
     where,
 )
+from pygrad.explaining import explain, unreached
 from pygrad.nn import MLP, Layer, Module, Neuron
 from pygrad.storage import load_model, save_model
 
@@ -40,6 +41,7 @@ __all__ = [
     "detect_anomaly",
     "dot",
     "equal",
+    "explain",
     "functional",
     "gradcheck",
     "gradgradcheck",
@@ -59,6 +61,7 @@ __all__ = [
     "stop_gradient",
     "sum",
     "take",
+    "unreached",
     "viz",
     "where",
 ]

@@ -6,9 +6,11 @@ Everything here leaves `.grad` as it was, of every node: what a backward step wr
 import contextlib
 
 from pygrad import arena
-from pygrad._lib import lib
+from pygrad._lib import ffi, lib
 from pygrad.arena import proxies_below
 from pygrad.surface import CLOSURE
+
+_POWER = arena.CODES["power"]  # its exponent is no operand
 
 
 def receivers(node):
@@ -63,6 +65,18 @@ def slopes(node, seed=1.0, start=0.0):
         lib.pg_set_grad(node._pg_id, seed)
         node._backward()
         return [lib.pg_grad(v._pg_id) for v in to]
+
+
+def slopes_now(node, to):
+    """Return `slopes(node)`, of which `to` are the receivers, faster where the node is one of the table's."""
+    op, ids = lib.pg_op(node._pg_id), [v._pg_id for v in to]
+    if len(ids) == lib.pg_op_arity(op) > 0 and op != _POWER and not is_closure(node):
+        datas = [lib.pg_data(id) for id in ids]
+        out = ffi.new("double[3]")
+        lib.pg_op_eval(op, datas[0], datas[-1], out)
+        if out[0] == lib.pg_data(node._pg_id):  # else somebody has set its data, which its derivative may use
+            return list(out[1 : 1 + len(ids)])
+    return slopes(node)
 
 
 def is_closure(node):
