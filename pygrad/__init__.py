@@ -26,6 +26,7 @@ from pygrad.engine import (
     where,
 )
 from pygrad.explaining import explain, unreached
+from pygrad.fits import Objective, Residuals, least_squares, minimize
 from pygrad.nn import MLP, Layer, Module, Neuron
 from pygrad.storage import load_model, save_model
 
@@ -34,6 +35,8 @@ __all__ = [
     "Layer",
     "Module",
     "Neuron",
+    "Objective",
+    "Residuals",
     "Value",
     "compile",
     "config",
@@ -48,11 +51,13 @@ __all__ = [
     "greater",
     "greater_equal",
     "install_as_micrograd",
+    "least_squares",
     "less",
     "less_equal",
     "load",
     "load_model",
     "maximum",
+    "minimize",
     "minimum",
     "nn",
     "not_equal",

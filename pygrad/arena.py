@@ -50,17 +50,17 @@ def _run_closure(id, value_of):
 
 
 def _run_checked(root, order, value_of):
-    proxies = proxies_below(root, operands=receivers)
+    proxies = proxies_below(root, operands=_receivers)
     anomaly.check_before(proxies.values())
     is_closure = ffi.new("int *")
     while id := lib.pg_order_step(order, is_closure):
         if is_closure[0]:
             _run_closure(id, value_of)
         v = proxies[id]
-        anomaly.check_backward(v, v._operands_in_order(), receivers(v))
+        anomaly.check_backward(v, v._operands_in_order(), _receivers(v))
 
 
-def receivers(v):
+def _receivers(v):
     """Return the operands of a Value that a sweep goes on to (csrc/sweep.c); of one with a closure, all."""
     op, operands = lib.pg_op(v._pg_id), v._operands_in_order()
     if CLOSURE in v.__dict__:
