@@ -116,16 +116,38 @@ void pg_set_closure(pg_id id, int on);
 
 /* Sweep from `root`, whose gradient is `seed`, to what may get a gradient of it (sweep.c). PG_OK; or PG_CLOSURES or PG_NO_NODE with nothing done. */
 pg_status pg_backward(pg_id root, double seed);
+/* What a sweep starts from: nodes, one or more times each, and the gradient that each starts with. */
+typedef struct {
+    uint32_t count;
+    const pg_id *ids;
+    const double *seeds;
+} pg_roots;
+/* The same from several roots at once. */
+pg_status pg_backward_from(const pg_roots *roots);
+/* Nodes, and where their gradients go. */
+typedef struct {
+    uint32_t count;
+    const pg_id *ids;
+    double *grads;
+} pg_wanted;
+/* The gradients that a sweep would give these nodes, 0 where it does not get to; every node keeps the gradient that it
+ * has. PG_OK; or PG_CLOSURES (see pg_order_from), PG_NO_MEMORY, PG_BUSY, PG_NO_NODE, with nothing done. */
+pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted);
 /* Pass the gradient of one node on to its operands, once; none of theirs is set to 0 first. */
 void pg_backprop(pg_id id);
 /* List what `root` passes a gradient on to, set its interior gradients to 0 and hold it until pg_order_free(). The order goes to *out;
  * PG_NO_MEMORY, PG_BUSY, PG_NO_NODE: nothing was changed. */
 pg_status pg_order_new(pg_id root, double seed, pg_order **out);
+/* The same from several roots. With `wanted` (or NULL) all that is reached, and the nodes that it names, start from 0,
+ * may be read at the end, and have their old gradients back after pg_order_free(). */
+pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **out);
 /* Run natively up to the next node with a closure and return its id, which the caller must run; 0 at the end. */
 pg_id pg_order_next(pg_order *order);
 /* The same, but stop after every node; a node without a closure has been run. *is_closure says which. */
 pg_id pg_order_step(pg_order *order, int *is_closure);
 void pg_order_free(pg_order *order);
+/* For each node a number that is larger, the later it was made; 0 for leaves. */
+void pg_creation_order(uint32_t count, const pg_id *ids, uint64_t *out);
 
 /* --- optimizer steps --- */
 

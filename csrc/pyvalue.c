@@ -1170,14 +1170,33 @@ static Py_hash_t value_hash(PyObject *self)
 
 /* --- backward ----------------------------------------------------------------------------------------------------- */
 
-static PyObject *value_backward(PyObject *self, PyObject *Py_UNUSED(nothing))
+/* Read the arguments (seed=1.0), as Python would. */
+static bool parse_seed(PyObject *const *args, Py_ssize_t count, PyObject *names, double *seed)
+{
+    const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
+    if (count + named > 1) {
+        PyErr_SetString(PyExc_TypeError, "backward() takes at most one argument, seed");
+        return false;
+    }
+    if (named && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "seed") != 0) {
+        PyErr_Format(PyExc_TypeError, "backward() got an unexpected keyword argument %R", PyTuple_GET_ITEM(names, 0));
+        return false;
+    }
+    PyObject *what = PyUnicode_FromString("a seed");
+    const bool ok = what && to_double(args[0], what, seed);
+    Py_XDECREF(what);
+    return ok;
+}
+
+static PyObject *value_backward(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     value *v = (value *)self;
-    if (!is_alive(v))
+    double seed = 1.0;
+    if (!is_alive(v) || ((count || names) && !parse_seed(args, count, names, &seed)))
         return NULL;
-    if (!anomaly_depth && pg_backward(v->id, 1.0) == PG_OK)
+    if (!anomaly_depth && pg_backward(v->id, seed) == PG_OK)
         Py_RETURN_NONE;
-    return PyObject_CallFunctionObjArgs(py.backward_in_pieces, self, py.value_of, NULL);
+    return PyObject_CallFunction(py.backward_in_pieces, "(O)(d)O", self, seed, py.value_of);
 }
 
 static PyObject *value_propagate(PyObject *self, PyObject *Py_UNUSED(nothing))
@@ -1206,9 +1225,10 @@ static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
 /* --- the type ----------------------------------------------------------------------------------------------------- */
 
 static PyMethodDef value_methods[] = {
-    {"backward", value_backward, METH_NOARGS,
-     "backward($self)\n--\n\n"
-     "Set the gradients of all that this Value was computed from; leaves add theirs to what they have."},
+    {"backward", (PyCFunction)(void (*)(void))value_backward, METH_FASTCALL | METH_KEYWORDS,
+     "backward($self, seed=1.0)\n--\n\n"
+     "Set the gradients of all that this Value was computed from; leaves add theirs to what they have.\n\n"
+     "seed: the gradient of this Value itself."},
     {"detach", value_detach, METH_NOARGS,
      "detach($self)\n--\n\nReturn a new leaf with the same data: the graph is left behind."},
     {"_operands_in_order", value_operands, METH_NOARGS,

@@ -16,6 +16,9 @@
  * With closures. A Python closure may build graphs, free them, sweep another one or raise. So a sweep that may meet
  * one is listed first (an *order*), and run in pieces, from closure to closure; the lock is let go in between. The
  * listed nodes are *busy* until the order ends, and a second order that meets one gives up with its marks undone.
+ *
+ * Without a trace. pg_adjoints() lists what it will reach too, leaves included: it keeps their gradients aside, sets them
+ * to 0, sweeps down the list, reads what was asked for and puts back what was there.
  */
 #include <pthread.h>
 #include <string.h>
@@ -348,6 +351,34 @@ pg_status pg_backward(pg_id root, double seed)
     return status;
 }
 
+/* Give the roots their seeds; a node that is named twice gets both. Their gradients were anything. */
+static void seed_roots(pg_arena *arena, const pg_roots *roots)
+{
+    for (uint32_t i = 0; i < roots->count; i++)
+        pg_node_at(arena, roots->ids[i])->grad = 0.0;
+    for (uint32_t i = 0; i < roots->count; i++)
+        pg_node_at(arena, roots->ids[i])->grad += roots->seeds[i];
+}
+
+pg_status pg_backward_from(const pg_roots *roots)
+{
+    pg_arena *arena = pg_lock();
+    pg_status status = PG_OK;
+    if (!pg_all_live(arena, roots->ids, roots->count)) {
+        status = PG_NO_NODE;
+    } else if (arena->closures || arena->orders) {
+        status = PG_CLOSURES;
+    } else {
+        walk w = walk_of(arena);
+        for (uint32_t i = 0; i < roots->count; i++)
+            mark(&w, roots->ids[i]);
+        seed_roots(arena, roots);
+        walk_marked(&w, sweep_node, NULL);
+    }
+    pg_unlock(arena);
+    return status;
+}
+
 /* The backward step of a node outside of a sweep, for a split list as a whole. */
 static void propagate_whole(pg_arena *arena, pg_node *node)
 {
@@ -375,9 +406,11 @@ typedef struct {
 } id_list;
 
 struct pg_order {
-    pg_id root;
+    id_list roots;
     size_t at;       /* the next node to run */
     id_list nodes;   /* newest first; then the leaves that have a closure */
+    id_list others;  /* whose gradients are kept aside too: the other leaves, and what the caller wants to read */
+    double *kept;    /* the gradients of the nodes and the others, as they were; NULL: not kept */
     pthread_t owner; /* after a fork, the child lacks the others */
     pg_order *next;
 };
@@ -401,17 +434,22 @@ typedef struct {
     pg_status status;
     id_list nodes;
     id_list leaves; /* those with a closure; they carry PG_FLAG_LISTED meanwhile */
+    id_list others; /* the leaves without one, if they are wanted; likewise */
     bool all; /* list operands that get no gradient too */
+    bool every_leaf;
+    bool has_closure;
 } listing;
 
 static void list_leaf(pg_arena *arena, pg_id id, listing *found)
 {
     pg_node *leaf = pg_node_at(arena, id);
-    if (!(leaf->flags & PG_FLAG_CLOSURE) || leaf->flags & PG_FLAG_LISTED)
+    const bool is_closure = leaf->flags & PG_FLAG_CLOSURE;
+    if (!(is_closure || found->every_leaf) || leaf->flags & PG_FLAG_LISTED)
         return;
+    found->has_closure |= is_closure;
     if (leaf->flags & PG_FLAG_BUSY)
         found->status = PG_BUSY;
-    else if (!append(&found->leaves, id))
+    else if (!append(is_closure ? &found->leaves : &found->others, id))
         found->status = PG_NO_MEMORY;
     else
         leaf->flags |= PG_FLAG_LISTED;
@@ -448,11 +486,18 @@ static void list_node(walk *w, pg_id id, pg_node *node, void *context)
         found->status = PG_NO_MEMORY;
     if (found->status != PG_OK)
         return;
-    const bool is_closure = node->flags & PG_FLAG_CLOSURE; /* it may pass something on to any operand, of any part */
-    list_operands(w, node, found->all || is_closure, found);
+    const bool is_closure = node->flags & PG_FLAG_CLOSURE;
+    found->has_closure |= is_closure;
+    list_operands(w, node, found->all || is_closure, found); /* it may pass something on to any operand, of any part */
     const pg_node *part = node;
     while (is_closure && (part = pg_part_before(w->arena, part)))
         list_operands(w, part, true, found);
+}
+
+static void unlist(pg_arena *arena, const id_list *leaves)
+{
+    for (size_t i = 0; i < leaves->count; i++)
+        pg_node_at(arena, leaves->ids[i])->flags &= (uint8_t)~PG_FLAG_LISTED;
 }
 
 /* List what the roots reach into found->nodes, leaves with closures last. Sets no gradient and no busy flag. */
@@ -462,11 +507,11 @@ static void list_reached(pg_arena *arena, const pg_id *roots, size_t count, list
     for (size_t i = 0; i < count; i++)
         list_operand(&w, roots[i], found);
     walk_marked(&w, list_node, found);
-    for (size_t i = 0; i < found->leaves.count; i++) {
-        pg_node_at(arena, found->leaves.ids[i])->flags &= (uint8_t)~PG_FLAG_LISTED;
+    unlist(arena, &found->leaves);
+    unlist(arena, &found->others);
+    for (size_t i = 0; i < found->leaves.count; i++)
         if (found->status == PG_OK && !append(&found->nodes, found->leaves.ids[i]))
             found->status = PG_NO_MEMORY;
-    }
     pg_free(found->leaves.ids);
 }
 
@@ -483,54 +528,166 @@ pg_status pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_
     return found.status;
 }
 
-static void begin_order(pg_arena *arena, pg_order *order, double seed)
+static double *gradient_at(pg_arena *arena, const pg_order *order, size_t i)
 {
+    const size_t count = order->nodes.count;
+    return &pg_node_at(arena, i < count ? order->nodes.ids[i] : order->others.ids[i - count])->grad;
+}
+
+/* Put the gradients aside and set them to 0. A node may be listed twice: so all are read before one is set. */
+static void keep_gradients(pg_arena *arena, pg_order *order)
+{
+    const size_t count = order->nodes.count + order->others.count;
+    for (size_t i = 0; i < count; i++)
+        order->kept[i] = *gradient_at(arena, order, i);
+    for (size_t i = 0; i < count; i++)
+        *gradient_at(arena, order, i) = 0.0;
+}
+
+static void put_gradients_back(pg_arena *arena, pg_order *order)
+{
+    for (size_t i = 0; i < order->nodes.count + order->others.count; i++)
+        *gradient_at(arena, order, i) = order->kept[i];
+}
+
+static void begin_order(pg_arena *arena, pg_order *order, const pg_roots *roots)
+{
+    if (order->kept)
+        keep_gradients(arena, order);
     for (size_t i = 0; i < order->nodes.count; i++) {
         pg_node *node = pg_node_at(arena, order->nodes.ids[i]);
         node->flags |= PG_FLAG_BUSY;
         if (!pg_is_leaf(order->nodes.ids[i]))
             node->grad = 0.0;
     }
-    pg_node_at(arena, order->root)->grad = seed;
-    pg_ref(pg_node_at(arena, order->root));
+    seed_roots(arena, roots);
+    for (size_t i = 0; i < order->roots.count; i++)
+        pg_ref(pg_node_at(arena, order->roots.ids[i]));
     order->next = arena->orders;
     arena->orders = order;
 }
 
-/* Undo begin_order, but for the gradients. */
+static void free_order(pg_order *order)
+{
+    pg_free(order->roots.ids);
+    pg_free(order->nodes.ids);
+    pg_free(order->others.ids);
+    pg_free(order->kept);
+    pg_free(order);
+}
+
+/* Undo begin_order, but for gradients that were not kept. */
 static void end_order(pg_arena *arena, pg_order *order)
 {
     for (size_t i = 0; i < order->nodes.count; i++)
         pg_node_at(arena, order->nodes.ids[i])->flags &= (uint8_t)~PG_FLAG_BUSY;
-    pg_unref(arena, order->root);
+    if (order->kept)
+        put_gradients_back(arena, order);
+    for (size_t i = 0; i < order->roots.count; i++)
+        pg_unref(arena, order->roots.ids[i]);
     pg_order **link = &arena->orders;
     while (*link != order)
         link = &(*link)->next;
     *link = order->next;
-    pg_free(order->nodes.ids);
-    pg_free(order);
+    free_order(order);
+}
+
+static bool append_all(id_list *list, uint32_t count, const pg_id *ids)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (!append(list, ids[i]))
+            return false;
+    return true;
+}
+
+/* List what the roots reach; with `wanted` also what keeping its gradients aside takes. */
+static pg_status fill_order(pg_arena *arena, pg_order *order, const pg_roots *roots, const pg_wanted *wanted,
+                            bool *has_closure)
+{
+    if (!pg_all_live(arena, roots->ids, roots->count) || (wanted && !pg_all_live(arena, wanted->ids, wanted->count)))
+        return PG_NO_NODE;
+    if (!append_all(&order->roots, roots->count, roots->ids))
+        return PG_NO_MEMORY;
+    listing found = {.status = PG_OK, .every_leaf = wanted != NULL};
+    list_reached(arena, roots->ids, roots->count, &found);
+    order->nodes = found.nodes;
+    order->others = found.others;
+    *has_closure = found.has_closure;
+    if (found.status != PG_OK || !wanted)
+        return found.status;
+    if (!append_all(&order->others, wanted->count, wanted->ids))
+        return PG_NO_MEMORY;
+    order->kept = pg_realloc(NULL, (order->nodes.count + order->others.count + 1) * sizeof *order->kept);
+    return order->kept ? PG_OK : PG_NO_MEMORY;
+}
+
+/* A new order, which does not run yet. *has_closure: a node of it has one. */
+static pg_status make_order(pg_arena *arena, const pg_roots *roots, const pg_wanted *wanted, pg_order **out,
+                            bool *has_closure)
+{
+    pg_order *order = pg_realloc(NULL, sizeof *order);
+    if (!order)
+        return PG_NO_MEMORY;
+    *order = (pg_order){.owner = pthread_self()};
+    const pg_status status = fill_order(arena, order, roots, wanted, has_closure);
+    if (status == PG_OK)
+        *out = order;
+    else
+        free_order(order);
+    return status;
+}
+
+pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **out)
+{
+    pg_arena *arena = pg_lock();
+    bool has_closure = false;
+    const pg_status status = make_order(arena, roots, wanted, out, &has_closure);
+    if (status == PG_OK)
+        begin_order(arena, *out, roots);
+    pg_unlock(arena);
+    return status;
 }
 
 pg_status pg_order_new(pg_id root, double seed, pg_order **out)
 {
-    if (!root)
-        return PG_NO_NODE;
-    pg_order *order = pg_realloc(NULL, sizeof *order);
-    if (!order)
-        return PG_NO_MEMORY;
+    return pg_order_from(&(pg_roots){.count = 1, .ids = &root, .seeds = &seed}, NULL, out);
+}
+
+/* Run a whole order. Every part of a split list is a node of it, so each passes on what is its own. */
+static void run_order(pg_arena *arena, const pg_order *order)
+{
+    for (size_t i = 0; i < order->nodes.count; i++)
+        propagate(&(walk){.arena = arena}, pg_node_at(arena, order->nodes.ids[i]), false);
+}
+
+pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted)
+{
     pg_arena *arena = pg_lock();
-    listing found = {.status = PG_OK};
-    list_reached(arena, &root, 1, &found);
-    if (found.status == PG_OK) {
-        *order = (pg_order){.root = root, .nodes = found.nodes, .owner = pthread_self()};
-        begin_order(arena, order, seed);
-        *out = order;
-    } else {
-        pg_free(found.nodes.ids);
-        pg_free(order);
+    pg_order *order = NULL;
+    bool has_closure = false;
+    pg_status status = make_order(arena, roots, wanted, &order, &has_closure);
+    if (status == PG_OK && has_closure) {
+        free_order(order);
+        status = PG_CLOSURES;
+    } else if (status == PG_OK) {
+        begin_order(arena, order, roots);
+        run_order(arena, order);
+        for (uint32_t i = 0; i < wanted->count; i++)
+            wanted->grads[i] = pg_node_at(arena, wanted->ids[i])->grad;
+        end_order(arena, order);
     }
     pg_unlock(arena);
-    return found.status;
+    return status;
+}
+
+void pg_creation_order(uint32_t count, const pg_id *ids, uint64_t *out)
+{
+    pg_arena *arena = pg_lock();
+    for (uint32_t i = 0; i < count; i++)
+        out[i] = pg_is_leaf(ids[i])
+                     ? 0
+                     : pg_block_at(arena, pg_block_of(ids[i]))->start * PG_BLOCK_SLOTS + pg_slot_of(ids[i]);
+    pg_unlock(arena);
 }
 
 /* Run the next node, or only name it if its step is a closure; 0 at the end. */
@@ -591,6 +748,7 @@ size_t pg_order_roots(const pg_arena *arena, pg_id id)
 {
     size_t count = 0;
     for (const pg_order *order = arena->orders; order; order = order->next)
-        count += order->root == id;
+        for (size_t i = 0; i < order->roots.count; i++)
+            count += order->roots.ids[i] == id;
     return count;
 }

@@ -8,6 +8,7 @@ from pygrad.checking import gradcheck, gradgradcheck
 from pygrad.compat import install_as_micrograd
 from pygrad.compiled import compile, load
 from pygrad.custom import custom_op
+from pygrad.derive import backward, grad
 from pygrad.engine import (
     Value,
     config,
@@ -29,18 +30,21 @@ from pygrad.explaining import explain, unreached
 from pygrad.fits import Objective, Residuals, least_squares, minimize
 from pygrad.nn import MLP, Layer, Module, Neuron
 from pygrad.storage import load_model, save_model
+from pygrad.transforms import derivative, gradient, hessian, hvp, jacobian, jvp, taylor, value_and_grad, vjp
 
 __all__ = [
-    "MLP",
     "Layer",
+    "MLP",
     "Module",
     "Neuron",
     "Objective",
     "Residuals",
     "Value",
+    "backward",
     "compile",
     "config",
     "custom_op",
+    "derivative",
     "detect_anomaly",
     "dot",
     "equal",
@@ -48,10 +52,16 @@ __all__ = [
     "functional",
     "gradcheck",
     "gradgradcheck",
+    "grad",
+    "gradient",
     "greater",
     "greater_equal",
+    "hessian",
+    "hvp",
     "install_as_micrograd",
     "least_squares",
+    "jacobian",
+    "jvp",
     "less",
     "less_equal",
     "load",
@@ -67,6 +77,9 @@ __all__ = [
     "sum",
     "take",
     "unreached",
+    "taylor",
+    "value_and_grad",
     "viz",
+    "vjp",
     "where",
 ]

@@ -27,6 +27,7 @@ _trace_hook = None  # see set_trace_hook
 _thread = threading.local()  # .quiet: how many reads are going on of which the hook is not told
 
 _with_closure = WeakValueDictionary()  # node id -> the Value whose `_backward` was assigned
+value_of = _with_closure.get
 _rewiring = threading.RLock()  # held while a Value changes its node, and over a fork
 if hasattr(os, "register_at_fork"):
     _release = _rewiring.release
@@ -329,10 +330,14 @@ class Value(Surface):
     not_equal = _by_name("not_equal")
     stop_gradient = _unary("stop_gradient")
 
-    def backward(self):
-        """Set the gradients of all that this Value was computed from; leaves add theirs to what they have."""
-        if anomaly.depth or lib.pg_backward(self._alive(), 1.0) != lib.PG_OK:
-            backward_in_pieces(self, _with_closure.get)
+    def backward(self, seed=1.0):
+        """Set the gradients of all that this Value was computed from; leaves add theirs to what they have.
+
+        seed: the gradient of this Value itself.
+        """
+        id, seed = self._alive(), to_float(seed, "a seed")
+        if anomaly.depth or lib.pg_backward(id, seed) != lib.PG_OK:
+            backward_in_pieces((self,), (seed,), value_of)
 
     __neg__ = _unary("neg")  # -self
     __abs__ = abs = _unary("abs")  # abs(self)

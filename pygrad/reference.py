@@ -389,14 +389,17 @@ class Value(Surface):
     def stop_gradient(self):
         return stop_gradient(self)
 
-    def backward(self):
-        """Set the gradients of all that this Value was computed from; leaves add theirs to what they have."""
-        order = _order(self)
+    def backward(self, seed=1.0):
+        """Set the gradients of all that this Value was computed from; leaves add theirs to what they have.
+
+        seed: the gradient of this Value itself.
+        """
+        order, seed = _order(self), to_float(seed, "a seed")
         for v in order:
             v._busy = True
             if not v._is_leaf():
                 v._grad = 0.0
-        self._grad = 1.0
+        self._grad = seed
         try:
             if anomaly.depth:
                 anomaly.check_before(child for v in order for child in v._receivers())

@@ -67,7 +67,7 @@ def test_an_interrupted_sweep_leaves_no_busy_nodes():
     out = Value(1.0, (a * 3.0,), "custom")
     out._backward = lambda: None
 
-    interrupt_after("pg_order_new", out.backward)
+    interrupt_after("pg_order_from", out.backward)
     out.backward()
     assert 1.0 == out.grad
 

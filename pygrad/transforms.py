@@ -1,0 +1,327 @@
+"""Functions of functions: from f, a function of Values, to its derivative, Jacobian, Hessian, products, Taylor series.
+
+Each takes a function and returns one of the same arguments, as in JAX: `hessian(f)([1.0, 2.0])`. The function takes
+Values or nested lists of them, one argument or several, and returns Values or lists of them. The arguments that it is
+called with are numbers or Values:
+
+    numbers in   floats and lists of floats out
+    Values in    Values out, that depend on these: so transforms nest, and can be recorded by `pygrad.compile`
+
+Within a function that is being transformed or recorded the results are always Values, which may depend on what is
+around. The derivative is by the arguments alone: other Values that the function uses are constants to it.
+
+Derivatives run backward, through all arguments in one sweep; `jvp` runs forward.
+"""
+
+import operator
+import threading
+
+from pygrad import engine, trace
+from pygrad._numbers import describe, is_number
+from pygrad.arena import adjoints
+from pygrad.derive import as_value, flatten, pull, push, rebuild
+from pygrad.engine import Value
+from pygrad.series import coefficients
+
+_thread = threading.local()  # .depth: how many functions are being transformed
+
+# --- derivatives ------------------------------------------------------------------------------------------------------
+
+
+def derivative(function, order=1):
+    """Return x -> the derivative of a function of one number, of any order from 0.
+
+    Raises TypeError if the function is given anything but one number or Value, or returns a list; ValueError for an
+    order that is negative.
+
+    >>> import pygrad
+    >>> pygrad.derivative(lambda x: x**3)(2.0)
+    12.0
+    >>> pygrad.derivative(lambda x: x**3, order=3)(2.0)
+    6.0
+    """
+    order = _order(order)
+
+    def derived(x):
+        run = _of_one_number(function, x, "derivative")
+        y = run.one_output("derivative")
+        for _ in range(order - 1):
+            y = as_value(run.gradient_values(y)[0])
+        return run.gradient(y)[0] if order else run.result(y)
+
+    return _named(derived, function, "derivative")
+
+
+def gradient(function):
+    """Return the gradient of a function that returns one Value: shaped as its argument, or a list with one an argument.
+
+    >>> import pygrad
+    >>> pygrad.gradient(lambda xs: xs[0] * xs[1])([2.0, 3.0])
+    [3.0, 2.0]
+    >>> pygrad.gradient(lambda x, y: x * y)(2.0, 3.0)
+    [3.0, 2.0]
+    """
+
+    def derived(*args):
+        return value_and_grad(function)(*args)[1]
+
+    return _named(derived, function, "gradient")
+
+
+def value_and_grad(function):
+    """Return what gives (the function's result, its `gradient`), at the price of the gradient.
+
+    >>> import pygrad
+    >>> pygrad.value_and_grad(lambda xs: xs[0] * xs[1])([2.0, 3.0])
+    (6.0, [3.0, 2.0])
+    """
+
+    def derived(*args):
+        run = _Run(function, args)
+        y = run.one_output("gradient")
+        return run.result(y), run.like_arguments(run.gradient(y))
+
+    return _named(derived, function, "value_and_grad")
+
+
+def jacobian(function):
+    """Return the derivatives of all that a function returns: in its structure, and in each place a `gradient`.
+
+    One backward sweep for each output.
+
+    >>> import pygrad
+    >>> pygrad.jacobian(lambda xs: [xs[0] * xs[1], xs[0] + 1.0])([2.0, 3.0])
+    [[3.0, 2.0], [1.0, 0.0]]
+    """
+
+    def derived(*args):
+        run = _Run(function, args)
+        return run.like_output([run.like_arguments(run.gradient(y)) for y in run.ys])
+
+    return _named(derived, function, "jacobian")
+
+
+def hessian(function):
+    """Return the second derivatives of a function of one result: in the structure of the arguments, `gradient`s.
+
+    One backward sweep for each argument's number, through the graph of the gradient.
+
+    >>> import pygrad
+    >>> pygrad.hessian(lambda xs: xs[0] ** 2 * xs[1])([2.0, 3.0])
+    [[6.0, 4.0], [4.0, 0.0]]
+    """
+
+    def derived(*args):
+        run = _Run(function, args)
+        firsts = run.gradient_values(run.one_output("hessian"))
+        return run.like_arguments([run.like_arguments(run.gradient(as_value(first))) for first in firsts])
+
+    return _named(derived, function, "hessian")
+
+
+# --- products ---------------------------------------------------------------------------------------------------------
+
+
+def hvp(function):
+    """Return (xs, vs) -> the product of the Hessian at xs and vs, shaped like xs, without the Hessian: two sweeps.
+
+    xs is the function's argument, or a tuple of its several arguments; vs are numbers or Values in the same structure.
+
+    >>> import pygrad
+    >>> pygrad.hvp(lambda xs: xs[0] ** 2 * xs[1])([2.0, 3.0], [1.0, 10.0])
+    [46.0, 4.0]
+    """
+
+    def derived(xs, vs):
+        run = _Run(function, _arguments(xs))
+        vs = run.same_shape(_arguments(vs), run.structures, "vs must be in the structure of xs")
+        firsts = run.gradient_values(run.one_output("hvp"))
+        return run.like(xs, run.pull([as_value(first) for first in firsts], vs))
+
+    return _named(derived, function, "hvp")
+
+
+def jvp(function):
+    """Return (xs, vs) -> (the function's result at xs, its derivative there in the direction vs), in one forward pass.
+
+    xs is the function's argument, or a tuple of its several arguments; vs are numbers or Values in the same structure.
+
+    >>> import pygrad
+    >>> pygrad.jvp(lambda xs: [xs[0] * xs[1], xs[0] + 1.0])([2.0, 3.0], [1.0, 10.0])
+    ([6.0, 3.0], [23.0, 1.0])
+    """
+
+    def derived(xs, vs):
+        run = _Run(function, _arguments(xs))
+        vs = run.same_shape(_arguments(vs), run.structures, "vs must be in the structure of xs")
+        tangents = push(run.ys, run.xs, vs)
+        return run.outputs(), run.like_output([run.result(t) for t in tangents])
+
+    return _named(derived, function, "jvp")
+
+
+def vjp(function):
+    """Return (xs, cotangents) -> (the function's result at xs, the sum of its outputs' gradients times cotangents).
+
+    xs is the function's argument, or a tuple of its several arguments; cotangents are numbers or Values in the
+    structure of the result. The gradients are in that of xs, and take one backward sweep.
+
+    >>> import pygrad
+    >>> pygrad.vjp(lambda xs: [xs[0] * xs[1], xs[0] + 1.0])([2.0, 3.0], [1.0, 10.0])
+    ([6.0, 3.0], [13.0, 2.0])
+    """
+
+    def derived(xs, cotangents):
+        run = _Run(function, _arguments(xs))
+        message = "cotangents must be in the structure of what the function returns"
+        seeds = run.same_shape(cotangents, run.structure, message)
+        return run.outputs(), run.like(xs, run.pull(run.ys, seeds))
+
+    return _named(derived, function, "vjp")
+
+
+# --- series -----------------------------------------------------------------------------------------------------------
+
+
+def taylor(function, order):
+    """Return x -> [c0, c1, ...], as many as `order` + 1: function(x + h) is c0 + c1 h + c2 h**2 + ...
+
+    Of a function of one number that returns one Value, in one pass (pygrad.series). Raises as `derivative` does.
+
+    >>> import pygrad
+    >>> pygrad.taylor(lambda x: 1.0 / x, order=3)(1.0)
+    [1.0, -1.0, 1.0, -1.0]
+    """
+    order = _order(order)
+
+    def derived(x):
+        run = _of_one_number(function, x, "taylor")
+        return [run.result(c) for c in coefficients(run.one_output("taylor"), run.xs[0], order)]
+
+    return _named(derived, function, "taylor")
+
+
+# --- one call ---------------------------------------------------------------------------------------------------------
+
+
+class _Run:
+    """A function called on fresh Values: `xs` went in, `ys` came out, both flat lists."""
+
+    def __init__(self, function, args):
+        given = []
+        self.structures = [flatten(arg, given, _as_input) for arg in args]
+        self.are_numbers = all(map(is_number, given)) and not _is_nested()
+        # a node of its own for each: what a Value given was computed from is none of the function's business
+        self.xs = [x * 1.0 if isinstance(x, Value) else Value(x) for x in given]
+        items = iter(self.xs)
+        arguments = [rebuild(structure, items) for structure in self.structures]
+        self.ys = []
+        self.structure = flatten(_inside(function, arguments), self.ys, _as_output)
+
+    def one_output(self, name):
+        if self.structure is not None:
+            raise TypeError(f"{name} needs a function that returns one Value, not a list of them: use jacobian")
+        return self.ys[0]
+
+    def gradient(self, y):
+        """Return the derivatives of a Value by all of `xs`, as the caller gets them."""
+        return self.pull([y], [1.0])
+
+    def gradient_values(self, y):
+        """The same as Values, or numbers where they are constant, to be derived again."""
+        return pull([y], [1.0], self.xs)
+
+    def pull(self, ys, seeds):
+        if self.are_numbers:
+            return adjoints(ys, seeds, self.xs, engine._proxy.value_of)
+        return [as_value(g) for g in pull(ys, seeds, self.xs)]
+
+    def result(self, y):
+        """Return a Value or number as the caller gets it."""
+        if self.are_numbers:
+            return y.data if isinstance(y, Value) else y
+        return as_value(y)
+
+    def outputs(self):
+        return self.like_output([self.result(y) for y in self.ys])
+
+    def like_output(self, items):
+        return rebuild(self.structure, iter(items))
+
+    def like_arguments(self, items):
+        """Return items, one for each of `xs`, in the structure of the argument; of several in a list."""
+        items = iter(items)
+        found = [rebuild(structure, items) for structure in self.structures]
+        return found[0] if len(found) == 1 else found
+
+    def like(self, xs, items):
+        """The same; in a tuple if `xs`, the arguments, were one."""
+        found = self.like_arguments(items)
+        return found if not isinstance(xs, tuple) else (found,) if len(xs) == 1 else tuple(found)
+
+    def same_shape(self, given, structure, message):
+        """Return the numbers and Values of `given`, which has this structure; one Value makes all results Values."""
+        items = []
+        if _shape(flatten(given, items, _as_input)) != _shape(structure):
+            raise ValueError(message)
+        self.are_numbers = self.are_numbers and all(map(is_number, items))
+        return items
+
+
+def _of_one_number(function, x, name):
+    if not (isinstance(x, Value) or is_number(x)):
+        raise TypeError(f"{name} needs one number or Value, not {describe(x)}: see gradient and jacobian")
+    return _Run(function, [x])
+
+
+def _arguments(xs):
+    """Return the arguments of the function: a tuple is several, anything else is one."""
+    return xs if isinstance(xs, tuple) else (xs,)
+
+
+def _shape(structure):
+    return None if structure is None else tuple(map(_shape, structure))
+
+
+def _as_input(x):
+    if isinstance(x, Value):
+        return x
+    if not is_number(x):
+        raise TypeError(f"arguments must be numbers or Values, or lists of them, not {describe(x)}")
+    return float(x)
+
+
+def _as_output(y):
+    if not (isinstance(y, Value) or is_number(y)):
+        raise TypeError(f"the function must return Values or numbers, or lists of them, not {describe(y)}")
+    return as_value(y)
+
+
+def _order(order):
+    try:
+        order = operator.index(order)
+    except TypeError:
+        raise TypeError(f"the order must be a whole number, not {describe(order)}") from None
+    if order < 0:
+        raise ValueError(f"the order must be 0 or more, not {order}")
+    return order
+
+
+def _named(derived, function, name):
+    if not callable(function):
+        raise TypeError(f"{name} needs a function of Values, not {describe(function)}")
+    derived.__name__ = derived.__qualname__ = f"{name}({getattr(function, '__name__', type(function).__name__)})"
+    derived.__doc__ = f"See pygrad.{name}."
+    return derived
+
+
+def _is_nested():
+    return getattr(_thread, "depth", 0) > 0 or trace.is_recording()
+
+
+def _inside(function, arguments):
+    _thread.depth = getattr(_thread, "depth", 0) + 1
+    try:
+        return function(*arguments)
+    finally:
+        _thread.depth -= 1
