@@ -1,11 +1,13 @@
 """gradcheck and gradgradcheck: right gradients pass, planted wrong ones are caught and named."""
 
+import doctest
 import math
 import random
 
 import pytest
 
 import pygrad
+import pygrad.checking
 from pygrad import Value
 from pygrad.checking import GradcheckError, differentiate, gradcheck, gradgradcheck
 from pygrad.engine import OPS
@@ -331,3 +333,11 @@ def test_a_wrong_second_derivative_is_caught():
 
     assert gradcheck(lambda v: squared(v), 1.5)
     assert gradgradcheck(lambda v: squared(v), 1.5, raise_exception=False) is False
+
+
+def test_docstrings_show_what_happens():
+    """The examples in docstrings give what stands below them."""
+    result = doctest.testmod(pygrad.checking)
+
+    assert 0 == result.failed
+    assert 3 <= result.attempted

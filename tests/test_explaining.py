@@ -1,5 +1,6 @@
 """explain() and unreached(): the paths of the chain rule, found by brute force too, and the parameters without one."""
 
+import doctest
 import math
 import random
 import warnings
@@ -7,6 +8,7 @@ import warnings
 import pytest
 
 import pygrad
+import pygrad.explaining
 from pygrad import Value, explain, graph, unreached, viz
 
 
@@ -206,3 +208,11 @@ def test_unreached_takes_a_module_and_is_silent_when_all_is_well():
         assert model.parameters() == unreached(Value(1.0), model, warn=False)
     with pytest.raises(TypeError, match="all Values, not float"):
         unreached(Value(1.0), [1.0])
+
+
+def test_docstrings_show_what_happens():
+    """The examples in docstrings give what stands below them."""
+    result = doctest.testmod(pygrad.explaining)
+
+    assert 0 == result.failed
+    assert 3 <= result.attempted
