@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from pygrad import functional, nn, optim, viz
 from pygrad.anomaly import detect_anomaly
+from pygrad.checking import gradcheck, gradgradcheck
 from pygrad.compat import install_as_micrograd
 from pygrad.compiled import compile, load
 from pygrad.custom import custom_op
@@ -25,6 +26,8 @@ from pygrad.engine import (
     take,
     where,
 )
+from pygrad.explaining import explain, unreached
+from pygrad.fits import Objective, Residuals, least_squares, minimize
 from pygrad.functional import logsumexp
 from pygrad.nn import MLP, Layer, Module, Neuron
 from pygrad.storage import load_model, save_model
@@ -35,6 +38,8 @@ __all__ = [
     "MLP",
     "Module",
     "Neuron",
+    "Objective",
+    "Residuals",
     "Value",
     "backward",
     "compile",
@@ -44,7 +49,10 @@ __all__ = [
     "detect_anomaly",
     "dot",
     "equal",
+    "explain",
     "functional",
+    "gradcheck",
+    "gradgradcheck",
     "grad",
     "gradient",
     "greater",
@@ -52,6 +60,7 @@ __all__ = [
     "hessian",
     "hvp",
     "install_as_micrograd",
+    "least_squares",
     "jacobian",
     "jvp",
     "less",
@@ -60,6 +69,7 @@ __all__ = [
     "load_model",
     "logsumexp",
     "maximum",
+    "minimize",
     "minimum",
     "nn",
     "not_equal",
@@ -68,6 +78,7 @@ __all__ = [
     "stop_gradient",
     "sum",
     "take",
+    "unreached",
     "taylor",
     "value_and_grad",
     "viz",

@@ -20,7 +20,17 @@ _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 def detect_anomaly():
     """Within the block, raise FloatingPointError at the first operation whose result, or gradient, is not finite.
 
-    The message names the op, its operands and the line of your program. Costs time: use it to look for an error.
+    The message names the op, its operands, their labels and the line of your program; and an operand that was nan or
+    inf before: a leaf, or what was made or set outside the block. Costs time: use it to look for an error.
+
+    >>> import pygrad
+    >>> x = pygrad.Value(0.0, label="x")
+    >>> try:
+    ...     with pygrad.detect_anomaly():
+    ...         y = x.log()
+    ... except FloatingPointError as error:
+    ...     print(str(error).partition(", in ")[0])  # and then file, line and source
+    'log' gave -inf from (x=0.0)
     """
     _add_to_depth(1)
     try:
@@ -64,7 +74,9 @@ def check_forward(node, operands):
     node.__dict__[MADE_AT] = _caller()
     data = node._read()
     if not math.isfinite(data):
-        raise FloatingPointError(f"{_name(node)} gave {data} from {_data(operands)}{_place(node)}")
+        raise FloatingPointError(
+            f"{_name(node)} gave {data} from {_data(operands)}{_place(node)}{_inherited(operands)}"
+        )
 
 
 def check_before(receivers):
@@ -79,7 +91,8 @@ def check_backward(node, operands, receivers):
     for v in receivers:
         if not math.isfinite(v.grad):
             raise FloatingPointError(
-                f"the derivative of {_name(node)} at {_data(operands)} gave a gradient of {v.grad}{_place(node)}"
+                f"the derivative of {_name(node)} at {_data(operands)} gave a gradient of {v.grad}"
+                f"{_to(v)}{_place(node)}{_inherited(operands)}"
             )
 
 
@@ -88,8 +101,20 @@ def _name(node):
 
 
 def _data(operands):
-    shown = ", ".join(f"{v._read()!r}" for v in operands[:4])
+    shown = ", ".join((f"{v.label}=" if v.label else "") + repr(v._read()) for v in operands[:4])
     return f"({shown}, … {len(operands)} operands)" if len(operands) > 4 else f"({shown})"
+
+
+def _to(receiver):
+    return f" to {receiver.label!r}" if receiver.label else ""
+
+
+def _inherited(operands):
+    """Say which operand was not finite to begin with: the op did not make it, and no op before it within the block."""
+    for i, v in enumerate(operands, 1):
+        if not math.isfinite(v._read()):
+            return f"; operand {i} of {len(operands)} was {v._read()} already"
+    return ""
 
 
 def _caller():

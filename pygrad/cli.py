@@ -1,7 +1,7 @@
 """The `pygrad` command: run a micrograd script on pygrad, or show what pygrad does.
 
 pygrad run script.py [args]                  an unmodified micrograd script, on pygrad
-pygrad demo [moons|digits|gpt|race|all]      train, draw, measure
+pygrad demo [name]                           train, draw, measure; optimise, control, price, fit: or all of it
 """
 
 import argparse
@@ -10,7 +10,7 @@ import sys
 import types
 
 import pygrad
-from pygrad import compat
+from pygrad import compat, demos
 
 
 def main(argv=None):
@@ -33,8 +33,8 @@ def _parser():
     run.add_argument("args", nargs=argparse.REMAINDER, help="all that follows goes to the script")
     run.set_defaults(command=_run)
 
-    demo = commands.add_parser("demo", help="train three networks and race three engines")
-    demo.add_argument("name", nargs="?", default="all", choices=("moons", "digits", "gpt", "race", "all"))
+    demo = commands.add_parser("demo", help="train networks, race engines, and four worked examples of calculus")
+    demo.add_argument("name", nargs="?", default="all", choices=(*demos.NAMES, "all"))
     demo.add_argument("--out", default="demo-results", metavar="DIR", help="where results go (default: %(default)s)")
     demo.add_argument("--quick", action="store_true", help="a few seconds' worth, to see that it works")
     demo.set_defaults(command=_demo)
@@ -70,8 +70,6 @@ def _run(args):
 
 
 def _demo(args):
-    from pygrad import demos
-
     names = demos.NAMES if args.name == "all" else (args.name,)
     try:
         for name in names:

@@ -22,7 +22,7 @@ def trace(root):
     return set(nodes), {(child, parent) for parent in nodes for child in _operands(parent)}
 
 
-def draw_dot(root, format="svg", rankdir="LR", open_fused=False):
+def draw_dot(root, format="svg", rankdir="LR", open_fused=False, highlight=None):
     """Return the graph of `root` as a `graphviz.Digraph`, which `render_svg` turns into a picture.
 
     With Graphviz's own `dot` on PATH its `.render(path)` works too, and a notebook shows it.
@@ -30,12 +30,13 @@ def draw_dot(root, format="svg", rankdir="LR", open_fused=False):
     format: a Graphviz output format: "svg", "png", …
     rankdir: "LR" (from left to right) or "TB" (from top to bottom); else a ValueError.
     open_fused: draw a fused `dot` or `sum` node as the multiplies and adds that it stands for.
+    highlight: drawn in red: the paths of a `pygrad.explain(root, x)`, or a list of Values, each with the next.
 
     Raises ImportError when the `graphviz` package is missing.
     """
     if rankdir not in ("LR", "TB"):
         raise ValueError(f"rankdir must be 'LR' or 'TB', not {rankdir!r}")
-    return _picture(_reached(root), format, rankdir, open_fused)
+    return _picture(_reached(root), format, rankdir, open_fused, _marked(highlight))
 
 
 def render_svg(picture):
@@ -110,12 +111,21 @@ class _Box(NamedTuple):
     operands: tuple
 
 
-def _picture(nodes, format, rankdir, open_fused):
+def _marked(highlight):
+    """Return the pairs (child, parent) that are to be drawn in red, of an explanation, a path or a list of Values."""
+    lines = [path.values for path in getattr(highlight, "paths", ())]
+    if highlight is not None and not hasattr(highlight, "paths"):
+        lines = [list(getattr(highlight, "values", highlight))]
+    return {pair for line in lines for pair in zip(line[1:], line)}
+
+
+def _picture(nodes, format, rankdir, open_fused, marked=()):
     picture = _graphviz().Digraph(format=format, graph_attr={"rankdir": rankdir})
     names = {value: f"v{i}" for i, value in enumerate(nodes)}
+    red = {(names[child], names[parent]) for child, parent in marked if child in names and parent in names}
     for value in nodes:
         for box in _boxes(value, names, open_fused):
-            _draw(picture, box)
+            _draw(picture, box, red)
     return picture
 
 
@@ -170,16 +180,21 @@ def _same(a, b):
 # --- the drawing ------------------------------------------------------------------------------------------------------
 
 
-def _draw(picture, box):
+def _draw(picture, box, red):
     label = f"{_escaped(box.label)} | " if box.label else ""
-    picture.node(box.name, f"{{ {label}data {box.data:.4f} | grad {box.grad:.4f} }}", shape="record")
+    ends = {name for pair in red for name in pair}
+    look = {"color": "red"} if box.name in ends else {}
+    picture.node(box.name, f"{{ {label}data {box.data:.4f} | grad {box.grad:.4f} }}", shape="record", **look)
+    whole = box.name.partition("p")[0].partition("s")[0]  # of an opened node the parts are named after it
+    ways = {operand for operand in box.operands if (operand, whole) in red}
     op = box.name  # edges lead straight to the box of a node without an op label, as in micrograd
     if box.op:
         op = f"{box.name}op"
-        picture.node(op, _escaped(box.op))
-        picture.edge(op, box.name)
+        look = {"color": "red"} if ways else {}
+        picture.node(op, _escaped(box.op), **look)
+        picture.edge(op, box.name, **look)
     for operand in dict.fromkeys(box.operands):  # one edge for x*x, as in micrograd
-        picture.edge(operand, op)
+        picture.edge(operand, op, **({"color": "red"} if operand in ways else {}))
 
 
 # What Graphviz reads as structure in a record label, or as an entity or a line break.

@@ -1,10 +1,12 @@
 """`detect_anomaly()` stops at the first nan or inf and says which op made it, from what, and where in the program."""
 
+import doctest
 import math
 
 import pytest
 
 import pygrad
+import pygrad.anomaly
 from pygrad.anomaly import detect_anomaly
 
 
@@ -90,6 +92,56 @@ def test_the_label_is_named(Value):
 
     with detect_anomaly(), pytest.raises(FloatingPointError, match="norm"):
         y.backward()
+
+
+def test_labels_of_operands_are_named(Value):
+    """Operands with a label show it, forward and backward, and so does the one whose gradient it is."""
+    a, b = Value(0.0, label="rate"), Value(-1.0)
+
+    with detect_anomaly():
+        with pytest.raises(FloatingPointError, match=r"'/' gave -inf from \(-1\.0, rate=0\.0\)"):
+            b / a
+        y = a.sqrt()
+        with pytest.raises(FloatingPointError, match=r"at \(rate=0\.0\) gave a gradient of inf to 'rate'"):
+            y.backward()
+
+
+def test_what_was_not_finite_before_is_said(engine):
+    """An op is not blamed for what it was given: of many operands the place of the first such one is told."""
+    values = [engine.Value(1.0) for _ in range(8)]
+    values[5].data = math.nan
+
+    with detect_anomaly():
+        with pytest.raises(
+            FloatingPointError, match=r"'sum' gave nan .*; operand 7 of 9 was nan already|operand 6 of 8"
+        ):
+            engine.sum(values)
+        with pytest.raises(FloatingPointError) as caught:
+            engine.Value(-1.0).log()
+    assert "already" not in str(caught.value)
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_deep_in_a_large_graph(Value, forward):
+    """Of 100,000 nodes the one that makes the first nan is named with its line, forward and backward."""
+
+    def program(y, one):
+        for i in range(50_000):
+            y = y * one
+            if i == 25_000 and forward:
+                y = (y - 2.0).log()  # forward it is here
+            if i == 25_000 and not forward:
+                y = y + (y - y).sqrt() * 0.0  # backward it is here
+            y = y + 0.0
+        y.backward()
+
+    with detect_anomaly(), pytest.raises(FloatingPointError) as caught:
+        program(Value(1.0), Value(1.0))
+
+    op, operands, line = ("log", "(-1.0)", "# forward it") if forward else ("sqrt", "(0.0)", "# backward it")
+    expected = (f"'{op}'", operands, line)
+    for part in (*expected, __file__):
+        assert part in str(caught.value)
 
 
 def test_sound_programs_pass_unchanged(engine):
@@ -186,3 +238,11 @@ def test_use_as_a_decorator(Value):
 def test_it_is_at_top_level():
     """`pygrad.detect_anomaly` is this function."""
     assert detect_anomaly is pygrad.detect_anomaly
+
+
+def test_docstrings_show_what_happens():
+    """The examples in docstrings give what stands below them."""
+    result = doctest.testmod(pygrad.anomaly)
+
+    assert 0 == result.failed
+    assert 3 <= result.attempted

@@ -1,5 +1,6 @@
 """The demos, with settings that take seconds: their numbers, and the files they leave."""
 
+import importlib
 import itertools
 import math
 import os
@@ -19,7 +20,7 @@ from pygrad.demos.gpt_model import BOUNDARY, GPT, Adam, decode, encode, softmax
 from pygrad.functional import largest
 from pygrad.lr_scheduler import LinearLR
 
-for package in ("numpy", "matplotlib", "sklearn", "tqdm", "graphviz", "safetensors", "names", "micrograd"):
+for package in ("numpy", "matplotlib", "sklearn", "tqdm", "graphviz", "safetensors", "names", "micrograd", "scipy"):
     pytest.importorskip(package)
 import numpy as np  # noqa: E402 - skipped without it
 
@@ -415,6 +416,76 @@ def test_race_refuses_a_wrong_answer():
 
     with pytest.raises(RuntimeError, match="disagree"):
         race.check({"pygrad": 0.5 + 1e-8, "micrograd": 0.5})
+
+
+# --- worked examples --------------------------------------------------------------------------------------------------
+
+
+def test_rosenbrock_ends_in_the_valley(tmp_path, capsys):
+    """Both methods end at 1, Newton's in fewer iterations; what is printed is what is saved."""
+    results = demos.run("rosenbrock", tmp_path, quick=True)
+
+    assert max(results["errors"].values()) < 1e-5
+    assert results["iterations"]["trust-exact"] < results["iterations"]["BFGS"]
+    assert results["files"][0].read_text() in capsys.readouterr().out
+
+
+def test_pendulum_has_the_formulas_torques(tmp_path):
+    """The linear pendulum's torques are the matrix solution's; the true one does better with its own."""
+    from pygrad.demos import pendulum
+
+    results = demos.run("pendulum", tmp_path, quick=True)
+
+    assert 1e-5 > results["error"]
+    by_linear = pendulum.cost(pendulum.linear_torques(10), math.sin)
+    assert pytest.approx(pendulum.cost(results["torques"], math.sin), rel=1e-9) == results["costs"][1] < by_linear
+    linear, dt = pendulum.linear_torques(10), pendulum.SECONDS / 10
+    angle, speed = 0.0, 0.0
+    for torque in linear:
+        speed += dt * (torque - angle)
+        angle += dt * speed
+    assert pytest.approx([0.5, 0.0], abs=1e-3) == [angle, speed]
+    assert 10 == len(results["torques"]) == len(results["files"][0].read_text().splitlines()) - 2
+
+
+def test_greeks_are_those_of_black_and_scholes(tmp_path):
+    """All within five standard errors; the formula's Greeks are the slopes of its own price."""
+    from pygrad.demos import greeks
+
+    results = demos.run("greeks", tmp_path, quick=True)
+
+    assert ["price", "delta", "vega", "rho", "-theta"] == list(results["estimates"])
+    assert 5 > max(map(abs, results["errors"].values()))
+    exact, h = greeks.black_scholes(*greeks.MARKET), 1e-5
+    for i in range(4):
+        up, down = list(greeks.MARKET), list(greeks.MARKET)
+        up[i], down[i] = up[i] + h, down[i] - h
+        slope = (greeks.black_scholes(*up)[0] - greeks.black_scholes(*down)[0]) / (2 * h)
+        assert pytest.approx(exact[i + 1], rel=1e-6) == slope
+
+
+def test_orbit_is_found(tmp_path):
+    """To rounding from exact positions, within its standard errors from noisy ones; dE/de is the closed form's."""
+    results = demos.run("orbit", tmp_path, quick=True)
+
+    assert 1e-9 > results["exact_error"]
+    assert 5 > max(map(abs, results["errors"].values()))
+    assert 1e-12 > results["slope_error"]
+
+
+@pytest.mark.parametrize(
+    "name, function",
+    [("pendulum", "linear_torques"), ("greeks", "black_scholes"), ("orbit", "_slope_error")],
+)
+def test_worked_examples_refuse_a_wrong_answer(tmp_path, monkeypatch, name, function):
+    """A closed form that is 10 % off stops the demo."""
+    module = importlib.import_module(f"pygrad.demos.{name}")
+    right = getattr(module, function)
+    off = {"black_scholes": lambda *a: tuple(1.1 * x for x in right(*a)), "_slope_error": lambda *a: 0.1}
+    monkeypatch.setattr(module, function, off.get(function, lambda n: 1.1 * right(n)))
+
+    with pytest.raises(RuntimeError):
+        demos.run(name, tmp_path)
 
 
 def test_command_names_the_folder_of_the_results(tmp_path):

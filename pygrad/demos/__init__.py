@@ -1,4 +1,7 @@
-"""Four demos: `moons` is micrograd's own, `digits` reads handwriting, `gpt` makes up names, `race` measures engines.
+"""The demos: `moons` is micrograd's own, `digits` reads handwriting, `gpt` makes up names, `race` measures engines.
+
+And four worked examples of scalar calculus, each checked against a closed form: `rosenbrock` (minimising), `pendulum`
+(optimal control), `greeks` (a Monte-Carlo price of finance) and `orbit` (fitting).
 
 Each is a module with `run(out_dir, …)`, which leaves its files in `out_dir` and returns a small dict of results.
 """
@@ -7,7 +10,7 @@ import importlib
 import time
 from pathlib import Path
 
-NAMES = ("moons", "digits", "gpt", "race")
+NAMES = ("moons", "digits", "gpt", "race", "rosenbrock", "pendulum", "greeks", "orbit")
 
 # What `quick` makes of each demo: seconds, to see that it works rather than what it can do.
 QUICK = {
@@ -15,6 +18,10 @@ QUICK = {
     "digits": {"epochs": 2, "images": 120},
     "gpt": {"steps": 8, "samples": 3, "held_out": 4},
     "race": {"rounds": 3, "samples": 10},
+    "rosenbrock": {"variables": 4},
+    "pendulum": {"steps": 10},
+    "greeks": {"samples": 2000},
+    "orbit": {"observations": 12},
 }
 
 
@@ -37,6 +44,13 @@ def run(name, out_dir, quick=False):
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     return demo.run(folder, **(QUICK[name] if quick else {}))
+
+
+def save_table(path, lines, show=None):
+    """Print the first `show` lines, by default all, write all to the file `path`, and return it."""
+    print("\n".join(lines[:show]))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
 
 
 class stopwatch:
