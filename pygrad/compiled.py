@@ -393,9 +393,8 @@ class _Run:
     def _output(self):
         if self.reduction != "none" or self.samples is None:
             return build(self.tape.structure, iter(self.outputs))
-        return self._shaped(
-            self.outputs, self.tape.structure, any(a.is_array for a in self.arguments if a.samples is not None)
-        )
+        as_array = any(a.is_array for a in self.arguments if a.samples is not None)
+        return self._shaped(self.outputs, self.tape.structure, as_array)
 
     def _shaped(self, numbers, structure, as_array):
         """Return the numbers of all samples, (samples, ...): nested lists, or an array as the arguments are."""
