@@ -89,6 +89,22 @@ def test_a_point_is_run_once():
     assert [2.0, 3.0, 7.0, 7.0] == calls
 
 
+def test_an_error_leaves_nothing_half_done():
+    """After a point where the function raises, the one before is run anew."""
+
+    def fn(x):
+        if x.data == 7.0:
+            return ["no Value"]
+        return [x * x]
+
+    r = Residuals(fn, 2.0)
+    r.fun([2.0])
+    with pytest.raises(TypeError):
+        r.fun([7.0])
+
+    assert ([4.0], [[4.0]]) == (r.fun([2.0]).tolist(), r.jac([2.0]).tolist())
+
+
 def test_results_are_not_shared():
     """Writing to a gradient does not change the one that is given next."""
     f = Objective(lambda x: x * x, 3.0)
