@@ -131,7 +131,7 @@ class Objective(_Differentiated):
         else:
             leaves = self._point.leaves(numbers)
             y = self._one(self.fn, leaves)
-            self._value, self._gradient = y.item(), graph.gradients(y, leaves)
+            self._value, self._gradient = y.item(), pygrad.grad(y, leaves)
 
     def _one(self, fn, leaves):
         ys, is_one = self._point.call(fn, leaves)
@@ -151,7 +151,7 @@ class Residuals(_Differentiated):
     def jac(self, x):
         """Return their Jacobian at `x`, an array (m, n)."""
         self._move(x)
-        return _numpy().array([graph.gradients(y, self._leaves) for y in self._ys]).reshape(len(self._ys), len(x))
+        return _numpy().array([pygrad.grad(y, self._leaves) for y in self._ys]).reshape(len(self._ys), len(x))
 
     def _run(self, numbers):
         self._leaves = self._point.leaves(numbers)

@@ -7,7 +7,6 @@ import contextlib
 
 from pygrad import arena
 from pygrad._lib import ffi, lib
-from pygrad.arena import proxies_below
 from pygrad.surface import CLOSURE
 
 _POWER = arena.CODES["power"]  # its exponent is no operand
@@ -43,13 +42,6 @@ def gradients_kept(nodes):
     finally:
         for v, grad in kept:
             lib.pg_set_grad(v._pg_id, grad)
-
-
-def gradients(y, xs):
-    """Return the derivatives of `y` by the leaves `xs`, in a list of floats, by one backward pass."""
-    with gradients_kept([*proxies_below(y).values(), *xs]):
-        y.backward()
-        return [lib.pg_grad(x._pg_id) for x in xs]
 
 
 def slopes(node, seed=1.0, start=0.0):
