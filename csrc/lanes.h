@@ -35,10 +35,8 @@
 #define INPUTS_AT_ONCE (VEC == 8 ? (V == 1 ? 4 : 2) : V == 2 ? 2 : 1)
 
 /* out[i] = bias + w0 * x0 + ..., for `rows` rows from slot y on, whose weights begin at w. */
-ALWAYS_INLINE void NAME(rows_forward)(const size_t rows, const pg_lane_op *op,
-                                                                     const int32_t *xs, const double *x,
-                                                                     const double *w, size_t pitch, double *y,
-                                                                     size_t stride)
+ALWAYS_INLINE void NAME(rows_forward)(const size_t rows, const pg_lane_op *op, const int32_t *xs, const double *x,
+                                      const double *w, size_t pitch, double *y, size_t stride)
 {
     const uint32_t count = op->count;
     vec total[ROWS_AT_ONCE][V];
