@@ -114,7 +114,8 @@ void pg_set_closure(pg_id id, int on);
 
 /* --- backward --- */
 
-/* Sweep from `root`, whose gradient is `seed`, to what may get a gradient of it (sweep.c). PG_OK; or PG_CLOSURES or PG_NO_NODE with nothing done. */
+/* Sweep from `root`, whose gradient is `seed`, to what may get a gradient of it (sweep.c). PG_OK; or PG_CLOSURES or
+ * PG_NO_NODE with nothing done. */
 pg_status pg_backward(pg_id root, double seed);
 /* What a sweep starts from: nodes, one or more times each, and the gradient that each starts with. */
 typedef struct {
@@ -135,8 +136,8 @@ typedef struct {
 pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted);
 /* Pass the gradient of one node on to its operands, once; none of theirs is set to 0 first. */
 void pg_backprop(pg_id id);
-/* List what `root` passes a gradient on to, set its interior gradients to 0 and hold it until pg_order_free(). The order goes to *out;
- * PG_NO_MEMORY, PG_BUSY, PG_NO_NODE: nothing was changed. */
+/* List what `root` passes a gradient on to, set its interior gradients to 0 and hold it until pg_order_free(). The order
+ * goes to *out; PG_NO_MEMORY, PG_BUSY, PG_NO_NODE: nothing was changed. */
 pg_status pg_order_new(pg_id root, double seed, pg_order **out);
 /* The same from several roots. With `wanted` (or NULL) all that is reached, and the nodes that it names, start from 0,
  * may be read at the end, and have their old gradients back after pg_order_free(). */
