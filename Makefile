@@ -86,8 +86,8 @@ test-fallback: $(VENV)/ready
 	cd build/fallback && ! PYGRAD_PROXY=native venv/bin/python -c "import pygrad" 2>/dev/null
 
 ENGINE_TESTS = $(foreach name,contract custom_ops identity lifetime robustness random_programs,tests/test_$(name).py)
-# Long, in Python, and over what the others run in C as well.
-NOT_SANITIZED = $(foreach name,accuracy checking explaining fits,--ignore=tests/test_$(name).py)
+# In Python, and over what the others run in C as well.
+NOT_SANITIZED = $(foreach name,accuracy checking cli data demos explaining fits readme transforms viz,--ignore=tests/test_$(name).py)
 SANITIZED = cd $(CURDIR)/build/asan && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    PYTHONMALLOC=malloc PYGRAD_SANITIZED=1 HYPOTHESIS_PROFILE=brief
