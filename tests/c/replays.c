@@ -6,13 +6,10 @@
  * be exact. With the argument "fork", the main thread forks meanwhile; the children must be able to run a batch.
  */
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "pygrad.h"
+#include "testing.h"
 
 enum { THREADS = 4, ROUNDS = 60, MOST = 1500 };
 static const int ALL_PASSES = PG_PASS_FOLD | PG_PASS_SHARE | PG_PASS_FUSE | PG_PASS_HOIST;
@@ -21,22 +18,6 @@ static pg_id w, b;
 static pg_tape *tape;
 static pg_replay *common;
 static double xs[MOST];
-
-#define REQUIRE(condition)                                                     \
-    do {                                                                       \
-        if (!(condition)) {                                                    \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);    \
-            abort();                                                           \
-        }                                                                      \
-    } while (0)
-
-static int op_named(const char *name)
-{
-    for (int op = 0; op < pg_op_count(); op++)
-        if (strcmp(pg_op_name(op), name) == 0)
-            return op;
-    abort();
-}
 
 static pg_tape *record(void)
 {

@@ -7,34 +7,15 @@
  */
 #include <math.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "pygrad.h"
+#include "testing.h"
 
 enum { THREADS = 4, ROUNDS = 300, DEPTH = 200 };
 
 static pg_id shared; /* a leaf: every round of every thread adds DEPTH to its gradient */
 static int op_add;
-
-#define REQUIRE(condition)                                                     \
-    do {                                                                       \
-        if (!(condition)) {                                                    \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);    \
-            abort();                                                           \
-        }                                                                      \
-    } while (0)
-
-static int op_named(const char *name)
-{
-    for (int op = 0; op < pg_op_count(); op++)
-        if (strcmp(pg_op_name(op), name) == 0)
-            return op;
-    abort();
-}
 
 /* shared + shared + ..., DEPTH additions; every node is released but the last, which keeps them. */
 static pg_id build_chain(void)
