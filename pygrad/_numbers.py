@@ -1,6 +1,7 @@
 """What pygrad takes for a number: one rule, used by both engines."""
 
 import numbers
+import operator
 from decimal import Decimal
 
 # The types that make a mistake, not a foreign operand: `v + "1"` must not fall through to str.
@@ -58,3 +59,14 @@ def _advice(x):
 
 def _is_numpy_bool(x):
     return type(x).__module__ == "numpy" and type(x).__name__ in ("bool", "bool_")
+
+
+def to_whole(x, what, least):
+    """Return a whole number of at least `least`, or raise the TypeError or ValueError that says what it must be."""
+    try:
+        number = operator.index(x)
+    except TypeError:
+        raise TypeError(f"{what} must be a whole number, not {describe(x)}") from None
+    if number < least:
+        raise ValueError(f"{what} must be at least {least}, not {number}")
+    return number

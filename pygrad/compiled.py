@@ -5,13 +5,12 @@
 
 import functools
 import inspect
-import operator
 import pickle
 from array import array
 
 from pygrad import engine, export, fitting, tapefile, trace
 from pygrad._lib import ffi, lib
-from pygrad._numbers import describe
+from pygrad._numbers import to_whole
 from pygrad.arguments import Argument, HasValues, build
 from pygrad.bound import Bound, BoundArgument
 from pygrad.module import Module
@@ -82,7 +81,7 @@ class Compiled:
         if not isinstance(batched, bool) and not isinstance(batched, (tuple, list)):
             raise TypeError(f"batched must be True, False, or a tuple of them, one an argument, not {batched!r}")
         self.function, self.reduction, self.batched = function, reduction, batched
-        self.threads = _thread_count(threads)
+        self.threads = min(to_whole(threads, "threads", 1), 1024)
         self._passes = sum(trace.PASSES[name] for name in set(passes))
         self._is_module = isinstance(function, Module)
         self._tapes = {}
@@ -306,17 +305,6 @@ class Compiled:
         if self.reduction is not None:
             return self.reduction
         return "none" if tape.structure is not None or self._is_module else "mean"
-
-
-def _thread_count(threads):
-    """Return a number of threads that C takes; TypeError or ValueError for what is none."""
-    try:
-        count = operator.index(threads)
-    except TypeError:
-        raise TypeError(f"threads must be a whole number, not {describe(threads)}") from None
-    if count < 1:
-        raise ValueError(f"threads must be at least 1, not {count}")
-    return min(count, 1024)
 
 
 def _unpickle(blob, parameters):

@@ -13,11 +13,10 @@ around. The derivative is by the arguments alone: other Values that the function
 Derivatives run backward, through all arguments in one sweep; `jvp` runs forward.
 """
 
-import operator
 import threading
 
 from pygrad import engine, trace
-from pygrad._numbers import describe, is_number
+from pygrad._numbers import describe, is_number, to_whole
 from pygrad.arena import adjoints
 from pygrad.derive import as_value, flatten, pull, push, rebuild
 from pygrad.engine import Value
@@ -40,7 +39,7 @@ def derivative(function, order=1):
     >>> pygrad.derivative(lambda x: x**3, order=3)(2.0)
     6.0
     """
-    order = _order(order)
+    order = to_whole(order, "the order", 0)
 
     def derived(x):
         run = _of_one_number(function, x, "derivative")
@@ -192,7 +191,7 @@ def taylor(function, order):
     >>> pygrad.taylor(lambda x: 1.0 / x, order=3)(1.0)
     [1.0, -1.0, 1.0, -1.0]
     """
-    order = _order(order)
+    order = to_whole(order, "the order", 0)
 
     def derived(x):
         run = _of_one_number(function, x, "taylor")
@@ -295,16 +294,6 @@ def _as_output(y):
     if not (isinstance(y, Value) or is_number(y)):
         raise TypeError(f"the function must return Values or numbers, or lists of them, not {describe(y)}")
     return as_value(y)
-
-
-def _order(order):
-    try:
-        order = operator.index(order)
-    except TypeError:
-        raise TypeError(f"the order must be a whole number, not {describe(order)}") from None
-    if order < 0:
-        raise ValueError(f"the order must be 0 or more, not {order}")
-    return order
 
 
 def _named(derived, function, name):
