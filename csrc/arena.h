@@ -69,7 +69,7 @@ enum {
     PG_FLAG_BUSY = 2,    /* a running order holds it */
     PG_FLAG_PART = 4,    /* a part of a split operand list: hidden, and its consumer's `a` */
     PG_FLAG_ROW = 16,    /* the inputs of dots, a PG_CUSTOM node: hidden, and the first in their lists */
-    PG_FLAG_LISTED = 8,  /* a leaf that the listing of an order has met; never outside the lock */
+    PG_FLAG_LISTED = 8,  /* a leaf that the listing of an order has met, a node that derive.c is about; never outside the lock */
 };
 
 /* A node takes one slot of 32 bytes, plus the slots of its payload right behind it: an operand list, local gradients
@@ -302,9 +302,12 @@ PG_INLINE void pg_unref(pg_arena *arena, pg_id id)
         node->refs--;
 }
 
-/* List what the roots reach by any operand, interior nodes newest first, then leaves that have a closure (sweep.c). The
- * array is the caller's, who frees it. PG_NO_MEMORY, PG_BUSY: there is none. */
-pg_status pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_id **ids, size_t *id_count);
+/* List what the roots reach, interior nodes newest first, then leaves that have a closure (sweep.c): by any operand,
+ * unless one is busy; or by those that a sweep goes on to. The array is the caller's, who frees it. PG_NO_MEMORY,
+ * PG_BUSY: there is none. */
+typedef enum { PG_OPERANDS, PG_RECEIVERS } pg_reach;
+pg_status pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_reach by, pg_id **ids,
+                          size_t *id_count);
 size_t pg_tape_references(const pg_arena *arena, pg_id id); /* how many tapes have this parameter */
 
 /* In the child of a fork: drop the running orders of the threads that it lacks (sweep.c). */

@@ -267,6 +267,16 @@ static bool is_spec_live(const pg_arena *arena, const list_spec *spec)
            (spec->op != PG_TAKE || (spec->count > 0 && pg_is_live(arena, spec->index)));
 }
 
+pg_id pg_make_sum(pg_arena *arena, uint32_t count, const pg_id *xs)
+{
+    return make_list(arena, &(list_spec){.op = PG_SUM, .count = count, .xs = xs});
+}
+
+pg_id pg_make_choice(pg_arena *arena, pg_id index, uint32_t count, const pg_id *values)
+{
+    return make_list(arena, &(list_spec){.op = PG_TAKE, .index = index, .count = count, .xs = values});
+}
+
 static pg_id make_list_locked(const list_spec *spec)
 {
     pg_arena *arena = pg_lock();

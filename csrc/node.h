@@ -80,4 +80,8 @@ PG_INLINE pg_id pg_make_power(pg_arena *arena, pg_id a, double exponent)
     return id;
 }
 
+/* xs[0] + xs[1] + ..., from the left; and the one of the values that an index chooses (node.c). */
+pg_id pg_make_sum(pg_arena *arena, uint32_t count, const pg_id *xs);
+pg_id pg_make_choice(pg_arena *arena, pg_id index, uint32_t count, const pg_id *values);
+
 #endif

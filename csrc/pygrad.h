@@ -29,6 +29,7 @@ typedef enum {
     PG_NOT_REPLAYABLE, /* a node's backward step is Python's or has numbers in it; nothing was changed */
     PG_BAD_INDEX, /* a take's index is no whole number, or out of range; nothing was changed */
     PG_BAD_TAPE,  /* an image of a tape is not one that a tape can have; nothing was changed */
+    PG_NO_FORMULA, /* pg_set_formula() has not been called for a row; nothing was changed */
 } pg_status;
 
 /* --- the process --- */
@@ -149,6 +150,52 @@ pg_id pg_order_step(pg_order *order, int *is_closure);
 void pg_order_free(pg_order *order);
 /* For each node a number that is larger, the later it was made; 0 for leaves. */
 void pg_creation_order(uint32_t count, const pg_id *ids, uint64_t *out);
+
+/* --- derivatives as nodes (derive.c) --- */
+
+/* One op on operands of a formula: 0, 1 and 2 are the operands a, b and the result y of the node that is derived; 3, 4,
+ * ... the results of steps; -1, -2, ... the formula's numbers. A take has an index, which is 0 or 1, and two values. */
+typedef struct {
+    int32_t op;
+    int32_t operands[3];
+} pg_step;
+/* The derivative of a row as steps on nodes, for pg_pull() and pg_push(); `result` is named as operands are. */
+typedef struct {
+    uint32_t step_count;
+    uint32_t number_count;
+    const pg_step *steps;
+    const double *numbers;
+    int32_t result;
+} pg_formula;
+/* Say what the derivative of a row by its operand (0 or 1) is; said again, it changes nothing. PG_NO_MEMORY;
+ * PG_BAD_TAPE: there is no such row or operand, or there are too many steps. */
+pg_status pg_set_formula(int op, int operand, const pg_formula *formula);
+
+/* A node, or, where the id is 0, a number. */
+typedef struct {
+    pg_id id;
+    double number;
+} pg_term;
+typedef struct {
+    uint32_t y_count;
+    uint32_t x_count;
+    const pg_id *ys;
+    const pg_id *xs;
+    const pg_term *given; /* seeds, one a y; or tangents, one an x */
+    pg_term *found;       /* adjoints, one an x; or tangents, one a y: each node with a reference, the caller's */
+    int keep_made;        /* list all the nodes that are made, too: */
+    uint32_t made_count;
+    pg_id *made;          /* oldest first, each with a reference, until pg_derivation_done() */
+    pg_id culprit;        /* PG_NOT_REPLAYABLE: this node has a closure or local gradients; */
+    int32_t missing_op;   /* PG_NO_FORMULA: the derivative of this row */
+    int32_t missing_place; /* by this operand must be said */
+} pg_derivation;
+/* The adjoints of the xs, from those that the ys get, or the tangents of the ys, from those of the xs, as nodes that
+ * depend on all that they are computed from. No gradient is read or changed. PG_NO_MEMORY, PG_NO_NODE, PG_NOT_REPLAYABLE,
+ * PG_NO_FORMULA: nothing was changed. */
+pg_status pg_pull(pg_derivation *job);
+pg_status pg_push(pg_derivation *job);
+void pg_derivation_done(pg_derivation *job);
 
 /* --- optimizer steps --- */
 

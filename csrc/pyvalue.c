@@ -227,8 +227,11 @@ static bool is_alive(value *v)
 
 /* --- keeping proxies alive (P1, P2) ------------------------------------------------------------------------------- */
 
+static bool ever_kept; /* has any proxy been? */
+
 static void track(value *v, unsigned flags)
 {
+    ever_kept = true;
     v->flags |= flags;
     if (flags & TRACKED && !PyObject_GC_IsTracked((PyObject *)v))
         PyObject_GC_Track(v);
@@ -1881,6 +1884,56 @@ static PyObject *module_value_of(PyObject *Py_UNUSED(module), PyObject *x)
     return Py_NewRef(v ? (PyObject *)v : Py_None);
 }
 
+/* Do for the proxy of a node that C has made what finish_rare() does: flags of its operands' are its own. */
+static int inherit_flags(value *v)
+{
+    Py_ssize_t count;
+    unsigned flags = 0;
+    pg_id *ids = operand_ids(v, &count);
+    if (!ids)
+        return -1;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        const value *operand = proxy_of(ids[i]);
+        flags |= operand ? operand->flags : 0u;
+    }
+    PyMem_Free(ids);
+    if (flags && hold_operands(v) < 0)
+        return -1;
+    if (flags)
+        track(v, flags);
+    return 0;
+}
+
+/* The proxies of these nodes, in a list. */
+static PyObject *proxies_of(PyObject *ids, bool are_new)
+{
+    PyObject *given = PySequence_Tuple(ids), *list = given ? PyList_New(0) : NULL;
+    for (Py_ssize_t i = 0; list && i < PyTuple_GET_SIZE(given); i++) {
+        const long id = PyLong_AsLong(PyTuple_GET_ITEM(given, i));
+        PyObject *v = PyErr_Occurred() ? NULL : (PyObject *)adopt((pg_id)id);
+        if (!v || (are_new && inherit_flags((value *)v) < 0) || PyList_Append(list, v) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(v);
+    }
+    Py_XDECREF(given);
+    return list;
+}
+
+static PyObject *module_adopt(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *ids, *made, *roots;
+    if (!PyArg_ParseTuple(args, "OOO", &ids, &made, &roots))
+        return NULL;
+    PyObject *fresh = proxies_of(made, true), *found = fresh ? proxies_of(ids, false) : NULL;
+    Py_XDECREF(fresh); /* what is needed of these is held by its consumers now */
+    return found;
+}
+
+static PyObject *module_keeps_proxies(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
+{
+    return PyBool_FromLong(ever_kept);
+}
+
 static PyObject *module_plain_ids(PyObject *Py_UNUSED(module), PyObject *values)
 {
     if (!is_original(py.data) || !is_original(py.grad))
@@ -1934,6 +1987,8 @@ static PyMethodDef module_methods[] = {
     {"choose", FAST(module_choose), "See pygrad.portable.choose."},
     {"declared", FAST(module_declared), "See pygrad.portable.declared."},
     {"layer", FAST(module_layer), "See pygrad.portable.layer."},
+    {"adopt", module_adopt, METH_VARARGS, "See pygrad.engine.adopt."},
+    {"keeps_proxies", module_keeps_proxies, METH_NOARGS, "See pygrad.engine.keeps_proxies."},
     {"plain_ids", module_plain_ids, METH_O, "See pygrad.portable.plain_ids."},
     {"trigger", module_trigger, METH_VARARGS,
      "Return a function that calls run(replay, batch), or failed(status, batch) then: see pygrad.bound."},

@@ -436,6 +436,7 @@ typedef struct {
     id_list leaves; /* those with a closure; they carry PG_FLAG_LISTED meanwhile */
     id_list others; /* the leaves without one, if they are wanted; likewise */
     bool all; /* list operands that get no gradient too */
+    bool busy_too;
     bool every_leaf;
     bool has_closure;
 } listing;
@@ -447,7 +448,7 @@ static void list_leaf(pg_arena *arena, pg_id id, listing *found)
     if (!(is_closure || found->every_leaf) || leaf->flags & PG_FLAG_LISTED)
         return;
     found->has_closure |= is_closure;
-    if (leaf->flags & PG_FLAG_BUSY)
+    if (leaf->flags & PG_FLAG_BUSY && !found->busy_too)
         found->status = PG_BUSY;
     else if (!append(is_closure ? &found->leaves : &found->others, id))
         found->status = PG_NO_MEMORY;
@@ -480,7 +481,7 @@ static void list_node(walk *w, pg_id id, pg_node *node, void *context)
 {
     listing *found = context;
     const bool runs = !(node->flags & PG_FLAG_ROW); /* of a row only what is in it, so that two orders may share one */
-    if (found->status == PG_OK && node->flags & PG_FLAG_BUSY)
+    if (found->status == PG_OK && node->flags & PG_FLAG_BUSY && !found->busy_too)
         found->status = PG_BUSY;
     if (found->status == PG_OK && runs && !append(&found->nodes, id))
         found->status = PG_NO_MEMORY;
@@ -515,9 +516,10 @@ static void list_reached(pg_arena *arena, const pg_id *roots, size_t count, list
     pg_free(found->leaves.ids);
 }
 
-pg_status pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_id **ids, size_t *id_count)
+pg_status pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_reach by, pg_id **ids,
+                          size_t *id_count)
 {
-    listing found = {.status = PG_OK, .all = true};
+    listing found = {.status = PG_OK, .all = by == PG_OPERANDS, .busy_too = by == PG_RECEIVERS};
     list_reached(arena, roots, count, &found);
     *ids = found.nodes.ids;
     *id_count = found.nodes.count;

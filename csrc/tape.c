@@ -488,7 +488,7 @@ static pg_status write_tape(writer *w, const pg_id *inputs, const pg_id *outputs
     size_t count = 0;
     pg_status status = tape->outputs ? PG_OK : PG_NO_MEMORY;
     if (status == PG_OK)
-        status = pg_list_reached(w->arena, outputs, tape->output_count, &ids, &count);
+        status = pg_list_reached(w->arena, outputs, tape->output_count, PG_OPERANDS, &ids, &count);
     if (status == PG_OK && (w->culprit = find_culprit(w->arena, ids, count)))
         status = PG_NOT_REPLAYABLE;
     if (status == PG_OK) {

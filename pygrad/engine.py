@@ -98,6 +98,19 @@ def plain_ids(values):
     return None if ids is None else ffi.from_buffer("pg_id[]", ids)
 
 
+def adopt(ids, made, roots):
+    """Return the Values of nodes, of which those in `made`, oldest first, were made in C from what is below `roots`.
+
+    Where `keeps_proxies()` says so `made` must have all that were made; else it may be empty.
+    """
+    return _proxy.adopt(ids, made, roots)
+
+
+def keeps_proxies():
+    """True if a Value that C has made must have its operands' Values, as a program might tell."""
+    return _proxy.keeps_proxies()
+
+
 def leaves_of(ids, roots):
     """Return the Values of those leaves below `roots` whose ids are given and which have one, in a list."""
     if _is_native:

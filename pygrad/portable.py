@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from pygrad import anomaly
 from pygrad._lib import ffi, lib
 from pygrad._numbers import is_number, operand, to_float
-from pygrad.arena import CODES, LABELS, backward_in_pieces, refuse
+from pygrad.arena import CODES, LABELS, backward_in_pieces, proxies_below, refuse
 from pygrad.surface import CLOSURE, OP_NAME, Surface, is_default, pair_up, parse_dialect, parse_prev, power_label
 
 _LEAF, _POWER = CODES["leaf"], CODES["power"]
@@ -520,6 +520,22 @@ def _adopt(id):
     lib.pg_retain(id)
     proxy._pg_id = id
     return proxy
+
+
+def adopt(ids, made, roots):
+    """See pygrad.engine.adopt."""
+    known = proxies_below(*roots)
+    for id in made:
+        known[id] = _adopt(id)
+        operands = ffi.new(_IDS, lib.pg_operand_count(id))
+        lib.pg_operands(id, operands)
+        known[id]._pg_a = tuple([known[i] for i in operands if i in known])  # the rest is hidden
+    return [known[id] for id in ids]
+
+
+def keeps_proxies():
+    """See pygrad.engine.keeps_proxies: here a proxy always has them."""
+    return True
 
 
 def _as_value(x):

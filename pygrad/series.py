@@ -8,10 +8,17 @@ the graph each time. (Griewank and Walther, Evaluating Derivatives, 2nd ed., cha
 Coefficients are made when they are asked for, lowest first: that is why a series may depend on itself.
 """
 
+import functools
+import operator
+
 from pygrad import engine
-from pygrad._lib import lib
-from pygrad.arena import CODES, NAMES, receivers
-from pygrad.derive import as_value, between, check_has_formula, is_zero, slope, times, total
+from pygrad._lib import ffi, lib
+from pygrad._numbers import is_number
+from pygrad.arena import CODES, NAMES, proxies_below, receivers
+from pygrad.derive import no_formula
+from pygrad.engine import Value
+from pygrad.formulas import evaluate, formula
+from pygrad.surface import CLOSURE
 
 
 class Series:
@@ -102,7 +109,15 @@ def _apply(name, arguments, value):
     if not lib.pg_op_has_derivative(op):
         return Series([value])
     a, b = arguments if len(arguments) == 2 else (*arguments, None)
-    return _integral(value, arguments, lambda y: [slope(op, i)(a, b, y) for i in range(len(arguments))])
+    formulas = [formula(op, i) for i in range(len(arguments))]
+    return _integral(value, arguments, lambda y: [evaluate(f, a, b, y, _apply_step) for f in formulas])
+
+
+def _apply_step(name, operands):
+    """Return the series of one step of a formula, of series and numbers."""
+    if name == "take":
+        return _lift(operands[0]).choose(operands[1:])
+    return _lift(operands[0]).apply(name, operands)
 
 
 _OPERATORS = {
@@ -141,9 +156,8 @@ def _power(a, k, value=None):
 
 def coefficients(y, x, order):
     """Return the coefficients of the Value y in h, at x + h: Values and floats, `order` + 1 of them."""
-    nodes, _, _ = between([y], [x], _influences)
     found = {x._pg_id: Series([x, 1.0])}
-    for v in reversed(nodes):
+    for v in _between(y, x):
         if v is not x:
             operands = [found.get(u._pg_id) or Series([u]) for u in v._operands_in_order()]
             found[v._pg_id] = _of_node(v, operands)
@@ -152,14 +166,28 @@ def coefficients(y, x, order):
     return [series[k] for k in range(order + 1)]
 
 
+def _between(y, x):
+    """Return the Values that y depends on and that depend on x, both included, oldest first."""
+    below = proxies_below(y, operands=_influences)
+    made = ffi.new("uint64_t[]", len(below))
+    lib.pg_creation_order(len(below), ffi.new("pg_id[]", list(below)), made)
+    found, ids = [], {x._pg_id}
+    for _, v in sorted(zip(made, below.values()), key=lambda pair: pair[0]):
+        if v is x or any(u._pg_id in ids for u in _influences(v)):
+            found.append(v)
+            ids.add(v._pg_id)
+    return found
+
+
 def _influences(v):
     """Return the operands that may change the derivatives of a Value: those of a declared one are among them."""
     return v._operands_in_order()[1:] if lib.pg_op(v._pg_id) == CODES["declared"] else receivers(v)
 
 
 def _of_node(v, operands):
-    check_has_formula(v)
     name = NAMES[lib.pg_op(v._pg_id)]
+    if CLOSURE in v.__dict__ or name in ("custom", "local"):
+        raise TypeError(no_formula(v))
     if name == "power":
         return _power(*operands, lib.pg_exponent(v._pg_id), v)
     if name == "sum":
@@ -177,3 +205,32 @@ def _dot(v, operands):
     odd = len(operands) % 2
     products = [a * b for a, b in zip(operands[odd::2], operands[odd + 1 :: 2])]
     return Series([v], lambda k: total([x[k] for x in (*operands[:odd], *products)]))
+
+
+# --- Values and numbers -----------------------------------------------------------------------------------------------
+
+
+def as_value(x):
+    return x if isinstance(x, Value) else Value(x)
+
+
+def total(terms):
+    """Return the sum of Values and numbers, added from the left."""
+    terms = [term for term in terms if not is_zero(term)]
+    if len(terms) < 3 or all(map(is_number, terms)):
+        return functools.reduce(operator.add, terms) if terms else 0.0
+    return engine.sum(terms)
+
+
+def times(a, b):
+    """Return a product of Values and numbers, with no node for one with 0, 1 or -1."""
+    if is_zero(a) or is_zero(b):
+        return 0.0
+    for one, other in ((a, b), (b, a)):
+        if type(one) is float and one in (1.0, -1.0):
+            return other if one == 1.0 else -other
+    return a * b
+
+
+def is_zero(x):
+    return type(x) is float and x == 0.0

@@ -392,3 +392,95 @@ def test_numbers_of_grad_are_not_recorded_in_silence():
     """Without create_graph the gradient would be a constant of the tape: a warning says so."""
     with pytest.warns(pygrad.trace.TraceWarning, match="create_graph=True"):
         pygrad.compile(lambda x: x * pygrad.grad(x * x, x))(3.0)
+
+
+# --- the nodes that C makes -------------------------------------------------------------------------------------------
+
+
+def test_a_gradient_shows_the_values_it_is_computed_from():
+    """Its operands are the very Values that the program has, with what hangs on them."""
+    x, w = Value(3.0, label="x"), Value(2.0)
+    w.note = "a weight"
+    y = (x * w).tanh() * x
+    (dx,) = pygrad.grad(y, [x], create_graph=True)
+    below = proxies_below(dx)
+    assert x is below[x._pg_id]
+    assert w is below[w._pg_id]
+    assert dx._prev == dx._prev
+    w_id = w._pg_id
+    del below, w, y
+    assert "a weight" == proxies_below(dx)[w_id].note
+
+
+def test_an_adjoint_that_is_a_value_already_is_that_value():
+    """d (x w) / d x makes no node: it is w."""
+    x, w = Value(3.0), Value(2.0)
+    (dx,) = pygrad.grad(x * w, [x], create_graph=True)
+    assert w is dx
+
+
+def test_no_gradient_is_changed_and_none_is_read():
+    """Whatever the gradients are, all keep theirs; those of the xs, of what is between, and of other leaves."""
+    x, w = Value(3.0), Value(2.0)
+    u = x * w
+    y = u.tanh() + u
+    for i, v in enumerate((x, w, u, y)):
+        v.grad = float(i + 1)
+    (dx,) = pygrad.grad(y, [x], create_graph=True)
+    pygrad.jvp(lambda a: (a * w).tanh())(x, 1.0)
+    assert [1.0, 2.0, 3.0, 4.0] == [v.grad for v in (x, w, u, y)]
+    assert close(2.0 * (2.0 - math.tanh(6.0) ** 2), dx.data)
+
+
+def test_a_closure_may_derive_the_graph_that_is_being_swept():
+    """The nodes that a running sweep holds are only looked at."""
+    x = Value(3.0)
+    y = x * x
+    out, found = Value(1.0, (y,), "custom"), []
+    out._backward = lambda: found.append(pygrad.grad(y, x, create_graph=True).data)
+    out.backward()
+    assert [6.0] == found
+
+
+def test_what_cannot_be_derived_is_named_and_nothing_is_made():
+    """Local gradients have no derivative: the error names the Value, and the gradients are as they were."""
+    x = Value(3.0, label="x")
+    x.grad = 5.0
+    y = Value(6.0, (x,), (2.0,), label="twice")
+    before = arena.live_nodes()
+    with pytest.raises(TypeError, match="twice"):
+        pygrad.grad((x * x).exp() * y, [x], create_graph=True)
+    assert (before, 5.0) == (arena.live_nodes(), x.grad)
+
+
+def test_long_lists_are_derived_part_by_part():
+    """Lists that are split over nodes, of each kind: second derivatives of a sum, a dot, a take and a declared op."""
+    n = 3000
+    xs = [Value(i / n) for i in range(n)]
+    squares = [x * x for x in xs]
+    index = Value(n - 1.0)
+    declared = arena.declared(squares[0], xs, squares)
+    y = pygrad.sum(squares) + pygrad.dot(xs, squares) + pygrad.take(squares, index) ** 2 + declared
+    firsts = pygrad.grad(y, xs, create_graph=True)
+    for i in (0, 1, n - 1):
+        x, last = i / n, i == n - 1
+        assert close(2 * x + 3 * x**2 + 4 * x**3 * last + x**2, firsts[i].data)
+        assert close(2 + 6 * x + 12 * x**2 * last + 2 * x, pygrad.grad(firsts[i], xs[i]))
+
+
+def test_anomalies_in_derivatives_are_named():
+    """detect_anomaly() looks at what the derivation makes, too."""
+    x = Value(0.0)
+    y = x.sqrt()
+    with pygrad.detect_anomaly(), pytest.raises(FloatingPointError, match="inf"):
+        pygrad.grad(y, x, create_graph=True)
+
+
+def test_formulas_that_are_said_twice_or_of_no_row_change_nothing():
+    """C keeps what it was told first, and refuses what has no place."""
+    x, formula = Value(1.0), ffi.new("pg_formula *")
+    pygrad.grad(x + 1.0, x, create_graph=True)
+    assert lib.PG_OK == lib.pg_set_formula(NAMES.index("add"), 0, formula)
+    assert lib.PG_BAD_TAPE == lib.pg_set_formula(NAMES.index("power"), 0, formula)
+    assert lib.PG_BAD_TAPE == lib.pg_set_formula(NAMES.index("add"), 2, formula)
+    assert 1.0 == pygrad.grad(x + 1.0, x, create_graph=True).data

@@ -11,7 +11,7 @@ from pygrad._lib import lib
 # Each program makes the arena allocate; it prints how many times it was refused before it went through.
 PROGRAM = """
 import gc
-from pygrad import engine
+from pygrad import derive, engine
 from pygrad._lib import lib
 
 x = engine.Value(0.5)
@@ -43,6 +43,18 @@ def closures():
     out.backward()
     return out
 
+def derivatives():
+    return derive.grad(deep, [x], create_graph=True)
+
+def tangents():
+    return derive.push([deep], [x], [deep])
+
+deep = x
+for _ in range(1000):
+    deep = (deep * x + deep + deep).tanh()
+derive.grad(deep, [x], create_graph=True)  # formulas are there from now on
+gc.collect()
+
 refused = 0
 kept = []
 for n in range(1, 100):
@@ -65,7 +77,9 @@ print(refused)
 """
 
 
-@pytest.mark.parametrize("build", ["chain", "leaves", "long_sum", "long_take", "long_declared", "closures"])
+@pytest.mark.parametrize(
+    "build", ["chain", "leaves", "long_sum", "long_take", "long_declared", "closures", "derivatives", "tangents"]
+)
 def test_every_allocation_may_fail(build):
     """Whichever allocation fails, the error is a MemoryError, no node is lost and the arena works on."""
     program = PROGRAM.replace("BUILD()", f"{build}()")
