@@ -21,17 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 PROXY = "csrc/pyvalue.c"
 SOURCES = sorted({f"csrc/{path.name}" for path in CSRC.glob("*.c")} - {PROXY})
-_REPLAY = (
-    "derive",
-    "fit",
-    "lanes_",
-    "passes",
-    "pool",
-    "program",
-    "replay",
-    "scalar",
-    "tape_file",
-)  # one copy is enough
+# One copy of these is enough.
+_REPLAY = ("derive", "fit", "lanes_", "passes", "pattern", "pool", "program", "replay", "scalar", "tape_file")
 ARENA = [source for source in SOURCES if not source.startswith(tuple(f"csrc/{name}" for name in _REPLAY))]
 HEADERS = sorted(f"csrc/{path.name}" for pattern in ("*.h", "*.def") for path in CSRC.glob(pattern))
 

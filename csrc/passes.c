@@ -97,6 +97,116 @@ static bool avoid_divisions(pg_tape *tape)
     return true;
 }
 
+/* --- signs and ones --- */
+
+/* What simplifying needs: for each node the one that takes its place, itself at first; for a constant 1 + the place of its
+ * negative, once there is one. New constants, at most one for each node, stand at the end until the tape is compacted. */
+typedef struct {
+    pg_tape *tape;
+    int32_t *same;
+    int32_t *negative;
+    uint32_t capacity;
+} simplifier;
+
+static bool is_number(const pg_tape *tape, int32_t place, double number)
+{
+    return tape->nodes[place].op == PG_TAPE_CONSTANT && tape->nodes[place].literal == number;
+}
+
+/* The operand of a negation, or -1. */
+static int32_t negated(const pg_tape *tape, int32_t place)
+{
+    return tape->nodes[place].op == PG_OP_neg ? tape->nodes[place].a : -1;
+}
+
+/* The place of the negative of a constant. -1: out of memory. */
+static int32_t negative_of(simplifier *s, int32_t constant)
+{
+    pg_tape *tape = s->tape;
+    if (s->negative[constant])
+        return s->negative[constant] - 1;
+    if (tape->count == s->capacity) {
+        if (s->capacity > INT32_MAX / 2)
+            return -1;
+        pg_tape_node *nodes = pg_realloc(tape->nodes, 2 * (size_t)s->capacity * sizeof *nodes);
+        if (!nodes)
+            return -1;
+        tape->nodes = nodes;
+        s->capacity *= 2;
+    }
+    tape->nodes[tape->count] = (pg_tape_node){.op = PG_TAPE_CONSTANT, .literal = -tape->nodes[constant].literal};
+    const int32_t place = (int32_t)tape->count++;
+    s->negative[constant] = place + 1;
+    s->negative[place] = constant + 1;
+    return place;
+}
+
+/* Make node `place` c * x with the sign of the constant c changed. False: out of memory. */
+static bool write_negative_product(simplifier *s, uint32_t place, int32_t constant, int32_t x)
+{
+    const int32_t negative = negative_of(s, constant);
+    s->tape->nodes[place] = (pg_tape_node){.op = PG_OP_mul, .a = negative, .b = x};
+    return negative >= 0;
+}
+
+static bool simplify_product(simplifier *s, uint32_t place)
+{
+    pg_tape *tape = s->tape;
+    pg_tape_node *node = &tape->nodes[place];
+    if (tape->nodes[node->b].op == PG_TAPE_CONSTANT) { /* the constant first */
+        const int32_t a = node->a;
+        node->a = node->b;
+        node->b = a;
+    }
+    const int32_t a = negated(tape, node->a), b = negated(tape, node->b);
+    if (is_number(tape, node->a, 1.0)) {
+        s->same[place] = node->b;
+    } else if (is_number(tape, node->a, -1.0)) {
+        *node = (pg_tape_node){.op = PG_OP_neg, .a = node->b};
+    } else if (a >= 0 && b >= 0) {
+        node->a = a;
+        node->b = b;
+    } else if (tape->nodes[node->a].op == PG_TAPE_CONSTANT && b >= 0) {
+        return write_negative_product(s, place, node->a, b);
+    }
+    return true;
+}
+
+static bool simplify_negation(simplifier *s, uint32_t place)
+{
+    const pg_tape *tape = s->tape;
+    const int32_t a = tape->nodes[place].a, inner = negated(tape, a);
+    if (inner >= 0)
+        s->same[place] = inner;
+    else if (tape->nodes[a].op == PG_OP_mul && tape->nodes[tape->nodes[a].a].op == PG_TAPE_CONSTANT)
+        return write_negative_product(s, place, tape->nodes[a].a, tape->nodes[a].b);
+    return true;
+}
+
+/* Products with 1 and -1, and negations of negations and of products with constants: the bits are the same with fewer
+ * operations. False: out of memory. */
+static bool simplify(pg_tape *tape)
+{
+    const uint32_t count = tape->count;
+    simplifier s = {.tape = tape, .capacity = count};
+    s.same = pg_realloc(NULL, count * sizeof *s.same + 1);
+    s.negative = pg_zeroed(2 * (size_t)count * sizeof *s.negative + 1);
+    bool done = s.same && s.negative;
+    for (uint32_t i = 0; done && i < count; i++) {
+        s.same[i] = (int32_t)i;
+        pg_tape_each_operand(tape, &tape->nodes[i], replace_operand, s.same);
+        if (tape->nodes[i].op == PG_OP_mul)
+            done = simplify_product(&s, i);
+        if (done && tape->nodes[i].op == PG_OP_neg)
+            done = simplify_negation(&s, i);
+    }
+    for (uint32_t i = 0; done && i < tape->output_count; i++)
+        tape->outputs[i] = s.same[tape->outputs[i]];
+    pg_free(s.same);
+    pg_free(s.negative);
+    return done;
+}
+
 /* --- common subexpressions --- */
 
 static uint64_t mix(uint64_t hash, uint64_t word)
@@ -345,7 +455,7 @@ pg_status pg_tape_optimize(pg_tape *tape, int passes)
     if (passes & PG_PASS_FOLD)
         done = fold_constants(tape) && pg_tape_compact(tape) && avoid_divisions(tape) && pg_tape_compact(tape);
     if (done && passes & PG_PASS_SHARE)
-        done = share_subexpressions(tape) && pg_tape_compact(tape);
+        done = simplify(tape) && pg_tape_compact(tape) && share_subexpressions(tape) && pg_tape_compact(tape);
     if (done && passes & PG_PASS_FUSE)
         done = fuse_chains(tape) && pg_tape_compact(tape);
     return done ? PG_OK : PG_NO_MEMORY;

@@ -239,7 +239,8 @@ void pg_tape_free(pg_tape *tape); /* after its replays; NULL is allowed */
 
 typedef enum {
     PG_PASS_FOLD = 1,  /* operations on constants become constants, and divisions by a power of two multiplications */
-    PG_PASS_SHARE = 2, /* equal operations become one; gradients are added up in another order */
+    PG_PASS_SHARE = 2, /* equal operations become one, and signs go into constants; gradients are added up in another
+                        * order */
     PG_PASS_FUSE = 4,  /* chains of additions become a sum or a dot; gradients likewise */
     PG_PASS_HOIST = 8, /* what depends on no input is run once a batch; gradients likewise (program.h) */
 } pg_pass;
@@ -284,6 +285,20 @@ void pg_tape_image_size(const pg_tape *tape, pg_tape_image *image);
 void pg_tape_write(const pg_tape *tape, double *numbers, int32_t *words);
 /* Make the tape of an image, which may be anything: PG_BAD_TAPE: *broken says what is wrong. PG_NO_MEMORY, PG_NO_NODE. */
 pg_status pg_tape_from(const pg_tape_image *image, pg_tape **out, const char **broken);
+
+/* --- which outputs of a tape depend on which inputs (pattern.c) --- */
+
+typedef struct {
+    size_t count;        /* of all pairs */
+    int32_t *columns;    /* their inputs: those of the first output, ascending, then those of the next, ... */
+    int32_t *starts;     /* where each output's begin; and at last `count` */
+    double row_steps;    /* how many operations the outputs go back to: the sum over the outputs; */
+    double column_steps; /* and how many go back to the inputs: the sum over the inputs; infinite, as nobody need
+                          * know, where the former is at most twice the tape */
+} pg_pattern;
+/* By derivatives: a comparison depends on nothing. PG_NO_MEMORY, also for more than 2^31 pairs. */
+pg_status pg_pattern_new(pg_tape *tape, pg_pattern *out);
+void pg_pattern_free(pg_pattern *pattern);
 
 /* --- replay (replay.c): running a tape --- */
 

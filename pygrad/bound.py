@@ -1,5 +1,7 @@
 """The raw path: a compiled function bound to memory, for callers in a loop who cannot spare a microsecond a call."""
 
+import functools
+
 from pygrad import engine
 from pygrad._lib import ffi, lib
 from pygrad.arguments import Argument
@@ -14,13 +16,17 @@ class Bound:
                `inputs`, in their order, one argument after the other; what is the same for all samples has one for each
                of them (None with `inputs=False`)
     forward()  runs; `backward()` runs forward and backward, and adds to the parameters' gradients. Neither allocates or
-               checks anything; both return None. IndexError, as in a call of the function
+               checks anything; both return None. IndexError, as in a call of the function; ValueError from `backward()`
+               if there is not one number to go back from
     """
 
     def __init__(self, run, inputs):
         self.run, self.inputs, self.output = run, [a.numbers for a in run.arguments], run.outputs
         self._replay = run.tape.new_replay()
         self.forward = self._runner(run.batch)
+        if not run.is_one_number(per_sample=True):
+            self.gradients, self.backward = None, functools.partial(run.check_one_number, per_sample=True)
+            return
         run.seed()
         self.gradients = run.want_input_gradients() if inputs else None
         self.backward = self._runner(run.batch)

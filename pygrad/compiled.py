@@ -203,8 +203,16 @@ class Compiled:
         (15.0, [3.0, 5.0])
         """
         run = self._prepare(args, {}, BoundArgument)
-        run.check_one_number(per_sample=True)
         return Bound(run, inputs)
+
+    def like(self, function, batched=None):
+        """Return another function, compiled with the same choices, and no reduction."""
+        return type(self)(function, "none", self.batched if batched is None else batched, self.threads, self.passes)
+
+    @property
+    def passes(self):
+        """The names of the passes that are done, in a tuple."""
+        return tuple(name for name, bit in trace.PASSES.items() if self._passes & bit)
 
     # --- out of the process (tapefile.py, export.py) ------------------------------------------------------------------
 
@@ -239,7 +247,7 @@ class Compiled:
             "reduction": "none" if self._is_module and self.reduction is None else self.reduction,
             "batched": self.batched if isinstance(self.batched, bool) else [bool(b) for b in self.batched],
             "threads": int(self.threads),
-            "passes": [name for name, bit in trace.PASSES.items() if self._passes & bit],
+            "passes": list(self.passes),
             "visible": len(visible),
             "numbers": array("d", map(lib.pg_data, places)),
             "tapes": [
@@ -256,7 +264,6 @@ class Compiled:
         """Copies and pickles have what was traced, and the parameters, but not the Python function."""
         if self._tapes:
             return _unpickle, (tapefile.pack(self._state()), self.parameters())
-        passes = [name for name, bit in trace.PASSES.items() if self._passes & bit]
         try:
             pickle.dumps(self.function)
         except Exception as error:
@@ -264,7 +271,7 @@ class Compiled:
                 f"{self.__name__} has not been traced yet, and its Python function cannot be pickled ({error}): call "
                 "it once first, or trace it with .trace(...)"
             ) from error
-        return Compiled, (self.function, self.reduction, self.batched, self.threads, passes)
+        return Compiled, (self.function, self.reduction, self.batched, self.threads, self.passes)
 
     def __copy__(self):
         copy = object.__new__(type(self))
@@ -298,8 +305,12 @@ class Compiled:
         return self.batched[i]
 
     def _record(self, structures, arguments):
-        numbers = [column[0] for argument in arguments for column, _ in argument.columns]
-        return trace.record(self.function, structures, numbers, self._passes)
+        return trace.record(self.function, structures, self.numbers_of(arguments), self._passes)
+
+    @staticmethod
+    def numbers_of(arguments):
+        """Return the numbers of the first sample, in a list."""
+        return [column[0] for argument in arguments for column, _ in argument.columns]
 
     def _reduction_of(self, tape):
         if self.reduction is not None:
@@ -345,7 +356,7 @@ class _Run:
         setattr(self.batch, place, ffi.from_buffer("double[]", self.outputs))
 
     def forward(self):
-        self._run()
+        self.run()
         return self._output()
 
     def backward(self, inputs):
@@ -353,10 +364,10 @@ class _Run:
         self.seed()
         if inputs:
             grads = self.want_input_gradients()
-        self._run()
+        self.run()
         return (self._output(), self._gradients(grads)) if inputs else self._output()
 
-    def _run(self):
+    def run(self):
         self.check(lib.pg_replay_run(self.tape.replay, self.batch), self.batch)
 
     def seed(self):
@@ -365,10 +376,13 @@ class _Run:
         self.seeds = number, ffi.new("pg_column[]", [(number, 0)] * self.tape.output_count)
         self.batch.seeds = self.seeds[-1]
 
+    def is_one_number(self, per_sample=False):
+        """True if the result is one number, which alone has a gradient; or one for each sample."""
+        return self.tape.output_count == 1 and (self.reduction != "none" or self.samples is None or per_sample)
+
     def check_one_number(self, per_sample=False):
-        """Raise ValueError unless the result is one number, which alone has a gradient; or one for each sample."""
-        is_one = self.reduction != "none" or self.samples is None or per_sample
-        if self.tape.output_count != 1 or not is_one:
+        """Raise ValueError unless it is."""
+        if not self.is_one_number(per_sample):
             raise ValueError('this needs one number: return one, and compile with reduction="mean" or "sum"')
 
     def check(self, status, where):
@@ -382,11 +396,11 @@ class _Run:
         if self.reduction != "none" or self.samples is None:
             return build(self.tape.structure, iter(self.outputs))
         as_array = any(a.is_array for a in self.arguments if a.samples is not None)
-        return self._shaped(self.outputs, self.tape.structure, as_array)
+        return self.shaped(self.outputs, self.tape.structure, as_array)
 
-    def _shaped(self, numbers, structure, as_array):
+    def shaped(self, numbers, structure, as_array):
         """Return the numbers of all samples, (samples, ...): nested lists, or an array as the arguments are."""
-        if as_array and (shape := _shape(structure)) is not None:
+        if as_array and (shape := shape_of(structure)) is not None:
             import numpy
 
             return numpy.frombuffer(numbers, dtype=float).reshape(self.n, *shape).copy()
@@ -411,15 +425,15 @@ class _Run:
             mine = grads[begin : begin + self.n * width]
             begin += self.n * width
             if argument.samples is not None:
-                out.append(self._shaped(mine, argument.structure, argument.is_array))
+                out.append(self.shaped(mine, argument.structure, argument.is_array))
             else:
                 out.append(build(argument.structure, (sum(mine[k::width]) for k in range(width))))
         return tuple(out)
 
 
-def _shape(structure):
+def shape_of(structure):
     """Return the shape of a structure, as () for a number; None if it is not rectangular."""
     if structure is None:
         return ()
-    inner = {_shape(item) for item in structure}
+    inner = {shape_of(item) for item in structure}
     return (len(structure), *inner.pop()) if len(inner) == 1 and None not in inner else None

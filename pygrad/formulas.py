@@ -101,10 +101,15 @@ def evaluate(f, a, b, y, apply):
 
 def _parse(function):
     """Return the names of a C function's parameters, and the expression that it returns."""
+    definition = _parser().parse(function).ext[0]
+    return [p.name for p in definition.decl.type.args.params], definition.body.block_items[0].expr
+
+
+@functools.cache
+def _parser():
     from pycparser import CParser  # here: who needs no second derivative need not wait for it
 
-    definition = CParser().parse(function).ext[0]
-    return [p.name for p in definition.decl.type.args.params], definition.body.block_items[0].expr
+    return CParser()
 
 
 def _translate(node, out, names):

@@ -4,6 +4,7 @@ What a program takes out of a Value while it is recorded becomes part of the tap
 mostly a mistake, so it is told: reading `.data`, comparing, drawing random numbers.
 """
 
+import contextlib
 import os
 import pickle
 import random
@@ -36,8 +37,10 @@ def is_recording():
     return len(_watches()) > 0
 
 
-def record(function, structures, numbers, passes):
+def record(function, structures, numbers, passes, watch=True):
     """Call the function with Values of these numbers, shaped as `structures` say, one an argument.
+
+    With `watch` False it may decide by these numbers: the tape is for them alone.
 
     Returns a Tape. Raises what the function raises; TypeError if it does not return numbers, or if a node of its graph
     cannot be run again.
@@ -47,7 +50,7 @@ def record(function, structures, numbers, passes):
         inputs = [engine.Value(number) for number in numbers]
         items = iter(inputs)
         arguments = [build(structure, items) for structure in structures]
-        with _Watch({v._pg_id for v in inputs}, boundary):
+        with _Watch({v._pg_id for v in inputs}, boundary) if watch else contextlib.nullcontext():
             out = function(*arguments)
         tape = Tape(inputs, out, boundary, passes)
         tape.point = array("d", numbers)
@@ -159,9 +162,9 @@ class Tape:
         status = lib.pg_tape_new(len(inputs), ids[0], len(outputs), ids[1], boundary, tape, culprit)
         if status == lib.PG_NOT_REPLAYABLE:
             raise TypeError(_not_replayable(culprit[0], outputs))
-        _check(status)
-        self._tape = ffi.gc(tape[0], lib.pg_tape_free)
-        _check(lib.pg_tape_optimize(self._tape, passes))
+        check(status)
+        self.handle = ffi.gc(tape[0], lib.pg_tape_free)
+        check(lib.pg_tape_optimize(self.handle, passes))
         self._open()
         self.parameters = engine.leaves_of(list(self.parameter_ids), outputs)
 
@@ -187,9 +190,9 @@ class Tape:
         status = lib.pg_tape_from(image, tape, broken)
         if status == lib.PG_BAD_TAPE:
             raise ValueError(ffi.string(broken[0]).decode())
-        _check(status)
+        check(status)
         self = cls.__new__(cls)
-        self._tape = ffi.gc(tape[0], lib.pg_tape_free)
+        self.handle = ffi.gc(tape[0], lib.pg_tape_free)
         self.structure, self.passes, self.point = state["output"], passes, state["point"]
         self.parameters = [parameters[i] for i in state["parameters"] if i < visible]
         self._open()
@@ -198,27 +201,27 @@ class Tape:
     def state(self):
         """Return what the tape is, beside its parameters, in plain arrays."""
         image = ffi.new("pg_tape_image *")
-        lib.pg_tape_image_size(self._tape, image)
+        lib.pg_tape_image_size(self.handle, image)
         numbers, words = array("d", bytes(8 * image.number_count)), array("i", bytes(4 * image.word_count))
         outputs = ffi.new("int32_t[]", image.outputs)
-        lib.pg_tape_write(self._tape, ffi.from_buffer("double[]", numbers), ffi.from_buffer("int32_t[]", words))
-        lib.pg_tape_outputs(self._tape, outputs)
+        lib.pg_tape_write(self.handle, ffi.from_buffer("double[]", numbers), ffi.from_buffer("int32_t[]", words))
+        lib.pg_tape_outputs(self.handle, outputs)
         arrays = {"outputs": array("i", outputs), "words": words, "point": self.point, "numbers": numbers}
         return {"output": self.structure, "constants": image.constants, **arrays}
 
     def _open(self):
         """Read the sizes of a tape that is done, and make what runs it."""
         self._sizes = ffi.new("pg_tape_sizes *")
-        lib.pg_tape_size(self._tape, self._sizes)
+        lib.pg_tape_size(self.handle, self._sizes)
         self.parameter_ids = ffi.new("pg_id[]", self._sizes.parameters)
-        lib.pg_tape_parameters(self._tape, self.parameter_ids)
+        lib.pg_tape_parameters(self.handle, self.parameter_ids)
         self.place_of_parameter = {id: place for place, id in enumerate(self.parameter_ids)}
         self.replay = self.new_replay()
 
     def new_replay(self):
         """Return memory for running this tape; it may outlive the Tape."""
-        replay, tape = ffi.new("pg_replay **"), self._tape
-        _check(lib.pg_replay_new(tape, self.passes, replay))
+        replay, tape = ffi.new("pg_replay **"), self.handle
+        check(lib.pg_replay_new(tape, self.passes, replay))
 
         def free(replay, _tape=tape):  # the tape is there until its last replay has gone
             lib.pg_replay_free(replay)
@@ -239,11 +242,11 @@ class Tape:
         return s.nodes - s.inputs - s.parameters - s.constants
 
     def __str__(self):
-        return "\n".join(_lines(self._tape, self._sizes))
+        return "\n".join(_lines(self.handle, self._sizes))
 
     def name_of(self, node):
         """Return one instruction as text."""
-        return _line(self._tape, self._sizes, node, _buffers(self._sizes))
+        return _line(self.handle, self._sizes, node, _buffers(self._sizes))
 
 
 def _flat(out):
@@ -262,7 +265,7 @@ def _flat(out):
         raise TypeError(f"a compiled function must return Values or numbers, or lists of them, not {kind}") from None
 
 
-def _check(status):
+def check(status):
     if status == lib.PG_BUSY:
         raise RuntimeError("a backward pass is still running over part of this graph: let it end first")
     if status == lib.PG_NO_NODE:

@@ -11,6 +11,10 @@ Within a function that is being transformed or recorded the results are always V
 around. The derivative is by the arguments alone: other Values that the function uses are constants to it.
 
 Derivatives run backward, through all arguments in one sweep; `jvp` runs forward.
+
+Of what `pygrad.compile` returned they are compiled too: recorded once, with the same choices. Over a batch they give
+the derivatives of each sample, whatever the function's reduction is. What they return has `bind` and, but for
+`jacobian` and `hessian`, all else that a compiled function has.
 """
 
 import threading
@@ -18,7 +22,9 @@ import threading
 from pygrad import engine, trace
 from pygrad._numbers import describe, is_number, to_whole
 from pygrad.arena import adjoints
+from pygrad.compiled import Compiled
 from pygrad.derive import as_value, flatten, pull, push, rebuild
+from pygrad.derived import CompiledJacobian, CompiledProduct, Once
 from pygrad.engine import Value
 from pygrad.series import coefficients
 
@@ -40,6 +46,8 @@ def derivative(function, order=1):
     6.0
     """
     order = to_whole(order, "the order", 0)
+    if isinstance(function, Compiled):
+        return function.like(derivative(function.function, order))
 
     def derived(x):
         run = _of_one_number(function, x, "derivative")
@@ -61,6 +69,9 @@ def gradient(function):
     [3.0, 2.0]
     """
 
+    if isinstance(function, Compiled):
+        return function.like(gradient(function.function))
+
     def derived(*args):
         return value_and_grad(function)(*args)[1]
 
@@ -75,6 +86,9 @@ def value_and_grad(function):
     (6.0, [3.0, 2.0])
     """
 
+    if isinstance(function, Compiled):
+        return function.like(value_and_grad(function.function))
+
     def derived(*args):
         run = _Run(function, args)
         y = run.one_output("gradient")
@@ -83,39 +97,53 @@ def value_and_grad(function):
     return _named(derived, function, "value_and_grad")
 
 
-def jacobian(function):
+def jacobian(function, sparse=False):
     """Return the derivatives of all that a function returns: in its structure, and in each place a `gradient`.
 
-    One backward sweep for each output.
+    sparse  True: as an array of SciPy (csr_array) instead, with a row for each number of the result and a column for
+            each of the arguments, in their order; a list of them for a batch. Numbers that are 0 whatever the arguments
+            are, as the function was at its first call, are not in it and cost nothing. Needs numbers as arguments, and
+            SciPy: it is the extra `scipy`
+
+    One backward sweep for each output; where it is sparse or the function compiled as many as have inputs in common, or
+    of forward ones if these are fewer.
 
     >>> import pygrad
     >>> pygrad.jacobian(lambda xs: [xs[0] * xs[1], xs[0] + 1.0])([2.0, 3.0])
     [[3.0, 2.0], [1.0, 0.0]]
     """
 
+    if isinstance(function, Compiled):
+        return CompiledJacobian(function, function.function, jacobian(function.function), sparse)
+
     def derived(*args):
         run = _Run(function, args)
         return run.like_output([run.like_arguments(run.gradient(y)) for y in run.ys])
 
-    return _named(derived, function, "jacobian")
+    return _named(_sparse(function, function) if sparse else derived, function, "jacobian")
 
 
-def hessian(function):
+def hessian(function, sparse=False):
     """Return the second derivatives of a function of one result: in the structure of the arguments, `gradient`s.
 
-    One backward sweep for each argument's number, through the graph of the gradient.
+    sparse  True: as an array of SciPy, with a row and a column for each number of the arguments; see `jacobian`
+
+    It is the Jacobian of the gradient: one backward sweep for each argument's number, through the graph of that.
 
     >>> import pygrad
     >>> pygrad.hessian(lambda xs: xs[0] ** 2 * xs[1])([2.0, 3.0])
     [[6.0, 4.0], [4.0, 0.0]]
     """
 
+    if isinstance(function, Compiled):
+        return CompiledJacobian(function, gradient(function.function), hessian(function.function), sparse)
+
     def derived(*args):
         run = _Run(function, args)
         firsts = run.gradient_values(run.one_output("hessian"))
         return run.like_arguments([run.like_arguments(run.gradient(as_value(first))) for first in firsts])
 
-    return _named(derived, function, "hessian")
+    return _named(_sparse(function, gradient(function)) if sparse else derived, function, "hessian")
 
 
 # --- products ---------------------------------------------------------------------------------------------------------
@@ -130,6 +158,9 @@ def hvp(function):
     >>> pygrad.hvp(lambda xs: xs[0] ** 2 * xs[1])([2.0, 3.0], [1.0, 10.0])
     [46.0, 4.0]
     """
+
+    if isinstance(function, Compiled):
+        return CompiledProduct(function, hvp(function.function), is_shaped_alike=True)
 
     def derived(xs, vs):
         run = _Run(function, _arguments(xs))
@@ -150,6 +181,9 @@ def jvp(function):
     ([6.0, 3.0], [23.0, 1.0])
     """
 
+    if isinstance(function, Compiled):
+        return CompiledProduct(function, jvp(function.function), is_shaped_alike=True)
+
     def derived(xs, vs):
         run = _Run(function, _arguments(xs))
         vs = run.same_shape(_arguments(vs), run.structures, "vs must be in the structure of xs")
@@ -169,6 +203,9 @@ def vjp(function):
     >>> pygrad.vjp(lambda xs: [xs[0] * xs[1], xs[0] + 1.0])([2.0, 3.0], [1.0, 10.0])
     ([6.0, 3.0], [13.0, 2.0])
     """
+
+    if isinstance(function, Compiled):
+        return CompiledProduct(function, vjp(function.function), is_shaped_alike=False)
 
     def derived(xs, cotangents):
         run = _Run(function, _arguments(xs))
@@ -192,6 +229,8 @@ def taylor(function, order):
     [1.0, -1.0, 1.0, -1.0]
     """
     order = to_whole(order, "the order", 0)
+    if isinstance(function, Compiled):
+        return function.like(taylor(function.function, order))
 
     def derived(x):
         run = _of_one_number(function, x, "taylor")
@@ -294,6 +333,15 @@ def _as_output(y):
     if not (isinstance(y, Value) or is_number(y)):
         raise TypeError(f"the function must return Values or numbers, or lists of them, not {describe(y)}")
     return as_value(y)
+
+
+def _sparse(function, outputs_of):
+    """Return what gives the Jacobian of `outputs_of` as an array of SciPy, for any function: recorded for each call."""
+
+    def derived(*args):
+        return CompiledJacobian(Once(function), outputs_of, derived, is_sparse=True, unrolls=False)(*args)
+
+    return derived
 
 
 def _named(derived, function, name):

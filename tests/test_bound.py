@@ -96,7 +96,11 @@ def test_what_would_have_to_be_copied_is_not_bound(x):
         pygrad.compile(lambda x: x * x).bind(x)
 
 
-def test_a_list_as_result_is_not_bound():
-    """Only one number has a gradient, or one a sample."""
+def test_a_list_as_result_is_bound_forward_only():
+    """Its numbers are there after a call; but only one number has a gradient, or one a sample."""
+    bound = pygrad.compile(lambda x: [x, x * 2.0]).bind(array("d", [1.0]))
+    bound.forward()
+    assert [1.0, 2.0] == list(bound.output)
+    assert bound.gradients is None
     with pytest.raises(ValueError, match="needs one number"):
-        pygrad.compile(lambda x: [x, x]).bind(array("d", [1.0]))
+        bound.backward()
