@@ -13,6 +13,7 @@ import random
 import subprocess
 import sys
 import weakref
+from operator import neg
 
 import numpy as np
 import pytest
@@ -200,6 +201,47 @@ def test_each_pass_does_its_work():
 
     assert {"fold": plain - 1, "share": plain - 1, "fuse": plain - 3, "hoist": plain} == lengths
     assert plain - 5 == len(pygrad.compile(f).trace(1.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    "function, lines",
+    [
+        (lambda x, y: x * 1.0 + 1.0 * y, ["v0 = add(x0, x1)"]),
+        (lambda x, y: neg(neg(x)) * -1.0 * y, ["v0 = neg(x0)", "v1 = mul(x1, v0)"]),
+        (
+            lambda x, y: -(3.0 * x) - y * neg(neg(x * -2.0)),
+            ["v0 = mul(x0, -3.0)", "v1 = mul(x0, -2.0)", "v2 = mul(x1, v1)"],
+        ),
+        (lambda x, y: neg(neg(3.0 * -x)) - y, ["v0 = mul(x0, -3.0)", "v1 = sub(v0, x1)"]),
+        (lambda x, y: (-x * -y) * -(y * 0.0), ["v0 = mul(x0, x1)", "v1 = mul(x1, -0.0)", "v2 = mul(v0, v1)"]),
+        (lambda x, y: [x * 1.0, neg(neg(y))], []),
+    ],
+)
+def test_signs_and_ones_are_simplified_to_the_bit(function, lines):
+    """Negations go into constants, products with 1 vanish; the bits are eager's, of zeros and infinities too."""
+    f = pygrad.compile(function, passes=("share",), reduction="none", batched=False)
+    assert lines == str(f.trace(1.0, 1.0)).splitlines()[: len(lines)]
+    assert len(lines) <= len(f.tape) <= len(lines) + 1
+    numbers = (0.0, -0.0, 3.0, -0.1, math.inf, -math.inf, 5e-324, math.nan)
+    for x in numbers:
+        for y in numbers:
+            right, found = function(Value(x), Value(y)), f(x, y)
+            assert_same_bits([v.data for v in right] if isinstance(right, list) else [right.data],
+                             found if isinstance(right, list) else [found])  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(["neg", "one", "minus", "three", "self"]), max_size=12), st.tuples(wild, wild))
+def test_any_signs_and_ones(steps, numbers):
+    """Whatever is done to two Values in turn, the bits are eager's."""
+
+    def function(x, y):
+        for step in steps:
+            x, y = y, {"neg": lambda x=x: -x, "one": lambda x=x: x * 1.0, "minus": lambda x=x: -1.0 * x,
+                       "three": lambda x=x: 3.0 * x, "self": lambda x=x, y=y: x * y}[step]()  # fmt: skip
+        return [x, y]
+
+    f = pygrad.compile(function, batched=False)
+    assert_same_bits([v.data for v in function(*map(Value, numbers))], f(*numbers))
 
 
 def test_dead_code_is_dropped_always():
