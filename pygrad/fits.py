@@ -8,10 +8,10 @@ where those are missing, it makes do with differences. Here they are exact, from
     scipy.optimize.basinhopping(objective.fun, objective.x0, minimizer_kwargs={"jac": objective.jac})
 
 A gradient is one backward pass, a Jacobian one for each row, a Hessian one for each row over the graph of the gradient.
+Of a compiled function all of them are compiled too.
 """
 
 import pygrad
-from pygrad import graph
 from pygrad.compiled import Compiled
 from pygrad.points import Point
 
@@ -100,7 +100,7 @@ class Objective(_Differentiated):
 
     def __init__(self, fn, x0):
         super().__init__(fn, x0)
-        self._compiled = _CompiledRun(fn, self._point) if isinstance(fn, Compiled) else None
+        self._compiled = _CompiledObjective(fn, self._point) if isinstance(fn, Compiled) else None
 
     def fun(self, x):
         """Return the value at `x`, a float."""
@@ -114,20 +114,24 @@ class Objective(_Differentiated):
 
     def hess(self, x):
         """Return the Hessian at `x`, an array (n, n)."""
+        if self._compiled:
+            return self._compiled.hessian([float(number) for number in x])
         leaves = self._point.leaves([float(number) for number in x])
-        y = self._one(self.fn.function if self._compiled else self.fn, leaves)
+        y = self._one(self.fn, leaves)
         return _numpy().array([pygrad.grad(g, leaves) for g in pygrad.grad(y, leaves, create_graph=True)])
 
     def hessp(self, x, p):
         """Return the Hessian at `x` times the array `p`, (n,): two passes, whatever n is."""
+        if self._compiled:
+            return self._compiled.product([float(number) for number in (*x, *p)])
         leaves = self._point.leaves([float(number) for number in x])
-        y = self._one(self.fn.function if self._compiled else self.fn, leaves)
+        y = self._one(self.fn, leaves)
         along = pygrad.dot(pygrad.grad(y, leaves, create_graph=True), [float(number) for number in p])
         return _numpy().array(pygrad.grad(along, leaves))
 
     def _run(self, numbers):
         if self._compiled:
-            self._value, self._gradient = self._compiled.run(numbers)
+            self._value, self._gradient = self._compiled.value_and_gradient(numbers)
         else:
             leaves = self._point.leaves(numbers)
             y = self._one(self.fn, leaves)
@@ -143,43 +147,84 @@ class Objective(_Differentiated):
 class Residuals(_Differentiated):
     """A function whose squares are to be summed, for `scipy.optimize`: see `least_squares`; fn returns m Values."""
 
+    def __init__(self, fn, x0):
+        super().__init__(fn, x0)
+        self._compiled = _CompiledResiduals(fn, self._point) if isinstance(fn, Compiled) else None
+
     def fun(self, x):
         """Return the residuals at `x`, an array (m,)."""
         self._move(x)
-        return _numpy().array([y.item() for y in self._ys])
+        return _numpy().array(self._ys if self._compiled else [y.item() for y in self._ys])
 
     def jac(self, x):
         """Return their Jacobian at `x`, an array (m, n)."""
+        if self._compiled:
+            return self._compiled.jacobian([float(number) for number in x])
         self._move(x)
         return _numpy().array([pygrad.grad(y, self._leaves) for y in self._ys]).reshape(len(self._ys), len(x))
 
     def _run(self, numbers):
-        self._leaves = self._point.leaves(numbers)
-        fn = self.fn.function if isinstance(self.fn, Compiled) else self.fn
-        self._ys, _ = self._point.call(fn, self._leaves)
+        if self._compiled:
+            self._ys = self._compiled.residuals(numbers)
+        else:
+            self._leaves = self._point.leaves(numbers)
+            self._ys, _ = self._point.call(self.fn, self._leaves)
 
 
-class _CompiledRun:
-    """A compiled function, run at one point after another in memory of its own."""
+class _Memory:
+    """What a compiled function and its derivatives are bound to: new arrays of a point's numbers."""
 
     def __init__(self, fn, point):
         if fn.batched is not False:
             raise ValueError("a compiled function to minimise needs its numbers as they are: compile(batched=False)")
         np = _numpy()
         arguments = point.arguments(point.numbers)
-        self._fn = fn
-        self._bound = fn.bind(*[np.array(a, dtype=float) if isinstance(a, list) else a for a in arguments])
+        self.arguments = [np.array(a, dtype=float) if isinstance(a, list) else a for a in arguments]
 
-    def run(self, numbers):
-        """Return (value, gradient) there."""
+    def run(self, bound, numbers):
+        """Write the numbers where `bound` reads them, and run it forward; return its output as an array."""
         start = 0
-        for memory in self._bound.inputs:
+        for memory in bound.inputs:
             flat = _numpy().asarray(memory).reshape(-1)
             flat[:] = numbers[start : start + len(flat)]
             start += len(flat)
-        with graph.gradients_kept(self._fn.parameters()):
-            self._bound.backward()
-        return self._bound.output[0], list(self._bound.gradients)
+        bound.forward()
+        return _numpy().array(bound.output)
+
+
+class _CompiledObjective(_Memory):
+    def __init__(self, fn, point):
+        super().__init__(fn, point)
+        self._fn, self._both = fn, pygrad.value_and_grad(fn).bind(*self.arguments)
+        self._hessian = self._product = None  # until it is asked for
+
+    def value_and_gradient(self, numbers):
+        found = self.run(self._both, numbers)
+        return float(found[0]), found[1:]
+
+    def hessian(self, numbers):
+        if self._hessian is None:
+            self._hessian = pygrad.hessian(self._fn).bind(*self.arguments)
+        return self.run(self._hessian, numbers).reshape(len(numbers), len(numbers))
+
+    def product(self, numbers_and_direction):
+        if self._product is None:
+            directions = [_numpy().array(a, dtype=float) if hasattr(a, "dtype") else a for a in self.arguments]
+            self._product = pygrad.hvp(self._fn).bind(tuple(self.arguments), tuple(directions))
+        return self.run(self._product, numbers_and_direction)
+
+
+class _CompiledResiduals(_Memory):
+    def __init__(self, fn, point):
+        super().__init__(fn, point)
+        self._residuals = fn.bind(*self.arguments, inputs=False)
+        self._jacobian = pygrad.jacobian(fn).bind(*self.arguments)
+
+    def residuals(self, numbers):
+        return self.run(self._residuals, numbers)
+
+    def jacobian(self, numbers):
+        return self.run(self._jacobian, numbers).reshape(-1, len(numbers))
 
 
 def _scipy():

@@ -111,6 +111,11 @@ def jacobian(function, sparse=False):
     >>> import pygrad
     >>> pygrad.jacobian(lambda xs: [xs[0] * xs[1], xs[0] + 1.0])([2.0, 3.0])
     [[3.0, 2.0], [1.0, 0.0]]
+    >>> f = pygrad.compile(lambda xs: [xs[0] * xs[1], xs[0] + 1.0])
+    >>> pygrad.jacobian(f)([[2.0, 3.0], [4.0, 5.0]])  # two samples
+    [[[3.0, 2.0], [1.0, 0.0]], [[5.0, 4.0], [1.0, 0.0]]]
+    >>> pygrad.jacobian(lambda xs: [x * x for x in xs], sparse=True)([1.0, 2.0, 3.0]).nnz
+    3
     """
 
     if isinstance(function, Compiled):

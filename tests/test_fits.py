@@ -156,7 +156,10 @@ def test_compiled_functions(several):
     for x in ([-1.2, 1.0], [0.3, 0.4]):
         assert pytest.approx(f.fun(x), rel=1e-12) == g.fun(x)
         np.testing.assert_allclose(f.jac(x), g.jac(x), rtol=1e-11)
+        np.testing.assert_allclose(f.hess(x), g.hess(x), rtol=1e-11)
+        np.testing.assert_allclose(f.hessp(x, [1.0, 10.0]), g.hessp(x, [1.0, 10.0]), rtol=1e-11)
     assert pytest.approx([1.0, 1.0], abs=1e-4) == found.x
+    assert pytest.approx([1.0, 1.0]) == minimize(compiled, start, method="trust-exact").x
     assert 5.0 == w.grad
 
 
