@@ -47,6 +47,7 @@ bench: build
 	$(BIN)/python bench/summary.py bench-results.json
 	$(BIN)/python bench/side_by_side.py
 	$(BIN)/python bench/compiled.py 5
+	$(BIN)/python bench/calculus.py 5
 
 # Wheels are built from a copy: what another build left behind, a sanitized object say, must not get in.
 SOURCES = csrc pygrad tests bench setup.py pyproject.toml MANIFEST.in Makefile README.md LICENSE CHANGELOG.md CONTRIBUTING.md

@@ -9,7 +9,7 @@ import sys
 from array import array
 from collections.abc import Mapping
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, islice
 from numbers import Real
 
 from pygrad._lib import ffi
@@ -74,7 +74,11 @@ def count(structure):
 
 def build(structure, items):
     """Return nested lists as the structure says, of what the iterator `items` gives."""
-    return next(items) if structure is None else [build(inner, items) for inner in structure]
+    if structure is None:
+        return next(items)
+    if structure.count(None) == len(structure):
+        return list(islice(items, len(structure)))
+    return [build(inner, items) for inner in structure]
 
 
 def _rectangle(shape):

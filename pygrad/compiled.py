@@ -435,5 +435,7 @@ def shape_of(structure):
     """Return the shape of a structure, as () for a number; None if it is not rectangular."""
     if structure is None:
         return ()
+    if 0 < len(structure) == structure.count(None):
+        return (len(structure),)
     inner = {shape_of(item) for item in structure}
     return (len(structure), *inner.pop()) if len(inner) == 1 and None not in inner else None

@@ -120,16 +120,17 @@ class _Plan:
 
     def __init__(self, base, pattern, structures, structure, is_sparse):
         self.base, self.pattern, self.is_sparse = base, pattern, is_sparse
-        self.structures, self.structure = structures, structure
-        self.inner = structures[0] if len(structures) == 1 else tuple(structures)
+        self.structures = structures
+        self.structure = _nested(structure, structures[0] if len(structures) == 1 else tuple(structures))
 
     def shaped(self, numbers, run):
         """Return the derivatives of one sample, or of all in a batch, from all numbers of all rows."""
         if self.is_sparse:
             return self._sparse(numbers, run)
-        structure = _nested(self.structure, self.inner)
         as_array = any(a.is_array for a in run.arguments)
-        return run.shaped(numbers, structure, as_array) if run.samples is not None else build(structure, iter(numbers))
+        if run.samples is None:  # as a batch of one
+            return run.shaped(numbers, self.structure, as_array)[0]
+        return run.shaped(numbers, self.structure, as_array)
 
     def _sparse(self, numbers, run):
         import numpy as np
