@@ -207,7 +207,7 @@ EXCEPTIONS = {
     ),
     ("pow", "ab"): (
         lambda a, b: is_power_lost(a, b) or is_at_an_end(a ** (b - 1) * mp.log(a)) or abs(1 + b * mp.log(a)) < 0.5,
-        "as ('pow', 'a'), also with the factor log(a); and the terms of a**(b-1) * (1 + b * log(a)) cancel near its zero",
+        "as ('pow', 'a'), also times log(a); and the terms of a**(b-1) * (1 + b * log(a)) cancel near its zero",
     ),
     ("pow", "bb"): (
         lambda a, b: is_at_an_end(a**b),
