@@ -509,10 +509,22 @@ def grad(side, rng):
     ys, xs = [side.pick(rng) for _ in range(rng.randrange(1, 3))], side.values(rng, 4)
     seed = rng.choice(GOOD_NUMBERS[:12] if rng.random() < 0.95 else BAD_NUMBERS)
     found = pygrad.grad(ys, xs, seed=[seed] * len(ys)) if side.native else reference_grad(ys, xs, seed)
+    if rng.random() < 0.7 and side.native:
+        compare_with_values(found, ys, xs, seed)
     for gradient in found:
         v = side.Value(0.5)
         v.grad = gradient
         side.add(v)
+
+
+def compare_with_values(found, ys, xs, seed):
+    """The gradients as Values are these numbers; and their own gradients need not be any, but are found."""
+    with contextlib.suppress(TypeError, FloatingPointError):  # closures; anomalies
+        values = pygrad.grad(ys, xs, create_graph=True, seed=[seed] * len(ys))
+        for x, v in zip(found, values):
+            differ = abs(x - v.data) > 1e-9 * max(1.0, abs(x))  # not for nan, which a 0 that is no node does not make
+            assert not differ or v.data - v.data != 0.0, ("as a Value", x, v)
+        pygrad.grad(values, xs, create_graph=True)
 
 
 def reference_grad(ys, xs, seed):
