@@ -509,7 +509,7 @@ def grad(side, rng):
     ys, xs = [side.pick(rng) for _ in range(rng.randrange(1, 3))], side.values(rng, 4)
     seed = rng.choice(GOOD_NUMBERS[:12] if rng.random() < 0.95 else BAD_NUMBERS)
     found = pygrad.grad(ys, xs, seed=[seed] * len(ys)) if side.native else reference_grad(ys, xs, seed)
-    if rng.random() < 0.7 and side.native:
+    if rng.random() < 0.7 and side.native and seed != 0:  # a 0 goes to no closure, which may do what it likes
         compare_with_values(found, ys, xs, seed)
     for gradient in found:
         v = side.Value(0.5)
