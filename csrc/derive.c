@@ -160,6 +160,8 @@ static pg_term apply_binary(walk *w, int op, pg_term a, pg_term b)
         return number(pg_op_forward(op, a.number, b.number));
     if (!a.id)
         return made(w, pg_make_with_number(w->arena, op, b.id, a.number, true));
+    if (!b.id && op == PG_OP_pow)
+        return made(w, pg_make_power(w->arena, a.id, b.number));
     if (!b.id)
         return made(w, pg_make_with_number(w->arena, op, a.id, b.number, false));
     return made(w, pg_make_binary(w->arena, op, a.id, b.id));
@@ -337,46 +339,53 @@ static void find_between(walk *w)
 /* What is done with d node / d operand, both of which have an entry. */
 typedef void use_fn(walk *w, entry *node, pg_id operand, pg_term slope);
 
-static pg_term operand_of_step(const walk *w, int op, int place, const pg_term *registers, int32_t which)
+static pg_term operand_of_step(int op, int place, const pg_term *registers, int32_t which)
 {
-    (void)w;
     return which < 0 ? number(formulas[op][place].numbers[-1 - which]) : registers[which];
 }
 
-/* By the row's formula. */
-static pg_term row_slope(walk *w, pg_id id, int place)
+/* The derivative of the row `op`, by its formula. */
+static pg_term slope_by_formula(walk *w, int op, int place, pg_term a, pg_term b, pg_term y)
 {
-    const pg_node *node = pg_node_at(w->arena, id);
-    const int op = node->op;
     if (!formulas[op][place].known) {
         w->job->missing_op = op;
         w->job->missing_place = place;
         fail(w, PG_NO_FORMULA);
         return number(0.0);
     }
-    pg_term registers[3 + MOST_STEPS] = {{.id = node->a}, {.id = node->b}, {.id = id}};
+    pg_term registers[3 + MOST_STEPS] = {a, b, y};
     const uint32_t count = formulas[op][place].step_count;
     for (uint32_t i = 0; i < count; i++) {
         const pg_step *step = &formulas[op][place].steps[i];
         pg_term on[3];
         for (int k = 0; k < 3; k++)
-            on[k] = operand_of_step(w, op, place, registers, step->operands[k]);
-        registers[3 + i] = step->op == PG_TAKE                  ? choose(w, on[0], on + 1)
+            on[k] = operand_of_step(op, place, registers, step->operands[k]);
+        registers[3 + i] = step->op == PG_TAKE          ? choose(w, on[0], on + 1)
                            : pg_op_arity(step->op) == 1 ? apply_unary(w, step->op, on[0])
-                                                                : apply_binary(w, step->op, on[0], on[1]);
+                                                        : apply_binary(w, step->op, on[0], on[1]);
     }
-    const pg_term slope = copy(w, operand_of_step(w, op, place, registers, formulas[op][place].result));
+    const pg_term slope = copy(w, operand_of_step(op, place, registers, formulas[op][place].result));
     for (uint32_t i = 0; i < count; i++)
         drop(w, registers[3 + i]);
     return slope;
 }
 
+static pg_term row_slope(walk *w, pg_id id, int place)
+{
+    const pg_node *node = pg_node_at(w->arena, id);
+    const pg_term a = {.id = node->a}, b = {.id = node->b};
+    return slope_by_formula(w, node->op, place, a, b, (pg_term){.id = id});
+}
+
+/* k * a**(k-1); where k - 1 is rounded, as pg_power_slope does it. */
 static pg_term power_slope(walk *w, const pg_node *node)
 {
     double k;
     memcpy(&k, node + 1, sizeof k);
     if (k == 0.0 || k == 1.0)
         return number(k);
+    if (k - 1.0 + 1.0 != k)
+        return slope_by_formula(w, PG_OP_pow, 0, (pg_term){.id = node->a}, number(k), number(0.0));
     const pg_term power = made(w, pg_make_power(w->arena, node->a, k - 1.0));
     const pg_term slope = times(w, number(k), power);
     drop(w, power);

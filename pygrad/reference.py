@@ -101,7 +101,9 @@ def _sigmoid(a):
 
 
 def _asin_slope(a):
-    return _div(1.0, _sqrt((1.0 - a) * (1.0 + a)))
+    if not abs(a) <= 1.0:
+        return math.nan
+    return _pow(1.0 - a * a if abs(a) < 0.7 else (1.0 - a) * (1.0 + a), -0.5)
 
 
 def _atan_slope(a):
@@ -128,14 +130,16 @@ def _gelu_slope(a):
 
 
 def _elu_partials(y, a, b):
-    return b * _exp(a) if a <= 0.0 else 1.0, _expm1(a) if a < 0.0 else 0.0
+    return b * _exp(a) if a <= 0.0 else 1.0, _expm1(a) if a <= 0.0 else 0.0
 
 
 def _power_slope(a, b):
     """d/da of a**b; by way of a**b / a where b - 1 would be rounded, which pow would magnify."""
     if b - 1.0 + 1.0 != b and _div(a, a) == 1.0:
         return b * (_pow(a, b) / a)
-    return 0.0 if b == 0.0 else b * _pow(a, b - 1.0)
+    if b == 0.0:
+        return b / a if _div(a, a) == 1.0 else 0.0
+    return b * _pow(a, b - 1.0)
 
 
 def _pow_partials(y, a, b):

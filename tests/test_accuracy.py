@@ -1,11 +1,15 @@
-"""Every unary and binary row of the op table against mpmath at 50 digits: the value, and each first derivative.
+"""Every unary and binary row of the op table against mpmath at 50 digits: the value, first and second derivatives.
 
 A value may be off by 2 ulp and a derivative by 4, wherever in the range of a double, subnormals included. Rows that are
 right in another sense only are listed in ABSOLUTE and EXCEPTIONS, with the reason. The points are drawn anew for each
 row, from a seed that is its name; ACCURACY_POINTS says how many, half of them over the whole range of doubles and half
 where the row is curved.
+
+Values and first derivatives are what the row gives. Second ones are those of the first as Values: by a sweep over what
+`grad(create_graph=True)` made, and as Values again, eagerly and by a compiled function.
 """
 
+import functools
 import math
 import os
 import random
@@ -13,8 +17,9 @@ import struct
 
 import pytest
 from mpmath import mp, mpf
-from programs import arity, is_flat, rows
+from programs import apply, arity, is_flat, rows, same_bits
 
+import pygrad
 from pygrad import engine
 from pygrad._lib import ffi, lib
 
@@ -42,6 +47,11 @@ def normal_below(a):
     return erfc(-a / mp.sqrt(2)) / 2
 
 
+def bell(a):
+    """The derivative of erf."""
+    return 2 / mp.sqrt(mp.pi) * mp.exp(-a * a)
+
+
 def sign(a):
     return mpf((a > 0) - (a < 0))
 
@@ -51,64 +61,103 @@ def share(a, b):
     return mpf(a < b) + mpf(a == b) / 2
 
 
-# The value and the derivative of a unary row, at a kink by convention.
+def sigmoid_slope(a):
+    return sigmoid(a) * sigmoid(-a)
+
+
+def no(*point):
+    return mpf(0)
+
+
+# The value, the derivative and the second derivative of a unary row, at a kink by convention.
 UNARY = {
-    "neg": (lambda a: -a, lambda a: mpf(-1)),
-    "abs": (abs, sign),
-    "relu": (lambda a: max(a, mpf(0)), lambda a: mpf(a > 0)),
-    "tanh": (mp.tanh, lambda a: mp.sech(a) ** 2),
-    "exp": (mp.exp, mp.exp),
-    "log": (mp.log, lambda a: 1 / a),
-    "sigmoid": (sigmoid, lambda a: sigmoid(a) * sigmoid(-a)),
-    "sqrt": (mp.sqrt, lambda a: 1 / (2 * mp.sqrt(a))),
-    "sin": (mp.sin, mp.cos),
-    "cos": (mp.cos, lambda a: -mp.sin(a)),
-    "tan": (mp.tan, lambda a: mp.sec(a) ** 2),
-    "asin": (mp.asin, lambda a: 1 / mp.sqrt(1 - a * a)),
-    "acos": (mp.acos, lambda a: -1 / mp.sqrt(1 - a * a)),
-    "atan": (mp.atan, lambda a: 1 / (1 + a * a)),
-    "sinh": (mp.sinh, mp.cosh),
-    "cosh": (mp.cosh, mp.sinh),
-    "log1p": (mp.log1p, lambda a: 1 / (1 + a)),
-    "expm1": (mp.expm1, mp.exp),
-    "erf": (mp.erf, lambda a: 2 / mp.sqrt(mp.pi) * mp.exp(-a * a)),
-    "erfc": (erfc, lambda a: -2 / mp.sqrt(mp.pi) * mp.exp(-a * a)),
-    "softplus": (lambda a: max(a, mpf(0)) + mp.log1p(mp.exp(-abs(a))), sigmoid),
-    "silu": (lambda a: a * sigmoid(a), lambda a: sigmoid(a) * (1 + a * sigmoid(-a))),
-    "gelu": (lambda a: a * normal_below(a), lambda a: normal_below(a) + a * normal(a)),
-    "square": (lambda a: a**2, lambda a: 2 * a),
-    "cube": (lambda a: a**3, lambda a: 3 * a**2),
-    "reciprocal": (lambda a: 1 / a, lambda a: -1 / a**2),
+    "neg": (lambda a: -a, lambda a: mpf(-1), no),
+    "abs": (abs, sign, no),
+    "relu": (lambda a: max(a, mpf(0)), lambda a: mpf(a > 0), no),
+    "tanh": (mp.tanh, lambda a: mp.sech(a) ** 2, lambda a: -2 * mp.tanh(a) * mp.sech(a) ** 2),
+    "exp": (mp.exp, mp.exp, mp.exp),
+    "log": (mp.log, lambda a: 1 / a, lambda a: -1 / a**2),
+    "sigmoid": (sigmoid, sigmoid_slope, lambda a: -sigmoid_slope(a) * mp.tanh(a / 2)),
+    "sqrt": (mp.sqrt, lambda a: 1 / (2 * mp.sqrt(a)), lambda a: -1 / (4 * a * mp.sqrt(a))),
+    "sin": (mp.sin, mp.cos, lambda a: -mp.sin(a)),
+    "cos": (mp.cos, lambda a: -mp.sin(a), lambda a: -mp.cos(a)),
+    "tan": (mp.tan, lambda a: mp.sec(a) ** 2, lambda a: 2 * mp.tan(a) * mp.sec(a) ** 2),
+    "asin": (mp.asin, lambda a: 1 / mp.sqrt(1 - a * a), lambda a: a / mp.sqrt(1 - a * a) ** 3),
+    "acos": (mp.acos, lambda a: -1 / mp.sqrt(1 - a * a), lambda a: -a / mp.sqrt(1 - a * a) ** 3),
+    "atan": (mp.atan, lambda a: 1 / (1 + a * a), lambda a: -2 * a / (1 + a * a) ** 2),
+    "sinh": (mp.sinh, mp.cosh, mp.sinh),
+    "cosh": (mp.cosh, mp.sinh, mp.cosh),
+    "log1p": (mp.log1p, lambda a: 1 / (1 + a), lambda a: -1 / (1 + a) ** 2),
+    "expm1": (mp.expm1, mp.exp, mp.exp),
+    "erf": (mp.erf, bell, lambda a: -2 * a * bell(a)),
+    "erfc": (erfc, lambda a: -bell(a), lambda a: 2 * a * bell(a)),
+    "softplus": (lambda a: max(a, mpf(0)) + mp.log1p(mp.exp(-abs(a))), sigmoid, sigmoid_slope),
+    "silu": (
+        lambda a: a * sigmoid(a),
+        lambda a: sigmoid(a) * (1 + a * sigmoid(-a)),
+        lambda a: sigmoid_slope(a) * (2 - a * mp.tanh(a / 2)),
+    ),
+    "gelu": (
+        lambda a: a * normal_below(a),
+        lambda a: normal_below(a) + a * normal(a),
+        lambda a: normal(a) * (2 - a * a),
+    ),
+    "square": (lambda a: a**2, lambda a: 2 * a, lambda a: mpf(2)),
+    "cube": (lambda a: a**3, lambda a: 3 * a**2, lambda a: 6 * a),
+    "reciprocal": (lambda a: 1 / a, lambda a: -1 / a**2, lambda a: 2 / a**3),
 }
 
-# The value and both derivatives of a binary row.
+# Of a**b, where b - 1 may be -1 with 50 digits. At a == 0 by convention: a**0 has no slope, nor has 0**b by b.
+POWER = (
+    lambda a, b: a**b,
+    lambda a, b: (b * a**b / a if a else b * a ** (b - 1)) if b else mpf(0),
+    lambda a, b: mpf(0) if a == 0 and b >= 0 else a**b * mp.log(a),
+    lambda a, b: mpf(0) if b in (0, 1) else b * (b - 1) * (a**b / a**2 if a else a ** (b - 2)),
+    lambda a, b: mpf(0) if a == 0 and b > 1 else a**b / a * (1 + b * mp.log(a)),
+    lambda a, b: mpf(0) if a == 0 and b >= 0 else a**b * mp.log(a) ** 2,
+)
+
+# The value, the derivatives by a and by b, and the second ones by aa, ab and bb of a binary row.
 BINARY = {
-    "add": (lambda a, b: a + b, lambda a, b: mpf(1), lambda a, b: mpf(1)),
-    "sub": (lambda a, b: a - b, lambda a, b: mpf(1), lambda a, b: mpf(-1)),
-    "mul": (lambda a, b: a * b, lambda a, b: b, lambda a, b: a),
-    "div": (lambda a, b: a / b, lambda a, b: 1 / b, lambda a, b: -a / b**2),
-    "pow": (
-        lambda a, b: a**b,
-        lambda a, b: (b * a**b / a if a else b * a ** (b - 1)) if b else mpf(0),  # b - 1 may be -1 with 50 digits
-        lambda a, b: mpf(0) if a == 0 and b >= 0 else a**b * mp.log(a),
+    "add": (lambda a, b: a + b, lambda a, b: mpf(1), lambda a, b: mpf(1), no, no, no),
+    "sub": (lambda a, b: a - b, lambda a, b: mpf(1), lambda a, b: mpf(-1), no, no, no),
+    "mul": (lambda a, b: a * b, lambda a, b: b, lambda a, b: a, no, lambda a, b: mpf(1), no),
+    "div": (
+        lambda a, b: a / b,
+        lambda a, b: 1 / b,
+        lambda a, b: -a / b**2,
+        lambda a, b: 0 / b,
+        lambda a, b: -1 / b**2,
+        lambda a, b: 2 * a / b**3,
     ),
-    "minimum": (min, share, lambda a, b: share(b, a)),
-    "maximum": (max, lambda a, b: share(b, a), share),
+    "pow": POWER,
+    "minimum": (min, share, lambda a, b: share(b, a), no, no, no),
+    "maximum": (max, lambda a, b: share(b, a), share, no, no, no),
     "leaky_relu": (
         lambda a, b: a if a > 0 else a * b,
         lambda a, b: mpf(1) if a > 0 else b,
         lambda a, b: mpf(0) if a > 0 else a,
+        no,
+        lambda a, b: mpf(a <= 0),
+        no,
     ),
     "elu": (
         lambda a, b: a if a > 0 else b * mp.expm1(a),
         lambda a, b: mpf(1) if a > 0 else b * mp.exp(a),
         lambda a, b: mpf(0) if a > 0 else mp.expm1(a),
+        lambda a, b: mpf(0) if a > 0 else b * mp.exp(a),
+        lambda a, b: mpf(0) if a > 0 else mp.exp(a),
+        no,
     ),
 }
 
-TRUTH = {**UNARY, **BINARY}
+# row -> what its numbers are called -> their formulas; "ba" is the derivative by a of that by b
+TRUTH = {name: dict(zip(("y", "a", "aa"), formulas)) for name, formulas in UNARY.items()}
+TRUTH |= {name: dict(zip(("y", "a", "b", "aa", "ab", "bb"), formulas)) for name, formulas in BINARY.items()}
+for formulas in (TRUTH[name] for name in BINARY):
+    formulas["ba"] = formulas["ab"]
 
-# Rows that may be off by ABSOLUTE_ERROR instead, in value and derivative.
+# Rows that may be off by ABSOLUTE_ERROR instead, in value and derivatives.
 ABSOLUTE = {
     "tanh": "1 - y*y costs no second tanh; it has the rounding of y, however near to 0 it is",
     "sigmoid": "y * (1 - y) costs no second exp; it has the rounding of y",
@@ -128,26 +177,49 @@ def is_at_an_end(x):
     return abs(x) < SMALLEST_NORMAL or abs(x) >= BEYOND
 
 
-# (row, which: 0 the value, 1 and 2 the derivatives): where it may be off by more, and why.
+def is_power_lost(a, b):
+    """True where b - 1 is b, next to 1 where a**b is finite; or where a**b or a**b / a is subnormal or inf."""
+    return abs(b) >= 2.0**53 or abs(a) < SMALLEST_NORMAL or is_at_an_end(a**b) or is_at_an_end(a ** (b - 1))
+
+
+# (row, number): where it may be off by more, and why.
 EXCEPTIONS = {
-    ("div", 2): (
+    ("div", "b"): (
         lambda a, b: is_at_an_end(a / b),
         "-(a/b)/b: where a/b is subnormal it has lost digits, and a small b makes that large",
     ),
-    ("pow", 1): (
-        lambda a, b: abs(b) >= 2.0**53 or abs(a) < SMALLEST_NORMAL or is_at_an_end(a**b) or is_at_an_end(a ** (b - 1)),
+    ("div", "bb"): (
+        lambda a, b: is_at_an_end(a / b) or is_at_an_end(a / b**2) or is_at_an_end(1 / b),
+        "a/b twice divided by b, as ('div', 'b'); and 0 times 1/b is nan where that is inf",
+    ),
+    ("pow", "a"): (
+        is_power_lost,
         "b - 1 is b, and the result off by the factor a, which is next to 1 where it is finite; or the power that b is "
         "multiplied by is subnormal or inf, as a**b / a is for a subnormal a",
     ),
-    ("pow", 2): (
+    ("pow", "b"): (
         lambda a, b: is_at_an_end(a**b),
         "a**b * log(a): where a**b is subnormal it has lost digits, and it may be inf where log(a) is small",
     ),
-    ("elu", 1): (
+    ("pow", "aa"): (
+        lambda a, b: is_power_lost(a, b) or is_at_an_end(a**b / a**2),
+        "as ('pow', 'a'), and a**b / a / a is the power that b is multiplied by",
+    ),
+    ("pow", "ab"): (
+        lambda a, b: is_power_lost(a, b) or is_at_an_end(a ** (b - 1) * mp.log(a)) or -2 < b * mp.log(a) < 0,
+        "as ('pow', 'a'), also times log(a); and a**(b-1) * (1 + b * log(a)) cancels near its zero",
+    ),
+    ("pow", "bb"): (
+        lambda a, b: is_at_an_end(a**b),
+        "as ('pow', 'b')",
+    ),
+    ("elu", "a"): (
         lambda a, b: is_at_an_end(mp.exp(a)),
         "b * exp(a): where exp(a) is subnormal it has lost digits",
     ),
 }
+EXCEPTIONS["pow", "ba"] = EXCEPTIONS["pow", "ab"]
+EXCEPTIONS["elu", "aa"] = EXCEPTIONS["elu", "a"]
 
 
 # --- points -----------------------------------------------------------------------------------------------------------
@@ -195,10 +267,12 @@ def points(name):
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
-def true_number(formula, point):
+@functools.cache
+def true_number(name, which, point):
     """What a formula is at a point, with 50 digits; None where it is no real number, or a pole."""
     try:
-        y = formula(*map(mpf, point))
+        with mp.workdps(50):
+            y = TRUTH[name][which](*map(mpf, point))
     except (ZeroDivisionError, ValueError):
         return None
     return y if isinstance(y, mpf) and mp.isfinite(y) else None
@@ -214,13 +288,13 @@ def ulps(expected, actual):
     return float(abs(expected - actual) / ulp)
 
 
-def check_row(name, evaluate):
-    """Check a row at its points; returns how many numbers were compared."""
+def check_row(name, numbers):
+    """Check what `numbers` yields of a row, (point, {which: number}); returns how many were compared."""
     compared = 0
     with mp.workdps(50):
-        for point in points(name):
-            for which, (formula, actual) in enumerate(zip(TRUTH[name], evaluate(*point))):
-                expected = true_number(formula, point)
+        for point, found in numbers:
+            for which, actual in found.items():
+                expected = true_number(name, which, point)
                 if expected is not None:
                     check_number(name, which, point, expected, actual)
                     compared += 1
@@ -229,7 +303,7 @@ def check_row(name, evaluate):
 
 def check_number(name, which, point, expected, actual):
     error = ulps(expected, actual)
-    if error <= (SLOPE_ULPS if which else VALUE_ULPS):
+    if error <= (VALUE_ULPS if which == "y" else SLOPE_ULPS):
         return
     if name in ABSOLUTE and abs(expected - actual) <= ABSOLUTE_ERROR:
         return
@@ -237,34 +311,110 @@ def check_number(name, which, point, expected, actual):
     assert excepted(*map(mpf, point)), (name, which, point, float(expected), actual, error)
 
 
-def row_of_ops_def(name):
-    """Return a function of a point: the value and the derivatives that ops.def's row gives."""
+# --- what is checked --------------------------------------------------------------------------------------------------
+
+
+def by_ops_def(name):
+    """Yield the value and the derivatives that ops.def's row gives."""
     op, out = list(engine.OPS).index(name), ffi.new("double[3]")
+    for point in points(name):
+        lib.pg_op_eval(op, *point, *[0.0] * (2 - len(point)), out)
+        yield point, dict(zip("yab"[: 1 + len(point)], out))
 
-    def evaluate(a, b=0.0):
-        lib.pg_op_eval(op, a, b, out)
-        return list(out)
 
-    return evaluate
+def first_as_values(name, xs):
+    """Return d y / d x for each x, as Values; `name` is a row's, or the literal of a power."""
+    y = apply(engine, name, *xs) if isinstance(name, str) else xs[0] ** name
+    return pygrad.grad(y, xs, create_graph=True)
+
+
+def named(found):
+    """Return rows of second derivatives as {"aa": ..., ...}."""
+    return {first + by: x for first, row in zip("ab", found) for by, x in zip("ab", row)}
+
+
+def by_sweep(name, ps):
+    """Yield the second derivatives by a sweep over the first ones as Values."""
+    for point in ps:
+        xs = [engine.Value(x) for x in point]
+        yield point, named([pygrad.grad(first, xs) for first in first_as_values(name, xs)])
+
+
+def second_as_values(name):
+    """Return the function of a point's Values that gives all second derivatives in a list of Values."""
+
+    def f(*xs):
+        return [second for first in first_as_values(name, xs) for second in pygrad.grad(first, list(xs), True)]
+
+    return f
+
+
+def by_compiled(name, ps):
+    """Yield the second derivatives by one run of a compiled function over all points."""
+    found = pygrad.compile(second_as_values(name))(*map(list, zip(*ps)))
+    n = len(ps[0])
+    for point, row in zip(ps, found):
+        yield point, named([row[i : i + n] for i in range(0, n * n, n)])
+
+
+def by_compiled_backward(name, ps):
+    """Yield the second derivatives by a backward pass of each first one, compiled, over all points."""
+    columns, found = list(map(list, zip(*ps))), []
+    for i in range(len(columns)):
+        first = pygrad.compile(lambda *xs, i=i: first_as_values(name, xs)[i], reduction="sum")
+        found.append(zip(*first.backward(*columns, inputs=True)[1]))
+    for point, *row in zip(ps, *found):
+        yield point, named(row)
 
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 
+ROWS = [name for name in rows(1, 2) if not is_flat(name)]
+LITERALS = [0.0, 1.0, 2.0, 3.0, -1.0, 4.0, -2.0, 0.5, -0.5, 1.5, 2.5, 0.1, -0.1, 1 / 3, -1.7, 10.0]
 
-@pytest.mark.parametrize("name", [name for name in rows(1, 2) if not is_flat(name)])
+
+@pytest.mark.parametrize("name", ROWS)
 def test_a_row_is_accurate(name):
     """Value and derivatives of the row are within its bounds at every point."""
-    assert COUNT // 2 < check_row(name, row_of_ops_def(name))
+    assert COUNT // 2 < check_row(name, by_ops_def(name))
 
 
-@pytest.mark.parametrize("name", [name for name in rows(1, 2) if not is_flat(name)])
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("by", [by_sweep, by_compiled, by_compiled_backward])
+def test_second_derivatives_are_accurate(by, name):
+    """So are the derivatives of the derivatives, eager and compiled."""
+    assert COUNT // 3 < check_row(name, by(name, points(name)))
+
+
+@pytest.mark.parametrize("k", LITERALS)
+def test_literal_powers_are_accurate(k):
+    """`a ** k` for a literal k, where it is a row or a node of its own: value, first and second derivative."""
+    places = [(a,) for (a,) in points("square")]
+
+    def numbers():
+        for (a,), second in by_sweep(k, places):
+            x = engine.Value(a)
+            y = x**k
+            yield (a, k), {"y": y.data, "a": pygrad.grad(y, x), **second}
+
+    assert COUNT // 3 < check_row("pow", numbers())
+    assert COUNT // 9 < check_row("pow", (((a, k), found) for (a,), found in by_compiled(k, places)))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_compiled_second_derivatives_have_the_bits_of_eager_ones(name):
+    """A compiled function that calls grad gives what the function itself does; also at infinities and nan."""
+    ps = [*points(name)[:60], *[(x,) * arity(name) for x in (math.inf, -math.inf, math.nan)]]
+    for point, found in by_compiled(name, ps):
+        eager = second_as_values(name)(*map(engine.Value, point))
+        assert all(map(same_bits, [v.data for v in eager], found.values())), (point, found, eager)
+
+
+@pytest.mark.parametrize("name", ROWS)
 def test_an_inaccurate_row_is_found(name):
-    """A value or a derivative that is off by 1e-14 of itself does not pass: what is checked are digits."""
-    evaluate = row_of_ops_def(name)
-    for which in range(1 + arity(name)):
-
-        def off(*point, which=which):
-            return [x * (1.0 + 1e-14) if i == which else x for i, x in enumerate(evaluate(*point))]
-
-        with pytest.raises(AssertionError):
-            check_row(name, off)
+    """A number that is off by 1e-14 of itself does not pass: what is checked are digits."""
+    for numbers in (list(by_ops_def(name)), list(by_compiled(name, points(name)))):
+        for which in numbers[0][1]:
+            off = [(point, {which: found[which] * (1.0 + 1e-14) or 1e-14}) for point, found in numbers]
+            with pytest.raises(AssertionError):
+                check_row(name, off)

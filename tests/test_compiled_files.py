@@ -919,4 +919,4 @@ def test_the_formulas_are_those_of_the_table():
     assert ["a < b ? 1.0 : 0.0", None, None] == text["less"]
     assert {None} == {formula for name in ("leaf", "sum", "take", "local") for formula in text[name]}
     assert "static double pg_power_slope(double a, double b)\n" in ffi.string(lib.pg_helper_source(0)).decode()
-    assert ffi.NULL == lib.pg_helper_source(3)
+    assert ffi.NULL == lib.pg_helper_source(4)

@@ -87,6 +87,19 @@ def test_several_roots_are_one_sweep():
     assert 112.0 * 2.0 + 7.0 == b.grad
 
 
+def test_several_roots_need_not_be_below_one_another():
+    """Each root is swept from, whatever the others reach; also with closures, whose order holds on to every root."""
+    a, b, c = Value(2.0), Value(3.0), Value(5.0)
+    ys = [a * a, (b * b).exp().log(), c * a]
+    pygrad.backward(ys, [1.0, 10.0, 100.0])
+    assert [4.0 + 500.0, 200.0] == [a.grad, c.grad]
+    assert close(60.0, b.grad)
+    ys[2]._backward = ys.clear
+    pygrad.backward(ys, 1.0)
+    assert [508.0, 200.0] == [a.grad, c.grad]
+    arena.check_arena()
+
+
 def test_backward_of_one_value_and_of_none():
     """One Value needs no list; of no roots nothing happens; a number stands for all seeds."""
     a = Value(2.0)
@@ -145,6 +158,42 @@ def test_grad_leaves_every_gradient_as_it_is():
         v.grad = 0.0
     y.backward()
     assert [v.grad for v in nodes] == found
+
+
+def test_grad_leaves_those_alone_that_are_not_asked_for():
+    """Also a second time, and also leaves that get a gradient but are no x."""
+    a, b = Value(0.7), Value(1.3)
+    c = a * b
+    y = c * b + a
+    for v in (a, b, c, y):
+        v.grad = 4.0
+    for _ in range(2):
+        assert 1.3 == pygrad.grad(y, c)
+        assert 1.3 * 1.3 + 1.0 == pygrad.grad(y, a)
+        assert [4.0] * 4 == [v.grad for v in (a, b, c, y)]
+
+
+def test_what_y_does_not_depend_on_has_no_gradient():
+    """It is 0.0, whatever its `grad` is: of a leaf, and of a result."""
+    a, other = Value(2.0), Value(9.0)
+    above = other * 2.0
+    other.grad = above.grad = 4.0
+    assert [0.0, 0.0, 4.0] == pygrad.grad(a * a, [other, above, a])
+    assert [4.0, 4.0] == [other.grad, above.grad]
+
+
+def test_grad_runs_the_closure_of_a_leaf():
+    """A leaf's closure runs too, last, in every call; and where nothing else has one."""
+    a, b = Value(3.0), Value(5.0)
+
+    def back():
+        b.grad += 10.0 * a.grad
+
+    a._backward = back
+    y = a * 2.0 + b
+    for _ in range(2):
+        assert [21.0, 2.0] == pygrad.grad(y, [b, a])
+        assert [0.0, 0.0] == [a.grad, b.grad]
 
 
 def test_grad_keeps_the_structure_of_xs():
@@ -236,6 +285,18 @@ def test_grad_under_detect_anomaly():
             pygrad.grad(y, a)
         assert 2.0 == pygrad.grad(a * 2.0, a)
     assert 4.0 == a.grad
+
+
+def test_creation_order_within_a_block_and_over_many():
+    """Numbers that rise as results are made; of leaves 0, which are below all."""
+    made = [Value(1.0)]
+    for _ in range(200):
+        made.append(made[-1] * 2.0)
+    out = ffi.new("uint64_t[]", len(made))
+    lib.pg_creation_order(len(made), [v._pg_id for v in made], out)
+    assert 0 == out[0]
+    assert len(made) == len({*out})
+    assert sorted(out) == [*out]
 
 
 # --- create_graph -----------------------------------------------------------------------------------------------------
