@@ -43,6 +43,9 @@ enum { KEPT = 1, TRACKED = 2 };
 
 static PyTypeObject *value_type;
 static long anomaly_depth; /* > 0 within detect_anomaly(), which sets it */
+static long threads_without_grad; /* how many are within no_grad() */
+static long unusual; /* the sum of both: all that an operation looks at */
+static _Thread_local bool grad_is_off; /* of this thread, within no_grad() */
 static PyObject *trace_hook; /* to be called when a program reads data; or NULL */
 
 /* The parts of the contract that are Python, shared with the portable proxy; each used where time does not matter. */
@@ -520,7 +523,10 @@ static PyObject *checked(value *out, PyObject *operands)
     return (PyObject *)out;
 }
 
-/* What is rarely asked of a new Value of one or two operands: flags of its operands', a failure, detect_anomaly(). */
+static PyObject *without_graph(PyObject *out);
+
+/* What is rarely asked of a new Value of one or two operands: flags of its operands', a failure, detect_anomaly(),
+ * no_grad(). */
 static PyObject *finish_rare(value *out, value *a, value *b)
 {
     if (!out->id) {
@@ -533,12 +539,12 @@ static PyObject *finish_rare(value *out, value *a, value *b)
         out->b = Py_XNewRef((PyObject *)b);
         track(out, flags);
     }
-    return anomaly_depth ? checked(out, operand_proxies(out, NULL)) : (PyObject *)out;
+    return without_graph(anomaly_depth ? checked(out, operand_proxies(out, NULL)) : (PyObject *)out);
 }
 
 PG_INLINE PyObject *finish(value *out, value *a, value *b)
 {
-    if (!out->id || a->flags || (b && b->flags) || anomaly_depth)
+    if (!out->id || a->flags || (b && b->flags) || unusual)
         return finish_rare(out, a, b);
     return (PyObject *)out;
 }
@@ -600,6 +606,40 @@ static PyObject *make_leaf(double data)
         return (PyObject *)out;
     Py_DECREF(out);
     return refuse(PyTuple_New(0));
+}
+
+/* True while this thread records a function for pygrad.compile: then there is a trace hook. -1: an error. */
+static int is_traced(void)
+{
+    PyObject *trace = trace_hook ? PyImport_ImportModule("pygrad.trace") : NULL;
+    PyObject *answer = trace ? PyObject_CallMethod(trace, "is_recording", NULL) : NULL;
+    const int traced = answer ? PyObject_IsTrue(answer) : trace_hook ? -1 : 0;
+    Py_XDECREF(answer);
+    Py_XDECREF(trace);
+    return traced;
+}
+
+/* What a result, which is given away, is within no_grad(): a leaf; while a function is recorded, which must not keep
+ * the number of this one run, a node that passes no gradient on. */
+static PyObject *without_graph(PyObject *out)
+{
+    if (!grad_is_off || !out)
+        return out;
+    value *v = (value *)out;
+    const int traced = is_traced();
+    if (traced > 0 && pg_op_is_flat(node_of(v)->op))
+        return out;
+    PyObject *plain = traced < 0 ? NULL : traced ? make_unary(PG_OP_stop_gradient, v) : make_leaf(node_of(v)->data);
+    Py_DECREF(out);
+    return plain;
+}
+
+/* True within no_grad(), but not while a function is recorded: what the user's own code makes has no operands. -1: an
+ * error. */
+static int drops_operands(void)
+{
+    const int traced = grad_is_off ? is_traced() : 1;
+    return traced < 0 ? -1 : !traced;
 }
 
 /* --- operators ---------------------------------------------------------------------------------------------------- */
@@ -935,6 +975,9 @@ static int set_backward(PyObject *self, PyObject *closure, void *Py_UNUSED(conte
         PyErr_SetString(PyExc_TypeError, "_backward must be a function of no arguments");
         return -1;
     }
+    const int plain = is_alive(v) && pg_is_leaf(v->id) ? drops_operands() : 0;
+    if (plain != 0)
+        return plain < 0 ? -1 : 0;
     if (!is_alive(v) || keep(v, KEPT | TRACKED) < 0 || hang(v, py.closure_key, closure) < 0)
         return -1;
     pg_set_closure(v->id, 1);
@@ -1022,8 +1065,8 @@ static int set_prev(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
     PyObject *children = PyObject_CallFunctionObjArgs(py.parse_prev, value_type, self, x, NULL);
     if (!children)
         return -1;
-    const bool nothing = PyTuple_GET_SIZE(children) == 0 && pg_is_leaf(v->id);
-    const int status = nothing ? 0 : rewire(v, children);
+    const int plain = pg_is_leaf(v->id) ? PyTuple_GET_SIZE(children) == 0 ? 1 : drops_operands() : 0;
+    const int status = plain < 0 ? -1 : plain ? 0 : rewire(v, children);
     Py_DECREF(children);
     return status;
 }
@@ -1123,9 +1166,10 @@ static int value_init(PyObject *self, PyObject *args, PyObject *kwargs)
         Py_XDECREF(parsed);
         return -1;
     }
-    const bool leaf = PyTuple_GET_SIZE(children) == 0;
-    int status = leaf ? set_leaf(v, data) : set_custom(v, data, children, local_grads);
-    const int has_op = status == 0 ? PyObject_IsTrue(op) : -1;
+    const int plain = PyTuple_GET_SIZE(children) > 0 ? drops_operands() : 0;
+    const bool leaf = PyTuple_GET_SIZE(children) == 0 || plain;
+    int status = plain < 0 ? -1 : leaf ? set_leaf(v, data) : set_custom(v, data, children, local_grads);
+    const int has_op = status != 0 ? -1 : plain ? 0 : PyObject_IsTrue(op);
     if (has_op > 0)
         status = hang(v, py.op_key, op);
     const int has_label = has_op >= 0 && status == 0 ? PyObject_IsTrue(label) : -1;
@@ -1412,7 +1456,7 @@ static PyObject *make_list(int op, PyObject *first, PyObject *ws, PyObject *xs)
         return ready ? refuse(in_order(first, ws, xs)) : NULL;
     }
     if (!flags && !anomaly_depth)
-        return (PyObject *)out;
+        return without_graph((PyObject *)out);
     PyObject *operands = in_order(first, ws, xs);
     if (!operands) {
         Py_DECREF(out);
@@ -1420,7 +1464,7 @@ static PyObject *make_list(int op, PyObject *first, PyObject *ws, PyObject *xs)
     }
     hold(out, operands);
     track(out, flags | KEPT);
-    return anomaly_depth ? checked(out, Py_NewRef(operands)) : (PyObject *)out;
+    return without_graph(anomaly_depth ? checked(out, Py_NewRef(operands)) : (PyObject *)out);
 }
 
 /* The arguments of `name(required..., optional=...)`: out[] gets them, borrowed. */
@@ -1720,6 +1764,13 @@ static PyObject *make_layer(const layer *l, const int *ops, PyObject *outs)
         Py_DECREF(outs);
         return refuse(PyTuple_New(0));
     }
+    for (Py_ssize_t i = 0; grad_is_off && i < l->rows; i++) {
+        PyObject *plain = without_graph(Py_NewRef(PyList_GET_ITEM(outs, i)));
+        if (!plain || PyList_SetItem(outs, i, plain) < 0) {
+            Py_DECREF(outs);
+            return NULL;
+        }
+    }
     return outs;
 }
 
@@ -1908,6 +1959,32 @@ static PyObject *module_set_anomaly_depth(PyObject *Py_UNUSED(module), PyObject 
     anomaly_depth = PyLong_AsLong(x);
     if (PyErr_Occurred())
         return NULL;
+    unusual = anomaly_depth + threads_without_grad;
+    Py_RETURN_NONE;
+}
+
+static PyObject *module_is_grad_enabled(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
+{
+    return PyBool_FromLong(!grad_is_off);
+}
+
+static PyObject *module_set_grad_enabled(PyObject *Py_UNUSED(module), PyObject *x)
+{
+    const int on = PyObject_IsTrue(x);
+    if (on < 0)
+        return NULL;
+    const bool was_off = grad_is_off;
+    grad_is_off = !on;
+    threads_without_grad += (long)grad_is_off - (long)was_off;
+    unusual = anomaly_depth + threads_without_grad;
+    return PyBool_FromLong(!was_off);
+}
+
+/* In the child of a fork only this thread is left. */
+static PyObject *module_forget_other_threads(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
+{
+    threads_without_grad = grad_is_off;
+    unusual = anomaly_depth + threads_without_grad;
     Py_RETURN_NONE;
 }
 
@@ -1939,6 +2016,9 @@ static PyMethodDef module_methods[] = {
      "Return a function that calls run(replay, batch), or failed(status, batch) then: see pygrad.bound."},
     {"value_of", module_value_of, METH_O, "Return the proxy of a node id, or None."},
     {"set_trace_hook", module_set_trace_hook, METH_O, "See pygrad.engine.set_trace_hook."},
+    {"is_grad_enabled", module_is_grad_enabled, METH_NOARGS, "See pygrad.recording.is_grad_enabled."},
+    {"set_grad_enabled", module_set_grad_enabled, METH_O, "See pygrad.portable.set_grad_enabled."},
+    {"forget_other_threads", module_forget_other_threads, METH_NOARGS, "To be called in the child of a fork."},
     {"set_anomaly_depth", module_set_anomaly_depth, METH_O, "Called by pygrad.anomaly."},
     {NULL, NULL, 0, NULL},
 };

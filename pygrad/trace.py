@@ -13,7 +13,7 @@ import warnings
 from array import array
 from pathlib import Path
 
-from pygrad import engine
+from pygrad import engine, recording
 from pygrad._lib import ffi, lib
 from pygrad.arguments import build
 
@@ -47,7 +47,7 @@ def record(function, structures, numbers, passes):
         inputs = [engine.Value(number) for number in numbers]
         items = iter(inputs)
         arguments = [build(structure, items) for structure in structures]
-        with _Watch({v._pg_id for v in inputs}, boundary):
+        with _Watch({v._pg_id for v in inputs}, boundary), recording.enable_grad():  # whoever is the first to call it
             out = function(*arguments)
         tape = Tape(inputs, out, boundary, passes)
         tape.point = array("d", numbers)

@@ -15,7 +15,7 @@ Derivatives run backward, through all arguments in one sweep; `jvp` runs forward
 
 import threading
 
-from pygrad import engine, trace
+from pygrad import engine, recording, trace
 from pygrad._numbers import describe, is_number, to_whole
 from pygrad.arena import adjoints
 from pygrad.derive import as_value, flatten, pull, push, rebuild
@@ -299,6 +299,7 @@ def _as_output(y):
 def _named(derived, function, name):
     if not callable(function):
         raise TypeError(f"{name} needs a function of Values, not {describe(function)}")
+    derived = recording.recorded(derived)
     derived.__name__ = derived.__qualname__ = f"{name}({getattr(function, '__name__', type(function).__name__)})"
     derived.__doc__ = f"See pygrad.{name}."
     return derived
