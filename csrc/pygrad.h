@@ -60,6 +60,7 @@ const char *pg_helper_source(int i);
 /* --- making nodes --- */
 
 pg_id pg_leaf(double data);
+pg_id pg_number(double data); /* a leaf that is only a number in an expression: it asks for no gradient */
 pg_id pg_unary(int op, pg_id a);
 pg_id pg_binary(int op, pg_id a, pg_id b);
 pg_id pg_binary_right(int op, pg_id a, double b); /* b becomes a hidden leaf */
@@ -103,6 +104,12 @@ double pg_data(pg_id id);
 double pg_grad(pg_id id);
 void pg_set_data(pg_id id, double data);
 void pg_set_grad(pg_id id, double grad);
+/* Freeze a leaf, so that no sweep changes its gradient, or unfreeze it. PG_IN_USE: it is a result; PG_NO_NODE,
+ * PG_NO_MEMORY: nothing was changed. */
+pg_status pg_set_frozen(pg_id id, int on);
+int pg_is_frozen(pg_id id);
+/* Does a sweep from this node get to a leaf that is neither frozen nor only a number? Of a leaf: is it not frozen? */
+int pg_requires_grad(pg_id id);
 int pg_op(pg_id id);
 double pg_exponent(pg_id id); /* of a "power" node */
 /* The operands in order (sum: start, terms; dot: bias, w0, x0, w1, x1, ...; take: index, v0, v1, ...; declared: y, x0,

@@ -53,12 +53,12 @@ static struct {
     PyObject *to_float, *is_number, *operand; /* of pygrad._numbers */
     PyObject *surface, *parse_arguments, *parse_prev, *power_label; /* of pygrad.surface */
     PyObject *closure_key, *op_key; /* keys of a Value's dict */
-    PyObject *refuse, *backward_in_pieces; /* of pygrad.arena */
+    PyObject *refuse, *backward_in_pieces, *set_frozen; /* of pygrad.arena */
     PyObject *check_forward; /* of pygrad.anomaly */
     PyObject *value_of; /* of this module */
     PyObject *labels; /* of the ops, a tuple */
     PyObject *originals; /* a copy of Value's own dict */
-    PyObject *data, *grad, *_op, *_prev, *_backward, *label; /* names of attributes */
+    PyObject *data, *grad, *_op, *_prev, *_backward, *label, *requires_grad; /* names of attributes */
     PyObject *w, *b, *nonlin, *activation, *add, *mul; /* more of them */
     PyObject *data_of_a_value, *a_gradient; /* for messages */
     PyObject *a_comparison, *by_detach; /* for the trace hook */
@@ -594,13 +594,13 @@ static PyObject *make_power(value *a, double exponent)
     return finish(out, a, NULL);
 }
 
-static PyObject *make_leaf(double data)
+static PyObject *make_leaf(double data, int flags)
 {
     value *out = new_proxy();
     if (!out)
         return NULL;
     pg_arena *arena = pg_lock();
-    bind(out, pg_new_leaf(arena, data));
+    bind(out, pg_new_leaf_with(arena, data, flags));
     pg_unlock(arena);
     if (out->id)
         return (PyObject *)out;
@@ -629,7 +629,7 @@ static PyObject *without_graph(PyObject *out)
     const int traced = is_traced();
     if (traced > 0 && pg_op_is_flat(node_of(v)->op))
         return out;
-    PyObject *plain = traced < 0 ? NULL : traced ? make_unary(PG_OP_stop_gradient, v) : make_leaf(node_of(v)->data);
+    PyObject *plain = traced < 0 ? NULL : traced ? make_unary(PG_OP_stop_gradient, v) : make_leaf(node_of(v)->data, 0);
     Py_DECREF(out);
     return plain;
 }
@@ -831,7 +831,7 @@ static PyObject *value_read(PyObject *self, PyObject *const *args, Py_ssize_t co
 static PyObject *get_grad(PyObject *self, void *Py_UNUSED(closure))
 {
     value *v = (value *)self;
-    return is_alive(v) ? PyFloat_FromDouble(node_of(v)->grad) : NULL;
+    return is_alive(v) ? PyFloat_FromDouble(*pg_grad_of(pg_the_arena, node_of(v))) : NULL;
 }
 
 static int set_data(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
@@ -854,8 +854,23 @@ static int set_grad(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
         return cannot_delete("grad");
     if (!is_alive(v) || !to_double(x, py.a_gradient, &number))
         return -1;
-    node_of(v)->grad = number;
+    *pg_grad_of(pg_the_arena, node_of(v)) = number;
     return 0;
+}
+
+static PyObject *get_requires_grad(PyObject *self, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    return is_alive(v) ? PyBool_FromLong(pg_requires_grad(v->id)) : NULL;
+}
+
+static int set_requires_grad(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
+{
+    if (!x)
+        return cannot_delete("requires_grad");
+    PyObject *none = PyObject_CallFunctionObjArgs(py.set_frozen, self, x, NULL);
+    Py_XDECREF(none);
+    return none ? 0 : -1;
 }
 
 /* What hangs on a Value under this key: a new reference, or NULL (without an error if there is nothing). */
@@ -919,7 +934,8 @@ static int value_setattro(PyObject *self, PyObject *name, PyObject *x)
     const bool number = name == py.data || name == py.grad;
     if (number && x && PyFloat_CheckExact(x) && Py_IS_TYPE(self, value_type) && numbers_are_plain()) /* no lookups */
         return name == py.data ? set_data(self, x, NULL) : set_grad(self, x, NULL);
-    const bool ours = (number || name == py._op || name == py._prev || name == py._backward) && is_original(name);
+    const bool special = name == py._op || name == py._prev || name == py._backward || name == py.requires_grad;
+    const bool ours = (number || special) && is_original(name);
     const bool harmless = PyUnicode_CheckExact(name) && (!x || is_atom(x));
     if (!ours && keep((value *)self, harmless ? KEPT : KEPT | TRACKED) < 0)
         return -1;
@@ -1101,7 +1117,7 @@ static int set_leaf(value *v, double data)
         return -1;
     }
     node_of(v)->data = data;
-    node_of(v)->grad = 0.0;
+    *pg_grad_of(pg_the_arena, node_of(v)) = 0.0;
     return 0;
 }
 
@@ -1185,7 +1201,7 @@ static PyObject *value_vectorcall(PyObject *type, PyObject *const *args, size_t 
     const Py_ssize_t count = PyVectorcall_NARGS(nargsf), named = names ? PyTuple_GET_SIZE(names) : 0;
     double data;
     if (count == 1 && !named && value_type->tp_init == value_init && value_type->tp_new == value_new)
-        return to_double(args[0], py.data_of_a_value, &data) ? make_leaf(data) : NULL;
+        return to_double(args[0], py.data_of_a_value, &data) ? make_leaf(data, 0) : NULL;
     PyObject *positional = PyTuple_New(count), *keywords = named ? PyDict_New() : NULL, *made = NULL;
     for (Py_ssize_t i = 0; positional && i < count; i++)
         PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
@@ -1284,7 +1300,7 @@ static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
     value *v = (value *)self;
     if (trace_hook && !tell_hook(v, py.by_detach))
         return NULL;
-    return is_alive(v) ? make_leaf(node_of(v)->data) : NULL;
+    return is_alive(v) ? make_leaf(node_of(v)->data, 0) : NULL;
 }
 
 /* --- the type ----------------------------------------------------------------------------------------------------- */
@@ -1326,6 +1342,8 @@ static PyGetSetDef value_getset[] = {
     {"_prev", get_prev, set_prev, "The operands, as a new set; always the same objects.", NULL},
     {"_backward", get_backward, set_backward,
      "Pass `grad` on to the operands, once. Assign a function of no arguments to define an op of your own.", NULL},
+    {"requires_grad", get_requires_grad, set_requires_grad,
+     "False of a frozen leaf: see pygrad.portable.Value.requires_grad.", NULL},
     {"__dict__", get_dict, set_dict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -1381,7 +1399,7 @@ static PyObject *value_or_number(PyObject *x)
     double number;
     if (is_value(x))
         return Py_NewRef(x);
-    return to_double(x, py.data_of_a_value, &number) ? make_leaf(number) : NULL;
+    return to_double(x, py.data_of_a_value, &number) ? make_leaf(number, PG_FLAG_NUMBER) : NULL;
 }
 
 /* Values and numbers as a new tuple of Values. */
@@ -1932,6 +1950,12 @@ static PyObject *module_value_of(PyObject *Py_UNUSED(module), PyObject *x)
     return Py_NewRef(v ? (PyObject *)v : Py_None);
 }
 
+static PyObject *module_number(PyObject *Py_UNUSED(module), PyObject *x)
+{
+    double number;
+    return to_double(x, py.data_of_a_value, &number) ? make_leaf(number, PG_FLAG_NUMBER) : NULL;
+}
+
 static PyObject *module_plain_ids(PyObject *Py_UNUSED(module), PyObject *values)
 {
     if (!is_original(py.data) || !is_original(py.grad))
@@ -2011,6 +2035,7 @@ static PyMethodDef module_methods[] = {
     {"choose", FAST(module_choose), "See pygrad.portable.choose."},
     {"declared", FAST(module_declared), "See pygrad.portable.declared."},
     {"layer", FAST(module_layer), "See pygrad.portable.layer."},
+    {"number", module_number, METH_O, "See pygrad.portable.number."},
     {"plain_ids", module_plain_ids, METH_O, "See pygrad.portable.plain_ids."},
     {"trigger", module_trigger, METH_VARARGS,
      "Return a function that calls run(replay, batch), or failed(status, batch) then: see pygrad.bound."},
@@ -2056,6 +2081,7 @@ static bool import_python_parts(void)
         {&py.op_key, "pygrad.surface", "OP_NAME"},
         {&py.refuse, "pygrad.arena", "refuse"},
         {&py.backward_in_pieces, "pygrad.arena", "backward_in_pieces"},
+        {&py.set_frozen, "pygrad.arena", "set_frozen"},
         {&py.check_forward, "pygrad.anomaly", "check_forward"},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
@@ -2076,6 +2102,7 @@ static bool make_names(void)
         {&py._prev, "_prev"},
         {&py._backward, "_backward"},
         {&py.label, "label"},
+        {&py.requires_grad, "requires_grad"},
         {&py.w, "w"},
         {&py.b, "b"},
         {&py.nonlin, "nonlin"},

@@ -437,14 +437,17 @@ typedef struct {
     id_list others; /* the leaves without one, if they are wanted; likewise */
     bool all; /* list operands that get no gradient too */
     bool every_leaf;
+    bool only_asks; /* list nothing */
     bool has_closure;
+    bool has_free_leaf; /* one that is neither frozen nor only a number */
 } listing;
 
 static void list_leaf(pg_arena *arena, pg_id id, listing *found)
 {
     pg_node *leaf = pg_node_at(arena, id);
+    found->has_free_leaf |= !(leaf->flags & (PG_FLAG_FROZEN | PG_FLAG_NUMBER));
     const bool is_closure = leaf->flags & PG_FLAG_CLOSURE;
-    if (!(is_closure || found->every_leaf) || leaf->flags & PG_FLAG_LISTED)
+    if (found->only_asks || !(is_closure || found->every_leaf) || leaf->flags & PG_FLAG_LISTED)
         return;
     found->has_closure |= is_closure;
     if (leaf->flags & PG_FLAG_BUSY)
@@ -492,6 +495,34 @@ static void list_node(walk *w, pg_id id, pg_node *node, void *context)
     const pg_node *part = node;
     while (is_closure && (part = pg_part_before(w->arena, part)))
         list_operands(w, part, true, found);
+}
+
+/* Look for a free leaf; once there is one the walk only undoes its marks. */
+static void seek_free_leaf(walk *w, pg_id id, pg_node *node, void *context)
+{
+    listing *found = context;
+    (void)id;
+    const pg_node *part = found->has_free_leaf ? NULL : node;
+    for (const bool is_closure = node->flags & PG_FLAG_CLOSURE; part; part = pg_part_before(w->arena, part)) {
+        list_operands(w, part, is_closure, found);
+        if (!is_closure)
+            break;
+    }
+}
+
+int pg_requires_grad(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    listing found = {.status = PG_OK, .only_asks = true};
+    if (pg_is_leaf(id)) {
+        found.has_free_leaf = !(pg_node_at(arena, id)->flags & PG_FLAG_FROZEN);
+    } else if (id) {
+        walk w = walk_of(arena);
+        mark(&w, id);
+        walk_marked(&w, seek_free_leaf, &found);
+    }
+    pg_unlock(arena);
+    return found.has_free_leaf;
 }
 
 static void unlist(pg_arena *arena, const id_list *leaves)
@@ -732,6 +763,14 @@ void pg_order_free(pg_order *order)
     pg_arena *arena = pg_lock();
     end_order(arena, order);
     pg_unlock(arena);
+}
+
+double *pg_frozen_grad(const pg_arena *arena, pg_node *leaf)
+{
+    for (const pg_order *order = arena->orders; order; order = order->next)
+        if (pthread_equal(order->owner, pthread_self()))
+            return &leaf->grad;
+    return &pg_node_at(arena, leaf->a)->grad;
 }
 
 /* In the child of a fork only the forking thread is left: nobody will end the orders of the others. */

@@ -2,6 +2,7 @@
 
 from pygrad import anomaly
 from pygrad._lib import ffi, lib
+from pygrad._numbers import describe
 from pygrad.surface import CLOSURE
 
 NAMES = [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
@@ -15,6 +16,20 @@ def refuse(*values):
     if not all(v._pg_id for v in values):
         raise RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
     raise MemoryError("no memory for another node; nothing was changed")
+
+
+def set_frozen(value, requires_grad):
+    """Set the `requires_grad` of a Value, a leaf."""
+    if requires_grad not in (False, True):
+        raise TypeError(f"requires_grad must be True or False, not {describe(requires_grad)}")
+    status = lib.pg_set_frozen(value._pg_id, not requires_grad)
+    if status == lib.PG_IN_USE:
+        raise RuntimeError(
+            f"requires_grad can be set on a leaf only, and this Value is the result of {value._op!r}: "
+            "use .detach() for a new leaf with its data, or pygrad.no_grad()"
+        )
+    if status != lib.PG_OK:
+        refuse(value)
 
 
 # --- backward with closures -------------------------------------------------------------------------------------------
@@ -92,13 +107,13 @@ def _run_closure(id, value_of):
 
 def _run_checked(roots, order, value_of):
     proxies = proxies_below(*roots, operands=receivers)
-    anomaly.check_before(proxies.values())
+    anomaly.check_before(v for v in proxies.values() if not lib.pg_is_frozen(v._pg_id))
     is_closure = ffi.new("int *")
     while id := lib.pg_order_step(order, is_closure):
         if is_closure[0]:
             _run_closure(id, value_of)
         v = proxies[id]
-        anomaly.check_backward(v, v._operands_in_order(), receivers(v))
+        anomaly.check_backward(v, v._operands_in_order(), [x for x in receivers(v) if not lib.pg_is_frozen(x._pg_id)])
 
 
 def receivers(v):

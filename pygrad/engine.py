@@ -207,4 +207,4 @@ def where(condition, a, b):
 
 
 def _as_value(x):
-    return x if isinstance(x, Value) else Value(x)
+    return x if isinstance(x, Value) else _proxy.number(x)

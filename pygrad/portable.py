@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from pygrad import anomaly
 from pygrad._lib import ffi, lib
 from pygrad._numbers import is_number, operand, to_float
-from pygrad.arena import CODES, LABELS, backward_in_pieces, refuse
+from pygrad.arena import CODES, LABELS, backward_in_pieces, refuse, set_frozen
 from pygrad.surface import CLOSURE, OP_NAME, Surface, is_default, pair_up, parse_dialect, parse_prev, power_label
 
 _LEAF, _POWER = CODES["leaf"], CODES["power"]
@@ -223,6 +223,20 @@ class Value(Surface):
         lib.pg_set_grad(self._alive(), to_float(number, "a gradient"))
 
     @property
+    def requires_grad(self):
+        """False of a leaf that is frozen, True of any other; of a result, whether a gradient gets to one that is not.
+
+        Set it on leaves: False freezes one. It is computed with as ever, and its data may be set, but no backward pass
+        changes its `grad`, and no optimizer moves it at all. Numbers in an expression do not count as leaves. Raises
+        RuntimeError if it is set on a result, which `detach()` makes a leaf of.
+        """
+        return bool(lib.pg_requires_grad(self._alive()))
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad):
+        set_frozen(self, requires_grad)
+
+    @property
     def _op(self):
         """The label of the op that made this Value; '' for a leaf."""
         op = lib.pg_op(self._alive())
@@ -429,7 +443,7 @@ def layer(neurons, xs, neuron_type):
     ):
         return None
     rows, biases = [tuple(n.w) for n in neurons], [n.b for n in neurons]
-    xs = tuple([x if type(x) is Value else Value(x) if is_number(x) else None for x in xs])
+    xs = tuple([x if type(x) is Value else number(x) if is_number(x) else None for x in xs])
     nin, w_ids = len(xs), [w._pg_id for ws in rows for w in ws if type(w) is Value]
     x_ids = [x._pg_id for x in xs if type(x) is Value]
     b_ids = [b._pg_id for b in biases if type(b) is Value]
@@ -576,7 +590,12 @@ def _adopt(id):
 
 
 def _as_value(x):
-    return x if isinstance(x, Value) else Value(x)
+    return x if isinstance(x, Value) else number(x)
+
+
+def number(x):
+    """Return the leaf of a number in an expression."""
+    return _make(None, None, lib.pg_number, to_float(x))
 
 
 def _as_tuple(operands):

@@ -1,8 +1,11 @@
 """What is not recorded: no_grad and enable_grad, frozen leaves, checkpoint."""
 
+import copy
 import doctest
+import gc
 import math
 import os
+import pickle
 import random
 import threading
 
@@ -11,6 +14,7 @@ import pytest
 import pygrad
 from pygrad import engine
 from pygrad.engine import Value
+from pygrad.optim import SGD, Adam, AdamW
 
 # Each way to make a result, of two Values.
 WAYS = {
@@ -369,3 +373,351 @@ def test_docstrings_show_what_happens():
 
     assert 0 == result.failed
     assert 5 <= result.attempted
+
+
+# --- frozen leaves ----------------------------------------------------------------------------------------------------
+
+
+def lecture_tanh(x):
+    """The lecture's tanh, with a closure."""
+    out = Value(math.tanh(x.data), (x,), "tanh")
+
+    def _backward():
+        x.grad += (1 - out.data**2) * out.grad
+
+    out._backward = _backward
+    return out
+
+
+def newest_first(root):
+    """micrograd's topological order."""
+    order, seen = [], set()
+
+    def visit(v):
+        if v not in seen:
+            seen.add(v)
+            for child in v._prev:
+                visit(child)
+            order.append(v)
+
+    visit(root)
+    return reversed(order)
+
+
+# Each way a sweep gives a leaf its gradient.
+RECEIVED = {
+    **{
+        way: f
+        for way, f in WAYS.items()
+        if way not in ("comparison", "detach", "stop_gradient", "take", "children", "method of two", "where")
+    },
+    "minimum": lambda a, b: a.minimum(b),
+    "where": lambda a, b: pygrad.where(b, a, 1.0),
+    "take": lambda a, b: pygrad.take([a, b], 0),
+    "take by a Value": lambda a, b: pygrad.take([a, b], Value(0.0)),
+    "closure": lambda a, b: lecture_tanh(a),
+    "twice": lambda a, b: a * a,
+}
+
+
+@pytest.mark.parametrize("way", RECEIVED)
+@pytest.mark.parametrize("sweep", ["backward", "pygrad.backward", "with a closure", "anomaly", "by hand"])
+def test_no_sweep_changes_a_frozen_leaf(way, sweep):
+    """Its gradient stays what it was, the other leaf's is what it would be; its data is read as ever."""
+    if (way, sweep) == ("closure", "by hand"):
+        pytest.skip("a program that calls its own closure by itself sets the gradient by itself")
+
+    def run(frozen):
+        random.seed(1)
+        a, b = Value(0.75), Value(1.25)
+        a.grad, b.grad = 7.0, 0.5
+        a.requires_grad = not frozen
+        a.data = 0.8
+        y = RECEIVED[way](a, b) * (b if sweep != "by hand" else 1.0)
+        if sweep == "pygrad.backward":
+            pygrad.backward([y, y * 2.0], [1.0, 3.0])
+        elif sweep == "with a closure":
+            lecture_tanh(y * 1e-4).backward()
+        elif sweep == "anomaly":
+            with pygrad.detect_anomaly():
+                y.backward()
+        elif sweep == "by hand":
+            y.grad = 1.0
+            for v in newest_first(y):
+                v._backward()
+        else:
+            y.backward()
+        return y.data, a.grad, b.grad
+
+    data, by_a, by_b = run(False)
+
+    assert (data, 7.0, by_b) == run(True)
+    assert 7.0 != by_a
+
+
+def test_requires_grad_of_leaves_and_results():
+    """True by default; of a result, whether a gradient would get to a leaf that is not frozen."""
+    a, b = Value(2.0), Value(3.0)
+    assert (True, True) == (a.requires_grad, (a * b).requires_grad)
+    assert a is a.requires_grad_(False)
+    both, mine = a * b, a * 2.0 + pygrad.sum([a, 1.0]) + pygrad.where(a, 1.0, a) + pygrad.dot([a], [2.0], 1.0)
+    assert (False, True, False) == (a.requires_grad, both.requires_grad, mine.requires_grad)
+    assert not (mine + b.stop_gradient() + a.less(b) + pygrad.take([a, a], Value(1.0))).requires_grad
+    assert (mine + lecture_tanh(b)).requires_grad
+    assert pygrad.sum([a] * 4000 + [b]).requires_grad
+    assert a is a.requires_grad_()
+    assert (True, True) == (a.requires_grad, mine.requires_grad)
+    with pygrad.no_grad():
+        assert (a * b).requires_grad
+
+
+def test_freezing_and_unfreezing_midway():
+    """The gradient is kept over both, and sweeps of graphs that were there before go by what is the case now."""
+    a = Value(3.0)
+    y = a * a
+    seen = []
+    for frozen in (False, True, True, False):
+        a.requires_grad = not frozen
+        y.backward()
+        seen.append(a.grad)
+
+    assert [6.0, 6.0, 6.0, 12.0] == seen
+
+
+def test_a_frozen_gradient_can_be_set():
+    """By assignment and by zero_grad(); and it is anew with a new __init__."""
+    a = Value(3.0).requires_grad_(False)
+    a.grad = 5.0
+    (a * a).backward()
+    assert 5.0 == a.grad
+    SGD([a], lr=1.0).zero_grad()
+    assert 0.0 == a.grad
+    a.grad = 5.0
+    a.__init__(4.0)
+    assert (4.0, 0.0, False) == (a.data, a.grad, a.requires_grad)
+    a.requires_grad = True
+    assert 0.0 == a.grad
+
+
+def test_a_frozen_leaf_becomes_a_result():
+    """Given operands, it keeps its gradient, and is frozen no more."""
+    a, b = Value(3.0).requires_grad_(False), Value(1.0)
+    a.grad = 5.0
+    a._prev = {b}
+
+    assert ({b}, 5.0, True) == (a._prev, a.grad, a.requires_grad)
+
+
+def test_a_frozen_leaf_has_no_operands():
+    """What keeps its gradient is nobody's business."""
+    a = Value(3.0).requires_grad_(False)
+
+    assert LEAF == graph_of(a)
+    assert a._is_leaf()
+
+
+def test_what_requires_grad_refuses():
+    """A result, and what is no bool; nothing changes."""
+    a = Value(3.0)
+    y = a * a
+    for flag in (False, True):
+        with pytest.raises(RuntimeError, match=r"result of '\*'.*detach\(\)"):
+            y.requires_grad = flag
+        with pytest.raises(RuntimeError, match="leaf"):
+            y.requires_grad_(flag)
+    for flag in (None, "no", 2.0, a):
+        with pytest.raises(TypeError, match="True or False"):
+            a.requires_grad = flag
+    with pytest.raises(AttributeError):
+        del a.requires_grad
+    with pytest.raises(RuntimeError, match="never initialised"):
+        Value.__new__(Value).requires_grad = False
+    with pytest.raises(RuntimeError, match="never initialised"):
+        Value.__new__(Value).requires_grad  # noqa: B018
+
+    assert (True, True) == (a.requires_grad, y.requires_grad)
+
+
+def test_grad_answers_by_a_frozen_leaf():
+    """grad() of a frozen leaf that is named gives its derivative; nobody's gradient is touched."""
+    a, b = Value(3.0).requires_grad_(False), Value(2.0)
+    a.grad = b.grad = 7.0
+    y = a * a * b + lecture_tanh(a) * 0.0
+    (slope,) = pygrad.grad(a**3, [a], create_graph=True)
+
+    assert [12.0, 9.0] == pygrad.grad(y, [a, b])
+    assert 12.0 == pygrad.grad(a * a * b, a)
+    assert (27.0, 18.0) == (slope.data, pygrad.grad(slope, a))
+    assert (7.0, 7.0) == (a.grad, b.grad)
+
+
+def test_copies_and_pickles_keep_it():
+    """So do models and compiled functions; an attribute of that name set before there was one is none."""
+    a = Value(3.0).requires_grad_(False)
+    a.grad = 2.0
+    model = pygrad.MLP(2, [2, 1])
+    model.layers[0].requires_grad_(False)
+    for again in (copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))):
+        b = again(a)
+        assert (3.0, 2.0, False) == (b.data, b.grad, b.requires_grad)
+        b.requires_grad = True
+        assert (2.0, False) == (b.grad, a.requires_grad)
+    twin = pickle.loads(pickle.dumps(model))
+    assert [False] * 6 + [True] * 3 == [p.requires_grad for p in twin.parameters()]
+    assert [] == [name for p in model.parameters() for name in vars(p)]
+
+
+def test_a_subclass_is_frozen_too():
+    """A class derived from Value has the same property."""
+
+    class Named(Value):
+        pass
+
+    a = Named(3.0).requires_grad_(False)
+    (a * a).backward()
+
+    assert (0.0, False) == (a.grad, a.requires_grad)
+
+
+def test_detect_anomaly_does_not_look_at_frozen_leaves():
+    """A derivative that is inf is no anomaly where nobody asks for it."""
+    a, b = Value(0.0).requires_grad_(False), Value(1.0)
+    with pygrad.detect_anomaly():
+        for _ in range(2):
+            (a.sqrt() + b).backward()
+    assert (0.0, 2.0) == (a.grad, b.grad)
+    a.requires_grad = True
+    with pytest.raises(FloatingPointError), pygrad.detect_anomaly():
+        (a.sqrt() + b).backward()
+
+
+OPTIMIZERS = {
+    "SGD": lambda ps: SGD(ps, lr=0.1),
+    "SGD with all": lambda ps: SGD(ps, lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True),
+    "Adam": lambda ps: Adam(ps, lr=0.1, weight_decay=0.1),
+    "AdamW": lambda ps: AdamW(ps, lr=0.1, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("kind", ["Value", "subclass", "attribute"])
+def test_an_optimizer_does_not_move_frozen_leaves(optimizer, kind):
+    """Not by momentum and not by weight decay; the others move as if it were not there; unfrozen, it moves."""
+
+    class Own(Value):
+        pass
+
+    def make():
+        ps = [(Own if kind == "subclass" else Value)(x) for x in (1.0, -2.0, 0.5)]
+        if kind == "attribute":
+            ps[0].note = []
+        for p in ps:
+            p.grad = 1.0
+        return ps
+
+    ps, others = make(), make()
+    mine, reference = OPTIMIZERS[optimizer](ps), OPTIMIZERS[optimizer](others)
+    mine.step()
+    reference.step()
+    ps[1].requires_grad = False
+    kept = ps[1].data
+    for _ in range(3):
+        mine.step()
+        reference.step()
+
+    assert [others[0].data, kept, others[2].data] == [p.data for p in ps]
+    ps[1].requires_grad = True
+    mine.step()
+    assert kept != ps[1].data
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_fit_does_not_move_frozen_leaves(optimizer):
+    """fit is the loop by hand to the bit, with frozen parameters on the tape, off it, and none left but one."""
+    X, y = [0.5, -1.0, 2.0, 0.25, 1.5], [1.0, 0.0, -1.0, 0.5, 2.0]
+
+    def prepare():
+        ps = [Value(x) for x in (0.1, -0.2, 0.3, 0.4, -0.5, 0.6)]
+        for p in (ps[0], ps[2], ps[3], ps[5]):
+            p.requires_grad = False
+            p.grad = 3.0
+        f = pygrad.compile(lambda x, t: (ps[0] * x + ps[1] * ps[2] * x**2 + ps[3] * ps[3] - t) ** 2)
+        return ps, f, OPTIMIZERS[optimizer](ps[:2] + ps[3:])
+
+    ps, f, fitter = prepare()
+    start = [p.data for p in ps]
+    losses = f.fit(fitter, X, y, epochs=3, batch_size=2, seed=1)
+    others, g, by_hand = prepare()
+    expected = []
+    for batch in _epochs(X, y, 3):
+        by_hand.zero_grad()
+        expected.append(g.backward(*batch))
+        by_hand.step()
+
+    assert expected == losses
+    assert [p.data for p in others] == [p.data for p in ps]
+    assert [p.grad for p in others] == [p.grad for p in ps]
+    assert [True, False, True, True, False, True] == [
+        before == p.data for before, p in zip(start[:5] + [0.6], ps[:4] + [ps[1], ps[5]])
+    ]
+    ps[0].requires_grad = True
+    f.fit(fitter, X, y)
+    assert start[0] != ps[0].data
+
+
+def _epochs(X, y, epochs):
+    """The batches that `fit` with seed 1 makes."""
+    order = random.Random(1)
+    for _ in range(epochs):
+        places = list(range(len(X)))
+        order.shuffle(places)
+        for i in range(0, len(X), 2):
+            yield [X[k] for k in places[i : i + 2]], [y[k] for k in places[i : i + 2]]
+
+
+def test_a_compiled_function_does_not_add_to_frozen_leaves():
+    """Its backward, its bound form and threads; data is read anew."""
+    a, b = Value(3.0).requires_grad_(False), Value(2.0)
+    a.grad = 7.0
+    f = pygrad.compile(lambda x: a * b * x)
+    assert 30.0 == f.backward(5.0)
+    a.data = 4.0
+    assert 40.0 == f.backward(5.0)
+    bound = f.bind(5.0)
+    bound.backward()
+    f.backward([5.0] * 100)
+
+    assert (7.0, 15.0 + 3 * 20.0) == (a.grad, b.grad)
+    assert [a, b] == f.parameters()
+    a.requires_grad = True
+    f.backward(5.0)
+    assert 17.0 == a.grad
+
+
+def test_frozen_leaves_go_with_all_they_have():
+    """Freed frozen, a leaf leaves nothing behind; the watch on the arena would see it. So does one that a graph holds."""
+    before = engine.live_nodes()
+    y = Value(3.0).requires_grad_(False) * 2.0
+    y.backward()
+    del y
+    gc.collect()
+
+    assert before == engine.live_nodes()
+
+
+def test_a_threads_sweep_leaves_anothers_frozen_leaf_alone():
+    """While a sweep with closures runs in one thread, another one reads and sets the gradient that is kept."""
+    a, seen = Value(3.0).requires_grad_(False), []
+    a.grad = 7.0
+    out = Value(9.0, (a,), "square")
+
+    def _backward():
+        a.grad += 6.0 * out.grad
+        thread = threading.Thread(target=lambda: (seen.append(a.grad), setattr(a, "grad", 8.0)))
+        thread.start()
+        thread.join()
+
+    out._backward = _backward
+    out.backward()
+
+    assert ([7.0], 8.0) == (seen, a.grad)
