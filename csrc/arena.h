@@ -75,7 +75,7 @@ enum {
     PG_FLAG_ROW = 16,    /* the inputs of dots, a PG_CUSTOM node: hidden, and the first in their lists */
     PG_FLAG_FROZEN = 32, /* a leaf whose gradient no sweep changes: its `a` keeps it */
     PG_FLAG_NUMBER = 64, /* a leaf made of a number in an expression: it does not ask for a gradient */
-    PG_FLAG_LISTED = 8,  /* a leaf that the listing of an order has met; never outside the lock */
+    PG_FLAG_LISTED = 8,  /* a leaf, or other end of an order, that its listing has met; never outside the lock */
 };
 
 /* A node takes one slot of 32 bytes, plus the slots of its payload right behind it: an operand list, local gradients

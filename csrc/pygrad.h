@@ -97,6 +97,14 @@ void pg_release(pg_id id);
  * returned. Traces may be nested, and may run in several threads; the thread that began one must end it. */
 pg_id pg_trace_begin(void);
 void pg_trace_end(void);
+/* A moment: later leaves have ids of at most `leaf`, later results are in blocks with a start number of at least
+ * `start` (arena.h). */
+typedef struct {
+    uint64_t start;
+    pg_id leaf;
+} pg_moment;
+/* Note the moment and begin a trace, which tells what is later until it ends. PG_NO_MEMORY: nothing was changed. */
+pg_status pg_moment_begin(pg_moment *out);
 
 /* --- one node; id 0 reads as nan and takes no writes --- */
 
@@ -149,6 +157,15 @@ pg_status pg_order_new(pg_id root, double seed, pg_order **out);
 /* The same from several roots. With `wanted` (or NULL) all that is reached, and the nodes that it names, start from 0,
  * may be read at the end, and have their old gradients back after pg_order_free(). */
 pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **out);
+/* The same, of what is later than the moment: what is earlier only has gradients added, is not set to 0 first, and need
+ * not be free. */
+pg_status pg_order_within(const pg_roots *roots, const pg_moment *since, pg_order **out);
+/* A number that is the same for an order of the same operations, and hardly for another. */
+uint64_t pg_order_digest(const pg_order *order);
+/* The earlier nodes that such an order adds to; returns how many. `out` may be NULL. */
+size_t pg_order_outside(const pg_order *order, pg_id *out);
+/* Is the node held by a running order? */
+int pg_is_busy(pg_id id);
 /* Run natively up to the next node with a closure and return its id, which the caller must run; 0 at the end. */
 pg_id pg_order_next(pg_order *order);
 /* The same, but stop after every node; a node without a closure has been run. *is_closure says which. */

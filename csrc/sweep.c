@@ -434,7 +434,8 @@ typedef struct {
     pg_status status;
     id_list nodes;
     id_list leaves; /* those with a closure; they carry PG_FLAG_LISTED meanwhile */
-    id_list others; /* the leaves without one, if they are wanted; likewise */
+    id_list others; /* the leaves without one, if they are wanted, and what is outside; likewise */
+    const pg_moment *since; /* what was made before is outside; NULL: nothing is */
     bool all; /* list operands that get no gradient too */
     bool every_leaf;
     bool only_asks; /* list nothing */
@@ -458,9 +459,28 @@ static void list_leaf(pg_arena *arena, pg_id id, listing *found)
         leaf->flags |= PG_FLAG_LISTED;
 }
 
+static bool is_later(const pg_arena *arena, const pg_moment *since, pg_id id)
+{
+    return pg_is_leaf(id) ? id <= since->leaf : pg_block_at(arena, pg_block_of(id))->start >= since->start;
+}
+
+/* What was made before the moment is where such an order ends. */
+static void list_outside(pg_arena *arena, pg_id id, listing *found)
+{
+    pg_node *node = pg_node_at(arena, id);
+    if (node->flags & PG_FLAG_LISTED)
+        return;
+    if (!append(&found->others, id))
+        found->status = PG_NO_MEMORY;
+    else
+        node->flags |= PG_FLAG_LISTED;
+}
+
 static void list_operand(walk *w, pg_id id, listing *found)
 {
-    if (pg_is_leaf(id))
+    if (found->since && !is_later(w->arena, found->since, id))
+        list_outside(w->arena, id, found);
+    else if (pg_is_leaf(id))
         list_leaf(w->arena, id, found);
     else
         mark(w, id);
@@ -631,15 +651,15 @@ static bool append_all(id_list *list, uint32_t count, const pg_id *ids)
     return true;
 }
 
-/* List what the roots reach; with `wanted` also what keeping its gradients aside takes. */
+/* List what the roots reach, since a moment or ever; with `wanted` also what keeping its gradients aside takes. */
 static pg_status fill_order(pg_arena *arena, pg_order *order, const pg_roots *roots, const pg_wanted *wanted,
-                            bool *has_closure)
+                            const pg_moment *since, bool *has_closure)
 {
     if (!pg_all_live(arena, roots->ids, roots->count) || (wanted && !pg_all_live(arena, wanted->ids, wanted->count)))
         return PG_NO_NODE;
     if (!append_all(&order->roots, roots->count, roots->ids))
         return PG_NO_MEMORY;
-    listing found = {.status = PG_OK, .every_leaf = wanted != NULL};
+    listing found = {.status = PG_OK, .every_leaf = wanted != NULL, .since = since};
     list_reached(arena, roots->ids, roots->count, &found);
     order->nodes = found.nodes;
     order->others = found.others;
@@ -653,14 +673,14 @@ static pg_status fill_order(pg_arena *arena, pg_order *order, const pg_roots *ro
 }
 
 /* A new order, which does not run yet. *has_closure: a node of it has one. */
-static pg_status make_order(pg_arena *arena, const pg_roots *roots, const pg_wanted *wanted, pg_order **out,
-                            bool *has_closure)
+static pg_status make_order(pg_arena *arena, const pg_roots *roots, const pg_wanted *wanted, const pg_moment *since,
+                            pg_order **out, bool *has_closure)
 {
     pg_order *order = pg_realloc(NULL, sizeof *order);
     if (!order)
         return PG_NO_MEMORY;
     *order = (pg_order){.owner = pthread_self()};
-    const pg_status status = fill_order(arena, order, roots, wanted, has_closure);
+    const pg_status status = fill_order(arena, order, roots, wanted, since, has_closure);
     if (status == PG_OK)
         *out = order;
     else
@@ -668,15 +688,51 @@ static pg_status make_order(pg_arena *arena, const pg_roots *roots, const pg_wan
     return status;
 }
 
-pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **out)
+static pg_status new_order(const pg_roots *roots, const pg_wanted *wanted, const pg_moment *since, pg_order **out)
 {
     pg_arena *arena = pg_lock();
     bool has_closure = false;
-    const pg_status status = make_order(arena, roots, wanted, out, &has_closure);
+    const pg_status status = make_order(arena, roots, wanted, since, out, &has_closure);
     if (status == PG_OK)
         begin_order(arena, *out, roots);
     pg_unlock(arena);
     return status;
+}
+
+pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **out)
+{
+    return new_order(roots, wanted, NULL, out);
+}
+
+pg_status pg_order_within(const pg_roots *roots, const pg_moment *since, pg_order **out)
+{
+    return new_order(roots, NULL, since, out);
+}
+
+/* FNV-1a (Fowler, Noll and Vo), an op for a byte. */
+uint64_t pg_order_digest(const pg_order *order)
+{
+    pg_arena *arena = pg_lock();
+    uint64_t digest = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < order->nodes.count; i++)
+        digest = (digest ^ pg_node_at(arena, order->nodes.ids[i])->op) * UINT64_C(0x100000001b3);
+    pg_unlock(arena);
+    return digest;
+}
+
+size_t pg_order_outside(const pg_order *order, pg_id *out)
+{
+    if (out && order->others.count > 0)
+        memcpy(out, order->others.ids, order->others.count * sizeof *out);
+    return order->others.count;
+}
+
+int pg_is_busy(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const bool busy = (pg_node_at(arena, id)->flags & PG_FLAG_BUSY) != 0;
+    pg_unlock(arena);
+    return busy;
 }
 
 pg_status pg_order_new(pg_id root, double seed, pg_order **out)
@@ -696,7 +752,7 @@ pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted)
     pg_arena *arena = pg_lock();
     pg_order *order = NULL;
     bool has_closure = false;
-    pg_status status = make_order(arena, roots, wanted, &order, &has_closure);
+    pg_status status = make_order(arena, roots, wanted, NULL, &order, &has_closure);
     if (status == PG_OK && has_closure) {
         free_order(order);
         status = PG_CLOSURES;

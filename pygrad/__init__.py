@@ -30,7 +30,7 @@ from pygrad.explaining import explain, unreached
 from pygrad.fits import Objective, Residuals, least_squares, minimize
 from pygrad.functional import logsumexp
 from pygrad.nn import MLP, Layer, Module, Neuron
-from pygrad.recording import enable_grad, is_grad_enabled, no_grad
+from pygrad.recording import checkpoint, enable_grad, is_grad_enabled, no_grad
 from pygrad.storage import load_model, save_model
 from pygrad.transforms import derivative, gradient, hessian, hvp, jacobian, jvp, taylor, value_and_grad, vjp
 
@@ -43,6 +43,7 @@ __all__ = [
     "Residuals",
     "Value",
     "backward",
+    "checkpoint",
     "compile",
     "config",
     "custom_op",

@@ -1,5 +1,7 @@
 """What both proxies need of the C arena: its op table, backward passes with closures in them, refusals, figures."""
 
+import contextlib
+
 from pygrad import anomaly
 from pygrad._lib import ffi, lib
 from pygrad._numbers import describe
@@ -68,15 +70,54 @@ def _in_pieces(roots, seeds, value_of, wanted=None):
     order, given = ffi.new("pg_order **"), _roots(roots, seeds)
     try:
         _check(lib.pg_order_from(given[0], wanted or ffi.NULL, order), roots)
-        if anomaly.depth:
-            _run_checked(roots, order[0], value_of)
-        else:
-            while id := lib.pg_order_next(order[0]):
-                _run_closure(id, value_of)
+        _run(roots, order[0], value_of)
         return [lib.pg_grad(wanted.ids[i]) for i in range(wanted.count)] if wanted else None
     finally:
         if order[0]:
             lib.pg_order_free(order[0])
+
+
+@contextlib.contextmanager
+def moment():
+    """Within the block nodes are told that are made there: give what this yields to `sweep_within`."""
+    since = ffi.new("pg_moment *")
+    if lib.pg_moment_begin(since) != lib.PG_OK:
+        refuse()
+    try:
+        yield since
+    finally:
+        lib.pg_trace_end()
+
+
+def sweep_within(roots, seeds, value_of, since, check):
+    """Do as `sweep`, but end at what was made before a moment: that has its gradients added to, and is not set to 0.
+
+    First calls check(a digest of the operations there are, the ids of what it adds to from before the moment), which
+    may raise, or return False for no sweep.
+    """
+    order, given = ffi.new("pg_order **"), _roots(roots, seeds)
+    try:
+        _check(lib.pg_order_within(given[0], since, order), roots)
+        outside = ffi.new("pg_id[]", lib.pg_order_outside(order[0], ffi.NULL))
+        lib.pg_order_outside(order[0], outside)
+        if check(lib.pg_order_digest(order[0]), list(outside)):
+            _run(roots, order[0], value_of)
+    finally:
+        if order[0]:
+            lib.pg_order_free(order[0])
+
+
+def is_busy(value):
+    """True of a Value that a running sweep has reached or will reach."""
+    return bool(lib.pg_is_busy(value._pg_id))
+
+
+def _run(roots, order, value_of):
+    if anomaly.depth:
+        _run_checked(roots, order, value_of)
+        return
+    while id := lib.pg_order_next(order):
+        _run_closure(id, value_of)
 
 
 def _roots(roots, seeds):

@@ -294,6 +294,11 @@ def check_has_formula(v):
     """Raise the TypeError that names a Value with a closure or local gradients."""
     if CLOSURE in v.__dict__ or lib.pg_op(v._pg_id) not in _STRUCTURAL:
         label = f" (label {v.label!r})" if v.label else ""
+        if v._op == "checkpoint":
+            raise TypeError(
+                f"of what pygrad.checkpoint leaves out{label} there is no second derivative: call the function itself, "
+                "without checkpoint, where derivatives are to be Values"
+            )
         raise TypeError(
             f"the operation {v._op or 'a Value'!r}{label} has a _backward or local gradients of its own, of which "
             "there is no second derivative: declare it with pygrad.custom_op"

@@ -120,6 +120,15 @@ def leaves_of(ids, roots):
     return [v for v in found if v is not None]
 
 
+def values_of(ids, roots):
+    """Return the Values of nodes below `roots`, in the order of their ids."""
+    found = [_proxy.value_of(id) for id in ids] if _is_native else [None]
+    if None in found:
+        below = proxies_below(*roots)
+        found = [below[id] for id in ids]
+    return found
+
+
 def find_value(id, roots):
     """Return the Value of a node below `roots`, or None if it has none."""
     return proxies_below(*roots).get(id)

@@ -695,7 +695,7 @@ def test_a_compiled_function_does_not_add_to_frozen_leaves():
 
 
 def test_frozen_leaves_go_with_all_they_have():
-    """Freed frozen, a leaf leaves nothing behind; the watch on the arena would see it. So does one that a graph holds."""
+    """Freed frozen, a leaf leaves nothing behind; nor does one that a graph held."""
     before = engine.live_nodes()
     y = Value(3.0).requires_grad_(False) * 2.0
     y.backward()
@@ -721,3 +721,387 @@ def test_a_threads_sweep_leaves_anothers_frozen_leaf_alone():
     out.backward()
 
     assert ([7.0], 8.0) == (seen, a.grad)
+
+
+# --- checkpoint -------------------------------------------------------------------------------------------------------
+
+
+class Program:
+    """A program in parts, with Values of every kind: what its parts are called with, and what they find around."""
+
+    def __init__(self):
+        self.w, self.x, self.y = Value(2.0), Value(0.5), Value(-0.25)
+        self.h, self.z = self.w * 3.0, self.x * self.y  # results that a part uses, from around and as argument
+        self.leaves = [self.w, self.x, self.y]
+
+    def part(self, z, ys, scale=1.0):
+        """Three results, of one argument twice, a list, a number, and of what is around."""
+        inner = (self.w * z).tanh() * self.h * scale
+        return inner, [ys[0] * z + ys[0].stop_gradient(), 3.0], (pygrad.dot([self.w, ys[0]], [z, inner]),)
+
+    def loss(self, part):
+        """A loss in which all results, and all that the part uses, are used otherwise too."""
+        a, (b, three), (c,) = part(self.z, [self.y, 1.0], scale=2.0)
+        assert 3.0 == three
+        return a * b + a * self.h + c * self.z + self.x
+
+    def gradients(self):
+        return [v.grad for v in self.leaves]
+
+
+def close(numbers):
+    """Equal but for the order in which gradients were added."""
+    return pytest.approx(numbers, rel=1e-13)
+
+
+SWEEPS = {
+    "once": lambda p, loss: loss.backward(),
+    "twice": lambda p, loss: (loss.backward(), loss.backward(2.0)),
+    "from two roots": lambda p, loss: pygrad.backward([loss, p.h, loss], [1.0, 2.0, 3.0]),
+}
+
+
+@pytest.mark.parametrize("sweep", ["once", "twice", "from two roots", "anomaly", "no_grad"])
+def test_checkpoint_gives_the_same_gradients(sweep):
+    """Results and all gradients are those of the function itself, however the sweep is called."""
+    numbers = []
+    for wrap in (lambda f: f, pygrad.checkpoint):
+        p = Program()
+        loss = p.loss(wrap(p.part))
+        if sweep == "anomaly":
+            with pygrad.detect_anomaly():
+                loss.backward()
+        elif sweep == "no_grad":
+            with pygrad.no_grad():
+                loss.backward()
+        else:
+            SWEEPS[sweep](p, loss)
+        numbers.append([loss.data, *p.gradients()])
+
+    assert close(numbers[0]) == numbers[1]
+    assert pygrad.is_grad_enabled()
+
+
+def test_grad_through_a_checkpoint_touches_nobody():
+    """grad() by leaves and results gives what it gives without, and no Value's gradient changes."""
+    p, q = Program(), Program()
+    for v in p.leaves:
+        v.grad = 7.0
+    loss, plain = p.loss(pygrad.checkpoint(p.part)), q.loss(q.part)
+
+    assert close(pygrad.grad(plain, [q.w, q.x, q.y, q.h, q.z])) == pygrad.grad(loss, [p.w, p.x, p.y, p.h, p.z])
+    assert [7.0] * 3 == p.gradients()
+    assert close(pygrad.grad(plain, q.w)) == pygrad.grad(loss, p.w)
+    assert [7.0] * 3 == p.gradients()
+
+
+def test_results_that_are_not_used():
+    """A result that the loss does not use, or that was dropped, passes nothing on, also after a sweep that used it."""
+    p, q = Program(), Program()
+    a, (b, _), (c,) = pygrad.checkpoint(p.part)(p.z, [p.y])
+    (a + b + c).backward()
+    del c
+    for v in p.leaves:
+        v.grad = 0.0
+    (b * 2.0).backward()
+    plain = q.part(q.z, [q.y])[1][0]
+    (plain * 2.0).backward()
+
+    assert close(q.gradients()) == p.gradients()
+
+
+def test_it_runs_once_a_pass():
+    """Several results or not, the function is called again once in each backward pass."""
+    calls, w = [], Value(2.0)
+
+    @pygrad.checkpoint
+    def part(x):
+        calls.append(x)
+        return x * w, x + w, [x.tanh()]
+
+    x = Value(3.0)
+    a, b, (c,) = part(x)
+    assert 1 == len(calls)
+    (a * b * c).backward()
+    assert 2 == len(calls)
+    pygrad.grad(a + c, [x])
+    assert 3 == len(calls)
+    assert all(v is not x and v._is_leaf() for v in calls)
+
+
+def test_memory_is_that_of_one_part():
+    """While the graph is held there is a node for each result and a few more; it is freed without the collector."""
+    random.seed(1)
+    layers = [pygrad.MLP(4, [16, 16, 4], activation="tanh") for _ in range(5)]
+    seen = []
+    for wrap in (lambda f: f, pygrad.checkpoint):
+        gc.collect()
+        gc.disable()
+        before = engine.live_nodes()
+        x = [Value(0.1)] * 4
+        for layer in layers:
+            x = wrap(layer)(x)
+        loss = pygrad.sum(x)
+        held = engine.live_nodes() - before
+        loss.backward()
+        seen.append((held, engine.live_nodes() - before, [p.grad for layer in layers for p in layer.parameters()]))
+        for layer in layers:
+            layer.zero_grad()
+        del x, loss
+        assert before == engine.live_nodes()
+        gc.enable()
+
+    (plain, _, gradients), (held, after, again) = seen
+    assert close(gradients) == again
+    assert held <= 5 * (4 + 1) + 2 < plain / 5
+    assert held == after
+
+
+def test_checkpoints_nest():
+    """One within another, and one after another, give the plain gradients."""
+
+    def nested(wrap):
+        w, x = Value(0.7), Value(0.3)
+
+        @wrap
+        def inner(v, k):
+            return (v * w).tanh() + k
+
+        @wrap
+        def outer(v):
+            a = inner(v, 1.0)
+            return inner(a, v) * w, a
+
+        a, b = outer(x)
+        loss = outer(a)[0] * inner(b, a)
+        loss.backward()
+        return loss.data, w.grad, x.grad
+
+    assert close(nested(lambda f: f)) == nested(pygrad.checkpoint)
+
+
+def test_a_result_may_be_an_argument_or_from_around():
+    """What the function hands through is passed on as well, once."""
+    w, x = Value(2.0), Value(3.0)
+    h = w * w
+    a, b, c, d = pygrad.checkpoint(lambda v: (v, w, h, 5.0))(x)
+    (a * 10.0 + b * 100.0 + c * 1000.0 + h * d).backward()
+
+    assert (10.0, 100.0 + 4.0 * 1005.0) == (x.grad, w.grad)
+    assert a is not x
+
+
+def test_without_values_it_is_a_leaf():
+    """Of a function that uses no Value the results are leaves; of one that returns none, what it returns."""
+    v = pygrad.checkpoint(lambda x: Value(x) * 2.0)(3.0)
+
+    assert (6.0, *LEAF) == (v.data, *graph_of(v))
+    assert [1.0, None] == pygrad.checkpoint(lambda x: [1.0, None])(Value(1.0))
+
+
+def test_what_has_no_gradient_is_not_reached():
+    """An argument behind stop_gradient gets none: not even a 0, which an infinite slope makes a nan."""
+    x, y = Value(0.0), Value(1.0)
+    out = pygrad.checkpoint(lambda a, b: a.stop_gradient() + b)(x.sqrt(), y)
+    out.backward()
+
+    assert (0.0, 1.0) == (x.grad, y.grad)
+
+
+def test_closures_within_a_checkpoint():
+    """Ops of one's own within the function, declared or with a closure, work as outside."""
+    numbers = []
+    for wrap in (lambda f: f, pygrad.checkpoint):
+        w, x = Value(0.7), Value(0.3)
+        wrap(lambda v, w=w: lecture_tanh(v * w) * twice(v) + Value(v.data, (v,), (5.0,)))(x * 2.0).backward()
+        numbers.append((w.grad, x.grad))
+
+    assert close(numbers[0]) == numbers[1]
+
+
+def test_frozen_leaves_and_a_checkpoint():
+    """A frozen argument and a frozen leaf from around keep their gradients; requires_grad sees through."""
+    w, u, x = Value(2.0).requires_grad_(False), Value(3.0), Value(0.5).requires_grad_(False)
+    part = pygrad.checkpoint(lambda v: v * w + u * v)
+    assert part(x).requires_grad
+    part(x).backward()
+    assert (0.0, 0.5, 0.0) == (w.grad, u.grad, x.grad)
+    u.requires_grad = False
+    assert not part(x).requires_grad
+    x.requires_grad = True
+    part(x).backward()
+
+    assert (0.0, 0.5, 5.0) == (w.grad, u.grad, x.grad)
+    assert [0.5] == pygrad.grad(part(x), [w])
+
+
+def test_within_no_grad_and_recorded_it_is_the_function():
+    """Within no_grad() results are leaves; a compiled function has its operations."""
+    w, x = Value(2.0), Value(3.0)
+    part = pygrad.checkpoint(lambda v: v * w)
+    with pygrad.no_grad():
+        assert LEAF == graph_of(part(x))
+    f = pygrad.compile(part)
+
+    assert (6.0, (2.0,)) == f.backward(3.0, inputs=True)
+    assert 3.0 == w.grad
+    assert "part" != part.__name__ == "<lambda>"
+
+
+def test_first_derivatives_by_transforms():
+    """gradient and jacobian go through; what needs a second derivative says to leave it out."""
+    part = pygrad.checkpoint(lambda x: x[0] ** 2 * x[1])
+    assert [12.0, 4.0] == pygrad.gradient(part)([2.0, 3.0])
+    for wrong in (
+        lambda: pygrad.hessian(part)([2.0, 3.0]),
+        lambda: pygrad.jvp(part)([2.0, 3.0], [1.0, 0.0]),
+        lambda: pygrad.gradient(part)([Value(2.0), 3.0]),
+        lambda: pygrad.grad(part([Value(2.0), v := Value(3.0)]), v, create_graph=True),
+    ):
+        with pytest.raises(TypeError, match="without checkpoint"):
+            wrong()
+
+
+def test_random_numbers_are_drawn_again():
+    """What the function draws from `random` is the same the second time; the program's own sequence goes on."""
+
+    def draws(wrap):
+        random.seed(5)
+        x = Value(0.5)
+        out = wrap(lambda v: pygrad.sum([v * random.random() for _ in range(5)]))(x)
+        between = random.random()
+        out.backward()
+        return out.data, x.grad, between, random.random()
+
+    assert draws(lambda f: f) == draws(pygrad.checkpoint)
+
+
+def test_numpys_random_numbers_are_drawn_again():
+    """So is what comes from NumPy's global generator."""
+    numpy = pytest.importorskip("numpy")
+    numpy.random.seed(5)
+    x = Value(0.5)
+    out = pygrad.checkpoint(lambda v: v * float(numpy.random.random()))(x)
+    out.backward()
+
+    assert out.data == x.grad * x.data
+
+
+@pytest.mark.parametrize(
+    "second, told",
+    [
+        (lambda v: [v * 2.0], "structure"),
+        (lambda v: 3.0, "structure"),
+        (lambda v: v * 3.0, "result is another"),
+        (lambda v: v * v, "other operations"),
+        (lambda v: v * 2.0 + 0.0, "other operations"),
+        (lambda v: v * other, "other operations"),
+    ],
+)
+def test_another_second_run_is_refused(second, told):
+    """Code that does something else the second time is named; gradients stay, and the first function serves again."""
+    todo, x = [], Value(2.0)
+
+    def part(v):
+        return todo.pop()(v)
+
+    todo.append(lambda v: v * 2.0)
+    y = pygrad.checkpoint(part)(x) * 3.0
+    todo.append(second)
+    with pytest.raises(RuntimeError, match=f"part did not do the same a second time: .*{told}"):
+        y.backward()
+
+    assert (0.0, 0.0) == (x.grad, other.grad)
+    todo.append(lambda v: v * 2.0)
+    y.backward()
+    assert 6.0 == x.grad
+
+
+other = None
+
+
+@pytest.fixture(autouse=True)
+def a_value_from_around():
+    """`other`, for functions that are parameters."""
+    global other
+    other = Value(2.0)
+    yield
+    other = None
+
+
+def test_data_that_changed_in_between():
+    """A backward pass goes by the data as they are then, as it does without a checkpoint."""
+    for wrap in (lambda f: f, pygrad.checkpoint):
+        w, x = Value(2.0), Value(3.0)
+        y = wrap(lambda v, w=w: v * w)(x)
+        w.data = 5.0
+        y.backward()
+        assert (3.0, 5.0) == (w.grad, x.grad)
+
+
+def test_exceptions_go_through():
+    """One in the first run leaves nothing behind; one in the second ends the sweep, and the next one is right."""
+    todo, x, u = [], Value(2.0), Value(1.0)
+
+    @pygrad.checkpoint
+    def part(v):
+        y = v * v
+        if todo:
+            todo.pop()
+            raise KeyError("mine")
+        return y
+
+    todo.append(1)
+    before = engine.live_nodes()
+    with pytest.raises(KeyError, match="mine"):
+        part(x)
+    assert before == engine.live_nodes()
+    assert pygrad.is_grad_enabled()
+    y = part(x) * u
+    todo.append(1)
+    with pytest.raises(KeyError, match="mine"):
+        y.backward()
+    x.grad = u.grad = 0.0
+    y.backward()
+
+    assert (4.0, 4.0) == (x.grad, u.grad)
+    engine.check_arena()
+
+
+def test_checkpoint_by_hand():
+    """Back-propagation node by node, by `_backward()`, goes through too."""
+    x = Value(3.0)
+    y = pygrad.checkpoint(lambda v: v * v)(x)
+    y.grad = 1.0
+    for v in newest_first(y):
+        v._backward()
+
+    assert 6.0 == x.grad
+
+
+def test_checkpoints_in_threads():
+    """Threads that checkpoint at the same time, with shared parameters, do not meet."""
+    w, grads = Value(2.0), {}
+
+    def run(k):
+        x = Value(float(k))
+        for _ in range(20):
+            pygrad.checkpoint(lambda v: (v * w).tanh() * v)(x).backward()
+        grads[k] = x.grad
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in (1, 2, 3, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for k in grads:
+        x = Value(float(k))
+        for _ in range(20):
+            ((x * 2.0).tanh() * x).backward()
+        assert close(x.grad) == grads[k]
+
+
+def test_what_checkpoint_refuses():
+    """What is no function."""
+    with pytest.raises(TypeError, match="needs a function"):
+        pygrad.checkpoint(3.0)
