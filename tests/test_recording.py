@@ -993,7 +993,7 @@ def test_numpys_random_numbers_are_drawn_again():
         (lambda v: [v * 2.0], "structure"),
         (lambda v: 3.0, "structure"),
         (lambda v: v * 3.0, "result is another"),
-        (lambda v: v * v, "other operations"),
+        (lambda v: v**2, "other operations"),
         (lambda v: v * 2.0 + 0.0, "other operations"),
         (lambda v: v * other, "other operations"),
     ],
