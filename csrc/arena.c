@@ -240,6 +240,17 @@ pg_id pg_trace_begin(void)
     return boundary;
 }
 
+pg_status pg_moment_begin(pg_moment *out)
+{
+    pg_arena *arena = pg_lock();
+    const bool begun = arena->current->used == 0 || pg_start_block(arena);
+    out->start = arena->current->start;
+    pg_unlock(arena);
+    if (begun)
+        out->leaf = pg_trace_begin();
+    return begun ? PG_OK : PG_NO_MEMORY;
+}
+
 void pg_trace_end(void)
 {
     pg_arena *arena = pg_lock();

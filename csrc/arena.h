@@ -18,6 +18,9 @@
  * a part of a split list. So is a *row*, the inputs of a dot: the dots of a layer share one, so that each input is
  * listed and counted once, not once a dot.
  *
+ * Frozen leaves. No sweep may change a frozen leaf's gradient, and none is to ask about it: so the gradient is kept
+ * in a hidden leaf, the frozen one's `a`, and what sweeps add to its own `grad` nobody reads (pg_grad_of).
+ *
  * Invariants, outside the lock; check.c verifies each:
  *   I1  an operand of a live node is live, and older than the node if it is interior;
  *   I2  refs = the operand places that name the node, + 0 or 1 for its proxy, + the orders it is the root of,
@@ -29,7 +32,8 @@
  *   I7  the sweep's heap is empty, and has room for every block;
  *   I8  a block without live nodes has no proxies;
  *   I9  a take has an index and a value, and each part of a split one has the same index; a declared node has its y;
- *   I10 the list of a dot begins with a row, which has an input for each of its weights.
+ *   I10 the list of a dot begins with a row, which has an input for each of its weights;
+ *   I11 a frozen node is a leaf, and its `a` is a hidden one that is not; any other leaf has neither `a` nor `b`.
  *
  * Lock. cffi drops the GIL for every call, so threads may be inside at once; each public function holds the lock
  * from its first look at the arena to its last, and nothing that is not bounded by the graph happens under it. No
@@ -69,7 +73,10 @@ enum {
     PG_FLAG_BUSY = 2,    /* a running order holds it */
     PG_FLAG_PART = 4,    /* a part of a split operand list: hidden, and its consumer's `a` */
     PG_FLAG_ROW = 16,    /* the inputs of dots, a PG_CUSTOM node: hidden, and the first in their lists */
-    PG_FLAG_LISTED = 8,  /* a leaf that the listing of an order has met, a node that derive.c is about; never outside the lock */
+    PG_FLAG_FROZEN = 32, /* a leaf whose gradient no sweep changes: its `a` keeps it */
+    PG_FLAG_NUMBER = 64, /* a leaf made of a number in an expression: it does not ask for a gradient */
+    PG_FLAG_LISTED = 8,  /* never outside the lock: a leaf, or other end of an order, that its listing has met; a node
+                          * that derive.c is about */
 };
 
 /* A node takes one slot of 32 bytes, plus the slots of its payload right behind it: an operand list, local gradients
@@ -77,7 +84,8 @@ enum {
 typedef struct {
     double data;
     double grad;
-    pg_id a;        /* first operand; 0 if a list has none in front. In a free leaf slot: the next free one */
+    pg_id a;        /* first operand; 0 if a list has none in front. In a free leaf slot: the next free one. In a
+                     * frozen leaf: the hidden one that keeps its gradient */
     pg_id b;        /* second operand; or the number of entries in the list */
     uint8_t op;     /* pg_op_code */
     uint8_t flags;
@@ -257,17 +265,22 @@ bool pg_start_block(pg_arena *arena);  /* make an empty block the current one; f
 void pg_free_node(pg_arena *arena, pg_id id);
 
 /* Room for a leaf. One reference, the caller's. 0: out of memory. */
-PG_INLINE pg_id pg_new_leaf(pg_arena *arena, double data)
+PG_INLINE pg_id pg_new_leaf_with(pg_arena *arena, double data, int flags)
 {
     if (!arena->free_leaf && !pg_reserve_leaf(arena))
         return 0;
     const pg_id id = arena->free_leaf;
     pg_node *leaf = pg_node_at(arena, id);
     arena->free_leaf = leaf->a;
-    *leaf = (pg_node){.data = data, .op = PG_LEAF, .slots = 1, .refs = 1};
+    *leaf = (pg_node){.data = data, .op = PG_LEAF, .flags = (uint8_t)flags, .slots = 1, .refs = 1};
     arena->live_nodes++;
     arena->live_leaves++;
     return id;
+}
+
+PG_INLINE pg_id pg_new_leaf(pg_arena *arena, double data)
+{
+    return pg_new_leaf_with(arena, data, 0);
 }
 
 /* Room for an interior node of so many slots; data, grad and operands 0. One reference, the caller's. 0: out of
@@ -300,6 +313,14 @@ PG_INLINE void pg_unref(pg_arena *arena, pg_id id)
         pg_free_node(arena, id);
     else if (node->refs != PG_REFS_FOREVER)
         node->refs--;
+}
+
+/* The gradient of a node as a program sees it. Of a frozen leaf that is what is kept for it; but to a closure that a
+ * sweep of this thread has called, what that sweep has added (sweep.c). */
+double *pg_frozen_grad(const pg_arena *arena, pg_node *leaf);
+PG_INLINE double *pg_grad_of(const pg_arena *arena, pg_node *node)
+{
+    return node->flags & PG_FLAG_FROZEN ? pg_frozen_grad(arena, node) : &node->grad;
 }
 
 /* List what the roots reach, interior nodes newest first, then leaves that have a closure (sweep.c): by any operand,

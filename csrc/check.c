@@ -59,6 +59,15 @@ static const char *check_structure(const pg_arena *arena, const pg_node *node)
     return NULL;
 }
 
+/* A leaf has no operands, but for what keeps a frozen one's gradient. */
+static bool is_good_leaf(const pg_arena *arena, pg_id id, const pg_node *leaf)
+{
+    const bool frozen = leaf->flags & PG_FLAG_FROZEN;
+    const bool kept = frozen && pg_is_leaf(leaf->a) && leaf->a != id && pg_node_at(arena, leaf->a)->refs == 1 &&
+                      !(pg_node_at(arena, leaf->a)->flags & PG_FLAG_FROZEN);
+    return leaf->b == 0 && (frozen ? kept : leaf->a == 0);
+}
+
 static const char *check_node(census *found, pg_id id)
 {
     const pg_node *node = pg_node_at(found->arena, id);
@@ -71,6 +80,8 @@ static const char *check_node(census *found, pg_id id)
     REQUIRE(node->op < PG_OP_COUNT, "a live node has no op");
     broken = broken ? broken : check_structure(found->arena, node);
     REQUIRE(!(node->flags & PG_FLAG_BUSY) || found->arena->orders, "a node is busy and no order runs");
+    REQUIRE(broken || node->op != PG_LEAF || is_good_leaf(found->arena, id, node), "I11: a leaf has an operand");
+    REQUIRE(pg_is_leaf(id) || !(node->flags & PG_FLAG_FROZEN), "I11: a result is frozen");
     found->live_nodes++;
     found->live_leaves += pg_is_leaf(id);
     found->closures += (node->flags & PG_FLAG_CLOSURE) != 0;

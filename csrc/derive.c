@@ -170,7 +170,7 @@ static pg_term apply_binary(walk *w, int op, pg_term a, pg_term b)
 /* A node for a term, with a reference; of a number a leaf. 0: out of memory. */
 static pg_id as_node(walk *w, pg_term t)
 {
-    const pg_id id = t.id ? copy(w, t).id : pg_new_leaf(w->arena, t.number);
+    const pg_id id = t.id ? copy(w, t).id : pg_new_leaf_with(w->arena, t.number, PG_FLAG_NUMBER);
     if (!id)
         fail(w, PG_NO_MEMORY);
     return id;

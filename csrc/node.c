@@ -34,6 +34,14 @@ pg_id pg_leaf(double data)
     return id;
 }
 
+pg_id pg_number(double data)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id id = pg_new_leaf_with(arena, data, PG_FLAG_NUMBER);
+    pg_unlock(arena);
+    return id;
+}
+
 pg_id pg_unary(int op, pg_id a)
 {
     pg_arena *arena = pg_lock();
@@ -379,7 +387,7 @@ static pg_status leaf_to_custom(pg_arena *arena, pg_id leaf, const list_spec *sp
         return PG_NO_MEMORY;
     pg_node *node = pg_node_at(arena, id);
     node->data = old->data;
-    node->grad = old->grad;
+    node->grad = *pg_grad_of(arena, old);
     set_closure(arena, node, (old->flags & PG_FLAG_CLOSURE) != 0);
     set_closure(arena, old, false);
     *out = id;
@@ -408,7 +416,7 @@ double pg_data(pg_id id)
 double pg_grad(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    const double grad = pg_node_at(arena, id)->grad;
+    const double grad = *pg_grad_of(arena, pg_node_at(arena, id));
     pg_unlock(arena);
     return grad;
 }
@@ -425,8 +433,43 @@ void pg_set_grad(pg_id id, double grad)
 {
     pg_arena *arena = pg_lock();
     if (id)
-        pg_node_at(arena, id)->grad = grad;
+        *pg_grad_of(arena, pg_node_at(arena, id)) = grad;
     pg_unlock(arena);
+}
+
+int pg_is_frozen(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const bool frozen = (pg_node_at(arena, id)->flags & PG_FLAG_FROZEN) != 0;
+    pg_unlock(arena);
+    return frozen;
+}
+
+/* Move the gradient of a leaf to where it is safe, or back. False: no memory. */
+static bool set_frozen(pg_arena *arena, pg_node *leaf, bool on)
+{
+    if (on == ((leaf->flags & PG_FLAG_FROZEN) != 0))
+        return true;
+    const pg_id keeper = on ? pg_new_leaf_with(arena, 0.0, PG_FLAG_NUMBER) : leaf->a;
+    if (!keeper)
+        return false;
+    double *kept = &pg_node_at(arena, keeper)->grad;
+    *(on ? kept : &leaf->grad) = *(on ? &leaf->grad : kept);
+    leaf->a = on ? keeper : 0;
+    leaf->flags ^= PG_FLAG_FROZEN;
+    if (!on)
+        pg_unref(arena, keeper);
+    return true;
+}
+
+pg_status pg_set_frozen(pg_id id, int on)
+{
+    pg_arena *arena = pg_lock();
+    pg_status status = !pg_is_live(arena, id) ? PG_NO_NODE : pg_is_leaf(id) ? PG_OK : PG_IN_USE;
+    if (status == PG_OK && !set_frozen(arena, pg_node_at(arena, id), on != 0))
+        status = PG_NO_MEMORY;
+    pg_unlock(arena);
+    return status;
 }
 
 int pg_op(pg_id id)
@@ -471,6 +514,8 @@ size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out)
 static size_t count_operands(const pg_arena *arena, const pg_node *node)
 {
     size_t count = 0;
+    if (node->op == PG_LEAF) /* what keeps a frozen one's gradient is none */
+        return 0;
     for (const pg_node *part = node; part; part = pg_part_before(arena, part))
         count += pg_list_part(arena, part, NULL) + (part->a && !pg_part_before(arena, part));
     return count;
@@ -488,8 +533,9 @@ void pg_operands(pg_id id, pg_id *out)
 {
     pg_arena *arena = pg_lock();
     const pg_node *node = pg_node_at(arena, id);
-    pg_id *end = out + count_operands(arena, node);
-    for (const pg_node *part = node; part; part = pg_part_before(arena, part)) {
+    const size_t count = count_operands(arena, node);
+    pg_id *end = out + count;
+    for (const pg_node *part = count ? node : NULL; part; part = pg_part_before(arena, part)) {
         end -= pg_list_part(arena, part, NULL);
         pg_list_part(arena, part, end);
         if (part->a && !pg_part_before(arena, part))

@@ -45,7 +45,7 @@ PG_INLINE pg_id pg_make_binary(pg_arena *arena, int op, pg_id a, pg_id b)
 PG_INLINE pg_id pg_make_with_number(pg_arena *arena, int op, pg_id a, double number, bool number_first)
 {
     pg_node *na = pg_node_at(arena, a);
-    const pg_id hidden = na->refs > 0 ? pg_new_leaf(arena, number) : 0;
+    const pg_id hidden = na->refs > 0 ? pg_new_leaf_with(arena, number, PG_FLAG_NUMBER) : 0;
     const pg_id id = hidden ? pg_new_node(arena, op, 1) : 0;
     if (id) {
         pg_node *node = pg_node_at(arena, id);

@@ -61,6 +61,7 @@ const char *pg_helper_source(int i);
 /* --- making nodes --- */
 
 pg_id pg_leaf(double data);
+pg_id pg_number(double data); /* a leaf that is only a number in an expression: it asks for no gradient */
 pg_id pg_unary(int op, pg_id a);
 pg_id pg_binary(int op, pg_id a, pg_id b);
 pg_id pg_binary_right(int op, pg_id a, double b); /* b becomes a hidden leaf */
@@ -97,6 +98,14 @@ void pg_release(pg_id id);
  * returned. Traces may be nested, and may run in several threads; the thread that began one must end it. */
 pg_id pg_trace_begin(void);
 void pg_trace_end(void);
+/* A moment: later leaves have ids of at most `leaf`, later results are in blocks with a start number of at least
+ * `start` (arena.h). */
+typedef struct {
+    uint64_t start;
+    pg_id leaf;
+} pg_moment;
+/* Note the moment and begin a trace, which tells what is later until it ends. PG_NO_MEMORY: nothing was changed. */
+pg_status pg_moment_begin(pg_moment *out);
 
 /* --- one node; id 0 reads as nan and takes no writes --- */
 
@@ -104,6 +113,12 @@ double pg_data(pg_id id);
 double pg_grad(pg_id id);
 void pg_set_data(pg_id id, double data);
 void pg_set_grad(pg_id id, double grad);
+/* Freeze a leaf, so that no sweep changes its gradient, or unfreeze it. PG_IN_USE: it is a result; PG_NO_NODE,
+ * PG_NO_MEMORY: nothing was changed. */
+pg_status pg_set_frozen(pg_id id, int on);
+int pg_is_frozen(pg_id id);
+/* Does a sweep from this node get to a leaf that is neither frozen nor only a number? Of a leaf: is it not frozen? */
+int pg_requires_grad(pg_id id);
 int pg_op(pg_id id);
 double pg_exponent(pg_id id); /* of a "power" node */
 /* The operands in order (sum: start, terms; dot: bias, w0, x0, w1, x1, ...; take: index, v0, v1, ...; declared: y, x0,
@@ -143,6 +158,15 @@ pg_status pg_order_new(pg_id root, double seed, pg_order **out);
 /* The same from several roots. With `wanted` (or NULL) all that is reached, and the nodes that it names, start from 0,
  * may be read at the end, and have their old gradients back after pg_order_free(). */
 pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **out);
+/* The same, of what is later than the moment: what is earlier only has gradients added, is not set to 0 first, and need
+ * not be free. */
+pg_status pg_order_within(const pg_roots *roots, const pg_moment *since, pg_order **out);
+/* A number that is the same for an order of the same operations, and hardly for another. */
+uint64_t pg_order_digest(const pg_order *order);
+/* The earlier nodes that such an order adds to; returns how many. `out` may be NULL. */
+size_t pg_order_outside(const pg_order *order, pg_id *out);
+/* Is the node held by a running order? */
+int pg_is_busy(pg_id id);
 /* Run natively up to the next node with a closure and return its id, which the caller must run; 0 at the end. */
 pg_id pg_order_next(pg_order *order);
 /* The same, but stop after every node; a node without a closure has been run. *is_closure says which. */

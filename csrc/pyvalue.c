@@ -43,6 +43,9 @@ enum { KEPT = 1, TRACKED = 2 };
 
 static PyTypeObject *value_type;
 static long anomaly_depth; /* > 0 within detect_anomaly(), which sets it */
+static long threads_without_grad; /* how many are within no_grad() */
+static long unusual; /* the sum of both: all that an operation looks at */
+static _Thread_local bool grad_is_off; /* of this thread, within no_grad() */
 static PyObject *trace_hook; /* to be called when a program reads data; or NULL */
 
 /* The parts of the contract that are Python, shared with the portable proxy; each used where time does not matter. */
@@ -50,12 +53,12 @@ static struct {
     PyObject *to_float, *is_number, *operand; /* of pygrad._numbers */
     PyObject *surface, *parse_arguments, *parse_prev, *power_label; /* of pygrad.surface */
     PyObject *closure_key, *op_key; /* keys of a Value's dict */
-    PyObject *refuse, *backward_in_pieces; /* of pygrad.arena */
+    PyObject *refuse, *backward_in_pieces, *set_frozen; /* of pygrad.arena */
     PyObject *check_forward; /* of pygrad.anomaly */
     PyObject *value_of; /* of this module */
     PyObject *labels; /* of the ops, a tuple */
     PyObject *originals; /* a copy of Value's own dict */
-    PyObject *data, *grad, *_op, *_prev, *_backward, *label; /* names of attributes */
+    PyObject *data, *grad, *_op, *_prev, *_backward, *label, *requires_grad; /* names of attributes */
     PyObject *w, *b, *nonlin, *activation, *add, *mul; /* more of them */
     PyObject *data_of_a_value, *a_gradient; /* for messages */
     PyObject *a_comparison, *by_detach; /* for the trace hook */
@@ -523,7 +526,10 @@ static PyObject *checked(value *out, PyObject *operands)
     return (PyObject *)out;
 }
 
-/* What is rarely asked of a new Value of one or two operands: flags of its operands', a failure, detect_anomaly(). */
+static PyObject *without_graph(PyObject *out);
+
+/* What is rarely asked of a new Value of one or two operands: flags of its operands', a failure, detect_anomaly(),
+ * no_grad(). */
 static PyObject *finish_rare(value *out, value *a, value *b)
 {
     if (!out->id) {
@@ -536,12 +542,12 @@ static PyObject *finish_rare(value *out, value *a, value *b)
         out->b = Py_XNewRef((PyObject *)b);
         track(out, flags);
     }
-    return anomaly_depth ? checked(out, operand_proxies(out, NULL)) : (PyObject *)out;
+    return without_graph(anomaly_depth ? checked(out, operand_proxies(out, NULL)) : (PyObject *)out);
 }
 
 PG_INLINE PyObject *finish(value *out, value *a, value *b)
 {
-    if (!out->id || a->flags || (b && b->flags) || anomaly_depth)
+    if (!out->id || a->flags || (b && b->flags) || unusual)
         return finish_rare(out, a, b);
     return (PyObject *)out;
 }
@@ -591,18 +597,52 @@ static PyObject *make_power(value *a, double exponent)
     return finish(out, a, NULL);
 }
 
-static PyObject *make_leaf(double data)
+static PyObject *make_leaf(double data, int flags)
 {
     value *out = new_proxy();
     if (!out)
         return NULL;
     pg_arena *arena = pg_lock();
-    bind(out, pg_new_leaf(arena, data));
+    bind(out, pg_new_leaf_with(arena, data, flags));
     pg_unlock(arena);
     if (out->id)
         return (PyObject *)out;
     Py_DECREF(out);
     return refuse(PyTuple_New(0));
+}
+
+/* True while this thread records a function for pygrad.compile: then there is a trace hook. -1: an error. */
+static int is_traced(void)
+{
+    PyObject *trace = trace_hook ? PyImport_ImportModule("pygrad.trace") : NULL;
+    PyObject *answer = trace ? PyObject_CallMethod(trace, "is_recording", NULL) : NULL;
+    const int traced = answer ? PyObject_IsTrue(answer) : trace_hook ? -1 : 0;
+    Py_XDECREF(answer);
+    Py_XDECREF(trace);
+    return traced;
+}
+
+/* What a result, which is given away, is within no_grad(): a leaf; while a function is recorded, which must not keep
+ * the number of this one run, a node that passes no gradient on. */
+static PyObject *without_graph(PyObject *out)
+{
+    if (!grad_is_off || !out)
+        return out;
+    value *v = (value *)out;
+    const int traced = is_traced();
+    if (traced > 0 && pg_op_is_flat(node_of(v)->op))
+        return out;
+    PyObject *plain = traced < 0 ? NULL : traced ? make_unary(PG_OP_stop_gradient, v) : make_leaf(node_of(v)->data, 0);
+    Py_DECREF(out);
+    return plain;
+}
+
+/* True within no_grad(), but not while a function is recorded: what the user's own code makes has no operands. -1: an
+ * error. */
+static int drops_operands(void)
+{
+    const int traced = grad_is_off ? is_traced() : 1;
+    return traced < 0 ? -1 : !traced;
 }
 
 /* --- operators ---------------------------------------------------------------------------------------------------- */
@@ -794,7 +834,7 @@ static PyObject *value_read(PyObject *self, PyObject *const *args, Py_ssize_t co
 static PyObject *get_grad(PyObject *self, void *Py_UNUSED(closure))
 {
     value *v = (value *)self;
-    return is_alive(v) ? PyFloat_FromDouble(node_of(v)->grad) : NULL;
+    return is_alive(v) ? PyFloat_FromDouble(*pg_grad_of(pg_the_arena, node_of(v))) : NULL;
 }
 
 static int set_data(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
@@ -817,8 +857,23 @@ static int set_grad(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
         return cannot_delete("grad");
     if (!is_alive(v) || !to_double(x, py.a_gradient, &number))
         return -1;
-    node_of(v)->grad = number;
+    *pg_grad_of(pg_the_arena, node_of(v)) = number;
     return 0;
+}
+
+static PyObject *get_requires_grad(PyObject *self, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    return is_alive(v) ? PyBool_FromLong(pg_requires_grad(v->id)) : NULL;
+}
+
+static int set_requires_grad(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
+{
+    if (!x)
+        return cannot_delete("requires_grad");
+    PyObject *none = PyObject_CallFunctionObjArgs(py.set_frozen, self, x, NULL);
+    Py_XDECREF(none);
+    return none ? 0 : -1;
 }
 
 /* What hangs on a Value under this key: a new reference, or NULL (without an error if there is nothing). */
@@ -882,7 +937,8 @@ static int value_setattro(PyObject *self, PyObject *name, PyObject *x)
     const bool number = name == py.data || name == py.grad;
     if (number && x && PyFloat_CheckExact(x) && Py_IS_TYPE(self, value_type) && numbers_are_plain()) /* no lookups */
         return name == py.data ? set_data(self, x, NULL) : set_grad(self, x, NULL);
-    const bool ours = (number || name == py._op || name == py._prev || name == py._backward) && is_original(name);
+    const bool special = name == py._op || name == py._prev || name == py._backward || name == py.requires_grad;
+    const bool ours = (number || special) && is_original(name);
     const bool harmless = PyUnicode_CheckExact(name) && (!x || is_atom(x));
     if (!ours && keep((value *)self, harmless ? KEPT : KEPT | TRACKED) < 0)
         return -1;
@@ -938,6 +994,9 @@ static int set_backward(PyObject *self, PyObject *closure, void *Py_UNUSED(conte
         PyErr_SetString(PyExc_TypeError, "_backward must be a function of no arguments");
         return -1;
     }
+    const int plain = is_alive(v) && pg_is_leaf(v->id) ? drops_operands() : 0;
+    if (plain != 0)
+        return plain < 0 ? -1 : 0;
     if (!is_alive(v) || keep(v, KEPT | TRACKED) < 0 || hang(v, py.closure_key, closure) < 0)
         return -1;
     pg_set_closure(v->id, 1);
@@ -1025,8 +1084,8 @@ static int set_prev(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
     PyObject *children = PyObject_CallFunctionObjArgs(py.parse_prev, value_type, self, x, NULL);
     if (!children)
         return -1;
-    const bool nothing = PyTuple_GET_SIZE(children) == 0 && pg_is_leaf(v->id);
-    const int status = nothing ? 0 : rewire(v, children);
+    const int plain = pg_is_leaf(v->id) ? PyTuple_GET_SIZE(children) == 0 ? 1 : drops_operands() : 0;
+    const int status = plain < 0 ? -1 : plain ? 0 : rewire(v, children);
     Py_DECREF(children);
     return status;
 }
@@ -1061,7 +1120,7 @@ static int set_leaf(value *v, double data)
         return -1;
     }
     node_of(v)->data = data;
-    node_of(v)->grad = 0.0;
+    *pg_grad_of(pg_the_arena, node_of(v)) = 0.0;
     return 0;
 }
 
@@ -1126,9 +1185,10 @@ static int value_init(PyObject *self, PyObject *args, PyObject *kwargs)
         Py_XDECREF(parsed);
         return -1;
     }
-    const bool leaf = PyTuple_GET_SIZE(children) == 0;
-    int status = leaf ? set_leaf(v, data) : set_custom(v, data, children, local_grads);
-    const int has_op = status == 0 ? PyObject_IsTrue(op) : -1;
+    const int plain = PyTuple_GET_SIZE(children) > 0 ? drops_operands() : 0;
+    const bool leaf = PyTuple_GET_SIZE(children) == 0 || plain;
+    int status = plain < 0 ? -1 : leaf ? set_leaf(v, data) : set_custom(v, data, children, local_grads);
+    const int has_op = status != 0 ? -1 : plain ? 0 : PyObject_IsTrue(op);
     if (has_op > 0)
         status = hang(v, py.op_key, op);
     const int has_label = has_op >= 0 && status == 0 ? PyObject_IsTrue(label) : -1;
@@ -1144,7 +1204,7 @@ static PyObject *value_vectorcall(PyObject *type, PyObject *const *args, size_t 
     const Py_ssize_t count = PyVectorcall_NARGS(nargsf), named = names ? PyTuple_GET_SIZE(names) : 0;
     double data;
     if (count == 1 && !named && value_type->tp_init == value_init && value_type->tp_new == value_new)
-        return to_double(args[0], py.data_of_a_value, &data) ? make_leaf(data) : NULL;
+        return to_double(args[0], py.data_of_a_value, &data) ? make_leaf(data, 0) : NULL;
     PyObject *positional = PyTuple_New(count), *keywords = named ? PyDict_New() : NULL, *made = NULL;
     for (Py_ssize_t i = 0; positional && i < count; i++)
         PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
@@ -1243,7 +1303,7 @@ static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
     value *v = (value *)self;
     if (trace_hook && !tell_hook(v, py.by_detach))
         return NULL;
-    return is_alive(v) ? make_leaf(node_of(v)->data) : NULL;
+    return is_alive(v) ? make_leaf(node_of(v)->data, 0) : NULL;
 }
 
 /* --- the type ----------------------------------------------------------------------------------------------------- */
@@ -1285,6 +1345,8 @@ static PyGetSetDef value_getset[] = {
     {"_prev", get_prev, set_prev, "The operands, as a new set; always the same objects.", NULL},
     {"_backward", get_backward, set_backward,
      "Pass `grad` on to the operands, once. Assign a function of no arguments to define an op of your own.", NULL},
+    {"requires_grad", get_requires_grad, set_requires_grad,
+     "False of a frozen leaf: see pygrad.portable.Value.requires_grad.", NULL},
     {"__dict__", get_dict, set_dict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -1340,7 +1402,7 @@ static PyObject *value_or_number(PyObject *x)
     double number;
     if (is_value(x))
         return Py_NewRef(x);
-    return to_double(x, py.data_of_a_value, &number) ? make_leaf(number) : NULL;
+    return to_double(x, py.data_of_a_value, &number) ? make_leaf(number, PG_FLAG_NUMBER) : NULL;
 }
 
 /* Values and numbers as a new tuple of Values. */
@@ -1415,7 +1477,7 @@ static PyObject *make_list(int op, PyObject *first, PyObject *ws, PyObject *xs)
         return ready ? refuse(in_order(first, ws, xs)) : NULL;
     }
     if (!flags && !anomaly_depth)
-        return (PyObject *)out;
+        return without_graph((PyObject *)out);
     PyObject *operands = in_order(first, ws, xs);
     if (!operands) {
         Py_DECREF(out);
@@ -1423,7 +1485,7 @@ static PyObject *make_list(int op, PyObject *first, PyObject *ws, PyObject *xs)
     }
     hold(out, operands);
     track(out, flags | KEPT);
-    return anomaly_depth ? checked(out, Py_NewRef(operands)) : (PyObject *)out;
+    return without_graph(anomaly_depth ? checked(out, Py_NewRef(operands)) : (PyObject *)out);
 }
 
 /* The arguments of `name(required..., optional=...)`: out[] gets them, borrowed. */
@@ -1723,6 +1785,13 @@ static PyObject *make_layer(const layer *l, const int *ops, PyObject *outs)
         Py_DECREF(outs);
         return refuse(PyTuple_New(0));
     }
+    for (Py_ssize_t i = 0; grad_is_off && i < l->rows; i++) {
+        PyObject *plain = without_graph(Py_NewRef(PyList_GET_ITEM(outs, i)));
+        if (!plain || PyList_SetItem(outs, i, plain) < 0) {
+            Py_DECREF(outs);
+            return NULL;
+        }
+    }
     return outs;
 }
 
@@ -1934,6 +2003,12 @@ static PyObject *module_keeps_proxies(PyObject *Py_UNUSED(module), PyObject *Py_
     return PyBool_FromLong(ever_kept);
 }
 
+static PyObject *module_number(PyObject *Py_UNUSED(module), PyObject *x)
+{
+    double number;
+    return to_double(x, py.data_of_a_value, &number) ? make_leaf(number, PG_FLAG_NUMBER) : NULL;
+}
+
 static PyObject *module_plain_ids(PyObject *Py_UNUSED(module), PyObject *values)
 {
     if (!is_original(py.data) || !is_original(py.grad))
@@ -1961,6 +2036,32 @@ static PyObject *module_set_anomaly_depth(PyObject *Py_UNUSED(module), PyObject 
     anomaly_depth = PyLong_AsLong(x);
     if (PyErr_Occurred())
         return NULL;
+    unusual = anomaly_depth + threads_without_grad;
+    Py_RETURN_NONE;
+}
+
+static PyObject *module_is_grad_enabled(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
+{
+    return PyBool_FromLong(!grad_is_off);
+}
+
+static PyObject *module_set_grad_enabled(PyObject *Py_UNUSED(module), PyObject *x)
+{
+    const int on = PyObject_IsTrue(x);
+    if (on < 0)
+        return NULL;
+    const bool was_off = grad_is_off;
+    grad_is_off = !on;
+    threads_without_grad += (long)grad_is_off - (long)was_off;
+    unusual = anomaly_depth + threads_without_grad;
+    return PyBool_FromLong(!was_off);
+}
+
+/* In the child of a fork only this thread is left. */
+static PyObject *module_forget_other_threads(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
+{
+    threads_without_grad = grad_is_off;
+    unusual = anomaly_depth + threads_without_grad;
     Py_RETURN_NONE;
 }
 
@@ -1989,11 +2090,15 @@ static PyMethodDef module_methods[] = {
     {"layer", FAST(module_layer), "See pygrad.portable.layer."},
     {"adopt", module_adopt, METH_VARARGS, "See pygrad.engine.adopt."},
     {"keeps_proxies", module_keeps_proxies, METH_NOARGS, "See pygrad.engine.keeps_proxies."},
+    {"number", module_number, METH_O, "See pygrad.portable.number."},
     {"plain_ids", module_plain_ids, METH_O, "See pygrad.portable.plain_ids."},
     {"trigger", module_trigger, METH_VARARGS,
      "Return a function that calls run(replay, batch), or failed(status, batch) then: see pygrad.bound."},
     {"value_of", module_value_of, METH_O, "Return the proxy of a node id, or None."},
     {"set_trace_hook", module_set_trace_hook, METH_O, "See pygrad.engine.set_trace_hook."},
+    {"is_grad_enabled", module_is_grad_enabled, METH_NOARGS, "See pygrad.recording.is_grad_enabled."},
+    {"set_grad_enabled", module_set_grad_enabled, METH_O, "See pygrad.portable.set_grad_enabled."},
+    {"forget_other_threads", module_forget_other_threads, METH_NOARGS, "To be called in the child of a fork."},
     {"set_anomaly_depth", module_set_anomaly_depth, METH_O, "Called by pygrad.anomaly."},
     {NULL, NULL, 0, NULL},
 };
@@ -2031,6 +2136,7 @@ static bool import_python_parts(void)
         {&py.op_key, "pygrad.surface", "OP_NAME"},
         {&py.refuse, "pygrad.arena", "refuse"},
         {&py.backward_in_pieces, "pygrad.arena", "backward_in_pieces"},
+        {&py.set_frozen, "pygrad.arena", "set_frozen"},
         {&py.check_forward, "pygrad.anomaly", "check_forward"},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
@@ -2051,6 +2157,7 @@ static bool make_names(void)
         {&py._prev, "_prev"},
         {&py._backward, "_backward"},
         {&py.label, "label"},
+        {&py.requires_grad, "requires_grad"},
         {&py.w, "w"},
         {&py.b, "b"},
         {&py.nonlin, "nonlin"},

@@ -434,18 +434,22 @@ typedef struct {
     pg_status status;
     id_list nodes;
     id_list leaves; /* those with a closure; they carry PG_FLAG_LISTED meanwhile */
-    id_list others; /* the leaves without one, if they are wanted; likewise */
+    id_list others; /* the leaves without one, if they are wanted, and what is outside; likewise */
+    const pg_moment *since; /* what was made before is outside; NULL: nothing is */
     bool all; /* list operands that get no gradient too */
     bool busy_too;
     bool every_leaf;
+    bool only_asks; /* list nothing */
     bool has_closure;
+    bool has_free_leaf; /* one that is neither frozen nor only a number */
 } listing;
 
 static void list_leaf(pg_arena *arena, pg_id id, listing *found)
 {
     pg_node *leaf = pg_node_at(arena, id);
+    found->has_free_leaf |= !(leaf->flags & (PG_FLAG_FROZEN | PG_FLAG_NUMBER));
     const bool is_closure = leaf->flags & PG_FLAG_CLOSURE;
-    if (!(is_closure || found->every_leaf) || leaf->flags & PG_FLAG_LISTED)
+    if (found->only_asks || !(is_closure || found->every_leaf) || leaf->flags & PG_FLAG_LISTED)
         return;
     found->has_closure |= is_closure;
     if (leaf->flags & PG_FLAG_BUSY && !found->busy_too)
@@ -456,9 +460,28 @@ static void list_leaf(pg_arena *arena, pg_id id, listing *found)
         leaf->flags |= PG_FLAG_LISTED;
 }
 
+static bool is_later(const pg_arena *arena, const pg_moment *since, pg_id id)
+{
+    return pg_is_leaf(id) ? id <= since->leaf : pg_block_at(arena, pg_block_of(id))->start >= since->start;
+}
+
+/* What was made before the moment is where such an order ends. */
+static void list_outside(pg_arena *arena, pg_id id, listing *found)
+{
+    pg_node *node = pg_node_at(arena, id);
+    if (node->flags & PG_FLAG_LISTED)
+        return;
+    if (!append(&found->others, id))
+        found->status = PG_NO_MEMORY;
+    else
+        node->flags |= PG_FLAG_LISTED;
+}
+
 static void list_operand(walk *w, pg_id id, listing *found)
 {
-    if (pg_is_leaf(id))
+    if (found->since && !is_later(w->arena, found->since, id))
+        list_outside(w->arena, id, found);
+    else if (pg_is_leaf(id))
         list_leaf(w->arena, id, found);
     else
         mark(w, id);
@@ -493,6 +516,34 @@ static void list_node(walk *w, pg_id id, pg_node *node, void *context)
     const pg_node *part = node;
     while (is_closure && (part = pg_part_before(w->arena, part)))
         list_operands(w, part, true, found);
+}
+
+/* Look for a free leaf; once there is one the walk only undoes its marks. */
+static void seek_free_leaf(walk *w, pg_id id, pg_node *node, void *context)
+{
+    listing *found = context;
+    (void)id;
+    const pg_node *part = found->has_free_leaf ? NULL : node;
+    for (const bool is_closure = node->flags & PG_FLAG_CLOSURE; part; part = pg_part_before(w->arena, part)) {
+        list_operands(w, part, is_closure, found);
+        if (!is_closure)
+            break;
+    }
+}
+
+int pg_requires_grad(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    listing found = {.status = PG_OK, .only_asks = true};
+    if (pg_is_leaf(id)) {
+        found.has_free_leaf = !(pg_node_at(arena, id)->flags & PG_FLAG_FROZEN);
+    } else if (id) {
+        walk w = walk_of(arena);
+        mark(&w, id);
+        walk_marked(&w, seek_free_leaf, &found);
+    }
+    pg_unlock(arena);
+    return found.has_free_leaf;
 }
 
 static void unlist(pg_arena *arena, const id_list *leaves)
@@ -602,15 +653,15 @@ static bool append_all(id_list *list, uint32_t count, const pg_id *ids)
     return true;
 }
 
-/* List what the roots reach; with `wanted` also what keeping its gradients aside takes. */
+/* List what the roots reach, since a moment or ever; with `wanted` also what keeping its gradients aside takes. */
 static pg_status fill_order(pg_arena *arena, pg_order *order, const pg_roots *roots, const pg_wanted *wanted,
-                            bool *has_closure)
+                            const pg_moment *since, bool *has_closure)
 {
     if (!pg_all_live(arena, roots->ids, roots->count) || (wanted && !pg_all_live(arena, wanted->ids, wanted->count)))
         return PG_NO_NODE;
     if (!append_all(&order->roots, roots->count, roots->ids))
         return PG_NO_MEMORY;
-    listing found = {.status = PG_OK, .every_leaf = wanted != NULL};
+    listing found = {.status = PG_OK, .every_leaf = wanted != NULL, .since = since};
     list_reached(arena, roots->ids, roots->count, &found);
     order->nodes = found.nodes;
     order->others = found.others;
@@ -624,14 +675,14 @@ static pg_status fill_order(pg_arena *arena, pg_order *order, const pg_roots *ro
 }
 
 /* A new order, which does not run yet. *has_closure: a node of it has one. */
-static pg_status make_order(pg_arena *arena, const pg_roots *roots, const pg_wanted *wanted, pg_order **out,
-                            bool *has_closure)
+static pg_status make_order(pg_arena *arena, const pg_roots *roots, const pg_wanted *wanted, const pg_moment *since,
+                            pg_order **out, bool *has_closure)
 {
     pg_order *order = pg_realloc(NULL, sizeof *order);
     if (!order)
         return PG_NO_MEMORY;
     *order = (pg_order){.owner = pthread_self()};
-    const pg_status status = fill_order(arena, order, roots, wanted, has_closure);
+    const pg_status status = fill_order(arena, order, roots, wanted, since, has_closure);
     if (status == PG_OK)
         *out = order;
     else
@@ -639,15 +690,51 @@ static pg_status make_order(pg_arena *arena, const pg_roots *roots, const pg_wan
     return status;
 }
 
-pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **out)
+static pg_status new_order(const pg_roots *roots, const pg_wanted *wanted, const pg_moment *since, pg_order **out)
 {
     pg_arena *arena = pg_lock();
     bool has_closure = false;
-    const pg_status status = make_order(arena, roots, wanted, out, &has_closure);
+    const pg_status status = make_order(arena, roots, wanted, since, out, &has_closure);
     if (status == PG_OK)
         begin_order(arena, *out, roots);
     pg_unlock(arena);
     return status;
+}
+
+pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **out)
+{
+    return new_order(roots, wanted, NULL, out);
+}
+
+pg_status pg_order_within(const pg_roots *roots, const pg_moment *since, pg_order **out)
+{
+    return new_order(roots, NULL, since, out);
+}
+
+/* FNV-1a (Fowler, Noll and Vo), an op for a byte. */
+uint64_t pg_order_digest(const pg_order *order)
+{
+    pg_arena *arena = pg_lock();
+    uint64_t digest = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < order->nodes.count; i++)
+        digest = (digest ^ pg_node_at(arena, order->nodes.ids[i])->op) * UINT64_C(0x100000001b3);
+    pg_unlock(arena);
+    return digest;
+}
+
+size_t pg_order_outside(const pg_order *order, pg_id *out)
+{
+    if (out && order->others.count > 0)
+        memcpy(out, order->others.ids, order->others.count * sizeof *out);
+    return order->others.count;
+}
+
+int pg_is_busy(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const bool busy = (pg_node_at(arena, id)->flags & PG_FLAG_BUSY) != 0;
+    pg_unlock(arena);
+    return busy;
 }
 
 pg_status pg_order_new(pg_id root, double seed, pg_order **out)
@@ -667,7 +754,7 @@ pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted)
     pg_arena *arena = pg_lock();
     pg_order *order = NULL;
     bool has_closure = false;
-    pg_status status = make_order(arena, roots, wanted, &order, &has_closure);
+    pg_status status = make_order(arena, roots, wanted, NULL, &order, &has_closure);
     if (status == PG_OK && has_closure) {
         free_order(order);
         status = PG_CLOSURES;
@@ -734,6 +821,14 @@ void pg_order_free(pg_order *order)
     pg_arena *arena = pg_lock();
     end_order(arena, order);
     pg_unlock(arena);
+}
+
+double *pg_frozen_grad(const pg_arena *arena, pg_node *leaf)
+{
+    for (const pg_order *order = arena->orders; order; order = order->next)
+        if (pthread_equal(order->owner, pthread_self()))
+            return &leaf->grad;
+    return &pg_node_at(arena, leaf->a)->grad;
 }
 
 /* In the child of a fork only the forking thread is left: nobody will end the orders of the others. */

@@ -30,6 +30,7 @@ from pygrad.explaining import explain, unreached
 from pygrad.fits import Objective, Residuals, least_squares, minimize
 from pygrad.functional import logsumexp
 from pygrad.nn import MLP, Layer, Module, Neuron
+from pygrad.recording import checkpoint, enable_grad, is_grad_enabled, no_grad
 from pygrad.storage import load_model, save_model
 from pygrad.transforms import derivative, gradient, hessian, hvp, jacobian, jvp, taylor, value_and_grad, vjp
 
@@ -42,12 +43,14 @@ __all__ = [
     "Residuals",
     "Value",
     "backward",
+    "checkpoint",
     "compile",
     "config",
     "custom_op",
     "derivative",
     "detect_anomaly",
     "dot",
+    "enable_grad",
     "equal",
     "explain",
     "functional",
@@ -60,6 +63,7 @@ __all__ = [
     "hessian",
     "hvp",
     "install_as_micrograd",
+    "is_grad_enabled",
     "least_squares",
     "jacobian",
     "jvp",
@@ -72,6 +76,7 @@ __all__ = [
     "minimize",
     "minimum",
     "nn",
+    "no_grad",
     "not_equal",
     "optim",
     "save_model",

@@ -1,7 +1,10 @@
 """What both proxies need of the C arena: its op table, backward passes with closures in them, refusals, figures."""
 
+import contextlib
+
 from pygrad import anomaly
 from pygrad._lib import ffi, lib
+from pygrad._numbers import describe
 from pygrad.surface import CLOSURE
 
 NAMES = [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
@@ -15,6 +18,20 @@ def refuse(*values):
     if not all(v._pg_id for v in values):
         raise RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
     raise MemoryError("no memory for another node; nothing was changed")
+
+
+def set_frozen(value, requires_grad):
+    """Set the `requires_grad` of a Value, a leaf."""
+    if requires_grad not in (False, True):
+        raise TypeError(f"requires_grad must be True or False, not {describe(requires_grad)}")
+    status = lib.pg_set_frozen(value._pg_id, not requires_grad)
+    if status == lib.PG_IN_USE:
+        raise RuntimeError(
+            f"requires_grad can be set on a leaf only, and this Value is the result of {value._op!r}: "
+            "use .detach() for a new leaf with its data, or pygrad.no_grad()"
+        )
+    if status != lib.PG_OK:
+        refuse(value)
 
 
 # --- backward with closures -------------------------------------------------------------------------------------------
@@ -53,15 +70,54 @@ def _in_pieces(roots, seeds, value_of, wanted=None):
     order, given = ffi.new("pg_order **"), _roots(roots, seeds)
     try:
         _check(lib.pg_order_from(given[0], wanted or ffi.NULL, order), roots)
-        if anomaly.depth:
-            _run_checked(roots, order[0], value_of)
-        else:
-            while id := lib.pg_order_next(order[0]):
-                _run_closure(id, value_of)
+        _run(roots, order[0], value_of)
         return [lib.pg_grad(wanted.ids[i]) for i in range(wanted.count)] if wanted else None
     finally:
         if order[0]:
             lib.pg_order_free(order[0])
+
+
+@contextlib.contextmanager
+def moment():
+    """Within the block nodes are told that are made there: give what this yields to `sweep_within`."""
+    since = ffi.new("pg_moment *")
+    if lib.pg_moment_begin(since) != lib.PG_OK:
+        refuse()
+    try:
+        yield since
+    finally:
+        lib.pg_trace_end()
+
+
+def sweep_within(roots, seeds, value_of, since, check):
+    """Do as `sweep`, but end at what was made before a moment: that has its gradients added to, and is not set to 0.
+
+    First calls check(a digest of the operations there are, the ids of what it adds to from before the moment), which
+    may raise, or return False for no sweep.
+    """
+    order, given = ffi.new("pg_order **"), _roots(roots, seeds)
+    try:
+        _check(lib.pg_order_within(given[0], since, order), roots)
+        outside = ffi.new("pg_id[]", lib.pg_order_outside(order[0], ffi.NULL))
+        lib.pg_order_outside(order[0], outside)
+        if check(lib.pg_order_digest(order[0]), list(outside)):
+            _run(roots, order[0], value_of)
+    finally:
+        if order[0]:
+            lib.pg_order_free(order[0])
+
+
+def is_busy(value):
+    """True of a Value that a running sweep has reached or will reach."""
+    return bool(lib.pg_is_busy(value._pg_id))
+
+
+def _run(roots, order, value_of):
+    if anomaly.depth:
+        _run_checked(roots, order, value_of)
+        return
+    while id := lib.pg_order_next(order):
+        _run_closure(id, value_of)
 
 
 def _roots(roots, seeds):
@@ -92,13 +148,13 @@ def _run_closure(id, value_of):
 
 def _run_checked(roots, order, value_of):
     proxies = proxies_below(*roots, operands=receivers)
-    anomaly.check_before(proxies.values())
+    anomaly.check_before(v for v in proxies.values() if not lib.pg_is_frozen(v._pg_id))
     is_closure = ffi.new("int *")
     while id := lib.pg_order_step(order, is_closure):
         if is_closure[0]:
             _run_closure(id, value_of)
         v = proxies[id]
-        anomaly.check_backward(v, v._operands_in_order(), receivers(v))
+        anomaly.check_backward(v, v._operands_in_order(), [x for x in receivers(v) if not lib.pg_is_frozen(x._pg_id)])
 
 
 def receivers(v):

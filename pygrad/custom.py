@@ -63,7 +63,8 @@ class CustomOp:
         xs = [x if isinstance(x, self._value_type) else self._value_type(x) for x in arguments]
         y = self._checked(self._forward(*xs), self._name)
         out = self._declared(y, xs, self._derivatives(y, xs))
-        out._op = self._name
+        if not out._is_leaf():  # as it is within no_grad()
+            out._op = self._name
         return out
 
     def __repr__(self):

@@ -38,7 +38,8 @@ def grad(y, xs, create_graph=False, seed=1.0):
     """Return d y / d x for each x, in the structure of `xs`; no Value's `grad` is read or changed.
 
     y             a Value; or a list of them, of which the sum is meant, each times its seed
-    xs            a Value, or lists of them, nested if you like; leaves or results. What y does not depend on gives 0.0
+    xs            a Value, or lists of them, nested if you like; leaves or results. What y does not depend on gives 0.0;
+                  a frozen leaf (`requires_grad` False) that is named here its derivative all the same
     create_graph  False: floats. True: Values, which depend on all that y does, so they have derivatives too. What is
                   between x and y must then have formulas: a TypeError names an op that has not
     seed          a number, or one for each y in a list; with create_graph Values too
@@ -155,6 +156,11 @@ def _is_value(x):
 def no_formula(v):
     """Return the message that names a Value with a closure or local gradients."""
     label = f" (label {v.label!r})" if v is not None and v.label else ""
+    if getattr(v, "_op", "") == "checkpoint":
+        return (
+            f"of what pygrad.checkpoint leaves out{label} there is no second derivative: call the function itself, "
+            "without checkpoint, where derivatives are to be Values"
+        )
     return (
         f"the operation {getattr(v, '_op', '') or 'a Value'!r}{label} has a _backward or local gradients of its own, "
         "of which there is no second derivative: declare it with pygrad.custom_op"

@@ -72,6 +72,8 @@ trigger = getattr(_proxy, "trigger", None)  # a run of one sample, called with l
 _is_native = _proxy.__name__ == "pygrad._native"
 if _is_native:
     anomaly.tell_depth_to(_proxy.set_anomaly_depth)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_proxy.forget_other_threads)
 
 
 def config():
@@ -87,6 +89,16 @@ def set_trace_hook(hook):
     None stops it. The hook is one for all threads. Returns the hook before, or None; TypeError if `hook` is neither.
     """
     return _proxy.set_trace_hook(hook)
+
+
+def is_grad_enabled():
+    """Return False within `pygrad.no_grad()` in this thread, else True."""
+    return _proxy.is_grad_enabled()
+
+
+def set_grad_enabled(on):
+    """From now on let this thread's results have operands, or not; return what it was before. See pygrad.recording."""
+    return _proxy.set_grad_enabled(on)
 
 
 def plain_ids(values):
@@ -119,6 +131,15 @@ def leaves_of(ids, roots):
         below = proxies_below(*roots)
         found = map(below.get, ids)
     return [v for v in found if v is not None]
+
+
+def values_of(ids, roots):
+    """Return the Values of nodes below `roots`, in the order of their ids."""
+    found = [_proxy.value_of(id) for id in ids] if _is_native else [None]
+    if None in found:
+        below = proxies_below(*roots)
+        found = [below[id] for id in ids]
+    return found
 
 
 def find_value(id, roots):
@@ -208,4 +229,4 @@ def where(condition, a, b):
 
 
 def _as_value(x):
-    return x if isinstance(x, Value) else Value(x)
+    return x if isinstance(x, Value) else _proxy.number(x)

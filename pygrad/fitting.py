@@ -193,7 +193,8 @@ class _Group:
         _, new = optimizer._prepare(params, group, state)  # raises what is wrong
         self.params, self.state, self.new, n = params, state, new, len(params)  # they live as long as their ids
         self.ids = plain_ids(params)
-        self.spans = ffi.new("pg_fit_span[]", _spans([tape.place_of_parameter.get(id, -1) for id in self.ids]))
+        self.frozen = [p for p in params if not p.requires_grad]
+        self.spans = ffi.new("pg_fit_span[]", _spans([self._place(id, tape) for id in self.ids]))
         self.data = ffi.new("double[]", n)
         self.buffers = [ffi.NULL if b is None else ffi.from_buffer("double[]", b) for b in self._buffers()]
         fields = {"count": n, "ids": self.ids, "data": self.data, "lr": group["lr"]}
@@ -211,21 +212,30 @@ class _Group:
             fields["sgd"] |= {"nesterov": bool(group["nesterov"]), "first": state["momentum_buffer"] is None}
         self.struct = ffi.new("pg_fit_group *", fields)
 
+    @staticmethod
+    def _place(id, tape):
+        """Return the place of a parameter on the tape, -1 if it is not there; None of a frozen one, which stays."""
+        return None if lib.pg_is_frozen(id) else tape.place_of_parameter.get(id, -1)
+
     def _buffers(self):
         return [buffer for name, buffer in self.new.items() if name != "step"]
 
     def keep(self, struct):
         self.state.update(self.new)
+        optim.zero_grads(self.frozen)  # as the others' were
         if "step" in self.new:
             self.state["step"] = struct.step
 
 
 def _spans(places):
-    """Return [first, count, place] of the parameters that stand side by side on the tape, or are not on it (-1)."""
+    """Return [first, count, place] of those that stand side by side on the tape, or are not on it (-1); None is left
+    out."""
     spans = []
     for i, place in enumerate(places):
-        last = spans[-1][2] if spans else None
-        if spans and (place == last + spans[-1][1] if last >= 0 else place < 0):
+        if place is None:
+            continue
+        first, count, last = spans[-1] if spans else (0, 0, -1)
+        if spans and first + count == i and (place == last + count if last >= 0 else place < 0):
             spans[-1][1] += 1
         else:
             spans.append([i, 1, place])

@@ -28,6 +28,20 @@ class Module:
                     seen.add(p)
                     yield place, p
 
+    def requires_grad_(self, requires_grad=True):
+        """Freeze (False) or unfreeze every parameter: see `Value.requires_grad`. Returns the Module.
+
+        >>> import pygrad
+        >>> model = pygrad.MLP(2, [4, 1])
+        >>> _ = model.layers[0].requires_grad_(False)  # train the last layer only
+        >>> model([1.0, 2.0]).backward()
+        >>> {p.grad for p in model.layers[0].parameters()}
+        {0.0}
+        """
+        for p in self.parameters():
+            p.requires_grad = requires_grad
+        return self
+
     def num_parameters(self):
         return len(self.parameters())
 

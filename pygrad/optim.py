@@ -2,7 +2,8 @@
 
 The formula of each is one function on floats, `sgd` and `adam`; the classes keep its buffers. Plain Values are moved
 in C (csrc/optim.c), a group in one call, by the same operations and so to the same bits; all others one by one, here.
-A parameter here always has a gradient (0.0 until a backward pass), where PyTorch skips one whose `.grad` is None.
+A parameter here always has a gradient (0.0 until a backward pass), where PyTorch skips one whose `.grad` is None. One
+that is frozen (`Value.requires_grad`) is skipped here too; the count of Adam's steps is its group's.
 """
 
 import copy
@@ -236,14 +237,19 @@ def _move_in_c(step, params, ids, options, *buffers):
 
 def _by_formula(formula, params, *buffers):
     """Return the function that moves the parameters as the formula says, then the new buffers; a None stays None."""
-    rows = [formula(p.data, p.grad, *row) for p, *row in zip(params, *buffers)]
+    frozen = [not getattr(p, "requires_grad", True) for p in params]
+    rows = [
+        (p.data, *row) if stays else formula(p.data, p.grad, *row) for p, stays, *row in zip(params, frozen, *buffers)
+    ]
     data, *buffers = zip(*rows)
-    return partial(_move_one_by_one, params, data), *[None if new[0] is None else array("d", new) for new in buffers]
+    buffers = [None if set(new) == {None} else array("d", [0.0 if x is None else x for x in new]) for new in buffers]
+    return partial(_move_one_by_one, params, frozen, data), *buffers
 
 
-def _move_one_by_one(params, data):
-    for p, number in zip(params, data):
-        p.data = number
+def _move_one_by_one(params, frozen, data):
+    for p, stays, number in zip(params, frozen, data):
+        if not stays:
+            p.data = number
 
 
 # --- buffers ----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from pygrad import anomaly
 from pygrad._lib import ffi, lib
 from pygrad._numbers import is_number, operand, to_float
-from pygrad.arena import CODES, LABELS, backward_in_pieces, proxies_below, refuse
+from pygrad.arena import CODES, LABELS, backward_in_pieces, proxies_below, refuse, set_frozen
 from pygrad.surface import CLOSURE, OP_NAME, Surface, is_default, pair_up, parse_dialect, parse_prev, power_label
 
 _LEAF, _POWER = CODES["leaf"], CODES["power"]
@@ -24,7 +24,8 @@ _pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
 _pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
 
 _trace_hook = None  # see set_trace_hook
-_thread = threading.local()  # .quiet: how many reads are going on of which the hook is not told
+_thread = threading.local()  # .quiet: how many reads are going on of which the hook is not told; .grad_is_off
+_threads_without_grad = 0  # how many are within no_grad()
 
 _with_closure = WeakValueDictionary()  # node id -> the Value whose `_backward` was assigned
 value_of = _with_closure.get
@@ -48,9 +49,7 @@ def _unary(name):
         out._pg_b = None
         if not id:
             refuse(self)
-        if anomaly.depth:
-            anomaly.check_forward(out, (self,))
-        return out
+        return _finish(out, (self,)) if anomaly.depth or _threads_without_grad else out
 
     return _named(method, name)
 
@@ -71,9 +70,7 @@ def _binary(name):
         out._pg_b = other
         if not id:
             refuse(self, other)
-        if anomaly.depth:
-            anomaly.check_forward(out, (self, other))
-        return out
+        return _finish(out, (self, other)) if anomaly.depth or _threads_without_grad else out
 
     return _named(method, name)
 
@@ -174,6 +171,9 @@ class Value(Surface):
     def _init_node(self, data, children, op, local_grads):
         if not children:
             self._set_leaf(data)
+        elif _threads_without_grad and _drops_operands():
+            self._set_leaf(data)
+            return
         elif self._pg_id:
             raise RuntimeError("this Value exists already: make a new one to give it children")
         else:
@@ -223,6 +223,20 @@ class Value(Surface):
         lib.pg_set_grad(self._alive(), to_float(number, "a gradient"))
 
     @property
+    def requires_grad(self):
+        """False of a leaf that is frozen, True of any other; of a result, whether a gradient gets to one that is not.
+
+        Set it on leaves: False freezes one. It is computed with as ever, and its data may be set, but no backward pass
+        changes its `grad`, and no optimizer moves it at all. Numbers in an expression do not count as leaves. Raises
+        RuntimeError if it is set on a result, which `detach()` makes a leaf of.
+        """
+        return bool(lib.pg_requires_grad(self._alive()))
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad):
+        set_frozen(self, requires_grad)
+
+    @property
     def _op(self):
         """The label of the op that made this Value; '' for a leaf."""
         op = lib.pg_op(self._alive())
@@ -241,7 +255,7 @@ class Value(Surface):
     @_prev.setter
     def _prev(self, children):
         children = parse_prev(Value, self, children)
-        if not children and self._is_leaf():
+        if self._is_leaf() and (not children or _drops_operands()):
             return
         old, new = _blank(), ffi.new("pg_id *")
         with _rewiring:
@@ -287,6 +301,8 @@ class Value(Surface):
     def _backward(self, closure):
         if not callable(closure):
             raise TypeError("_backward must be a function of no arguments")
+        if self._is_leaf() and _drops_operands():
+            return
         _with_closure[self._alive()] = self
         self.__dict__[CLOSURE] = closure
         lib.pg_set_closure(self._pg_id, 1)
@@ -427,7 +443,7 @@ def layer(neurons, xs, neuron_type):
     ):
         return None
     rows, biases = [tuple(n.w) for n in neurons], [n.b for n in neurons]
-    xs = tuple([x if type(x) is Value else Value(x) if is_number(x) else None for x in xs])
+    xs = tuple([x if type(x) is Value else number(x) if is_number(x) else None for x in xs])
     nin, w_ids = len(xs), [w._pg_id for ws in rows for w in ws if type(w) is Value]
     x_ids = [x._pg_id for x in xs if type(x) is Value]
     b_ids = [b._pg_id for b in biases if type(b) is Value]
@@ -449,9 +465,8 @@ def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
         refuse(*xs, *biases, *[w for ws in rows for w in ws])
     for out, id in zip(outs, made):
         out._pg_id = id
-    if anomaly.depth:
-        for out in outs:
-            anomaly.check_forward(out, out._operands_in_order())
+    if anomaly.depth or _threads_without_grad:
+        return [_finish(out, out._operands_in_order()) for out in outs]
     return outs
 
 
@@ -459,6 +474,45 @@ _ARITHMETIC = ("__add__", "__radd__", "__mul__", "__rmul__")
 _ORIGINALS = [vars(Value)[name] for name in _ARITHMETIC]
 _pow = _binary("pow")
 _leaky_relu, _elu = _by_name("leaky_relu"), _by_name("elu")
+_stop_gradient = _unary("stop_gradient")
+
+# --- no_grad ---
+
+
+def is_grad_enabled():
+    """See pygrad.recording.is_grad_enabled."""
+    return not getattr(_thread, "grad_is_off", False)
+
+
+def set_grad_enabled(on):
+    """From now on let this thread's results have operands, or not; return what it was before."""
+    global _threads_without_grad
+    before = is_grad_enabled()
+    with _rewiring:
+        _thread.grad_is_off = not on
+        _threads_without_grad += before - bool(on)
+    return before
+
+
+def forget_other_threads():
+    """In the child of a fork only this thread is left."""
+    global _threads_without_grad
+    _threads_without_grad = int(not is_grad_enabled())
+
+
+def _is_traced():
+    """True while this thread records a function for `pygrad.compile`: then there is a trace hook."""
+    if _trace_hook is None:
+        return False
+    from pygrad import trace  # which imports this module
+
+    return trace.is_recording()
+
+
+def _drops_operands():
+    """True within no_grad(), but not while a function is recorded: what the user's own code makes has no operands."""
+    return not is_grad_enabled() and not _is_traced()
+
 
 # --- the trace hook ---
 
@@ -509,9 +563,22 @@ def _make(a, b, make, *arguments):
     out._pg_id = make(*arguments)
     if not out._pg_id:
         refuse(*_as_tuple(a), *_as_tuple(b))
+    return _finish(out, out._operands_in_order()) if anomaly.depth or _threads_without_grad else out
+
+
+def _finish(out, operands):
+    """Return what a new Value of these operands becomes within detect_anomaly() or no_grad(), in any thread."""
     if anomaly.depth:
-        anomaly.check_forward(out, out._operands_in_order())
-    return out
+        anomaly.check_forward(out, operands)
+    return out if is_grad_enabled() else _without_graph(out)
+
+
+def _without_graph(out):
+    """Return what a result is within no_grad(): a leaf; while a function is recorded, which must not keep the number
+    of this one run, a node that passes no gradient on."""
+    if _is_traced():
+        return _stop_gradient(out) if lib.pg_op_has_derivative(lib.pg_op(out._pg_id)) else out
+    return _make(None, None, _pg_leaf, lib.pg_data(out._pg_id)) if out._pg_a is not None else out
 
 
 def _adopt(id):
@@ -539,7 +606,12 @@ def keeps_proxies():
 
 
 def _as_value(x):
-    return x if isinstance(x, Value) else Value(x)
+    return x if isinstance(x, Value) else number(x)
+
+
+def number(x):
+    """Return the leaf of a number in an expression."""
+    return _make(None, None, lib.pg_number, to_float(x))
 
 
 def _as_tuple(operands):

@@ -24,6 +24,11 @@ class Surface:
         """Return the data as a plain float, as PyTorch's `item`."""
         return self._read("item()")
 
+    def requires_grad_(self, requires_grad=True):
+        """Set `requires_grad` and return the Value, as PyTorch's method does."""
+        self.requires_grad = requires_grad
+        return self
+
     def _read(self, what=None):
         """Return the data; a trace hook is told first that a program reads it by `what`, or with None is not told."""
         return self.data
@@ -60,7 +65,8 @@ class Surface:
                 "use .detach() for a new leaf with its data"
             )
         attributes = {name: kept for name, kept in self._attributes().items() if name not in (CLOSURE, MADE_AT)}
-        return _restore_leaf, (type(self), self.data, self.grad), attributes or None
+        frozen = () if getattr(self, "requires_grad", True) else (False,)
+        return _restore_leaf, (type(self), self.data, self.grad, *frozen), attributes or None
 
     def _attributes(self):
         """Return a copy of what hangs on this Value."""
@@ -81,10 +87,12 @@ def _compare(value, other, compare):
     return compare(data, other._read() if number is None else number)
 
 
-def _restore_leaf(cls, data, grad):
+def _restore_leaf(cls, data, grad, requires_grad=True):
     leaf = cls.__new__(cls)
     leaf._set_leaf(data)
     leaf.grad = grad
+    if not requires_grad:
+        leaf.requires_grad = False
     return leaf
 
 

@@ -50,8 +50,12 @@ def record(function, structures, numbers, passes, watch=True):
         inputs = [engine.Value(number) for number in numbers]
         items = iter(inputs)
         arguments = [build(structure, items) for structure in structures]
-        with _Watch({v._pg_id for v in inputs}, boundary) if watch else contextlib.nullcontext():
-            out = function(*arguments)
+        enabled = engine.set_grad_enabled(True)  # the first call may be within no_grad()
+        try:
+            with _Watch({v._pg_id for v in inputs}, boundary) if watch else contextlib.nullcontext():
+                out = function(*arguments)
+        finally:
+            engine.set_grad_enabled(enabled)
         tape = Tape(inputs, out, boundary, passes)
         tape.point = array("d", numbers)
         return tape
@@ -71,7 +75,7 @@ class _Watch:
         self.input_ids, self.boundary, self.told = input_ids, boundary, set()
 
     def __enter__(self):
-        self.states = _random_states()
+        self.states = random_states()
         with _Watch.lock:
             if _Watch.running == 0:
                 _Watch.hook_before = engine.set_trace_hook(_tell_of_read)
@@ -84,7 +88,7 @@ class _Watch:
             _Watch.running -= 1
             if _Watch.running == 0:
                 engine.set_trace_hook(_Watch.hook_before)
-        states = _random_states()
+        states = random_states()
         if kind is None and any(states[name] != state for name, state in self.states.items()):
             warn_here(
                 "the function drew random numbers while it was recorded: every run will use these. Draw them outside, "
@@ -136,12 +140,19 @@ def _caller():
     return frame
 
 
-def _random_states():
+def random_states():
     """Return the states of the global generators of Python, and of NumPy if it is there."""
     states, numpy = {"random": random.getstate()}, sys.modules.get("numpy")
     if numpy:
         states["numpy"] = pickle.dumps(numpy.random.get_state(legacy=False))
     return states
+
+
+def set_random_states(states):
+    """Wind the generators back to what `random_states` returned."""
+    random.setstate(states["random"])
+    if "numpy" in states:
+        sys.modules["numpy"].random.set_state(pickle.loads(states["numpy"]))
 
 
 # --- tapes ------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ the derivatives of each sample, whatever the function's reduction is. What they 
 
 import threading
 
-from pygrad import engine, trace
+from pygrad import engine, recording, trace
 from pygrad._numbers import describe, is_number, to_whole
 from pygrad.arena import adjoints
 from pygrad.compiled import Compiled
@@ -352,6 +352,7 @@ def _sparse(function, outputs_of):
 def _named(derived, function, name):
     if not callable(function):
         raise TypeError(f"{name} needs a function of Values, not {describe(function)}")
+    derived = recording.recorded(derived)
     derived.__name__ = derived.__qualname__ = f"{name}({getattr(function, '__name__', type(function).__name__)})"
     derived.__doc__ = f"See pygrad.{name}."
     return derived
