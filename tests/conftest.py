@@ -55,6 +55,22 @@ def Value(engine):
     return engine.Value
 
 
+@pytest.fixture(scope="module", autouse=True)
+def old_objects_are_frozen():
+    """Let the collector, which runs after most tests, pass by what was there before those of this module."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, its many objects frozen too."""
+    torch = pytest.importorskip("torch")
+    gc.collect()
+    gc.freeze()
+    return torch
+
+
 @pytest.fixture(autouse=True)
 def arena_is_left_as_found(request):
     """Check after every test that no node was leaked and that the arena's invariants hold."""
