@@ -168,7 +168,7 @@ class _CompiledRun:
         np = _numpy()
         arguments = point.arguments(point.numbers)
         self._fn = fn
-        self._bound = fn.bind(*[np.array(a, dtype=float) if isinstance(a, list) else a for a in arguments])
+        self._bound = fn.bind(*[np.array(a, dtype=float) if isinstance(a, (list, tuple)) else a for a in arguments])
 
     def run(self, numbers):
         """Return (value, gradient) there."""
