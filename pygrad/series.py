@@ -8,10 +8,14 @@ the graph each time. (Griewank and Walther, Evaluating Derivatives, 2nd ed., cha
 Coefficients are made when they are asked for, lowest first: that is why a series may depend on itself.
 """
 
+import threading
+
 from pygrad import engine
 from pygrad._lib import lib
 from pygrad.arena import CODES, NAMES, receivers
 from pygrad.derive import as_value, between, check_has_formula, is_zero, slope, times, total
+
+_thread = threading.local()  # .series: all that were made since `coefficients` was called
 
 
 class Series:
@@ -23,6 +27,11 @@ class Series:
     def __init__(self, first, coefficient=lambda k: 0.0):
         self._known, self._coefficient = list(first), coefficient
         self._made = {}  # (op, ids of arguments) -> (result, arguments), so that sin and cos find one another
+        _thread.series.append(self)
+
+    def forget(self):
+        """Keep the coefficients that are there, and nothing of how others are made: for that, series hold each other."""
+        self._coefficient, self._made = None, {}
 
     def __getitem__(self, k):
         while len(self._known) <= k:
@@ -141,6 +150,16 @@ def _power(a, k, value=None):
 
 def coefficients(y, x, order):
     """Return the coefficients of the Value y in h, at x + h: Values and floats, `order` + 1 of them."""
+    _thread.series = []
+    try:
+        return _coefficients(y, x, order)
+    finally:
+        for series in _thread.series:
+            series.forget()
+        del _thread.series
+
+
+def _coefficients(y, x, order):
     nodes, _, _ = between([y], [x], _influences)
     found = {x._pg_id: Series([x, 1.0])}
     for v in reversed(nodes):
