@@ -28,7 +28,12 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "expensive: takes minutes; runs when HYPOTHESIS_PROFILE=expensive")
 
 
+# These make large graphs, whose memory stays with the arena: each check of it takes some 20 ms from then on.
+LARGE = ("test_anomaly", "test_identity", "test_lifetime", "test_random_programs", "test_viz")
+
+
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem in LARGE)
     if PROFILE != "expensive":
         for item in items:
             if item.get_closest_marker("expensive"):
