@@ -30,7 +30,7 @@ class Series:
         _thread.series.append(self)
 
     def forget(self):
-        """Keep the coefficients that are there, and nothing of how others are made: for that, series hold each other."""
+        """Keep the coefficients that are there, but not how more are made: for that, series hold one another."""
         self._coefficient, self._made = None, {}
 
     def __getitem__(self, k):
