@@ -159,9 +159,10 @@ def _run_checked(roots, order, value_of):
 
 def receivers(v):
     """Return the operands of a Value that a sweep goes on to (csrc/sweep.c); of one with a closure, all."""
-    op, operands = lib.pg_op(v._pg_id), v._operands_in_order()
-    if CLOSURE in v.__dict__:
+    operands = v._operands_in_order()
+    if not operands or CLOSURE in v.__dict__:
         return operands
+    op = lib.pg_op(v._pg_id)
     if op == CODES["declared"]:
         return operands[1::2]
     return operands[op == CODES["take"] :] if lib.pg_op_has_derivative(op) else ()

@@ -9,6 +9,7 @@ from pygrad._lib import ffi, lib
 from pygrad._numbers import describe, to_float
 from pygrad.arena import adjoints, refuse, sweep
 from pygrad.engine import Value
+from pygrad.nested import flatten, rebuild
 
 # --- for users --------------------------------------------------------------------------------------------------------
 
@@ -83,25 +84,6 @@ def _as_x(x):
     if not isinstance(x, Value):
         raise TypeError(f"xs must be a Value or lists of Values, not {describe(x)}")
     return x
-
-
-# --- nested lists -----------------------------------------------------------------------------------------------------
-
-
-def flatten(nested, items, read):
-    """Append read(x) to `items` for all that is in nested lists, tuples and arrays; return the structure."""
-    if hasattr(nested, "tolist") and getattr(nested, "ndim", 0) > 0:
-        nested = nested.tolist()
-    if isinstance(nested, (list, tuple)):
-        kind = list if isinstance(nested, list) else tuple
-        return kind([flatten(item, items, read) for item in nested])
-    items.append(read(nested))
-    return None
-
-
-def rebuild(structure, items):
-    """Return what `items`, an iterator, gives in the structure that `flatten` returned."""
-    return next(items) if structure is None else type(structure)([rebuild(inner, items) for inner in structure])
 
 
 def as_value(x):

@@ -16,7 +16,8 @@ from pygrad import trace
 from pygrad.arguments import Argument, HasValues, build
 from pygrad.bound import BoundArgument
 from pygrad.compiled import Compiled
-from pygrad.derive import as_value, flatten, pull, push
+from pygrad.derive import as_value, pull, push
+from pygrad.nested import flatten
 from pygrad.sparsity import Pattern, colors
 
 _GROWTH = 8  # unroll where that makes at most so many steps of each of the function's

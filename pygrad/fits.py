@@ -179,7 +179,7 @@ class _Memory:
             raise ValueError("a compiled function to minimise needs its numbers as they are: compile(batched=False)")
         np = _numpy()
         arguments = point.arguments(point.numbers)
-        self.arguments = [np.array(a, dtype=float) if isinstance(a, list) else a for a in arguments]
+        self.arguments = [np.array(a, dtype=float) if isinstance(a, (list, tuple)) else a for a in arguments]
 
     def run(self, bound, numbers):
         """Write the numbers where `bound` reads them, and run it forward; return its output as an array."""

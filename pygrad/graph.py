@@ -14,7 +14,8 @@ _POWER = arena.CODES["power"]  # its exponent is no operand
 
 def receivers(node):
     """Return the operands of a Value that a backward pass goes on to, each once, in order."""
-    return tuple({v._pg_id: v for v in arena.receivers(node)}.values())
+    to = arena.receivers(node)
+    return to if len(to) < 2 else tuple(dict.fromkeys(to))
 
 
 def in_order(*roots, operands=receivers):

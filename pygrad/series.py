@@ -10,6 +10,7 @@ Coefficients are made when they are asked for, lowest first: that is why a serie
 
 import functools
 import operator
+import threading
 
 from pygrad import engine
 from pygrad._lib import ffi, lib
@@ -19,6 +20,8 @@ from pygrad.derive import no_formula
 from pygrad.engine import Value
 from pygrad.formulas import evaluate, formula
 from pygrad.surface import CLOSURE
+
+_thread = threading.local()  # .series: all that were made since `coefficients` was called
 
 
 class Series:
@@ -30,6 +33,11 @@ class Series:
     def __init__(self, first, coefficient=lambda k: 0.0):
         self._known, self._coefficient = list(first), coefficient
         self._made = {}  # (op, ids of arguments) -> (result, arguments), so that sin and cos find one another
+        _thread.series.append(self)
+
+    def forget(self):
+        """Keep the coefficients that are there, but not how more are made: for that, series hold one another."""
+        self._coefficient, self._made = None, {}
 
     def __getitem__(self, k):
         while len(self._known) <= k:
@@ -156,6 +164,16 @@ def _power(a, k, value=None):
 
 def coefficients(y, x, order):
     """Return the coefficients of the Value y in h, at x + h: Values and floats, `order` + 1 of them."""
+    _thread.series = []
+    try:
+        return _coefficients(y, x, order)
+    finally:
+        for series in _thread.series:
+            series.forget()
+        del _thread.series
+
+
+def _coefficients(y, x, order):
     found = {x._pg_id: Series([x, 1.0])}
     for v in _between(y, x):
         if v is not x:

@@ -17,6 +17,7 @@ from pathlib import Path
 from pygrad import engine
 from pygrad._lib import ffi, lib
 from pygrad.arguments import build
+from pygrad.nested import flatten, shape
 
 PASSES = {
     "fold": lib.PG_PASS_FOLD,
@@ -166,7 +167,8 @@ class Tape:
     """
 
     def __init__(self, inputs, out, boundary, passes):
-        outputs, self.structure = _flat(out)
+        outputs = []
+        self.structure = shape(flatten(out, outputs, _as_output))
         self.passes = passes
         tape, culprit = ffi.new("pg_tape **"), ffi.new("pg_id *")
         ids = [[v._pg_id for v in values] for values in (inputs, outputs)]
@@ -260,17 +262,11 @@ class Tape:
         return _line(self.handle, self._sizes, node, _buffers(self._sizes))
 
 
-def _flat(out):
-    """Return the Values of a function's result, in a list, and its structure."""
-    if hasattr(out, "tolist") and str(getattr(out, "dtype", "")) == "object":
-        out = out.tolist()
-    if isinstance(out, (list, tuple)):
-        pairs = [_flat(item) for item in out]
-        return [v for values, _ in pairs for v in values], tuple([structure for _, structure in pairs])
+def _as_output(out):
     if isinstance(out, engine.Value):
-        return [out], None
+        return out
     try:
-        return [engine.Value(out)], None
+        return engine.Value(out)
     except TypeError:
         kind = type(out).__name__
         raise TypeError(f"a compiled function must return Values or numbers, or lists of them, not {kind}") from None

@@ -23,9 +23,10 @@ from pygrad import engine, recording, trace
 from pygrad._numbers import describe, is_number, to_whole
 from pygrad.arena import adjoints
 from pygrad.compiled import Compiled
-from pygrad.derive import as_value, flatten, pull, push, rebuild
+from pygrad.derive import as_value, pull, push
 from pygrad.derived import CompiledJacobian, CompiledProduct, Once
 from pygrad.engine import Value
+from pygrad.nested import flatten, rebuild, shape
 from pygrad.series import coefficients
 
 _thread = threading.local()  # .depth: how many functions are being transformed
@@ -305,7 +306,7 @@ class _Run:
     def same_shape(self, given, structure, message):
         """Return the numbers and Values of `given`, which has this structure; one Value makes all results Values."""
         items = []
-        if _shape(flatten(given, items, _as_input)) != _shape(structure):
+        if shape(flatten(given, items, _as_input)) != shape(structure):
             raise ValueError(message)
         self.are_numbers = self.are_numbers and all(map(is_number, items))
         return items
@@ -320,10 +321,6 @@ def _of_one_number(function, x, name):
 def _arguments(xs):
     """Return the arguments of the function: a tuple is several, anything else is one."""
     return xs if isinstance(xs, tuple) else (xs,)
-
-
-def _shape(structure):
-    return None if structure is None else tuple(map(_shape, structure))
 
 
 def _as_input(x):

@@ -28,7 +28,12 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "expensive: takes minutes; runs when HYPOTHESIS_PROFILE=expensive")
 
 
+# These make large graphs, whose memory stays with the arena: each check of it takes some 20 ms from then on.
+LARGE = ("test_anomaly", "test_identity", "test_lifetime", "test_random_programs", "test_viz")
+
+
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem in LARGE)
     if PROFILE != "expensive":
         for item in items:
             if item.get_closest_marker("expensive"):
@@ -53,6 +58,22 @@ def engine(request):
 def Value(engine):
     """The engine's `Value`."""
     return engine.Value
+
+
+@pytest.fixture(scope="module", autouse=True)
+def old_objects_are_frozen():
+    """Let the collector, which runs after most tests, pass by what was there before those of this module."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, its many objects frozen too."""
+    torch = pytest.importorskip("torch")
+    gc.collect()
+    gc.freeze()
+    return torch
 
 
 @pytest.fixture(autouse=True)

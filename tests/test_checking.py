@@ -66,6 +66,9 @@ def test_shapes_of_arguments():
     assert gradcheck(lambda a, b: a * b[0] * b[1], (2.0, [3.0, 4.0]))
     assert gradcheck(lambda rows: rows[0][0] * rows[1][0], [[2.0], [3.0]])
     assert gradcheck(lambda x: x * x, Value(2.0))
+    assert gradcheck(lambda x: x[0][0] * x[0][1], [(2.0, 3.0)])
+    with pytest.raises(GradcheckError, match=r"x1\[0\]\[1\]"):
+        gradcheck(lambda a, b: a * b[0][0] * b[0][1].detach(), (2.0, [(3.0, 4.0)]))
 
 
 def test_many_results_and_numbers_among_them():

@@ -64,10 +64,10 @@ def test_paths_are_those_of_brute_force(seed):
 
 @pytest.mark.parametrize("tie", [1.0, 0.7])
 def test_more_paths_than_could_be_listed(tie):
-    """A chain of 20,000 diamonds has 2^20000 paths; the largest are there, also where all are equal."""
+    """A chain of 5,000 diamonds has 2^5000 paths; the largest are there, also where all are equal."""
     x = Value(1.0, label="x")
     y = x
-    for _ in range(20_000):
+    for _ in range(5_000):
         y = pygrad.sum([y * 1.0, y * tie]) / (1.0 + tie)
 
     found = explain(y, x, limit=5)
@@ -75,7 +75,7 @@ def test_more_paths_than_could_be_listed(tie):
     assert math.inf == found.count
     assert pytest.approx(1.0, rel=1e-9) == found.derivative
     assert 5 == len({tuple(map(id, path.values)) for path in found.paths})
-    assert [60_000] * 5 == [len(path.slopes) for path in found.paths]
+    assert [15_000] * 5 == [len(path.slopes) for path in found.paths]
     taken = [sum(slope == tie for slope in path.slopes) for path in found.paths]
     assert tie == 1.0 or [0, 1, 1, 1, 1] == taken
     assert 1000 > max(map(len, str(found).splitlines()))

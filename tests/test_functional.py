@@ -1,6 +1,5 @@
 """Losses against PyTorch's, values and gradients, ordinary and extreme; on both engines."""
 
-import gc
 import math
 import random
 import warnings
@@ -14,15 +13,6 @@ from pygrad import functional as F
 LOGITS = [-1000.0, -30.0, -1.5, -1e-9, 0.0, 0.25, 3.0, 40.0, 1000.0]
 ROWS = [[0.5, -1.25, 2.0], [1000.0, -1000.0, 0.0], [-1000.0, -1000.0, -999.0], [3.0, 3.0, 3.0], [0.0, 0.0, 0.0]]
 TIGHT = {"rel": 1e-13, "abs": 2e-15}  # log(1 + e) is right to some ulp of 1, not of e
-
-
-@pytest.fixture(scope="session")
-def torch():
-    """PyTorch, its objects out of the garbage collector's way: every test here ends with a collection."""
-    torch = pytest.importorskip("torch")
-    gc.collect()
-    gc.freeze()
-    return torch
 
 
 def leaves(Value, numbers):

@@ -45,9 +45,8 @@ def sanity(Value, relu=lambda v: v.relu()):
 
 
 @pytest.fixture
-def tensor():
+def tensor(torch):
     """Make a leaf of PyTorch, in doubles."""
-    torch = pytest.importorskip("torch")
     return lambda x: torch.tensor(x, dtype=torch.float64, requires_grad=True)
 
 

@@ -777,9 +777,8 @@ _TORCH_NAMES = {
 
 
 @pytest.mark.parametrize("name", [name for name in rows(1, 2) if not is_flat(name)])
-def test_values_and_slopes_are_pytorchs(engine, name):
+def test_values_and_slopes_are_pytorchs(engine, torch, name):
     """At generic points, kinks, ties, zeros, infinities and nan, data and gradients are PyTorch's."""
-    torch = pytest.importorskip("torch")
     theirs = _TORCH_NAMES[name](torch) if name in _TORCH_NAMES else getattr(torch, name)
     edges = (0.0, -0.0, 1.0, -1.0, 2.0, math.inf, -math.inf, math.nan)
     points = [(a,) for a in edges] if arity(name) == 1 else [(a, b) for a in edges for b in edges]

@@ -1,7 +1,6 @@
 """Optimizers and schedules against PyTorch's; steps in C against those in Python; their states; and their refusals."""
 
 import copy
-import gc
 import json
 import math
 import pickle
@@ -19,15 +18,6 @@ from pygrad.engine import Value
 from pygrad.module import Module
 
 START = [1.5, -2.0, 0.25]
-
-
-@pytest.fixture(scope="session")
-def torch():
-    """PyTorch, its objects out of the garbage collector's way: every test here ends with a collection."""
-    torch = pytest.importorskip("torch")
-    gc.collect()
-    gc.freeze()
-    return torch
 
 
 def loss_of(a, b, c):

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import operator
 import re
 import subprocess
 import sys
@@ -26,6 +27,23 @@ def test_example_prints_what_its_comments_say(block):
 def test_the_readme_has_examples():
     """The example of micrograd's README is among them, with its three numbers."""
     assert any("24.7041" in block and "138.8338" in block and "645.5773" in block for block in BLOCKS)
+
+
+def test_names_of_the_table_exist():
+    """Every `pygrad.x` beside a name of another library is there."""
+    table = README.read_text(encoding="utf-8").split("## Coming from PyTorch")[1].split("\n## ")[0]
+    names = set(re.findall(r"\bpygrad((?:\.\w+)+)", table))
+
+    assert len(names) > 30
+    assert [] == sorted(name for name in names if not _exists(name))
+
+
+def _exists(name):
+    try:
+        operator.attrgetter(name[1:])(importlib.import_module("pygrad"))
+    except AttributeError:
+        return False
+    return True
 
 
 def test_the_wrong_project_is_never_named():

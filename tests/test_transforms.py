@@ -1,6 +1,7 @@
 """The transforms: numbers in and numbers out, Values in and Values out, nested, recorded, and refused."""
 
 import doctest
+import gc
 import importlib
 import math
 
@@ -167,6 +168,23 @@ def test_taylor_of_a_high_order():
         return x
 
     assert [0.5, 1.0, 0.0] == taylor(chain, 2)(0.5)
+
+
+def test_taylor_leaves_nothing_to_the_collector():
+    """Its nodes are gone with the result, without a collection; also where it fails in the middle."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = pygrad.engine.live_nodes()
+        result = taylor(lambda x: x.tanh() / (x.sin() * x.cos() + x**2.5) + 2.0**x, 3)(0.7)
+        assert 4 == len(result)
+        assert before == pygrad.engine.live_nodes()
+        with pytest.raises(TypeError, match="custom_op"):
+            taylor(lambda x: Value(1.0, (x.sin() / x,), (2.0,)) * 1.0, 3)(0.7)
+        assert before == pygrad.engine.live_nodes()
+        assert 0 == gc.collect()
+    finally:
+        gc.enable()
 
 
 def test_taylor_needs_formulas():

@@ -1,0 +1,31 @@
+"""Nested lists of numbers and Values, as functions take and return them: read into one flat list, and built again.
+
+Lists, tuples and arrays may be nested in any way, and are not looked into by anybody else. The *structure* is what is
+left without the items: lists and tuples, and None where an item was.
+"""
+
+from pygrad._numbers import is_number
+
+
+def flatten(nested, items, read):
+    """Append read(x) to `items` for all that is in nested lists, tuples and arrays; return the structure.
+
+    `read` raises the TypeError that says what is needed.
+    """
+    if hasattr(nested, "tolist") and not is_number(nested):
+        nested = nested.tolist()  # of an array without dimensions, a number
+    if isinstance(nested, (list, tuple)):
+        kind = list if isinstance(nested, list) else tuple
+        return kind([flatten(item, items, read) for item in nested])
+    items.append(read(nested))
+    return None
+
+
+def rebuild(structure, items):
+    """Return what `items`, an iterator, gives in the structure that `flatten` returned."""
+    return next(items) if structure is None else type(structure)([rebuild(inner, items) for inner in structure])
+
+
+def shape(structure):
+    """Return a structure in which lists and tuples are the same: tuples."""
+    return None if structure is None else tuple(map(shape, structure))
