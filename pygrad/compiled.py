@@ -207,7 +207,7 @@ class Compiled:
 
     def like(self, function, batched=None):
         """Return another function, compiled with the same choices, and no reduction."""
-        return type(self)(function, "none", self.batched if batched is None else batched, self.threads, self.passes)
+        return Compiled(function, "none", self.batched if batched is None else batched, self.threads, self.passes)
 
     @property
     def passes(self):

@@ -32,6 +32,9 @@ class Once(Compiled):
     def __init__(self, function, reduction="none", batched=False, threads=1, passes=()):
         super().__init__(function, reduction, batched, threads, passes)
 
+    def like(self, function, batched=False):
+        return Once(function, batched=batched, threads=self.threads)
+
     def _record(self, structures, arguments):
         return trace.record(self.function, structures, self.numbers_of(arguments), self._passes, watch=False)
 
@@ -49,7 +52,6 @@ class CompiledProduct(Compiled):
         if len(args) != 2 or kwargs:
             raise TypeError(f"{self.__name__} takes two arguments: xs, a tuple if it is several, and vs")
         xs, vs = args
-        self._is_tuple = isinstance(xs, tuple)
         return super()._prepare((*_several(xs), *(_several(vs) if self._is_shaped_alike else [vs])), {}, kind)
 
     def _record(self, structures, arguments):
@@ -112,7 +114,8 @@ class CompiledJacobian:
     def _make_plan(self, run):
         pattern, structures = Pattern(run.tape), [a.structure for a in run.arguments]
         steps = min(pattern.row_steps, pattern.column_steps)
-        kind = _Unrolled if self._unrolls and steps <= _GROWTH * max(1, len(run.tape)) else _Lanes
+        is_short = self._unrolls and steps <= _GROWTH * len(run.tape)
+        kind = _Unrolled if is_short or not pattern.columns else _Lanes
         return kind(self._base, pattern, structures, run.tape.structure, self._is_sparse)
 
 
@@ -137,9 +140,9 @@ class _Plan:
         import numpy as np
 
         sparse = _scipy_sparse()
-        columns, starts = (np.frombuffer(part, dtype=np.intc) for part in (self.pattern.columns, self.pattern.starts))
-        values = np.array(numbers).reshape(run.n, len(columns))
-        found = [sparse.csr_array((row, columns, starts), shape=self.pattern.shape) for row in values]
+        places = [np.frombuffer(part, dtype=np.intc) for part in (self.pattern.columns, self.pattern.starts)]
+        values = np.array(numbers).reshape(run.n, len(self.pattern.columns))
+        found = [sparse.csr_array((row, *places), shape=self.pattern.shape, copy=True) for row in values]
         return found[0] if run.samples is None else found
 
 
@@ -189,16 +192,21 @@ class _Lanes(_Plan):
 
     def __init__(self, *args):
         super().__init__(*args)
-        (m, n), columns, rows = self.pattern.shape, self.pattern.columns, self.pattern.row_of_each()
+        (m, n), pairs = self.pattern.shape, list(zip(self.pattern.row_of_each(), self.pattern.columns))
         of_rows, row_colors = colors(self.pattern.rows(), n)
         of_columns, column_colors = colors(self.pattern.by_columns(), m)
         if row_colors <= column_colors:
-            sweep, lanes, k = self._adjoints, of_rows, row_colors
-            self.sources = array("q", (of_rows[i] * n + j for i, j in zip(rows, columns)))
+            sweep, lanes, k, width = self._adjoints, of_rows, row_colors, n
+            sources = array("q", (of_rows[i] * n + j for i, j in pairs))
         else:
-            sweep, lanes, k = self._tangents, of_columns, column_colors
-            self.sources = array("q", (of_columns[j] * m + i for i, j in zip(rows, columns)))
-        self.targets = None if self.is_sparse else array("q", (i * n + j for i, j in zip(rows, columns)))
+            sweep, lanes, k, width = self._tangents, of_columns, column_colors, m
+            sources = array("q", (of_columns[j] * m + i for i, j in pairs))
+        if not self.is_sparse:
+            every = array("q", [-1]) * (m * n)  # the last, which is 0.0 then
+            for (i, j), source in zip(pairs, sources):
+                every[i * n + j] = source
+            sources = every
+        self.sources = None if sources == array("q", range(k * width)) else sources  # None: as they come
         seeds = array("d", bytes(8 * k * len(lanes)))
         for i, color in enumerate(lanes):
             seeds[color * len(lanes) + i] = 1.0
@@ -227,15 +235,10 @@ class _Lanes(_Plan):
         return self.shaped(numbers, run)
 
     def gathered(self, found):
-        """Return the numbers of the pattern, or of the whole Jacobian, from what all lanes found."""
-        numbers = array("d", map(found.__getitem__, self.sources))
-        if self.is_sparse:
-            return numbers
-        m, n = self.pattern.shape
-        everything = array("d", bytes(8 * m * n))
-        for place, x in zip(self.targets, numbers):
-            everything[place] = x
-        return everything
+        """Return the numbers of the pattern, or of the whole Jacobian, from what all lanes found, an array."""
+        if self.sources is None:
+            return found
+        return array("d", map([*found, 0.0].__getitem__, self.sources))
 
     def bind(self, run):
         if run.samples is not None:
