@@ -1942,14 +1942,19 @@ static PyObject *module_trigger(PyObject *Py_UNUSED(module), PyObject *args)
 
 /* --- the module --------------------------------------------------------------------------------------------------- */
 
+/* Has there ever been a node of this id? */
+static bool is_known(long id)
+{
+    const pg_arena *arena = pg_the_arena;
+    return id < 0 ? -id < (long)arena->leaf_count : id < (long)arena->block_count * PG_BLOCK_SLOTS;
+}
+
 static PyObject *module_value_of(PyObject *Py_UNUSED(module), PyObject *x)
 {
     const long id = PyLong_AsLong(x);
     if (PyErr_Occurred())
         return NULL;
-    const pg_arena *arena = pg_the_arena;
-    const bool known = id < 0 ? -id < (long)arena->leaf_count : id < (long)arena->block_count * PG_BLOCK_SLOTS;
-    value *v = known ? proxy_of((pg_id)id) : NULL;
+    value *v = is_known(id) ? proxy_of((pg_id)id) : NULL;
     return Py_NewRef(v ? (PyObject *)v : Py_None);
 }
 
@@ -1979,7 +1984,10 @@ static PyObject *proxies_of(PyObject *ids, bool are_new)
     PyObject *given = PySequence_Tuple(ids), *list = given ? PyList_New(0) : NULL;
     for (Py_ssize_t i = 0; list && i < PyTuple_GET_SIZE(given); i++) {
         const long id = PyLong_AsLong(PyTuple_GET_ITEM(given, i));
-        PyObject *v = PyErr_Occurred() ? NULL : (PyObject *)adopt((pg_id)id);
+        const bool live = !PyErr_Occurred() && is_known(id) && pg_is_live(pg_the_arena, (pg_id)id);
+        PyObject *v = live ? (PyObject *)adopt((pg_id)id) : NULL;
+        if (!live && !PyErr_Occurred())
+            PyErr_Format(PyExc_ValueError, "there is no node %ld", id);
         if (!v || (are_new && inherit_flags((value *)v) < 0) || PyList_Append(list, v) < 0)
             Py_CLEAR(list);
         Py_XDECREF(v);

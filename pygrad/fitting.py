@@ -95,20 +95,23 @@ def fit(run, optimizer, *, epochs, batch_size, shuffle, seed, drop_last, schedul
     schedule = Schedule(schedule, optimizer)
     trainer = _InC.of(run, optimizer, batch_size, batches) or _ByHand(optimizer, batch_size, batches, samples, by_hand)
     bar, losses = _bar(progress, epochs * batches), array("d")
-    with bar:
-        epoch = 0
-        while epoch < epochs:
-            together = 1 if order.shuffle or schedule.per_epoch or callback else epochs  # epochs without a look at us
-            trainer.begin_epoch(order.next())
-            left = batches * together
-            while left:
-                done = trainer.take(min(left, MOST_STEPS), len(losses), schedule, losses)
-                left -= done
-                bar.update(done, losses)
-            epoch += together
-            schedule.end_epoch()
-            if callback is not None and callback(Progress(epoch, epochs, len(losses), losses[-1])):
-                break
+    try:
+        with bar:
+            epoch = 0
+            while epoch < epochs:
+                together = 1 if order.shuffle or schedule.per_epoch or callback else epochs  # without a look at us
+                trainer.begin_epoch(order.next())
+                left = batches * together
+                while left:
+                    done = trainer.take(min(left, MOST_STEPS), len(losses), schedule, losses)
+                    left -= done
+                    bar.update(done, losses)
+                epoch += together
+                schedule.end_epoch()
+                if callback is not None and callback(Progress(epoch, epochs, len(losses), losses[-1])):
+                    break
+    finally:
+        trainer.settle()  # Ctrl-C may have come anywhere, in the middle of this too
     return losses.tolist()
 
 
@@ -134,6 +137,9 @@ class _ByHand:
         self.next = (self.next + 1) % self.batches
         return 1
 
+    def settle(self):
+        """There is nothing that is not written yet."""
+
 
 class _InC:
     """Steps of SGD, Adam or AdamW on plain Values, many in one call."""
@@ -152,14 +158,17 @@ class _InC:
         self.run, self.optimizer = run, optimizer
         fields = {"samples": run.n, "columns": run.columns, "batch_size": batch_size, "batches": batches}
         fields |= {"threads": run.batch.threads, "is_mean": run.reduction == "mean", "seconds": SECONDS}
-        self.fit = ffi.new("pg_fit *", fields)
+        self.fit, self.groups, self.structs = ffi.new("pg_fit *", fields), [], []
+        self.set_rate = None
 
     def begin_epoch(self, order):
         """A callback or a schedule may have changed the optimizer since the last one."""
         self.order = order
         self.fit.order, self.fit.next_batch = (ffi.NULL if order is None else order), 0
-        self.groups = [_Group(self.optimizer, *pair, self.run.tape) for pair in self._pairs()]
-        self.structs = ffi.new("pg_fit_group[]", [group.struct[0] for group in self.groups])
+        groups = [_Group(self.optimizer, *pair, self.run.tape) for pair in self._pairs()]
+        structs = ffi.new("pg_fit_group[]", [group.struct[0] for group in groups])
+        self.fit.done = 0
+        self.groups, self.structs = groups, structs
         self.fit.group_count, self.fit.groups = len(self.groups), self.structs
 
     def take(self, most, step, schedule, losses):
@@ -167,17 +176,20 @@ class _InC:
         room, fit = ffi.new("double[]", most), self.fit
         fit.losses, fit.steps, fit.done = room, most, 0
         fit.rates = ffi.NULL if rates is None else ffi.from_buffer("double[]", rates)
-        try:
-            status = lib.pg_fit_run(self.run.tape.replay, fit)
-        finally:  # Ctrl-C is an exception of that line
-            if fit.done:
-                for group, struct in zip(self.groups, self.structs):
-                    group.keep(struct)
-                if rates:
-                    schedule.set(rates[fit.done - 1])
-                losses.frombytes(ffi.buffer(room, 8 * fit.done))
+        self.set_rate = None if rates is None else lambda: schedule.set(rates[fit.done - 1])
+        status = lib.pg_fit_run(self.run.tape.replay, fit)
+        self.settle()
+        losses.frombytes(ffi.buffer(room, 8 * fit.done))
         self.run.check(status, fit)
         return fit.done
+
+    def settle(self):
+        """Write to the optimizer what the last steps in C have come to; again, if that was interrupted."""
+        if self.fit.done:
+            for group, struct in zip(self.groups, self.structs):
+                group.keep(struct)
+            if self.set_rate:
+                self.set_rate()
 
     def _pairs(self):
         if len(self.optimizer.param_groups) != len(self.optimizer.state):
