@@ -291,11 +291,15 @@ class Compiled:
         if len(sizes) > 1:
             named = ", ".join(f"{a.name} has {a.samples}" for a in arguments if a.samples is not None)
             raise ValueError(f"all arguments need as many samples: {named}")
+        return self.on(arguments, sizes.pop() if sizes else None)
+
+    def on(self, arguments, samples):
+        """Return a run over arguments that have been read, so many samples; None: one."""
         key = tuple([a.structure for a in arguments])
         tape = self._tapes.get(key)
         if tape is None:
             tape = self._tapes[key] = self._record(key, arguments)
-        return _Run(self, tape, arguments, sizes.pop() if sizes else None)
+        return _Run(self, tape, arguments, samples)
 
     def _is_batched(self, i):
         if isinstance(self.batched, bool):
@@ -396,9 +400,9 @@ class _Run:
         if self.reduction != "none" or self.samples is None:
             return build(self.tape.structure, iter(self.outputs))
         as_array = any(a.is_array for a in self.arguments if a.samples is not None)
-        return self.shaped(self.outputs, self.tape.structure, as_array)
+        return self._shaped(self.outputs, self.tape.structure, as_array)
 
-    def shaped(self, numbers, structure, as_array):
+    def _shaped(self, numbers, structure, as_array):
         """Return the numbers of all samples, (samples, ...): nested lists, or an array as the arguments are."""
         if as_array and (shape := shape_of(structure)) is not None:
             import numpy
@@ -425,7 +429,7 @@ class _Run:
             mine = grads[begin : begin + self.n * width]
             begin += self.n * width
             if argument.samples is not None:
-                out.append(self.shaped(mine, argument.structure, argument.is_array))
+                out.append(self._shaped(mine, argument.structure, argument.is_array))
             else:
                 out.append(build(argument.structure, (sum(mine[k::width]) for k in range(width))))
         return tuple(out)

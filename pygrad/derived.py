@@ -15,7 +15,7 @@ from array import array
 from pygrad import trace
 from pygrad.arguments import Argument, HasValues, build
 from pygrad.bound import BoundArgument
-from pygrad.compiled import Compiled
+from pygrad.compiled import Compiled, shape_of
 from pygrad.derive import as_value, pull, push
 from pygrad.nested import flatten
 from pygrad.sparsity import Pattern, colors
@@ -126,15 +126,20 @@ class _Plan:
         self.base, self.pattern, self.is_sparse = base, pattern, is_sparse
         self.structures = structures
         self.structure = _nested(structure, structures[0] if len(structures) == 1 else tuple(structures))
+        self.shape = shape_of(self.structure)  # None: it is not rectangular
 
     def shaped(self, numbers, run):
         """Return the derivatives of one sample, or of all in a batch, from all numbers of all rows."""
         if self.is_sparse:
             return self._sparse(numbers, run)
-        as_array = any(a.is_array for a in run.arguments)
-        if run.samples is None:  # as a batch of one
-            return run.shaped(numbers, self.structure, as_array)[0]
-        return run.shaped(numbers, self.structure, as_array)
+        if self.shape is not None and any(a.is_array for a in run.arguments):
+            import numpy as np
+
+            found = np.frombuffer(numbers, dtype=float).reshape(run.n, *self.shape).copy()
+        else:
+            items = iter(numbers)
+            found = [build(self.structure, items) for _ in range(run.n)]
+        return found[0] if run.samples is None else found
 
     def _sparse(self, numbers, run):
         import numpy as np
@@ -176,7 +181,7 @@ class _Unrolled(_Plan):
         return [next(columns[j]) for j in self.pattern.columns]
 
     def result(self, run):
-        mine = self.compiled._prepare([a.given for a in run.arguments], {})
+        mine = self.compiled.on(run.arguments, run.samples)
         mine.run()
         return self.shaped(mine.outputs, run)
 
