@@ -4,7 +4,8 @@
 [rounds]`. A cell has the median time, and in brackets how many times the first column's it is, as in compiled.py.
 
 - Hessian: of Rosenbrock's function of 100 variables. "first call" is in a new process, imports not counted; "any call"
-  from array (eager pygrad: list) to the whole Hessian; "raw call" through bound buffers, of the numbers that can be other than 0.
+  from array (eager pygrad: list) to the whole Hessian; "raw call" through bound buffers, of the numbers that can be
+  other than 0.
 - band: 10,000 functions of 10,000 variables, of three neighbours each. Its Jacobian, and beside it what one
   function-and-gradient sweep over all of them takes (that of their sum), both through bound buffers.
 
