@@ -24,6 +24,19 @@ def custom_op(forward):
     """Make an op of `forward`, a function of one or more Values that returns a Value or number; usable as a decorator.
 
     Call it with Values or numbers, once `.derivative` has been given what returns its derivative: a TypeError before.
+    `pygrad.gradcheck` compares the two functions.
+
+    >>> import pygrad
+    >>> @pygrad.custom_op
+    ... def floor_ish(x):
+    ...     return x - (2 * 3.14159265 * x).sin() / 6.2831853
+    >>> @floor_ish.derivative
+    ... def _(y, x):
+    ...     return 1.0  # "straight through", whatever the slope is
+    >>> x = pygrad.Value(1.25)
+    >>> floor_ish(x).backward()
+    >>> x.grad
+    1.0
     """
     return CustomOp(forward, engine.Value, engine.declared)
 

@@ -92,7 +92,13 @@ def set_trace_hook(hook):
 
 
 def is_grad_enabled():
-    """Return False within `pygrad.no_grad()` in this thread, else True."""
+    """Return False within `pygrad.no_grad()` in this thread, else True.
+
+    >>> import pygrad
+    >>> with pygrad.no_grad():
+    ...     pygrad.is_grad_enabled()
+    False
+    """
     return _proxy.is_grad_enabled()
 
 
@@ -196,6 +202,12 @@ def stop_gradient(x):
 
     backward() does not go on to `x` from here, so what only leads here keeps its gradients. Unlike `x.detach()` it is a
     node: it follows the data of `x` in a graph that is computed again.
+
+    >>> import pygrad
+    >>> x = pygrad.Value(3.0)
+    >>> (pygrad.stop_gradient(x) * x).backward()
+    >>> x.grad
+    3.0
     """
     return _as_value(x).stop_gradient()
 
@@ -221,6 +233,11 @@ def where(condition, a, b):
     result is one node, `take([b, a], condition != 0)`, which follows the condition in a graph that is computed again.
     The one that is chosen gets the gradient. The other one gets 0, which times an infinite slope in what made it is
     nan: there, choose between the inputs, not between the results.
+
+    >>> import pygrad
+    >>> x = pygrad.Value(-2.0)
+    >>> pygrad.where(pygrad.less(x, 0.0), -x, x).data
+    2.0
     """
     a, b = _as_value(a), _as_value(b)
     if isinstance(condition, Value):

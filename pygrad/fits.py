@@ -145,7 +145,13 @@ class Objective(_Differentiated):
 
 
 class Residuals(_Differentiated):
-    """A function whose squares are to be summed, for `scipy.optimize`: see `least_squares`; fn returns m Values."""
+    """A function whose squares are to be summed, for `scipy.optimize`: see `least_squares`; fn returns m Values.
+
+    >>> import pygrad
+    >>> r = pygrad.Residuals(lambda a, b: [a * b, a - 1.0], (2.0, 3.0))
+    >>> r.fun(r.x0).tolist(), r.jac(r.x0).tolist()
+    ([6.0, 1.0], [[3.0, 2.0], [1.0, 0.0]])
+    """
 
     def __init__(self, fn, x0):
         super().__init__(fn, x0)

@@ -92,6 +92,10 @@ def logsumexp(values):
 
     There is no overflow, and no cancellation where one value outweighs the rest: `logsumexp([0, -50])` is exp(-50). Of
     infinities the result is PyTorch's. Raises ValueError for no values.
+
+    >>> import pygrad
+    >>> round(pygrad.logsumexp([pygrad.Value(1000.0), 1000.0]).data, 6)
+    1000.693147
     """
     values = [_value(v) for v in values]
     if not values:

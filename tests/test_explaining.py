@@ -1,6 +1,5 @@
 """explain() and unreached(): the paths of the chain rule, found by brute force too, and the parameters without one."""
 
-import doctest
 import math
 import random
 import warnings
@@ -208,11 +207,3 @@ def test_unreached_takes_a_module_and_is_silent_when_all_is_well():
         assert model.parameters() == unreached(Value(1.0), model, warn=False)
     with pytest.raises(TypeError, match="all Values, not float"):
         unreached(Value(1.0), [1.0])
-
-
-def test_docstrings_show_what_happens():
-    """The examples in docstrings give what stands below them."""
-    result = doctest.testmod(pygrad.explaining)
-
-    assert 0 == result.failed
-    assert 3 <= result.attempted

@@ -1,7 +1,6 @@
 """minimize and least_squares: SciPy's optimisers with exact derivatives, of plain and of compiled functions."""
 
 import builtins
-import doctest
 import math
 
 import pytest
@@ -229,11 +228,3 @@ def test_without_scipy_the_extra_is_named(monkeypatch, fit):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"pygrad-engine\[scipy\]"):
         fit(lambda x: x, 1.0)
-
-
-def test_docstrings_show_what_happens():
-    """The examples in docstrings give what stands below them."""
-    result = doctest.testmod(pygrad.fits)
-
-    assert 0 == result.failed
-    assert 3 <= result.attempted

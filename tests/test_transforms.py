@@ -1,8 +1,6 @@
 """The transforms: numbers in and numbers out, Values in and Values out, nested, recorded, and refused."""
 
-import doctest
 import gc
-import importlib
 import math
 
 import pytest
@@ -335,12 +333,3 @@ def test_orders_are_whole_numbers(order, error):
     for transform in (derivative, taylor):
         with pytest.raises(error, match="the order must be"):
             transform(Value.exp, order)
-
-
-@pytest.mark.parametrize("module", ["pygrad.derive", "pygrad.transforms"])
-def test_docstrings_show_what_happens(module):
-    """The examples in docstrings give what stands below them."""
-    result = doctest.testmod(importlib.import_module(module))
-
-    assert 0 == result.failed
-    assert 8 <= result.attempted
