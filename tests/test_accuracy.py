@@ -157,6 +157,13 @@ TRUTH |= {name: dict(zip(("y", "a", "b", "aa", "ab", "bb"), formulas)) for name,
 for formulas in (TRUTH[name] for name in BINARY):
     formulas["ba"] = formulas["ab"]
 
+
+def truth(name):
+    """The formulas of a row."""
+    assert name in TRUTH, f"write the formulas of {name!r} in UNARY or BINARY of tests/test_accuracy.py"
+    return TRUTH[name]
+
+
 # Rows that may be off by ABSOLUTE_ERROR instead, in value and derivatives.
 ABSOLUTE = {
     "tanh": "1 - y*y costs no second tanh; it has the rounding of y, however near to 0 it is",
@@ -272,7 +279,7 @@ def true_number(name, which, point):
     """What a formula is at a point, with 50 digits; None where it is no real number, or a pole."""
     try:
         with mp.workdps(50):
-            y = TRUTH[name][which](*map(mpf, point))
+            y = truth(name)[which](*map(mpf, point))
     except (ZeroDivisionError, ValueError):
         return None
     return y if isinstance(y, mpf) and mp.isfinite(y) else None
