@@ -18,9 +18,9 @@ from pygrad.bound import BoundArgument
 from pygrad.compiled import Compiled, shape_of
 from pygrad.derive import as_value, pull, push
 from pygrad.nested import flatten
-from pygrad.sparsity import Pattern, colors
+from pygrad.sparsity import Pattern
 
-_GROWTH = 8  # unroll where that makes at most so many steps of each of the function's
+_GROWTH = 8  # unroll where that makes at most so many steps, and results, of each of the function's
 
 
 class Once(Compiled):
@@ -113,8 +113,8 @@ class CompiledJacobian:
 
     def _make_plan(self, run):
         pattern, structures = Pattern(run.tape), [a.structure for a in run.arguments]
-        steps = min(pattern.row_steps, pattern.column_steps)
-        is_short = self._unrolls and steps <= _GROWTH * len(run.tape)
+        size = min(pattern.row_steps, pattern.column_steps) + len(pattern.columns)
+        is_short = self._unrolls and size <= _GROWTH * len(run.tape)
         kind = _Unrolled if is_short or not pattern.columns else _Lanes
         return kind(self._base, pattern, structures, run.tape.structure, self._is_sparse)
 
@@ -197,26 +197,33 @@ class _Lanes(_Plan):
 
     def __init__(self, *args):
         super().__init__(*args)
-        (m, n), pairs = self.pattern.shape, list(zip(self.pattern.row_of_each(), self.pattern.columns))
-        of_rows, row_colors = colors(self.pattern.rows(), n)
-        of_columns, column_colors = colors(self.pattern.by_columns(), m)
-        if row_colors <= column_colors:
-            sweep, lanes, k, width = self._adjoints, of_rows, row_colors, n
-            sources = array("q", (of_rows[i] * n + j for i, j in pairs))
-        else:
-            sweep, lanes, k, width = self._tangents, of_columns, column_colors, m
-            sources = array("q", (of_columns[j] * m + i for i, j in pairs))
-        if not self.is_sparse:
-            every = array("q", [-1]) * (m * n)  # the last, which is 0.0 then
-            for (i, j), source in zip(pairs, sources):
-                every[i * n + j] = source
-            sources = every
-        self.sources = None if sources == array("q", range(k * width)) else sources  # None: as they come
+        of_rows, of_columns = self.pattern.row_colors(), self.pattern.column_colors()
+        self.is_backward = max(of_rows) <= max(of_columns)
+        sweep, lanes = (self._adjoints, of_rows) if self.is_backward else (self._tangents, of_columns)
+        k, self.sources = max(lanes) + 1, self._sources(lanes)
         seeds = array("d", bytes(8 * k * len(lanes)))
         for i, color in enumerate(lanes):
             seeds[color * len(lanes) + i] = 1.0
         self.seeds = memoryview(seeds).cast("B").cast("d", (k, len(lanes)))
         self.compiled = self.base.like(sweep, batched=(False, True))
+
+    def _sources(self, lanes):
+        """Return where each number of the pattern, or of the whole Jacobian, is in what all lanes find (lanes, width);
+        -1: nowhere, it is 0. None: they are as they come."""
+        (m, n), is_full = self.pattern.shape, self.pattern.is_full()
+        if is_full and self.is_backward:
+            return None
+        pairs = zip(self.pattern.row_of_each(), self.pattern.columns)
+        if self.is_backward:
+            sources = array("q", (lanes[i] * n + j for i, j in pairs))
+        else:
+            sources = array("q", (lanes[j] * m + i for i, j in pairs))
+        if self.is_sparse or is_full:
+            return sources
+        everywhere = array("q", [-1]) * (m * n)
+        for i, j, source in zip(self.pattern.row_of_each(), self.pattern.columns, sources):
+            everywhere[i * n + j] = source
+        return everywhere
 
     def _call(self, xs):
         """Return what the function returns of these Values, one an input, in a list."""

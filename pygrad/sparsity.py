@@ -24,9 +24,21 @@ class Pattern:
         finally:
             lib.pg_pattern_free(found)
 
+    def is_full(self):
+        """True if every number may be other than 0."""
+        return len(self.columns) == self.shape[0] * self.shape[1]
+
     def rows(self):
         """Return the columns of each row, in a list of arrays."""
         return [self.columns[a:b] for a, b in zip(self.starts, self.starts[1:])]
+
+    def row_colors(self):
+        """Return a color for each row, see `colors`."""
+        return range(self.shape[0]) if self.is_full() else colors(self.rows(), self.shape[1])
+
+    def column_colors(self):
+        """Return a color for each column."""
+        return range(self.shape[1]) if self.is_full() else colors(self.by_columns(), self.shape[0])
 
     def row_of_each(self):
         """Return the row of each pair, in an array."""
@@ -42,7 +54,7 @@ class Pattern:
 
 
 def colors(lines, others):
-    """Give every line a color, such that lines of one color have no number in common; return them and how many.
+    """Return a color, 0, 1, ..., for every line, such that lines of one color have no number in common.
 
     `lines` are lists of the numbers, from 0 to `others` - 1, that each has. Greedy, the longest lines first.
     (Gebremedhin, Manne and Pothen, What color is your Jacobian?, SIAM Review 47, 2005.)
@@ -56,4 +68,4 @@ def colors(lines, others):
         found[i] = color
         for j in lines[i]:
             used[j] |= 1 << color
-    return found, max(found, default=-1) + 1
+    return found

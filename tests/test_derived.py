@@ -226,6 +226,19 @@ def wide_state(xs):
     return out
 
 
+def test_a_large_dense_hessian_runs_in_lanes():
+    """However short the way to each of its rows is: its numbers alone would be a long tape."""
+
+    def function(xs):
+        total = pygrad.sum([x * x for x in xs])
+        return total.sin() * total
+
+    x = [0.01 * i for i in range(80)]
+    second = hessian(one(function))
+    assert near(hessian(function)(x)) == flat(second(x))
+    assert _Lanes is type(plan_of(second))
+
+
 @pytest.mark.parametrize("n", [3, 40])
 def test_lanes_go_whichever_way_has_fewer(n):
     """8 outputs of 3 inputs forward, of 40 backward: the same numbers as eagerly."""
@@ -399,16 +412,16 @@ def test_what_is_not_in_the_pattern_is_zero(trees):
 @given(st.lists(st.lists(st.integers(0, 9), max_size=4, unique=True), max_size=30))
 def test_lines_of_one_color_have_nothing_in_common(lines):
     """And colors are counted from 0."""
-    found, count = colors(lines, 10)
-    for color in range(count):
+    found = colors(lines, 10)
+    for color in range(len(lines)):
         numbers = [number for line, c in zip(lines, found) if c == color for number in line]
         assert len(numbers) == len(set(numbers))
-    assert set(range(count)) == set(found)
+    assert set(range(len(set(found)))) == set(found)
 
 
 def test_a_band_has_three_colors():
     """However long it is."""
-    assert 3 == colors([[j for j in (i - 1, i, i + 1) if 0 <= j < 500] for i in range(500)], 500)[1]
+    assert {0, 1, 2} == set(colors([[j for j in (i - 1, i, i + 1) if 0 <= j < 500] for i in range(500)], 500))
 
 
 def test_no_memory_for_a_pattern():
