@@ -125,8 +125,9 @@ class _Plan:
     def __init__(self, base, pattern, structures, structure, is_sparse):
         self.base, self.pattern, self.is_sparse = base, pattern, is_sparse
         self.structures = structures
-        self.structure = _nested(structure, structures[0] if len(structures) == 1 else tuple(structures))
-        self.shape = shape_of(self.structure)  # None: it is not rectangular
+        if not is_sparse:
+            self.structure = _nested(structure, structures[0] if len(structures) == 1 else tuple(structures))
+            self.shape = shape_of(self.structure)  # None: it is not rectangular
 
     def shaped(self, numbers, run):
         """Return the derivatives of one sample, or of all in a batch, from all numbers of all rows."""
