@@ -344,3 +344,15 @@ def test_docstrings_show_what_happens(module):
 
     assert 0 == result.failed
     assert 8 <= result.attempted
+
+
+@pytest.mark.parametrize("transform", [gradient, jacobian, hessian])
+def test_lists_that_hold_themselves(transform):
+    """Lists that never end are a ValueError that says so, as in compiled functions, and not a RecursionError."""
+    xs = []
+    xs.append(xs)
+
+    with pytest.raises(ValueError, match="nested more than 64 deep, or one holds itself"):
+        transform(lambda xs: xs[0])(xs)
+    with pytest.raises(ValueError, match="nested more than 64 deep, or one holds itself"):
+        transform(lambda x: xs)(1.0)
