@@ -237,3 +237,26 @@ def test_docstrings_show_what_happens():
 
     assert 0 == result.failed
     assert 3 <= result.attempted
+
+
+def test_a_block_without_gradients_around_a_fit_changes_nothing():
+    """Within no_grad() SciPy is given the same gradients, Hessians and Jacobians."""
+    with pygrad.no_grad():
+        by_gradient = minimize(rosenbrock, [1.1, 1.2], method="BFGS")
+        by_hessian = minimize(rosenbrock, [1.1, 1.2], method="trust-exact")
+        fitted = least_squares(lambda x: [x[0] - 3.0, x[1] * 2.0], [0.0, 1.0])
+        product = Objective(rosenbrock, [1.0, 1.0]).hessp([1.0, 1.0], [1.0, 0.0])
+
+    assert pytest.approx([1.0, 1.0], abs=1e-4) == by_gradient.x
+    assert pytest.approx([1.0, 1.0], abs=1e-4) == by_hessian.x
+    assert pytest.approx([3.0, 0.0], abs=1e-9) == fitted.x
+    assert [802.0, -400.0] == product.tolist()
+
+
+@pytest.mark.parametrize("fit", [minimize, least_squares])
+def test_what_is_no_function_or_has_more_arguments(fit):
+    """A fit needs a function, and says where its other arguments go; SciPy's own error would name ours."""
+    with pytest.raises(TypeError, match="a function of Values is needed here, not str 'sum'"):
+        fit("sum", [1.0])
+    with pytest.raises(TypeError, match="there is no args here: write lambda"):
+        fit(lambda x, a: [x[0] - a], [1.0], args=(2.0,))
