@@ -88,12 +88,17 @@ class _Differentiated:
         """Return the numbers of an array as the arguments that `fn` takes, a tuple; SciPy's result is such an array."""
         return self._point.arguments([float(number) for number in x])
 
-    @recorded
-    def _move(self, x):
-        """Run the function at `x`, unless that is where it was run last."""
+    def _read(self, x):
+        """Return an array as a list of as many floats as x0 has."""
         numbers = [float(number) for number in x]
         if len(numbers) != len(self._point.numbers):
             raise ValueError(f"{len(self._point.numbers)} numbers are needed here, as in x0, not {len(numbers)}")
+        return numbers
+
+    @recorded
+    def _move(self, x):
+        """Run the function at `x`, unless that is where it was run last."""
+        numbers = self._read(x)
         if numbers != self._at:
             self._at = None  # if the function raises, it was not run
             self._run(numbers)
@@ -127,8 +132,8 @@ class Objective(_Differentiated):
     def hess(self, x):
         """Return the Hessian at `x`, an array (n, n)."""
         if self._compiled:
-            return self._compiled.hessian([float(number) for number in x])
-        leaves = self._point.leaves([float(number) for number in x])
+            return self._compiled.hessian(self._read(x))
+        leaves = self._point.leaves(self._read(x))
         y = self._one(self.fn, leaves)
         return _numpy().array([pygrad.grad(g, leaves) for g in pygrad.grad(y, leaves, create_graph=True)])
 
@@ -136,10 +141,10 @@ class Objective(_Differentiated):
     def hessp(self, x, p):
         """Return the Hessian at `x` times the array `p`, (n,): two passes, whatever n is."""
         if self._compiled:
-            return self._compiled.product([float(number) for number in (*x, *p)])
-        leaves = self._point.leaves([float(number) for number in x])
+            return self._compiled.product(self._read(x) + self._read(p))
+        leaves = self._point.leaves(self._read(x))
         y = self._one(self.fn, leaves)
-        along = pygrad.dot(pygrad.grad(y, leaves, create_graph=True), [float(number) for number in p])
+        along = pygrad.dot(pygrad.grad(y, leaves, create_graph=True), self._read(p))
         return _numpy().array(pygrad.grad(along, leaves))
 
     def _run(self, numbers):
@@ -173,7 +178,7 @@ class Residuals(_Differentiated):
     def jac(self, x):
         """Return their Jacobian at `x`, an array (m, n)."""
         if self._compiled:
-            return self._compiled.jacobian([float(number) for number in x])
+            return self._compiled.jacobian(self._read(x))
         self._move(x)
         return _numpy().array([pygrad.grad(y, self._leaves) for y in self._ys]).reshape(len(self._ys), len(x))
 

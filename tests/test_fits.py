@@ -260,3 +260,17 @@ def test_what_is_no_function_or_has_more_arguments(fit):
         fit("sum", [1.0])
     with pytest.raises(TypeError, match="there is no args here: write lambda"):
         fit(lambda x, a: [x[0] - a], [1.0], args=(2.0,))
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: pygrad.compile(f, batched=False)])
+def test_points_and_directions_of_another_length(wrap):
+    """Every method says how many numbers it needs; none goes on with those of the call before."""
+    objective = Objective(wrap(lambda x: x[0] ** 2 + x[1] ** 2), [1.0, 2.0])
+    residuals = Residuals(wrap(lambda x: [x[0], x[1] ** 2]), [1.0, 2.0])
+
+    for call in (objective.fun, objective.jac, objective.hess, residuals.fun, residuals.jac):
+        for x in ([1.0], [1.0, 2.0, 3.0, 4.0]):
+            with pytest.raises(ValueError, match="2 numbers are needed here, as in x0"):
+                call(x)
+    with pytest.raises(ValueError, match="2 numbers are needed here, as in x0, not 1"):
+        objective.hessp([1.0, 2.0], [1.0])
