@@ -14,8 +14,7 @@ from numbers import Real
 
 from pygrad._lib import ffi
 from pygrad._numbers import describe, is_number, to_float
-
-MOST_DIMENSIONS = 64
+from pygrad.nested import MOST_DIMENSIONS
 
 
 class HasValues(TypeError):

@@ -16,6 +16,7 @@ from pygrad import graph
 from pygrad._lib import ffi, lib
 from pygrad.arena import CODES
 from pygrad.points import Point
+from pygrad.recording import enable_grad
 
 _UNIT = 2.0**-52
 _LARGEST_ERROR = 1e-4  # relative: what Ridders' error estimate may excuse, so that 0.1 % never is
@@ -60,13 +61,14 @@ def gradcheck(fn, xs, *, eps=0.01, rtol=1e-6, atol=0.0, raise_exception=True):
     found at:
       'double', operand 1 of 1 (x, data 3.0): its derivative is 2.002, and should be 2.0
     """
-    check = _Check(fn, Point(xs), eps, rtol, atol)
-    mismatches, misdeeds = check.mismatches(), check.misdeeds()
-    if not mismatches and not misdeeds:
-        return True
-    if raise_exception:
-        raise GradcheckError(check.report(mismatches, misdeeds))
-    return False
+    with enable_grad():
+        check = _Check(fn, Point(xs), eps, rtol, atol)
+        mismatches, misdeeds = check.mismatches(), check.misdeeds()
+        if not mismatches and not misdeeds:
+            return True
+        if raise_exception:
+            raise GradcheckError(check.report(mismatches, misdeeds))
+        return False
 
 
 def gradgradcheck(fn, xs, *, eps=0.01, rtol=1e-6, atol=0.0, raise_exception=True):

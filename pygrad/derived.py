@@ -57,8 +57,11 @@ class CompiledProduct(Compiled):
     def _record(self, structures, arguments):
         n = len(structures) // 2 if self._is_shaped_alike else len(structures) - 1
 
+        def one_or_all(items):  # what is in a tuple comes back in one
+            return items[0] if len(items) == 1 else items
+
         def function(*items):
-            return self.function(items[:n], items[n:] if self._is_shaped_alike else items[n])
+            return self.function(one_or_all(items[:n]), one_or_all(items[n:]))
 
         return trace.record(function, structures, self.numbers_of(arguments), self._passes)
 
@@ -94,8 +97,8 @@ class CompiledJacobian:
     def bind(self, *args):
         """Return what has this with its memory fixed, to be called again and again: see `Compiled.bind`.
 
-        It has `inputs`, `forward()` and `output`: an array of floats, row by row; of a sparse one the numbers of its
-        `pattern()`, in their order.
+        It has `inputs`, `forward()` and `output`: an array of floats, row by row, the same one in every call; of a
+        sparse one the numbers of its `pattern()`, in their order.
         """
         run = self._base._prepare(args, {}, BoundArgument)
         return self._plan(run).bind(run)
@@ -267,14 +270,14 @@ class _BoundLanes:
         self._plan, self._columns = plan, [column for a in arguments for column in a.columns]
         self._xs = array("d", bytes(8 * len(self._columns)))
         self._bound = plan.compiled.bind(self._xs, plan.seeds)
-        self.forward()
+        self.output = array("d", plan.gathered(self._bound.output))
 
     def forward(self):
         """Compute `output` from `inputs`."""
         for i, (pointer, _) in enumerate(self._columns):
             self._xs[i] = pointer[0]
         self._bound.forward()
-        self.output = self._plan.gathered(self._bound.output)
+        self.output[:] = array("d", self._plan.gathered(self._bound.output))
 
 
 def _nested(outer, inner):

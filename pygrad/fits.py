@@ -14,6 +14,7 @@ Of a compiled function all of them are compiled too.
 import pygrad
 from pygrad.compiled import Compiled
 from pygrad.points import Point
+from pygrad.recording import recorded
 
 # What a method of scipy.optimize.minimize can use: those that take a Hessian, those that need no gradient.
 _WITH_HESSIAN = ("newton-cg", "trust-ncg", "trust-exact", "trust-krylov", "trust-constr", "dogleg")
@@ -28,7 +29,8 @@ def minimize(fn, x0, method=None, **options):
     x0       where to begin
     method   one of SciPy's, by name; None leaves the choice to it. The methods that take a Hessian get it, and those
              that take no gradient none
-    options  all other arguments of `scipy.optimize.minimize`: bounds, constraints, tol, callback, options, ...
+    options  all other arguments of `scipy.optimize.minimize`: bounds, constraints, tol, callback, options, ...; but
+             not `args`: let `fn` have them itself
 
     Returns SciPy's OptimizeResult, whose `x` is an array. No `.grad` is touched. ImportError without SciPy: it is the
     extra `scipy`.
@@ -38,6 +40,7 @@ def minimize(fn, x0, method=None, **options):
     >>> found.success, [round(float(x), 4) for x in found.x]
     (True, [1.0, 1.0])
     """
+    _refuse_extra_arguments(options)
     optimize = _scipy()
     objective = Objective(fn, x0)
     name = method.lower() if isinstance(method, str) else ""
@@ -52,7 +55,7 @@ def least_squares(fn, x0, **options):
     """Minimise the sum of squares of what `fn` returns, with `scipy.optimize.least_squares`, given its exact Jacobian.
 
     fn       as for `minimize`, but it returns a list of Values: the residuals
-    options  all other arguments of `scipy.optimize.least_squares`: method, bounds, loss, ...
+    options  all other arguments of `scipy.optimize.least_squares`: method, bounds, loss, ...; but not `args`, `kwargs`
 
     Returns SciPy's OptimizeResult. No `.grad` is touched. ImportError without SciPy: it is the extra `scipy`.
 
@@ -61,10 +64,17 @@ def least_squares(fn, x0, **options):
     >>> [round(float(x), 6) for x in found.x]
     [3.0, 1.0]
     """
+    _refuse_extra_arguments(options)
     optimize = _scipy()
     residuals = Residuals(fn, x0)
     options.setdefault("jac", residuals.jac)
     return optimize.least_squares(residuals.fun, residuals.x0, **options)
+
+
+def _refuse_extra_arguments(options):
+    for name in ("args", "kwargs"):
+        if options.get(name):
+            raise TypeError(f"there is no {name} here: write lambda x: fn(x, ...), with what else fn takes")
 
 
 class _Differentiated:
@@ -78,11 +88,17 @@ class _Differentiated:
         """Return the numbers of an array as the arguments that `fn` takes, a tuple; SciPy's result is such an array."""
         return self._point.arguments([float(number) for number in x])
 
-    def _move(self, x):
-        """Run the function at `x`, unless that is where it was run last."""
+    def _read(self, x):
+        """Return an array as a list of as many floats as x0 has."""
         numbers = [float(number) for number in x]
         if len(numbers) != len(self._point.numbers):
             raise ValueError(f"{len(self._point.numbers)} numbers are needed here, as in x0, not {len(numbers)}")
+        return numbers
+
+    @recorded
+    def _move(self, x):
+        """Run the function at `x`, unless that is where it was run last."""
+        numbers = self._read(x)
         if numbers != self._at:
             self._at = None  # if the function raises, it was not run
             self._run(numbers)
@@ -112,21 +128,23 @@ class Objective(_Differentiated):
         self._move(x)
         return _numpy().array(self._gradient)
 
+    @recorded
     def hess(self, x):
         """Return the Hessian at `x`, an array (n, n)."""
         if self._compiled:
-            return self._compiled.hessian([float(number) for number in x])
-        leaves = self._point.leaves([float(number) for number in x])
+            return self._compiled.hessian(self._read(x))
+        leaves = self._point.leaves(self._read(x))
         y = self._one(self.fn, leaves)
         return _numpy().array([pygrad.grad(g, leaves) for g in pygrad.grad(y, leaves, create_graph=True)])
 
+    @recorded
     def hessp(self, x, p):
         """Return the Hessian at `x` times the array `p`, (n,): two passes, whatever n is."""
         if self._compiled:
-            return self._compiled.product([float(number) for number in (*x, *p)])
-        leaves = self._point.leaves([float(number) for number in x])
+            return self._compiled.product(self._read(x) + self._read(p))
+        leaves = self._point.leaves(self._read(x))
         y = self._one(self.fn, leaves)
-        along = pygrad.dot(pygrad.grad(y, leaves, create_graph=True), [float(number) for number in p])
+        along = pygrad.dot(pygrad.grad(y, leaves, create_graph=True), self._read(p))
         return _numpy().array(pygrad.grad(along, leaves))
 
     def _run(self, numbers):
@@ -162,10 +180,11 @@ class Residuals(_Differentiated):
         self._move(x)
         return _numpy().array(self._ys if self._compiled else [y.item() for y in self._ys])
 
+    @recorded
     def jac(self, x):
         """Return their Jacobian at `x`, an array (m, n)."""
         if self._compiled:
-            return self._compiled.jacobian([float(number) for number in x])
+            return self._compiled.jacobian(self._read(x))
         self._move(x)
         return _numpy().array([pygrad.grad(y, self._leaves) for y in self._ys]).reshape(len(self._ys), len(x))
 

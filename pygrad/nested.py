@@ -6,17 +6,22 @@ left without the items: lists and tuples, and None where an item was.
 
 from pygrad._numbers import is_number
 
+MOST_DIMENSIONS = 64
 
-def flatten(nested, items, read):
+
+def flatten(nested, items, read, depth=0):
     """Append read(x) to `items` for all that is in nested lists, tuples and arrays; return the structure.
 
-    `read` raises the TypeError that says what is needed.
+    `read` raises the TypeError that says what is needed. ValueError for lists more than 64 deep, as one that holds
+    itself is.
     """
+    if depth > MOST_DIMENSIONS:
+        raise ValueError(f"these lists are nested more than {MOST_DIMENSIONS} deep, or one holds itself")
     if hasattr(nested, "tolist") and not is_number(nested):
         nested = nested.tolist()  # of an array without dimensions, a number
     if isinstance(nested, (list, tuple)):
         kind = list if isinstance(nested, list) else tuple
-        return kind([flatten(item, items, read) for item in nested])
+        return kind([flatten(item, items, read, depth + 1) for item in nested])
     items.append(read(nested))
     return None
 

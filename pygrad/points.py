@@ -33,8 +33,10 @@ class Point:
     def call(self, fn, leaves):
         """Call `fn` at these leaves; return (its results as a list of Values, was it one Value).
 
-        Raises TypeError if it returns neither a Value or number nor a list of such.
+        Raises TypeError if it is no function, or returns neither a Value or number nor a list of such.
         """
+        if not callable(fn):
+            raise TypeError(f"a function of Values is needed here, not {describe(fn)}")
         ys = []
         structure = flatten(fn(*self.arguments(leaves)), ys, _as_value)
         return ys, structure is None

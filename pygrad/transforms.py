@@ -7,6 +7,9 @@ called with are numbers or Values:
     numbers in   floats and lists of floats out
     Values in    Values out, that depend on these: so transforms nest, and can be recorded by `pygrad.compile`
 
+An array is read as nested lists, and the function gets such lists of Values: one written for arrays begins with
+`x = np.array(x)`, an array of Values. Results are lists too.
+
 Within a function that is being transformed or recorded the results are always Values, which may depend on what is
 around. The derivative is by the arguments alone: other Values that the function uses are constants to it.
 

@@ -336,3 +336,12 @@ def test_a_wrong_second_derivative_is_caught():
 
     assert gradcheck(lambda v: squared(v), 1.5)
     assert gradgradcheck(lambda v: squared(v), 1.5, raise_exception=False) is False
+
+
+def test_a_block_without_gradients_around_a_check_changes_nothing():
+    """Within no_grad() a right gradient passes both checks, and what is no function is a TypeError."""
+    with pygrad.no_grad():
+        assert gradcheck(lambda x: x * x.tanh(), 0.5)
+        assert gradgradcheck(lambda x: x * x.tanh(), 0.5)
+    with pytest.raises(TypeError, match="a function of Values is needed here, not int"):
+        gradcheck(3, [1.0])

@@ -1,5 +1,6 @@
 """Transforms of compiled functions: the numbers of the eager ones, of one sample or of each in a batch; sparse ones."""
 
+import json
 import math
 import warnings
 from array import array
@@ -126,6 +127,19 @@ def test_hessian_vector_products_are_the_eager_ones():
     assert near(hvp(scalar)(X, V)) == flat(hvp(one(scalar))(X, V))
     xs, vs = (0.3, [1.5, -0.5]), (1.0, [2.0, 3.0])
     assert near(hvp(of_two)(xs, vs)) == flat(hvp(one(of_two))(xs, vs))
+
+
+@pytest.mark.parametrize("xs, vs", [(X, V), (0.3, 2.0), ((0.3, [1.5, -0.5]), (1.0, [2.0, 3.0]))])
+def test_products_are_nested_as_eager_ones(xs, vs):
+    """What is shaped like xs is so of a compiled function too: one argument's is not in a list of one."""
+
+    def square(*arguments):
+        return sum(x * x for a in arguments for x in (a if isinstance(a, list) else [a]))
+
+    for eager, compiled in [(hvp(square), hvp(one(square))), (vjp(square), vjp(one(square)))]:
+        directions = vs if eager.__name__.startswith("hvp") else 1.0
+        expected, found = eager(xs, directions), compiled(xs, directions)
+        assert json.loads(json.dumps(expected)) == json.loads(json.dumps(found))  # tuples are lists there
 
 
 def test_products_need_two_arguments():
@@ -256,19 +270,26 @@ def _parts(f, x):
     return Pattern(tape), [(None,) * len(x)], tape.structure
 
 
-@pytest.mark.parametrize("function", [band, dense])
+def more_outputs(xs):
+    """Twice as many as inputs, all of which each depends on: forward, in lanes."""
+    return [f(y) for f in (Value.sin, Value.cos) for y in dense(xs)]
+
+
+@pytest.mark.parametrize("function", [band, dense, more_outputs])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_a_bound_jacobian_follows_its_inputs(function, sparse):
     """The caller's memory is read at each call, and `output` has the pattern's numbers, or all."""
     x = np.linspace(0.1, 1.0, 12)
     transformed = jacobian(one(function), sparse=sparse)
     bound = transformed.bind(x)
+    output = bound.output
     x[3] = -2.0
     bound.forward()
     expected = np.array(jacobian(function)(x.tolist()))
     wanted = [expected[i, j] for i, j in transformed.pattern(x)] if sparse else expected.ravel()
     assert pytest.approx(wanted, rel=1e-12, abs=1e-13) == list(bound.output)
     assert x is bound.inputs[0]
+    assert output is bound.output
 
 
 def test_lanes_are_bound_for_one_sample():

@@ -228,3 +228,40 @@ def test_without_scipy_the_extra_is_named(monkeypatch, fit):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"pygrad-engine\[scipy\]"):
         fit(lambda x: x, 1.0)
+
+
+def test_a_block_without_gradients_around_a_fit_changes_nothing():
+    """Within no_grad() SciPy is given the same gradients, Hessians and Jacobians."""
+    with pygrad.no_grad():
+        by_gradient = minimize(rosenbrock, [1.1, 1.2], method="BFGS")
+        by_hessian = minimize(rosenbrock, [1.1, 1.2], method="trust-exact")
+        fitted = least_squares(lambda x: [x[0] - 3.0, x[1] * 2.0], [0.0, 1.0])
+        product = Objective(rosenbrock, [1.0, 1.0]).hessp([1.0, 1.0], [1.0, 0.0])
+
+    assert pytest.approx([1.0, 1.0], abs=1e-4) == by_gradient.x
+    assert pytest.approx([1.0, 1.0], abs=1e-4) == by_hessian.x
+    assert pytest.approx([3.0, 0.0], abs=1e-9) == fitted.x
+    assert [802.0, -400.0] == product.tolist()
+
+
+@pytest.mark.parametrize("fit", [minimize, least_squares])
+def test_what_is_no_function_or_has_more_arguments(fit):
+    """A fit needs a function, and says where its other arguments go; SciPy's own error would name ours."""
+    with pytest.raises(TypeError, match="a function of Values is needed here, not str 'sum'"):
+        fit("sum", [1.0])
+    with pytest.raises(TypeError, match="there is no args here: write lambda"):
+        fit(lambda x, a: [x[0] - a], [1.0], args=(2.0,))
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: pygrad.compile(f, batched=False)])
+def test_points_and_directions_of_another_length(wrap):
+    """Every method says how many numbers it needs; none goes on with those of the call before."""
+    objective = Objective(wrap(lambda x: x[0] ** 2 + x[1] ** 2), [1.0, 2.0])
+    residuals = Residuals(wrap(lambda x: [x[0], x[1] ** 2]), [1.0, 2.0])
+
+    for call in (objective.fun, objective.jac, objective.hess, residuals.fun, residuals.jac):
+        for x in ([1.0], [1.0, 2.0, 3.0, 4.0]):
+            with pytest.raises(ValueError, match="2 numbers are needed here, as in x0"):
+                call(x)
+    with pytest.raises(ValueError, match="2 numbers are needed here, as in x0, not 1"):
+        objective.hessp([1.0, 2.0], [1.0])

@@ -333,3 +333,29 @@ def test_orders_are_whole_numbers(order, error):
     for transform in (derivative, taylor):
         with pytest.raises(error, match="the order must be"):
             transform(Value.exp, order)
+
+
+@pytest.mark.parametrize("transform", [gradient, jacobian, hessian])
+def test_lists_that_hold_themselves(transform):
+    """Lists that never end are a ValueError that says so, as in compiled functions, and not a RecursionError."""
+    xs = []
+    xs.append(xs)
+
+    with pytest.raises(ValueError, match="nested more than 64 deep, or one holds itself"):
+        transform(lambda xs: xs[0])(xs)
+    with pytest.raises(ValueError, match="nested more than 64 deep, or one holds itself"):
+        transform(lambda x: xs)(1.0)
+
+
+def test_functions_written_for_arrays():
+    """One that begins with np.array(x) has its derivatives, eager and compiled."""
+    np = pytest.importorskip("numpy")
+
+    def rosenbrock(x):
+        x = np.array(x)
+        return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
+
+    at = np.array([1.0, 1.0])
+    assert [[802.0, -400.0], [-400.0, 200.0]] == hessian(rosenbrock)(at)
+    compiled = hessian(pygrad.compile(rosenbrock, batched=False))(at)
+    assert [[802.0, -400.0], [-400.0, 200.0]] == compiled.tolist()
