@@ -58,7 +58,10 @@ class CompiledProduct(Compiled):
         n = len(structures) // 2 if self._is_shaped_alike else len(structures) - 1
 
         def function(*items):
-            return self.function(items[:n], items[n:] if self._is_shaped_alike else items[n])
+            xs, vs = items[:n], items[n:] if self._is_shaped_alike else items[n]
+            if n == 1:  # one argument, and what is in its structure, stand for themselves
+                xs, vs = xs[0], vs[0] if self._is_shaped_alike else vs
+            return self.function(xs, vs)
 
         return trace.record(function, structures, self.numbers_of(arguments), self._passes)
 
