@@ -1,15 +1,17 @@
 """Seeds, several roots, `grad` without a trace, and gradients that are Values again: any order of derivative."""
 
+import itertools
 import math
 
 import pytest
 import sympy
 
 import pygrad
-from pygrad import Value
+from pygrad import Value, derive
 from pygrad import engine as arena
 from pygrad._lib import ffi, lib
 from pygrad.arena import NAMES, proxies_below
+from tests.programs import same
 
 ROWS = [name for op, name in enumerate(NAMES) if lib.pg_op_source(op, 1) != ffi.NULL]
 
@@ -310,6 +312,20 @@ def test_first_derivatives_have_the_bits_of_the_sweep():
         assert close(expected, actual.data, 1e-15)
 
 
+EDGES = [0.0, -0.0, 1.0, -1.0, 0.7, -3.0, 800.0, -800.0, 1e300, math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_first_derivatives_at_edges_are_those_of_the_sweep(name):
+    """Where formulas have cases, and where numbers overflow: the same, and nan where the sweep has nan."""
+    n = lib.pg_op_arity(NAMES.index(name))
+    for point in itertools.product(EDGES, repeat=n):
+        xs = [Value(x) for x in point]
+        y = getattr(xs[0], name)(*xs[1:]) if hasattr(Value, name) else _by_operator(name, *xs)
+        for expected, actual in zip(pygrad.grad(y, xs), pygrad.grad(y, xs, create_graph=True)):
+            assert same(expected, actual.data), (point, expected, actual)
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_has_second_derivatives(name):
     """The derivative of each op's formula is the slope of its first derivative, by central differences."""
@@ -386,6 +402,57 @@ def test_a_gradient_as_values_keeps_to_what_is_asked():
     assert da is b
     assert before == arena.live_nodes()
     assert 0.0 == pygrad.grad(b.exp(), a, create_graph=True).data
+
+
+def test_an_x_may_be_computed_from_another():
+    """It gets its own derivative, and what passes through it gets to the other."""
+    x = Value(3.0)
+    u = x * x
+    y = u * x
+    assert [27.0, 3.0] == [d.data for d in pygrad.grad(y, [x, u], create_graph=True)]
+    assert [3.0, 27.0] == [d.data for d in pygrad.grad(y, [u, x], create_graph=True)]
+    assert [30.0, 0.0] == [t.data for t in map(derive.as_value, derive.push([y, x], [u, x], [10.0, 0.0]))]
+    assert [27.0, 27.0] == [d.data for d in pygrad.grad(y, [x, x], create_graph=True)]
+    assert [6.0] == [t.data for t in derive.push([u], [x, x], [Value(5.0), Value(1.0)])]
+
+
+def test_what_has_the_adjoint_zero_is_not_derived():
+    """A power of 0 above a node without formula, or a seed of 0.0: nothing goes on from there."""
+    a = Value(3.0)
+    out = Value(6.0, (a,), "custom")
+    out._backward = lambda: None
+    assert 2.0 == pygrad.grad(out**0 + a * 2.0, a, create_graph=True).data
+    assert 2.0 == pygrad.grad([out, a * 2.0], a, create_graph=True, seed=[0.0, 1.0]).data
+
+
+def test_what_gets_no_gradient_is_no_way_to_an_x():
+    """An index, and the y of a declared op: what is above these need have no formula."""
+    a, b, i = Value(2.0), Value(3.0), Value(1.0)
+    for between in (pygrad.take([a, b], i), arena.declared(i, [a], [b])):
+        out = Value(6.0, (between,), "custom")
+        out._backward = lambda: None
+        assert 0.0 == pygrad.grad(out, i, create_graph=True).data
+
+
+def test_slopes_of_powers_have_the_bits_of_the_sweep():
+    """Where k - 1 is rounded the power of it would be off by as much as the number is large; of 0 and 1 no node."""
+    x = Value(1e300)
+    for k in (0.1, 0.7, 1e-3):
+        y = x**k
+        assert close(1.0, pygrad.grad(y, x, create_graph=True).data / pygrad.grad(y, x), 1e-15)
+    for k in (0.0, 1.0):
+        assert {x} == x.__pow__(k)._prev
+        assert (k, set()) == ((dx := pygrad.grad(x**k, x, create_graph=True)).data, dx._prev)
+    assert set() == pygrad.grad((x**0.0).exp(), x, create_graph=True)._prev
+
+
+def test_numbers_in_a_derivative_want_no_gradient():
+    """What a sum or choice of numbers and Values is made of: only the Values of the program may ask for one."""
+    a, b = Value(2.0), Value(3.0)
+    for on in (False, True):
+        b.requires_grad = on
+        assert on is pygrad.grad(a + a + a * b, a, create_graph=True).requires_grad
+        assert on is pygrad.grad((b * 0.5).relu() * a, a, create_graph=True).requires_grad
 
 
 def test_seeds_may_be_values():
