@@ -467,6 +467,39 @@ def test_what_is_not_in_the_pattern_is_zero(trees):
         assert str(j) in repr(trees[i])
 
 
+def test_later_outputs_do_not_get_what_earlier_ones_shared():
+    """A set has 512 outputs; an operation that the first of those share with the next is found empty again."""
+
+    def shared(xs):
+        t = xs[0].sin()
+        return [t * xs[1], *[xs[1] * k for k in range(2, 514)], t]
+
+    found = jacobian(one(shared), sparse=True).pattern([0.5, 2.0])
+    assert [(0, 0), (0, 1), *[(i, 1) for i in range(1, 513)], (513, 0)] == found
+
+
+def test_steps_of_a_pattern():
+    """One for each output that an operation leads to, or for each input that leads to it; the latter if that pays."""
+
+    def chain(xs):
+        out = [xs[0].sin()]
+        for _ in range(11):
+            out.append(out[-1].sin())
+        return out
+
+    def steps(function, n):
+        pattern = Pattern(one(function).trace([0.1] * n))
+        return pattern.row_steps, pattern.column_steps
+
+    def funnel(xs):
+        s = pygrad.sum([x.sin() for x in xs])
+        return [s.sin(), s.cos(), s.exp(), s.tanh()]
+
+    assert (78.0, 12.0) == steps(chain, 1)
+    assert (4.0 * 602, 600 + 600 + 4.0 * 600) == steps(funnel, 600)
+    assert (5.0, math.inf) == steps(lambda xs: [x.sin() for x in xs], 5)
+
+
 @given(st.lists(st.lists(st.integers(0, 9), max_size=4, unique=True), max_size=30))
 def test_lines_of_one_color_have_nothing_in_common(lines):
     """And colors are counted from 0."""

@@ -7,11 +7,11 @@ import pytest
 import sympy
 
 import pygrad
-from pygrad import Value, derive
+from pygrad import Value, derive, formulas
 from pygrad import engine as arena
 from pygrad._lib import ffi, lib
 from pygrad.arena import NAMES, proxies_below
-from tests.programs import same
+from tests.programs import apply, same
 
 ROWS = [name for op, name in enumerate(NAMES) if lib.pg_op_source(op, 1) != ffi.NULL]
 
@@ -412,8 +412,10 @@ def test_an_x_may_be_computed_from_another():
     assert [27.0, 3.0] == [d.data for d in pygrad.grad(y, [x, u], create_graph=True)]
     assert [3.0, 27.0] == [d.data for d in pygrad.grad(y, [u, x], create_graph=True)]
     assert [30.0, 0.0] == [t.data for t in map(derive.as_value, derive.push([y, x], [u, x], [10.0, 0.0]))]
+    x.grad = 5.0
     assert [27.0, 27.0] == [d.data for d in pygrad.grad(y, [x, x], create_graph=True)]
     assert [6.0] == [t.data for t in derive.push([u], [x, x], [Value(5.0), Value(1.0)])]
+    assert 5.0 == x.grad
 
 
 def test_what_has_the_adjoint_zero_is_not_derived():
@@ -612,3 +614,23 @@ def test_formulas_that_are_said_twice_or_of_no_row_change_nothing():
     assert lib.PG_BAD_TAPE == lib.pg_set_formula(NAMES.index("power"), 0, formula)
     assert lib.PG_BAD_TAPE == lib.pg_set_formula(NAMES.index("add"), 2, formula)
     assert 1.0 == pygrad.grad(x + 1.0, x, create_graph=True).data
+
+
+@pytest.mark.parametrize(
+    "text, function",
+    [
+        ("!a ? b : y", lambda a, b, y: b if a == 0.0 else y),
+        ("a > 1.0 || b == 1.0 ? 2.0 : 3.0", lambda a, b, y: 2.0 if a > 1.0 or b == 1.0 else 3.0),
+        ("a - 1.0 ? 1.0 / (a - 1.0) : b", lambda a, b, y: 1.0 / (a - 1.0) if a - 1.0 else b),
+        ("a > b ? -1.5 : a >= b ? +y : -(a * -0.0)", lambda a, b, y: -1.5 if a > b else y if a == b else 0.0),
+    ],
+)
+def test_what_a_formula_may_say(text, function):
+    """Also what no row says yet: a number as a condition, as C takes it, and what is not."""
+    out = formulas.Formula()
+    expression = formulas._parse(f"double f(double a, double b, double y) {{ return {text}; }}")[1]
+    out.result = formulas._translate(expression, out, {"a": formulas.A, "b": formulas.B, "y": formulas.Y})
+    for point in itertools.product([0.0, 1.0, 2.0], repeat=3):
+        values = map(Value, point)
+        found = formulas.evaluate(out, *values, lambda name, operands: apply(arena, name, *operands))
+        assert function(*point) == getattr(found, "data", found), point
