@@ -219,7 +219,8 @@ def test_it_is_a_threads_own():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_child_has_its_own_thread_left():
+@pytest.mark.parametrize("mode", [pygrad.no_grad, pygrad.enable_grad])
+def test_a_child_has_its_own_thread_left(mode):
     """After a fork the child is in the blocks of the forking thread, and of no other."""
     opened, done = threading.Event(), threading.Event()
 
@@ -231,12 +232,15 @@ def test_a_child_has_its_own_thread_left():
     thread = threading.Thread(target=other)
     thread.start()
     opened.wait(10)
-    child = os.fork()
-    if child == 0:
-        good = pygrad.is_grad_enabled() and graph_of(Value(1.0) * 2.0)[1] == "*"
-        with pygrad.no_grad():
-            good = good and graph_of(Value(1.0) * 2.0) == LEAF
-        os._exit(0 if good else 1)
+    with mode():
+        child = os.fork()
+        if child == 0:
+            good = graph_of(Value(1.0) * 2.0)[1] == ("*" if mode is pygrad.enable_grad else "")
+            with pygrad.no_grad():
+                good = good and graph_of(Value(1.0) * 2.0) == LEAF
+            with pygrad.enable_grad():
+                good = good and graph_of(Value(1.0) * 2.0)[1] == "*"
+            os._exit(0 if good else 1)
     done.set()
     thread.join()
 
