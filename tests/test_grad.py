@@ -446,6 +446,9 @@ def test_slopes_of_powers_have_the_bits_of_the_sweep():
         assert {x} == x.__pow__(k)._prev
         assert (k, set()) == ((dx := pygrad.grad(x**k, x, create_graph=True)).data, dx._prev)
     assert set() == pygrad.grad((x**0.0).exp(), x, create_graph=True)._prev
+    zero = Value(0.0)
+    with pygrad.detect_anomaly():
+        assert 0.0 == pygrad.grad(zero**0, zero, create_graph=True).data
 
 
 def test_numbers_in_a_derivative_want_no_gradient():
@@ -634,3 +637,9 @@ def test_what_a_formula_may_say(text, function):
         values = map(Value, point)
         found = formulas.evaluate(out, *values, lambda name, operands: apply(arena, name, *operands))
         assert function(*point) == getattr(found, "data", found), point
+
+
+def test_numbers_of_a_formula_are_told_apart_by_their_bits():
+    """A zero by its sign; and nan is one number."""
+    f = formulas.Formula()
+    assert [-1, -2, -3, -1, -2, -3] == [f.number(x) for x in (0.0, -0.0, math.nan, 0.0, -0.0, float("nan"))]

@@ -470,6 +470,10 @@ def test_requires_grad_of_leaves_and_results():
     assert not (mine + b.stop_gradient() + a.less(b) + pygrad.take([a, a], Value(1.0))).requires_grad
     assert (mine + lecture_tanh(b)).requires_grad
     assert pygrad.sum([a] * 4000 + [b]).requires_grad
+    declared = engine.declared(b, [a] * 4000, [a] * 4000)
+    assert not declared.requires_grad
+    declared._backward = lambda: None  # which may pass something on to any operand, of the first part too
+    assert declared.requires_grad
     assert a is a.requires_grad_()
     assert (True, True) == (a.requires_grad, mine.requires_grad)
     with pygrad.no_grad():
