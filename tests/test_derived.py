@@ -103,6 +103,13 @@ def test_jacobians_are_the_eager_ones(function, arguments):
     assert near(expected) == flat(found)
 
 
+def test_arguments_of_another_structure_have_a_jacobian_of_their_own():
+    """And the first is there still."""
+    f = jacobian(one(band))
+    for x in ([0.1, 0.2], [0.3, 0.4, 0.5], [0.6, 0.7]):
+        assert near(jacobian(band)(x)) == flat(f(x))
+
+
 def test_derivatives_and_taylor_of_one_number():
     """Of any order."""
     f = one(lambda x: (2.0 * x).sin())
