@@ -42,6 +42,7 @@ static const char *check_operand(census *found, pg_id id, pg_id operand)
     const pg_arena *arena = found->arena;
     REQUIRE(is_handed_out(arena, operand), "I1: an operand id was never handed out");
     REQUIRE(pg_node_at(arena, operand)->refs > 0, "I1: an operand of a live node is not live");
+    REQUIRE(pg_is_leaf(operand) || !pg_is_leaf(id), "I1: a leaf has a result as operand");
     REQUIRE(pg_is_leaf(operand) || is_older(arena, operand, id), "I1: an operand is younger than its consumer");
     ++*expected_refs(found, operand);
     return NULL;

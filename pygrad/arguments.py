@@ -106,6 +106,8 @@ def _from_buffer(given, name):
         return None
     if isinstance(given, (str, bytes, bytearray)):
         _refuse(given, name)
+    if hasattr(given, "filled") and hasattr(given, "mask"):
+        raise TypeError(f"{name} is a masked array: say what stands in its gaps, with .filled(...)")
     if str(getattr(given, "dtype", "")) == "object":
         return None
     if getattr(getattr(given, "dtype", None), "kind", "") in tuple("fiub") and hasattr(given, "astype"):

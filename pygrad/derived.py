@@ -10,14 +10,17 @@ the gradient. Which depend on which, `pygrad.sparsity` says. Then there are two 
                inputs) that have no number in common share a seed: they have the same color
 """
 
+import math
 from array import array
 
-from pygrad import trace
+from pygrad import engine, trace
+from pygrad.arena import adjoints
 from pygrad.arguments import Argument, HasValues, build
 from pygrad.bound import BoundArgument
 from pygrad.compiled import Compiled, shape_of
 from pygrad.derive import as_value, pull, push
 from pygrad.nested import flatten
+from pygrad.recording import enable_grad
 from pygrad.sparsity import Pattern
 
 _GROWTH = 8  # unroll where that makes at most so many steps, and results, of each of the function's
@@ -139,7 +142,7 @@ class _Plan:
         if self.shape is not None and any(a.is_array for a in run.arguments):
             import numpy as np
 
-            found = np.frombuffer(numbers, dtype=float).reshape(run.n, *self.shape).copy()
+            found = np.frombuffer(numbers, dtype=float).reshape(run.n, *self.shape)
         else:
             items = iter(numbers)
             found = [build(self.structure, items) for _ in range(run.n)]
@@ -247,14 +250,32 @@ class _Lanes(_Plan):
             xs = array("d", (pointer[i * step] for a in run.arguments for pointer, step in a.columns))
             mine = self.compiled._prepare((xs, self.seeds), {})
             mine.run()
-            numbers.extend(self.gathered(mine.outputs))
+            numbers.extend(self.numbers(xs, mine.outputs))
         return self.shaped(numbers, run)
 
-    def gathered(self, found):
-        """Return the numbers of the pattern, or of the whole Jacobian, from what all lanes found, an array."""
-        if self.sources is None:
-            return found
-        return array("d", map([*found, 0.0].__getitem__, self.sources))
+    def numbers(self, xs, found):
+        """Return the numbers of the pattern, or of the whole Jacobian, in an array, from what all lanes found at xs.
+
+        Where one is not finite it may have spoilt others: a seed of 0 times an infinite slope is nan. Then each row is
+        had by a backward pass of its own.
+        """
+        if not math.isfinite(sum(found)):
+            return self._row_by_row(xs)
+        return found if self.sources is None else array("d", map([*found, 0.0].__getitem__, self.sources))
+
+    def _row_by_row(self, xs):
+        with enable_grad():
+            leaves = [as_value(x) for x in xs]
+            ys = self._call(leaves)
+        m, n = self.pattern.shape
+        out = array("d", bytes(0 if self.is_sparse else 8 * m * n))
+        for i, (y, row) in enumerate(zip(ys, self.pattern.rows())):
+            found = adjoints([y], [1.0], [leaves[j] for j in row], engine._proxy.value_of)
+            if self.is_sparse:
+                out.extend(found)
+            for j, d in zip(row, found if not self.is_sparse else ()):
+                out[i * n + j] = d
+        return out
 
     def bind(self, run):
         if run.samples is not None:
@@ -270,14 +291,14 @@ class _BoundLanes:
         self._plan, self._columns = plan, [column for a in arguments for column in a.columns]
         self._xs = array("d", bytes(8 * len(self._columns)))
         self._bound = plan.compiled.bind(self._xs, plan.seeds)
-        self.output = array("d", plan.gathered(self._bound.output))
+        self.output = array("d", plan.numbers(self._xs, self._bound.output))
 
     def forward(self):
         """Compute `output` from `inputs`."""
         for i, (pointer, _) in enumerate(self._columns):
             self._xs[i] = pointer[0]
         self._bound.forward()
-        self.output[:] = array("d", self._plan.gathered(self._bound.output))
+        self.output[:] = array("d", self._plan.numbers(self._xs, self._bound.output))
 
 
 def _nested(outer, inner):

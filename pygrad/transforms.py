@@ -57,7 +57,9 @@ def derivative(function, order=1):
         run = _of_one_number(function, x, "derivative")
         y = run.one_output("derivative")
         for _ in range(order - 1):
-            y = as_value(run.gradient_values(y)[0])
+            y = run.gradient_values(y)[0]
+            if is_number(y):  # all further derivatives of it are 0
+                return run.result(0.0)
         return run.gradient(y)[0] if order else run.result(y)
 
     return _named(derived, function, "derivative")

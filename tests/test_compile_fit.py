@@ -431,6 +431,7 @@ import random, signal, sys, threading, os
 import pygrad
 from pygrad import nn, optim
 from pygrad.data import batches
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 random.seed(1)
 model = nn.MLP(2, [4, 1])
 X = [[random.random(), random.random()] for _ in range(50)]
@@ -476,6 +477,23 @@ def test_ctrl_c_leaves_a_whole_step(batch, batches, shuffle):
 
     assert "" == done.stderr
     assert "8 True" == done.stdout.strip()
+
+
+def test_a_training_that_ends_before_its_first_step():
+    """Not one epoch, or an index that is wrong at once: the optimizer's state and all gradients are as they were."""
+    table, stays = [Value(1.0), Value(2.0)], Value(3.0)
+    stays.requires_grad = False
+    f = pygrad.compile(lambda x, i: (x * pygrad.take(table, i) * stays) ** 2)
+    optimizer = optim.SGD([*table, stays], lr=0.1, momentum=0.9)
+    for p in (*table, stays):
+        p.grad = 5.0
+    before = optimizer.state_dict()
+    assert [] == f.fit(optimizer, [1.0], [0.0], epochs=0)
+    with pytest.raises(IndexError):
+        f.fit(optimizer, [1.0], [7.0])
+    assert before == optimizer.state_dict()
+    assert 5.0 == stays.grad
+    assert [1.0, 2.0, 3.0] == [p.data for p in (*table, stays)]
 
 
 def test_another_thread_may_run_the_function_meanwhile():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import pygrad
 from pygrad import Value, derivative, gradient, hessian, hvp, jacobian, jvp, taylor, value_and_grad, vjp
 from pygrad._lib import lib
-from pygrad.derived import _Lanes, _Unrolled
+from pygrad.derived import CompiledJacobian, Once, _Lanes, _Unrolled
 from pygrad.sparsity import Pattern, colors
 from tests.test_transforms import V, X, flat, scalar, vector
 
@@ -67,8 +67,8 @@ def rosenbrock(xs):
 
 
 def depth(nested):
-    """The structure of nested lists: None for a number."""
-    return [depth(item) for item in nested] if isinstance(nested, list) else None
+    """The structure of nested lists, and of tuples as lists: None for a number."""
+    return [depth(item) for item in nested] if isinstance(nested, (list, tuple)) else None
 
 
 def plan_of(transformed):
@@ -104,6 +104,13 @@ def test_jacobians_are_the_eager_ones(function, arguments):
     assert near(expected) == flat(found)
 
 
+def test_arguments_of_another_structure_have_a_jacobian_of_their_own():
+    """And the first is there still."""
+    f = jacobian(one(band))
+    for x in ([0.1, 0.2], [0.3, 0.4, 0.5], [0.6, 0.7]):
+        assert near(jacobian(band)(x)) == flat(f(x))
+
+
 def test_derivatives_and_taylor_of_one_number():
     """Of any order."""
     f = one(lambda x: (2.0 * x).sin())
@@ -119,12 +126,16 @@ def test_products_are_the_eager_ones(function, xs, vs):
     """jvp and vjp, of one argument or a tuple of several."""
     assert near(jvp(function)(xs, vs)) == flat(jvp(one(function))(xs, vs))
     cotangents = jvp(function)(xs, vs)[1]
-    assert near(vjp(function)(xs, cotangents)) == flat(vjp(one(function))(xs, cotangents))
+    expected, found = vjp(function)(xs, cotangents), vjp(one(function))(xs, cotangents)
+    assert near(expected) == flat(found)
+    assert depth(expected) == depth(found)
 
 
 def test_hessian_vector_products_are_the_eager_ones():
     """Of a list, and of a tuple of arguments."""
-    assert near(hvp(scalar)(X, V)) == flat(hvp(one(scalar))(X, V))
+    expected, found = hvp(scalar)(X, V), hvp(one(scalar))(X, V)
+    assert near(expected) == flat(found)
+    assert depth(expected) == depth(found)
     xs, vs = (0.3, [1.5, -0.5]), (1.0, [2.0, 3.0])
     assert near(hvp(of_two)(xs, vs)) == flat(hvp(one(of_two))(xs, vs))
 
@@ -171,6 +182,22 @@ def test_values_get_values_and_transforms_are_recorded_within_others():
     assert near([sum(hessian(scalar)(X)[i][i] for i in range(3))]) == [trace(X)]
 
 
+def test_a_jacobian_that_is_recorded_is_no_constant():
+    """At numbers too: it depends on the parameters."""
+    w = Value(5.0)
+    inner = jacobian(one(lambda a: [a * a * w]))
+    f = one(lambda x: x * inner(3.0)[0])
+    assert 60.0 == f(2.0)
+    w.data = 7.0
+    assert 84.0 == f(2.0)
+
+
+def test_a_ragged_result_is_lists():
+    """Of an array too: there is no array of that shape."""
+    ragged = lambda xs: [[xs[0]], [xs[1], xs[0] * xs[1]]]  # noqa: E731
+    assert [[[1.0, 0.0]], [[0.0, 1.0], [3.0, 2.0]]] == jacobian(one(ragged))(np.array([2.0, 3.0]))
+
+
 def test_a_module_is_derived_by_its_inputs():
     """A compiled network: d output / d inputs."""
     model = pygrad.MLP(2, [3, 1])
@@ -210,12 +237,33 @@ def test_a_batch_of_jacobians(function):
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_batch_in_lanes(sparse):
+    """Each sample's own numbers are read."""
+    expected = [jacobian(dense)(x) for x in BATCH]
+    f = pygrad.compile(dense)
+    transformed = CompiledJacobian(f, dense, jacobian(dense), sparse, unrolls=False)
+    found = transformed(np.array(BATCH))
+    assert _Lanes is type(plan_of(transformed))
+    assert near(expected) == np.ravel([j.toarray() for j in found] if sparse else found).tolist()
+
+
 def test_what_is_the_same_for_all_samples():
     """A number beside a batch: each sample's derivative by it."""
     f = pygrad.compile(lambda x, c: x * c * c)
     assert [[9.0, 6.0], [9.0, 12.0]] == gradient(f)([1.0, 2.0], 3.0)
     assert [[[0.0, 6.0], [6.0, 2.0]], [[0.0, 6.0], [6.0, 4.0]]] == hessian(f)([1.0, 2.0], 3.0)
     assert [[3.0], [4.0]] == [row[1:] for row in jvp(pygrad.compile(lambda x: x * x))([1.5, 2.0], [1.0, 1.0])]
+
+
+def test_products_over_a_batch_by_one_of_two_arguments():
+    """Cotangents are a batch if any argument is, tangents where theirs is."""
+    f = pygrad.compile(lambda c, x: (c * x) ** 2, batched=(False, True))
+    xs = (3.0, [1.0, 2.0])
+    assert [[9.0, [6.0, 18.0]], [36.0, [240.0, 360.0]]] == vjp(f)(xs, [1.0, 10.0])
+    assert [[9.0, 24.0], [36.0, 384.0]] == jvp(f)(xs, (1.0, [1.0, 10.0]))
+    alone = pygrad.compile(lambda xs: [xs[0] * xs[1], xs[0]], batched=(False,))
+    assert [6.0, 2.0, 13.0, 2.0] == flat(vjp(alone)([2.0, 3.0], [1.0, 10.0]))
 
 
 # --- how --------------------------------------------------------------------------------------------------------------
@@ -299,6 +347,30 @@ def test_lanes_are_bound_for_one_sample():
     bound = hessian(pygrad.compile(lambda x: x**3)).bind(array("d", [1.0, 2.0]))
     bound.forward()
     assert [6.0, 12.0] == list(bound.output)
+
+
+def test_unrolling_goes_the_shorter_way():
+    """Of a chain with one input by its column, of a sum of many by its row: so many steps more than the function's."""
+
+    def chain(xs):
+        out = [xs[0]]
+        for _ in range(12):
+            out.append(out[-1].sin())
+        return out
+
+    for function, x in ((chain, [0.5]), (lambda xs: pygrad.sum([x.sin() for x in xs]).exp(), [0.1] * 12)):
+        transformed = jacobian(one(function))
+        transformed(x)
+        plan = plan_of(transformed)
+        assert _Unrolled is type(plan)
+        assert len(plan.compiled.tape) <= 4 * len(one(function).trace(x))
+
+
+def test_a_single_call_is_not_unrolled():
+    """Recording the derivatives as well costs more than one run of lanes saves."""
+    transformed = CompiledJacobian(Once(band), band, jacobian(band), True, unrolls=False)
+    transformed([0.1, 0.2, 0.3])
+    assert _Lanes is type(plan_of(transformed))
 
 
 # --- sparse -----------------------------------------------------------------------------------------------------------
@@ -388,6 +460,39 @@ def test_an_index_out_of_range_chooses_nothing():
     assert [[0.0, 0.0, 0.0], [0.0, 2.0, 0.0]] == f([5.0, 6.0, 2.0])
 
 
+def poles(xs):
+    """As `dense`, but one output has an infinite slope at 0."""
+    *others, _ = dense(xs)
+    return [*others, xs[0].sqrt() * xs[-1]]
+
+
+@pytest.mark.parametrize("function", [poles, lambda xs: [y * x.sqrt() for y, x in zip(tall(xs[:2]), [*xs] * 20)]])
+def test_an_infinite_slope_spoils_its_own_numbers_only(function):
+    """Where eager rows are finite, those in lanes are: dense, sparse, of a batch, and bound."""
+    x = [0.0, 0.3, 0.2, 0.7, 0.5, 0.25, 0.125, 0.9, 0.6, 0.1, 0.15, 0.35]
+    expected = np.array(jacobian(function)(x))
+    assert not np.isfinite(expected).all()
+    assert np.isfinite(expected).any()
+    f = one(function)
+    pattern, structures, structure = _parts(f, x)
+    for sparse in (False, True):
+        lanes = _Lanes(f, pattern, structures, structure, sparse)
+        found = lanes.result(f._prepare((x,), {}))
+        np.testing.assert_allclose(found.toarray() if sparse else found, expected, rtol=1e-12)
+        bound = lanes.bind(f._prepare((np.array(x),), {}))
+        bound.forward()
+        inside = [expected[i, j] for i, j in zip(pattern.row_of_each(), pattern.columns)]
+        np.testing.assert_allclose(bound.output, inside if sparse else expected.ravel(), rtol=1e-12)
+    batch = jacobian(pygrad.compile(function))([x, [0.5] * 12])
+    np.testing.assert_allclose(batch[0], expected, rtol=1e-12)
+
+
+def test_masked_arrays_are_refused():
+    """Nobody knows what stands in their gaps."""
+    with pytest.raises(TypeError, match="filled"):
+        gradient(one(scalar))(np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0]))
+
+
 # --- patterns and colors ----------------------------------------------------------------------------------------------
 
 NESTED = st.recursive(
@@ -428,6 +533,39 @@ def test_what_is_not_in_the_pattern_is_zero(trees):
     assert near(expected.tolist()) == jacobian(function, sparse=True)(x).toarray().ravel().tolist()
     for i, j in sparse.pattern(x):
         assert str(j) in repr(trees[i])
+
+
+def test_later_outputs_do_not_get_what_earlier_ones_shared():
+    """A set has 512 outputs; an operation that the first of those share with the next is found empty again."""
+
+    def shared(xs):
+        t = xs[0].sin()
+        return [t * xs[1], *[xs[1] * k for k in range(2, 514)], t]
+
+    found = jacobian(one(shared), sparse=True).pattern([0.5, 2.0])
+    assert [(0, 0), (0, 1), *[(i, 1) for i in range(1, 513)], (513, 0)] == found
+
+
+def test_steps_of_a_pattern():
+    """One for each output that an operation leads to, or for each input that leads to it; the latter if that pays."""
+
+    def chain(xs):
+        out = [xs[0].sin()]
+        for _ in range(11):
+            out.append(out[-1].sin())
+        return out
+
+    def steps(function, n):
+        pattern = Pattern(one(function).trace([0.1] * n))
+        return pattern.row_steps, pattern.column_steps
+
+    def funnel(xs):
+        s = pygrad.sum([x.sin() for x in xs])
+        return [s.sin(), s.cos(), s.exp(), s.tanh()]
+
+    assert (78.0, 12.0) == steps(chain, 1)
+    assert (4.0 * 602, 600 + 600 + 4.0 * 600) == steps(funnel, 600)
+    assert (5.0, math.inf) == steps(lambda xs: [x.sin() for x in xs], 5)
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=4, unique=True), max_size=30))

@@ -1,15 +1,17 @@
 """Seeds, several roots, `grad` without a trace, and gradients that are Values again: any order of derivative."""
 
+import itertools
 import math
 
 import pytest
 import sympy
 
 import pygrad
-from pygrad import Value
+from pygrad import Value, derive, formulas
 from pygrad import engine as arena
 from pygrad._lib import ffi, lib
 from pygrad.arena import NAMES, proxies_below
+from tests.programs import apply, same
 
 ROWS = [name for op, name in enumerate(NAMES) if lib.pg_op_source(op, 1) != ffi.NULL]
 
@@ -310,6 +312,20 @@ def test_first_derivatives_have_the_bits_of_the_sweep():
         assert close(expected, actual.data, 1e-15)
 
 
+EDGES = [0.0, -0.0, 1.0, -1.0, 0.7, -3.0, 800.0, -800.0, 1e300, math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_first_derivatives_at_edges_are_those_of_the_sweep(name):
+    """Where formulas have cases, and where numbers overflow: the same, and nan where the sweep has nan."""
+    n = lib.pg_op_arity(NAMES.index(name))
+    for point in itertools.product(EDGES, repeat=n):
+        xs = [Value(x) for x in point]
+        y = getattr(xs[0], name)(*xs[1:]) if hasattr(Value, name) else _by_operator(name, *xs)
+        for expected, actual in zip(pygrad.grad(y, xs), pygrad.grad(y, xs, create_graph=True)):
+            assert same(expected, actual.data), (point, expected, actual)
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_has_second_derivatives(name):
     """The derivative of each op's formula is the slope of its first derivative, by central differences."""
@@ -386,6 +402,62 @@ def test_a_gradient_as_values_keeps_to_what_is_asked():
     assert da is b
     assert before == arena.live_nodes()
     assert 0.0 == pygrad.grad(b.exp(), a, create_graph=True).data
+
+
+def test_an_x_may_be_computed_from_another():
+    """It gets its own derivative, and what passes through it gets to the other."""
+    x = Value(3.0)
+    u = x * x
+    y = u * x
+    assert [27.0, 3.0] == [d.data for d in pygrad.grad(y, [x, u], create_graph=True)]
+    assert [3.0, 27.0] == [d.data for d in pygrad.grad(y, [u, x], create_graph=True)]
+    assert [30.0, 0.0] == [t.data for t in map(derive.as_value, derive.push([y, x], [u, x], [10.0, 0.0]))]
+    x.grad = 5.0
+    assert [27.0, 27.0] == [d.data for d in pygrad.grad(y, [x, x], create_graph=True)]
+    assert [6.0] == [t.data for t in derive.push([u], [x, x], [Value(5.0), Value(1.0)])]
+    assert 5.0 == x.grad
+
+
+def test_what_has_the_adjoint_zero_is_not_derived():
+    """A power of 0 above a node without formula, or a seed of 0.0: nothing goes on from there."""
+    a = Value(3.0)
+    out = Value(6.0, (a,), "custom")
+    out._backward = lambda: None
+    assert 2.0 == pygrad.grad(out**0 + a * 2.0, a, create_graph=True).data
+    assert 2.0 == pygrad.grad([out, a * 2.0], a, create_graph=True, seed=[0.0, 1.0]).data
+
+
+def test_what_gets_no_gradient_is_no_way_to_an_x():
+    """An index, and the y of a declared op: what is above these need have no formula."""
+    a, b, i = Value(2.0), Value(3.0), Value(1.0)
+    for between in (pygrad.take([a, b], i), arena.declared(i, [a], [b])):
+        out = Value(6.0, (between,), "custom")
+        out._backward = lambda: None
+        assert 0.0 == pygrad.grad(out, i, create_graph=True).data
+
+
+def test_slopes_of_powers_have_the_bits_of_the_sweep():
+    """Where k - 1 is rounded the power of it would be off by as much as the number is large; of 0 and 1 no node."""
+    x = Value(1e300)
+    for k in (0.1, 0.7, 1e-3):
+        y = x**k
+        assert close(1.0, pygrad.grad(y, x, create_graph=True).data / pygrad.grad(y, x), 1e-15)
+    for k in (0.0, 1.0):
+        assert {x} == x.__pow__(k)._prev
+        assert (k, set()) == ((dx := pygrad.grad(x**k, x, create_graph=True)).data, dx._prev)
+    assert set() == pygrad.grad((x**0.0).exp(), x, create_graph=True)._prev
+    zero = Value(0.0)
+    with pygrad.detect_anomaly():
+        assert 0.0 == pygrad.grad(zero**0, zero, create_graph=True).data
+
+
+def test_numbers_in_a_derivative_want_no_gradient():
+    """What a sum or choice of numbers and Values is made of: only the Values of the program may ask for one."""
+    a, b = Value(2.0), Value(3.0)
+    for on in (False, True):
+        b.requires_grad = on
+        assert on is pygrad.grad(a + a + a * b, a, create_graph=True).requires_grad
+        assert on is pygrad.grad((b * 0.5).relu() * a, a, create_graph=True).requires_grad
 
 
 def test_seeds_may_be_values():
@@ -545,3 +617,29 @@ def test_formulas_that_are_said_twice_or_of_no_row_change_nothing():
     assert lib.PG_BAD_TAPE == lib.pg_set_formula(NAMES.index("power"), 0, formula)
     assert lib.PG_BAD_TAPE == lib.pg_set_formula(NAMES.index("add"), 2, formula)
     assert 1.0 == pygrad.grad(x + 1.0, x, create_graph=True).data
+
+
+@pytest.mark.parametrize(
+    "text, function",
+    [
+        ("!a ? b : y", lambda a, b, y: b if a == 0.0 else y),
+        ("a > 1.0 || b == 1.0 ? 2.0 : 3.0", lambda a, b, y: 2.0 if a > 1.0 or b == 1.0 else 3.0),
+        ("a - 1.0 ? 1.0 / (a - 1.0) : b", lambda a, b, y: 1.0 / (a - 1.0) if a - 1.0 else b),
+        ("a > b ? -1.5 : a >= b ? +y : -(a * -0.0)", lambda a, b, y: -1.5 if a > b else y if a == b else 0.0),
+    ],
+)
+def test_what_a_formula_may_say(text, function):
+    """Also what no row says yet: a number as a condition, as C takes it, and what is not."""
+    out = formulas.Formula()
+    expression = formulas._parse(f"double f(double a, double b, double y) {{ return {text}; }}")[1]
+    out.result = formulas._translate(expression, out, {"a": formulas.A, "b": formulas.B, "y": formulas.Y})
+    for point in itertools.product([0.0, 1.0, 2.0], repeat=3):
+        values = map(Value, point)
+        found = formulas.evaluate(out, *values, lambda name, operands: apply(arena, name, *operands))
+        assert function(*point) == getattr(found, "data", found), point
+
+
+def test_numbers_of_a_formula_are_told_apart_by_their_bits():
+    """A zero by its sign; and nan is one number."""
+    f = formulas.Formula()
+    assert [-1, -2, -3, -1, -2, -3] == [f.number(x) for x in (0.0, -0.0, math.nan, 0.0, -0.0, float("nan"))]

@@ -14,7 +14,7 @@ import gc
 from pygrad import derive, engine
 from pygrad._lib import lib
 
-x = engine.Value(0.5)
+x, a, b, c = map(engine.Value, (0.5, 1.0, 2.0, 3.0))
 
 def chain():
     v = x
@@ -46,6 +46,9 @@ def closures():
 def derivatives():
     return derive.grad(deep, [x], create_graph=True)
 
+def derivatives_of_leaves():
+    return derive.grad(x * a + x * b + x * c + a * b + a * c + b * c, [x, a, b, c], create_graph=True)
+
 def tangents():
     return derive.push([deep], [x], [deep])
 
@@ -53,6 +56,7 @@ deep = x
 for _ in range(1000):
     deep = (deep * x + deep + deep).tanh()
 derive.grad(deep, [x], create_graph=True)  # formulas are there from now on
+derivatives_of_leaves()
 gc.collect()
 
 refused = 0
@@ -78,7 +82,11 @@ print(refused)
 
 
 @pytest.mark.parametrize(
-    "build", ["chain", "leaves", "long_sum", "long_take", "long_declared", "closures", "derivatives", "tangents"]
+    "build",
+    [
+        *["chain", "leaves", "long_sum", "long_take", "long_declared", "closures"],
+        *["derivatives", "derivatives_of_leaves", "tangents"],
+    ],
 )
 def test_every_allocation_may_fail(build):
     """Whichever allocation fails, the error is a MemoryError, no node is lost and the arena works on."""
@@ -101,3 +109,29 @@ def test_a_failed_sweep_leaves_gradients_alone():
         out.backward()
 
     assert (7.0, 0.0) == (y.grad, x.grad)
+
+
+FIRST_FORMULA = """
+import pygrad
+from pygrad import formulas
+from pygrad._lib import lib
+from pygrad.arena import CODES
+
+for n in (1, 2):
+    lib.pg_fail_allocation(n)
+    try:
+        formulas.tell(CODES["tanh"], 0)
+    except MemoryError:
+        print("refused")
+lib.pg_fail_allocation(0)
+x = pygrad.Value(0.0)
+print(pygrad.grad(x.tanh(), x, create_graph=True).data)
+"""
+
+
+def test_a_formula_may_have_no_memory():
+    """Then it is not known yet, and can be told again."""
+    done = subprocess.run([sys.executable, "-c", FIRST_FORMULA], capture_output=True, text=True, timeout=120)
+
+    assert "" == done.stderr
+    assert ["refused", "refused", "1.0"] == done.stdout.split()

@@ -359,3 +359,9 @@ def test_functions_written_for_arrays():
     assert [[802.0, -400.0], [-400.0, 200.0]] == hessian(rosenbrock)(at)
     compiled = hessian(pygrad.compile(rosenbrock, batched=False))(at)
     assert [[802.0, -400.0], [-400.0, 200.0]] == compiled.tolist()
+
+
+def test_derivatives_beyond_a_polynomials_end_at_once():
+    """Those of a constant are 0, however many are asked for."""
+    assert (0.0, 6.0) == (derivative(lambda x: x**3, order=10**9)(2.0), derivative(lambda x: x**3, order=3)(2.0))
+    assert 0.0 == derivative(lambda x: x**3, order=10**9)(Value(2.0)).data

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arena.h"
 #include "testing.h"
 
 enum { THREADS = 4, ROUNDS = 300, DEPTH = 200 };
@@ -82,10 +83,42 @@ static void fork_meanwhile(void)
     }
 }
 
+static bool check_says(const char *invariant)
+{
+    const char *broken = pg_check();
+    return broken && strncmp(broken, invariant, strlen(invariant)) == 0;
+}
+
+/* The checker itself: it notices frozen leaves, and results, that are not as they must be. */
+static void break_what_is_frozen(void)
+{
+    const pg_id leaf = pg_leaf(1.0), result = pg_binary(op_add, leaf, leaf);
+    REQUIRE(pg_set_frozen(leaf, 1) == PG_OK && !pg_check());
+    pg_arena *arena = pg_lock();
+    pg_node *node = pg_node_at(arena, leaf), *sum = pg_node_at(arena, result);
+    pg_unlock(arena);
+    const pg_id keeper = node->a, wrong[] = {0, leaf, result};
+    for (int i = 0; i < 3; i++) {
+        node->a = wrong[i];
+        REQUIRE(check_says(wrong[i] == result ? "I1:" : "I11:"));
+    }
+    node->a = keeper;
+    node->flags &= (uint8_t)~PG_FLAG_FROZEN; /* now it has an operand */
+    REQUIRE(check_says("I11:"));
+    node->flags |= PG_FLAG_FROZEN;
+    sum->flags |= PG_FLAG_FROZEN;
+    REQUIRE(check_says("I11:"));
+    sum->flags &= (uint8_t)~PG_FLAG_FROZEN;
+    REQUIRE(!pg_check());
+    pg_release(result);
+    pg_release(leaf);
+}
+
 int main(int argc, char **argv)
 {
     REQUIRE(pg_init() == PG_OK);
     op_add = op_named("add");
+    break_what_is_frozen();
     shared = pg_leaf(1.0);
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++)
