@@ -108,6 +108,8 @@ class _Differentiated:
 class Objective(_Differentiated):
     """A function to minimise, for `scipy.optimize`: see `minimize`. `x` is an array of n numbers, `x0` the first.
 
+    The value and gradient of the last `x` are kept: what else the function reads should not change meanwhile.
+
     >>> import pygrad
     >>> f = pygrad.Objective(lambda x: x[0] ** 2 * x[1], [3.0, 2.0])
     >>> f.fun(f.x0), f.jac(f.x0).tolist()

@@ -160,7 +160,8 @@ def checkpoint(function):
                 global generator it is given again. Within it the Values of the arguments are leaves with their numbers
 
     Within no_grad(), and while `pygrad.compile` records, it is `function` itself. A backward pass raises RuntimeError
-    if the function does something else the second time. A second derivative through it is a TypeError.
+    if the function does something else the second time: has other operations, results or outer Values; the same
+    operations on one another in another way are not told. A second derivative through it is a TypeError.
 
     >>> import pygrad
     >>> w = pygrad.Value(2.0)

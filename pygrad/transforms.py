@@ -17,7 +17,8 @@ Derivatives run backward, through all arguments in one sweep; `jvp` runs forward
 
 Of what `pygrad.compile` returned they are compiled too: recorded once, with the same choices. Over a batch they give
 the derivatives of each sample, whatever the function's reduction is. What they return has `bind` and, but for
-`jacobian` and `hessian`, all else that a compiled function has.
+`jacobian` and `hessian`, all else that a compiled function has. Results have lists for tuples, and a Jacobian or
+Hessian at an array is an array.
 """
 
 import threading
