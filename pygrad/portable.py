@@ -227,9 +227,8 @@ class Value(Surface):
         """False of a leaf that is frozen, True of any other; of a result, whether a gradient gets to one that is not.
 
         Set it on leaves: False freezes one. It is computed with as ever, and its data may be set, but no backward pass
-        changes its `grad`, and no optimizer moves it at all. Numbers in an expression do not count as leaves. To read it
-        of a result is to look through its graph. Raises RuntimeError if it is set on a result, which `detach()` makes a
-        leaf of.
+        changes its `grad`, and no optimizer moves it at all. Numbers in an expression do not count as leaves. Of a
+        result reading it looks through the graph, and setting it is a RuntimeError: `detach()` makes a leaf of it.
         """
         return bool(lib.pg_requires_grad(self._alive()))
 

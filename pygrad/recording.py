@@ -161,7 +161,7 @@ def checkpoint(function):
 
     Within no_grad(), and while `pygrad.compile` records, it is `function` itself. A backward pass raises RuntimeError
     if the function does something else the second time: has other operations, results or outer Values; the same
-    operations on one another in another way are not told. A second derivative through it is a TypeError.
+    operations wired in another way are not told. A second derivative through it is a TypeError.
 
     >>> import pygrad
     >>> w = pygrad.Value(2.0)
