@@ -488,8 +488,10 @@ def test_deep_structures(path, whole):
     text = json.dumps(header).replace('"output": null', '"output": ' + "[" * 900 + "null" + "]" * 900)
     refuse(path, joined(text.encode(), body), "it is nested too deep")
 
-    deep = pygrad.compile(nested)
-    deep.trace(1.0)
+    with pytest.raises(ValueError, match="nested more than 64 deep"):
+        pygrad.compile(nested).trace(1.0)
+    deep = pygrad.compile(lambda x: x[0] * 2.0, batched=False)
+    deep.trace([1.0, nested(2.0)])
     with pytest.raises(ValueError, match="lists nested 200 deep"):
         deep.save(path)
     named = pygrad.compile(lambda x: x * 2.0)
