@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= demo-results
 C_FLAGS = -std=c11 -Icsrc -ffp-contract=off -pthread '-DPG_VERSION="test"' '-DPG_SOURCE_DIGEST="test"'
-ARENA = $(filter-out csrc/pyvalue.c,$(wildcard csrc/*.c))
+CORE = $(wildcard $(foreach room,. engine tape calculus,csrc/$(room)/*.c))  # all C but the native proxy
 comma = ,
 C_WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wdouble-promotion -Wstrict-prototypes -Werror
 
@@ -34,13 +34,10 @@ $(VENV)/ready: pyproject.toml setup.py csrc/ffi_build.py
 build: $(VENV)/ready
 	$(BIN)/python setup.py -q build_ext --inplace
 
-# The second time, over the proxy in Python, without what is the same again: the reference engine; numbers and their
-# tables, which are C's; and what starts processes that choose their proxy, or the C compiler.
-NOT_REFERENCE = -k "not pygrad.reference"
-NOT_TWICE = $(foreach name,accuracy build cli data,--ignore=tests/test_$(name).py)
+# Which tests are run where, their markers say (pyproject.toml).
 test: build
 	$(BIN)/python -m pytest -q -n 2 tests
-	PYGRAD_PROXY=python $(BIN)/python -m pytest -q -n 2 tests $(NOT_TWICE) $(NOT_REFERENCE)
+	PYGRAD_PROXY=python $(BIN)/python -m pytest -q -n 2 tests -m "not once and not reference"
 	$(BIN)/python -m pytest -q bench --benchmark-disable
 
 demo: build
@@ -56,7 +53,7 @@ bench: build
 # Wheels are built from a copy: what another build left behind, a sanitized object say, must not get in. A copy is made,
 # and compiled, again if a file of it is newer.
 SOURCES = csrc pygrad tests bench setup.py pyproject.toml MANIFEST.in Makefile README.md LICENSE CHANGELOG.md CONTRIBUTING.md
-COMPILED = $(wildcard csrc/*.[ch] csrc/*.def csrc/*.py pygrad/*.py pygrad/demos/*.py) setup.py pyproject.toml MANIFEST.in README.md LICENSE
+COMPILED = $(wildcard $(foreach room,. *,csrc/$(room)/*.[ch] csrc/$(room)/*.def csrc/$(room)/*.py pygrad/$(room)/*.py)) setup.py pyproject.toml MANIFEST.in README.md LICENSE
 define copy_sources
 	rm -rf $(1) && mkdir -p $(1) && cp -r $(SOURCES) $(1)/ && rm -f $(1)/pygrad/_core.* $(1)/pygrad/_native.*
 endef
@@ -72,9 +69,7 @@ build/wheel/ready: $(VENV)/ready $(COMPILED)
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist build/wheel/src
 	touch $@
 
-# What users install: no source tree, no compiler. The binaries are those of `make test`, so what is run here is what
-# touches files, commands and processes, and one of each kind of the rest.
-WHEEL_TESTS = $(foreach name,bound build cli compile compile_fit compiled_files contract demos micrograd nn readme storage viz,tests/test_$(name).py)
+# What users install: no source tree, no compiler. The binaries are those of `make test`, so not all tests are run again.
 test-wheel: wheel
 	rm -rf build/wheel/venv build/wheel/tests && $(PYTHON) -m venv build/wheel/venv
 	CC=/nonexistent build/wheel/venv/bin/python -m pip install -q "$$(ls -t dist/pygrad_engine-*.whl | head -n 1)"
@@ -83,10 +78,10 @@ test-wheel: wheel
 	$(call see_the_first,build/wheel/venv)
 	cp -r tests README.md pyproject.toml build/wheel/
 	cd build/wheel && venv/bin/python -c "import pygrad; assert '/build/wheel/venv/' in pygrad.__file__, pygrad"
-	cd build/wheel && PYGRAD_REQUIRE_NATIVE=1 venv/bin/python -m pytest -q -n 2 $(WHEEL_TESTS)
+	cd build/wheel && PYGRAD_REQUIRE_NATIVE=1 venv/bin/python -m pytest -q -n 2 -m wheel tests
 
 # Where the native proxy does not compile, all the rest must install and work; and say so.
-NO_NATIVE = case "$$*" in *pyvalue*) exit 1;; *) exec cc "$$@";; esac
+NO_NATIVE = case "$$*" in *csrc/python*) exit 1;; *) exec cc "$$@";; esac
 FALLBACK = PYGRAD_DEBUG=1 CC=$(CURDIR)/build/fallback/cc build/fallback/venv/bin/python -m pip install -q --no-build-isolation --no-deps --ignore-installed
 test-fallback: $(VENV)/ready
 	$(call copy_sources,build/fallback/src)
@@ -94,17 +89,13 @@ test-fallback: $(VENV)/ready
 	rm -rf build/fallback/venv && $(PYTHON) -m venv --without-pip build/fallback/venv
 	$(call see_the_first,build/fallback/venv)
 	! PYGRAD_REQUIRE_NATIVE=1 $(FALLBACK) build/fallback/src 2>build/fallback/refused
-	grep -q pyvalue build/fallback/refused
+	grep -q csrc/python build/fallback/refused
 	rm -rf build/fallback/src/build
 	env -u PYGRAD_REQUIRE_NATIVE $(FALLBACK) build/fallback/src
 	cd build/fallback && env -u PYGRAD_REQUIRE_NATIVE venv/bin/python -c "import pygrad; c = pygrad.config(); assert c['proxy'] == 'python', c; print(c)"
 	cd build/fallback && ! PYGRAD_REQUIRE_NATIVE=1 venv/bin/python -c "import pygrad" 2>/dev/null
 	cd build/fallback && ! PYGRAD_PROXY=native venv/bin/python -c "import pygrad" 2>/dev/null
 
-ENGINE_TESTS = $(foreach name,contract custom_ops identity lifetime robustness random_programs,tests/test_$(name).py)
-# In Python, and over what the others run in C as well. The reference engine is Python altogether.
-NOT_SANITIZED = $(foreach name,accuracy checking cli data demos explaining fits readme transforms viz,--ignore=tests/test_$(name).py) \
-    --deselect=tests/test_grad.py::test_derivatives_to_the_fourth_are_sympys $(NOT_REFERENCE)
 SANITIZED = cd $(CURDIR)/build/asan && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    PYTHONPATH=$(CURDIR)/build/asan/src PYTHONMALLOC=malloc PYGRAD_SANITIZED=1 HYPOTHESIS_PROFILE=brief
@@ -118,13 +109,13 @@ build/asan/ready: $(VENV)/ready $(COMPILED)
 asan: sanitized
 	rm -rf build/asan/tests && cp -r tests README.md pyproject.toml build/asan/
 	$(SANITIZED) $(abspath $(BIN))/python -c "import pygrad; assert '/build/asan/' in pygrad.__file__, pygrad"
-	$(SANITIZED) PYGRAD_PROXY=native $(abspath $(BIN))/python -m pytest -q tests $(NOT_SANITIZED) -n 2 --durations=5
-	$(SANITIZED) PYGRAD_PROXY=python $(abspath $(BIN))/python -m pytest -q $(ENGINE_TESTS) $(NOT_REFERENCE) -n 2
+	$(SANITIZED) PYGRAD_PROXY=native $(abspath $(BIN))/python -m pytest -q tests -m "not python and not reference" -n 2 --durations=5
+	$(SANITIZED) PYGRAD_PROXY=python $(abspath $(BIN))/python -m pytest -q tests -m "proxy and not reference" -n 2
 
 # The C tests with these flags, in build/<name>/; all sources are compiled once for both.
 define c_tests
 	mkdir -p build/$(1)
-	cd build/$(1) && printf '%s\n' $(ARENA) tests/c/threads.c tests/c/replays.c | \
+	cd build/$(1) && printf '%s\n' $(CORE) tests/c/threads.c tests/c/replays.c | \
 	    xargs -P 2 -I{} $(CC) -I../../csrc $(filter-out -Icsrc,$(C_FLAGS)) $(2) -c ../../{}
 	cd build/$(1) && for test in threads replays; do \
 	    $(CC) $(2) $$(ls *.o | grep -v -e threads.o -e replays.o) $$test.o -o $$test -pthread -lm || exit 1; done
@@ -138,12 +129,12 @@ tsan:
 	cd build/c && ./threads fork && ./replays fork
 
 valgrind: build
-	$(BIN)/python tests/valgrind_run.py
+	$(BIN)/python tests/tools/valgrind_run.py
 
 lint: $(VENV)/ready
 	$(BIN)/python -m pip install -q "ruff>=0.9,<1"
-	for source in $(ARENA); do $(CC) $(C_FLAGS) $(C_WARNINGS) -O2 -fsyntax-only $$source || exit 1; done
-	$(CC) $(C_FLAGS) $(C_WARNINGS) -O2 -fsyntax-only -isystem "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" -DPG_UNDER_GIL csrc/pyvalue.c
+	for source in $(CORE); do $(CC) $(C_FLAGS) $(C_WARNINGS) -O2 -fsyntax-only $$source || exit 1; done
+	$(CC) $(C_FLAGS) $(C_WARNINGS) -O2 -fsyntax-only -isystem "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" -DPG_UNDER_GIL csrc/python/*.c
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 format: $(VENV)/ready

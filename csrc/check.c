@@ -1,5 +1,5 @@
 /* check.c: verify the invariants that arena.h states, from the outside: nothing here is used by the engine. */
-#include "arena.h"
+#include "engine/arena.h"
 #include "mem.h"
 
 /* How many references each slot ought to have, found by walking all operand lists. */

@@ -1,7 +1,7 @@
 """Build the two binaries of csrc/; setup.py names this file, and it is not part of the installed package.
 
-- pygrad._core, through cffi: the arena (`ffi`).
-- pygrad._native, the native proxy: pyvalue.c, with the arena's sources once more (`native`). It may fail to build.
+- pygrad._core, through cffi: the arena and all that runs on it (`ffi`).
+- pygrad._native, the native proxy: csrc/python/, with the engine's sources once more (`native`). It may fail to build.
 
 Knobs (environment variables):
     PYGRAD_DEBUG=1                 no optimisation, assertions on
@@ -19,12 +19,15 @@ from setuptools import Extension
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
-PROXY = "csrc/pyvalue.c"
-SOURCES = sorted({f"csrc/{path.name}" for path in CSRC.glob("*.c")} - {PROXY})
-# One copy of these is enough.
-_REPLAY = ("derive", "fit", "lanes_", "passes", "pattern", "pool", "program", "replay", "scalar", "tape_file")
-ARENA = [source for source in SOURCES if not source.startswith(tuple(f"csrc/{name}" for name in _REPLAY))]
-HEADERS = sorted(f"csrc/{path.name}" for pattern in ("*.h", "*.def") for path in CSRC.glob(pattern))
+
+
+def files(*patterns):
+    """Return the files below csrc/ that match, named from the project's folder, in order."""
+    return sorted(path.relative_to(ROOT).as_posix() for pattern in patterns for path in CSRC.glob(pattern))
+
+
+CORE = files("*.c", "engine/*.c", "tape/*.c", "calculus/*.c")
+NATIVE = ["csrc/mem.c", "csrc/ops.c", *files("engine/*.c", "python/*.c")]
 
 
 def declarations(header):
@@ -36,7 +39,7 @@ def declarations(header):
 
 
 def version():
-    text = (ROOT / "pygrad" / "__init__.py").read_text(encoding="utf-8")
+    text = (ROOT / "pygrad" / "_version.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE).group(1)
 
 
@@ -54,21 +57,20 @@ def compile_flags(environ):
 
 
 compile_args, link_args = compile_flags(os.environ)
+digest = runpy.run_path(str(ROOT / "pygrad" / "engine" / "_digest.py"))["source_digest"](CSRC)
 OPTIONS = {
-    "depends": [*HEADERS, *SOURCES, PROXY, "csrc/ffi_build.py", "pygrad/__init__.py"],  # all that the digest is of
+    # What goes into the digest, and what else a binary is made of.
+    "depends": [*files("**/*.[ch]", "**/*.def"), "csrc/ffi_build.py", "pygrad/_version.py"],
     "include_dirs": ["csrc"],
-    "define_macros": [
-        ("PG_VERSION", f'"{version()}"'),
-        ("PG_SOURCE_DIGEST", f'"{runpy.run_path(str(ROOT / "pygrad" / "_digest.py"))["source_digest"](CSRC)}"'),
-    ],
+    "define_macros": [("PG_VERSION", f'"{version()}"'), ("PG_SOURCE_DIGEST", f'"{digest}"')],
     "extra_compile_args": compile_args,
     "extra_link_args": link_args,
 }
 
 ffi = cffi.FFI()
 ffi.cdef(declarations((CSRC / "pygrad.h").read_text(encoding="utf-8")))
-ffi.set_source("pygrad._core", '#include "pygrad.h"', sources=SOURCES, **OPTIONS)
+ffi.set_source("pygrad._core", '#include "pygrad.h"', sources=CORE, **OPTIONS)
 
 required = os.environ.get("PYGRAD_REQUIRE_NATIVE") == "1"
 under_gil = {**OPTIONS, "define_macros": [*OPTIONS["define_macros"], ("PG_UNDER_GIL", "1")]}
-native = Extension("pygrad._native", sources=[PROXY, *ARENA], optional=not required, **under_gil)
+native = Extension("pygrad._native", sources=NATIVE, optional=not required, **under_gil)

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "arena.h"
+#include "engine/arena.h"
 
 void pg_fail_allocation(uint64_t n)
 {

@@ -1,14 +1,24 @@
 """pygrad: micrograd with its graph in C. See `pygrad.engine` for Value and `pygrad.nn` for networks."""
 
-__version__ = "0.1.0"
-
 from pygrad import functional, nn, optim, viz
-from pygrad.anomaly import detect_anomaly
-from pygrad.checking import gradcheck, gradgradcheck
+from pygrad._version import __version__ as __version__
+from pygrad.calculus.explain import explain, unreached
+from pygrad.calculus.grad import backward, grad
+from pygrad.calculus.gradcheck import gradcheck, gradgradcheck
+from pygrad.calculus.minimize import Objective, Residuals, least_squares, minimize
+from pygrad.calculus.transforms import (
+    derivative,
+    gradient,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    taylor,
+    value_and_grad,
+    vjp,
+)
 from pygrad.compat import install_as_micrograd
-from pygrad.compiled import compile, load
-from pygrad.custom import custom_op
-from pygrad.derive import backward, grad
+from pygrad.contract.anomaly import detect_anomaly
 from pygrad.engine import (
     Value,
     config,
@@ -16,6 +26,7 @@ from pygrad.engine import (
     equal,
     greater,
     greater_equal,
+    is_grad_enabled,
     less,
     less_equal,
     maximum,
@@ -26,13 +37,13 @@ from pygrad.engine import (
     take,
     where,
 )
-from pygrad.explaining import explain, unreached
-from pygrad.fits import Objective, Residuals, least_squares, minimize
+from pygrad.engine.checkpoint import checkpoint
+from pygrad.engine.custom_op import custom_op
+from pygrad.engine.grad_mode import enable_grad, no_grad
 from pygrad.functional import logsumexp
 from pygrad.nn import MLP, Layer, Module, Neuron
-from pygrad.recording import checkpoint, enable_grad, is_grad_enabled, no_grad
 from pygrad.storage import load_model, save_model
-from pygrad.transforms import derivative, gradient, hessian, hvp, jacobian, jvp, taylor, value_and_grad, vjp
+from pygrad.tape.compiled import compile, load
 
 __all__ = [
     "Layer",

@@ -1,6 +1,20 @@
-"""Let `import micrograd` find pygrad, as PyMySQL does for MySQLdb."""
+"""Names from elsewhere that lead to pygrad: micrograd's modules, and the paths of pygrad 0.1's own."""
 
 import sys
+
+from pygrad.calculus import gradcheck
+from pygrad.contract import value_base
+from pygrad.tape import compiled, record, training
+
+# Where users of 0.1 found these: pickles name the first two, programs the others.
+_OLD_PATHS = {
+    "pygrad.surface": value_base,
+    "pygrad.compiled": compiled,
+    "pygrad.trace": record,
+    "pygrad.checking": gradcheck,
+    "pygrad.fitting": training,
+}
+sys.modules.update(_OLD_PATHS)
 
 
 def install_as_micrograd():

@@ -5,7 +5,8 @@ import operator
 import random
 import warnings
 
-from pygrad import trace
+from pygrad.engine import modes
+from pygrad.tape.record import TraceWarning
 
 
 class batches:
@@ -53,9 +54,9 @@ def train_test_split(*sequences, test_size=0.25, seed=None):
 
 
 def _shuffle(order, generator):
-    if trace.is_recording():
+    if modes.is_recording():
         message = "this order is kept by the function that is being recorded: shuffle outside of it"
-        warnings.warn(message, trace.TraceWarning, stacklevel=3)
+        warnings.warn(message, TraceWarning, stacklevel=3)
     generator.shuffle(order)
 
 

@@ -13,7 +13,8 @@ import functools
 import math
 import operator
 
-from pygrad import engine, trace
+from pygrad import engine
+from pygrad.engine import modes
 
 _TINY = 3.720075976020836e-44  # exp(-100): a log is at least -100, as in PyTorch
 
@@ -41,7 +42,7 @@ def binary_cross_entropy(input, target, *, reduction="mean"):
     """
 
     def loss(p, t):
-        if not trace.is_recording() and (p < 0 or p > 1):
+        if not modes.is_recording() and (p < 0 or p > 1):
             raise ValueError(f"binary_cross_entropy needs probabilities from 0 to 1, not {p:.6g}: use ..._with_logits")
         return -(t * p.maximum(_TINY).log() + (1 - t) * (1 - p).maximum(_TINY).log())
 
@@ -82,7 +83,7 @@ def largest(values):
 
     It is a number, as its gradients would cancel; while a function is recorded it is a node without gradient.
     """
-    if trace.is_recording() and _own(values):
+    if modes.is_recording() and _own(values):
         return engine.stop_gradient(functools.reduce(lambda peak, z: engine.maximum(z, peak), values))
     return max(z.data for z in values)
 
@@ -118,7 +119,7 @@ def _peaks(values):
     Numbers; while a function is recorded nodes without gradient.
     """
     peak = largest(values)
-    if trace.is_recording() and _own(values):
+    if modes.is_recording() and _own(values):
         peak = engine.where(engine.less(abs(peak), math.inf), peak, 0.0)
         return peak, [v.equal(peak) for v in values]
     peak = peak if math.isfinite(peak) else 0.0

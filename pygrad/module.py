@@ -5,7 +5,7 @@ What `parameters()` and `state_dict()` find they find by walking those attribute
 
 from collections.abc import Mapping
 
-from pygrad._numbers import describe, to_float
+from pygrad.contract.numbers import describe, to_float
 from pygrad.optim import zero_grads
 
 

@@ -13,9 +13,9 @@ from functools import partial
 from itertools import chain
 
 from pygrad import lr_scheduler  # noqa: F401 - optim.lr_scheduler, where PyTorch has it
-from pygrad._lib import ffi, lib
-from pygrad._numbers import describe, to_float
+from pygrad.contract.numbers import describe, to_float
 from pygrad.engine import plain_ids
+from pygrad.engine._lib import ffi, lib
 
 
 def sgd(p, grad, buf, *, lr, momentum, dampening, weight_decay, nesterov):

@@ -11,10 +11,19 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pygrad import anomaly, surface
-from pygrad._numbers import operand, to_float
-from pygrad.custom import CustomOp
-from pygrad.surface import CLOSURE, OP_NAME, Surface, is_default, pair_up, parse_dialect, parse_prev, power_label
+from pygrad.contract import anomaly, value_base
+from pygrad.contract.custom_op import CustomOp
+from pygrad.contract.numbers import operand, to_float
+from pygrad.contract.value_base import (
+    CLOSURE,
+    OP_NAME,
+    ValueBase,
+    is_default,
+    pair_up,
+    parse_dialect,
+    parse_prev,
+    power_label,
+)
 
 # --- IEEE-754 arithmetic: inf and nan where Python's own operators and `math` raise -----------------------------------
 
@@ -288,7 +297,7 @@ LEAF = _given_row("", None)
 _serials = itertools.count()
 
 
-class Value(Surface):
+class Value(ValueBase):
     """A number that remembers how it was computed: see `pygrad.engine.Value`, which this one mirrors."""
 
     __slots__ = ("_data", "_grad", "_row", "_operands", "_serial", "_used", "_busy", "__dict__", "__weakref__")
@@ -655,7 +664,7 @@ def dot(ws, xs, bias=None):
 
 def take(values, index):
     """Return `values[index]`; of rows the row, as a list. See `pygrad.engine.take`."""
-    return surface.take(Value, choose, values, index)
+    return value_base.take(Value, choose, values, index)
 
 
 def where(condition, a, b):

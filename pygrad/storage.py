@@ -6,8 +6,9 @@ itself would not notice a flipped bit.
 
 import json
 import os
-import uuid
 import zlib
+
+from pygrad.tape.files import write_whole
 
 
 def save_model(module, path):
@@ -66,18 +67,3 @@ def _stored_checksum(blob):
     """Return the checksum in the header (length, then JSON) of a valid file; None if another tool wrote it."""
     header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
     return (header.get("__metadata__") or {}).get("crc32")
-
-
-def write_whole(path, blob):
-    """Write a file beside `path` and rename it, so that at any moment the old file or the new one is there, whole."""
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(blob)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise

@@ -13,6 +13,8 @@ import subprocess
 import sysconfig
 from typing import Any, NamedTuple
 
+from pygrad.contract.value_base import ValueBase
+
 max_nodes = 100  # a notebook shows larger graphs as text only; set it to what your screen holds
 
 
@@ -75,6 +77,13 @@ def mimebundle(value):
     except Exception:
         pass
     return bundle
+
+
+def _repr_mimebundle_(value, include=None, exclude=None):
+    return mimebundle(value)
+
+
+ValueBase._repr_mimebundle_ = _repr_mimebundle_  # what a notebook asks; Value itself knows nothing of pictures
 
 
 # --- the graph --------------------------------------------------------------------------------------------------------

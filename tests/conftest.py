@@ -5,7 +5,7 @@ After each test, garbage collected, the C arena must hold as many nodes as befor
 every invariant intact. So no test may leak, whatever else it is about.
 
 HYPOTHESIS_PROFILE = brief | default | ci | expensive sets the number of random programs; "expensive" also runs tests
-marked so.
+marked so. The other markers (pyproject.toml) say in which of the Makefile's runs a test has its place.
 """
 
 import gc
@@ -24,16 +24,9 @@ settings.register_profile("expensive", settings.get_profile("default"), max_exam
 settings.load_profile(PROFILE)
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "expensive: takes minutes; runs when HYPOTHESIS_PROFILE=expensive")
-
-
-# These make large graphs, whose memory stays with the arena: each check of it takes some 20 ms from then on.
-LARGE = ("test_anomaly", "test_identity", "test_lifetime", "test_random_programs", "test_viz")
-
-
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.stem in LARGE)
+    # Large graphs' memory stays with the arena: each check of it takes some 20 ms from then on.
+    items.sort(key=lambda item: item.get_closest_marker("large") is not None)
     if PROFILE != "expensive":
         for item in items:
             if item.get_closest_marker("expensive"):
@@ -48,7 +41,9 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-@pytest.fixture(scope="session", params=["pygrad.engine", "pygrad.reference"])
+@pytest.fixture(
+    scope="session", params=["pygrad.engine", pytest.param("pygrad.reference", marks=pytest.mark.reference)]
+)
 def engine(request):
     """Each engine in turn: a module with `Value`, `sum`, `dot`, `minimum` and `maximum`."""
     return importlib.import_module(request.param)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 import pygrad
-from pygrad._digest import source_digest
-from pygrad._lib import ffi, lib
+from pygrad.engine._digest import source_digest
+from pygrad.engine._lib import ffi, lib
+
+pytestmark = [pytest.mark.once, pytest.mark.wheel]
 
 ROOT = Path(__file__).resolve().parent.parent
 needs_sources = pytest.mark.skipif(not (ROOT / "csrc").exists(), reason="runs in a source checkout")
@@ -133,9 +135,9 @@ def test_a_binary_of_older_sources_is_refused():
     """In a checkout a binary whose digest is not that of csrc/ stops the import."""
     said = _import_with("""
         import runpy, sys, types
-        digest = types.ModuleType("pygrad._digest")
+        digest = types.ModuleType("pygrad.engine._digest")
         digest.source_digest = lambda csrc: "other"
-        sys.modules["pygrad._digest"] = digest
+        sys.modules["pygrad.engine._digest"] = digest
     """)
 
     assert "ImportError" in said
@@ -194,7 +196,7 @@ def test_binaries_of_different_sources_are_refused():
     """The native proxy works on the other binary's arena only if both know the same structs."""
     said = _run("""
         import pygrad
-        from pygrad import _lib
+        from pygrad.engine import _lib
         try:
             _lib.native_arena(pygrad.__version__, "0123456789abcdef")
         except ImportError as error:

@@ -10,6 +10,8 @@ import pytest
 
 import pygrad
 
+pytestmark = [pytest.mark.once, pytest.mark.python, pytest.mark.wheel]
+
 PACKAGE_PARENT = str(Path(pygrad.__file__).resolve().parents[1])
 
 

@@ -24,6 +24,8 @@ for package in ("numpy", "matplotlib", "sklearn", "tqdm", "graphviz", "safetenso
     pytest.importorskip(package)
 import numpy as np  # noqa: E402 - skipped without it
 
+pytestmark = [pytest.mark.python, pytest.mark.wheel]
+
 PNG = b"\x89PNG\r\n"
 
 

@@ -9,6 +9,8 @@ import random
 import pytest
 from programs import EPS
 
+pytestmark = pytest.mark.wheel
+
 
 def readme(Value, relu=lambda v: v.relu()):
     """The expression of micrograd's README; returns (a, b, g)."""

@@ -10,6 +10,8 @@ import pytest
 from pygrad import nn, reference
 from pygrad.nn import MLP, Layer, Module, Neuron, Value
 
+pytestmark = pytest.mark.wheel
+
 X = [0.5, -1.25, 2.0]
 
 

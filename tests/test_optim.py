@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pygrad import engine, lr_scheduler, optim, reference
-from pygrad._lib import lib
 from pygrad.engine import Value
+from pygrad.engine._lib import lib
 from pygrad.module import Module
 
 START = [1.5, -2.0, 0.25]

@@ -14,6 +14,8 @@ import pytest
 
 import pygrad
 
+pytestmark = [pytest.mark.python, pytest.mark.wheel]
+
 README = Path(__file__).resolve().parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 

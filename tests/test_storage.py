@@ -11,6 +11,8 @@ import pytest
 from pygrad.nn import MLP, Module, Value
 from pygrad.storage import load_model, save_model
 
+pytestmark = pytest.mark.wheel
+
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
 numpy = pytest.importorskip("numpy")
 

@@ -8,6 +8,8 @@ import pytest
 
 from pygrad import viz
 
+pytestmark = [pytest.mark.large, pytest.mark.python, pytest.mark.wheel]
+
 pytest.importorskip("graphviz")
 
 needs_program = pytest.mark.skipif(viz.dot_program() is None, reason="needs Graphviz's dot, or graphviz-pure")

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "arena.h"
+#include "engine/arena.h"
 #include "testing.h"
 
 enum { THREADS = 4, ROUNDS = 300, DEPTH = 200 };

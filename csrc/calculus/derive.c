@@ -1,0 +1,570 @@
+/* derive.c: derivatives as nodes, which have derivatives like any others.
+ *
+ * pg_pull() goes through a graph newest first, as a sweep does, and pg_push() oldest first. Where a sweep adds numbers
+ * up, these make nodes: products of an adjoint or tangent with a derivative, and sums of such. What is a number and not
+ * a node, as the seed 1.0, stays one for as long as it can, and a product with 0 or 1 makes no node.
+ *
+ * The derivative of a row of ops.def is a *formula*: a few steps, each an op on nodes. They are made from the row's text
+ * (pygrad/formulas.py), and given here before they are first used.
+ *
+ * Only what lies between takes part: nodes that the ys are computed from, and that are computed from the xs. Each has an
+ * entry. While one of these walks runs, under the lock, such a node has PG_FLAG_LISTED, and the number of its entry in
+ * place of its gradient, which the entry keeps.
+ */
+#include <string.h>
+
+#include "engine/arena.h"
+#include "mem.h"
+#include "engine/node.h"
+
+/* --- formulas --- */
+
+enum { MOST_STEPS = 64 };
+
+static struct {
+    bool known;
+    pg_step *steps;
+    uint32_t step_count;
+    double *numbers;
+    int32_t result;
+} formulas[PG_POWER][2];
+
+static void *copied(const void *from, size_t bytes)
+{
+    void *to = pg_realloc(NULL, bytes + 1);
+    if (to)
+        memcpy(to, from, bytes);
+    return to;
+}
+
+pg_status pg_set_formula(int op, int place, const pg_formula *formula)
+{
+    if (op <= PG_LEAF || op >= PG_POWER || place < 0 || place > 1 || formula->step_count > MOST_STEPS)
+        return PG_BAD_TAPE;
+    pg_arena *arena = pg_lock();
+    bool done = formulas[op][place].known;
+    if (!done) {
+        pg_step *steps = copied(formula->steps, formula->step_count * sizeof *steps);
+        double *numbers = copied(formula->numbers, formula->number_count * sizeof *numbers);
+        done = steps && numbers;
+        formulas[op][place].steps = steps;
+        formulas[op][place].numbers = numbers;
+        formulas[op][place].step_count = formula->step_count;
+        formulas[op][place].result = formula->result;
+        formulas[op][place].known = done;
+        if (!done) {
+            pg_free(steps);
+            pg_free(numbers);
+        }
+    }
+    pg_unlock(arena);
+    return done ? PG_OK : PG_NO_MEMORY;
+}
+
+/* --- one walk --- */
+
+typedef struct {
+    pg_id id;
+    double kept;  /* its gradient */
+    pg_term found; /* its adjoint or tangent, once that is known */
+    bool is_found;
+    bool passes_on; /* it has operands with an entry */
+    uint32_t first, last; /* what it is the sum of, in `terms`; 0: nothing yet */
+} entry;
+
+typedef struct {
+    pg_term term;
+    uint32_t next;
+} link;
+
+typedef struct {
+    pg_arena *arena;
+    pg_derivation *job;
+    pg_status status;
+    pg_id *nodes; /* what the ys reach, newest first */
+    size_t node_count;
+    entry *entries; /* of the xs, then of other nodes, oldest first */
+    uint32_t entry_count;
+    link *terms; /* from 1 on */
+    uint32_t term_count, term_capacity;
+    uint32_t made_capacity;
+} walk;
+
+static void fail(walk *w, pg_status status)
+{
+    if (w->status == PG_OK)
+        w->status = status;
+}
+
+/* --- terms: nodes, each with a reference, and numbers --- */
+
+static pg_term number(double x)
+{
+    return (pg_term){.number = x};
+}
+
+static bool is_number(pg_term t, double x)
+{
+    return !t.id && t.number == x;
+}
+
+static pg_term copy(const walk *w, pg_term t)
+{
+    if (t.id)
+        pg_ref(pg_node_at(w->arena, t.id));
+    return t;
+}
+
+static pg_term node_term(const walk *w, pg_id id)
+{
+    return copy(w, (pg_term){.id = id});
+}
+
+static void drop(const walk *w, pg_term t)
+{
+    if (t.id)
+        pg_unref(w->arena, t.id);
+}
+
+/* What was made, or out of memory: then the number 0. */
+static pg_term made(walk *w, pg_id id)
+{
+    pg_derivation *job = w->job;
+    if (!id) {
+        fail(w, PG_NO_MEMORY);
+        return number(0.0);
+    }
+    if (job->keep_made && job->made_count == w->made_capacity) {
+        const uint32_t capacity = 2 * w->made_capacity + 64;
+        pg_id *ids = pg_realloc(job->made, capacity * sizeof *ids);
+        if (!ids) {
+            fail(w, PG_NO_MEMORY);
+            return (pg_term){.id = id};
+        }
+        job->made = ids;
+        w->made_capacity = capacity;
+    }
+    if (job->keep_made)
+        job->made[job->made_count++] = node_term(w, id).id;
+    return (pg_term){.id = id};
+}
+
+static pg_term apply_unary(walk *w, int op, pg_term a)
+{
+    return a.id ? made(w, pg_make_unary(w->arena, op, a.id)) : number(pg_op_forward(op, a.number, 0.0));
+}
+
+static pg_term apply_binary(walk *w, int op, pg_term a, pg_term b)
+{
+    if (!a.id && !b.id)
+        return number(pg_op_forward(op, a.number, b.number));
+    if (!a.id)
+        return made(w, pg_make_with_number(w->arena, op, b.id, a.number, true));
+    if (!b.id && op == PG_OP_pow)
+        return made(w, pg_make_power(w->arena, a.id, b.number));
+    if (!b.id)
+        return made(w, pg_make_with_number(w->arena, op, a.id, b.number, false));
+    return made(w, pg_make_binary(w->arena, op, a.id, b.id));
+}
+
+/* A node for a term, with a reference; of a number a leaf. 0: out of memory. */
+static pg_id as_node(walk *w, pg_term t)
+{
+    const pg_id id = t.id ? copy(w, t).id : pg_new_leaf_with(w->arena, t.number, PG_FLAG_NUMBER);
+    if (!id)
+        fail(w, PG_NO_MEMORY);
+    return id;
+}
+
+/* The one of two that a condition chooses. */
+static pg_term choose(walk *w, pg_term index, const pg_term *branches)
+{
+    if (!index.id)
+        return copy(w, branches[index.number != 0.0]);
+    pg_id values[2] = {as_node(w, branches[0]), as_node(w, branches[1])};
+    const bool done = values[0] && values[1];
+    const pg_term out = done ? made(w, pg_make_choice(w->arena, index.id, 2, values)) : number(0.0);
+    for (int i = 0; i < 2; i++)
+        drop(w, (pg_term){.id = values[i]});
+    return out;
+}
+
+static pg_term times(walk *w, pg_term a, pg_term b)
+{
+    if (is_number(a, 0.0) || is_number(b, 0.0))
+        return number(0.0);
+    if (is_number(a, 1.0))
+        return copy(w, b);
+    if (is_number(b, 1.0))
+        return copy(w, a);
+    if (is_number(a, -1.0))
+        return apply_unary(w, PG_OP_neg, b);
+    if (is_number(b, -1.0))
+        return apply_unary(w, PG_OP_neg, a);
+    return apply_binary(w, PG_OP_mul, a, b);
+}
+
+/* --- sums --- */
+
+/* Add a term, which is given away, to what an entry is the sum of. */
+static void contribute(walk *w, entry *e, pg_term t)
+{
+    if (is_number(t, 0.0))
+        return;
+    if (w->term_count + 1 >= w->term_capacity) {
+        const uint32_t capacity = 2 * w->term_capacity + 64;
+        link *terms = pg_realloc(w->terms, capacity * sizeof *terms);
+        if (!terms) {
+            drop(w, t);
+            fail(w, PG_NO_MEMORY);
+            return;
+        }
+        w->terms = terms;
+        w->term_capacity = capacity;
+    }
+    const uint32_t at = ++w->term_count;
+    w->terms[at] = (link){.term = t};
+    if (e->last)
+        w->terms[e->last].next = at;
+    else
+        e->first = at;
+    e->last = at;
+}
+
+/* A sum of three or more, one of them a node. */
+static pg_term long_sum(walk *w, const entry *e, uint32_t count)
+{
+    pg_id *ids = pg_realloc(NULL, count * sizeof *ids);
+    uint32_t n = 0;
+    for (uint32_t at = e->first; ids && at; at = w->terms[at].next)
+        if ((ids[n] = as_node(w, w->terms[at].term)))
+            n++;
+    const pg_term out = made(w, ids && n == count ? pg_make_sum(w->arena, count, ids) : 0);
+    for (uint32_t i = 0; i < n; i++)
+        pg_unref(w->arena, ids[i]);
+    pg_free(ids);
+    return out;
+}
+
+/* The sum of what was contributed, added from the left. */
+static pg_term total(walk *w, const entry *e)
+{
+    uint32_t count = 0;
+    bool has_node = false;
+    double sum = 0.0;
+    for (uint32_t at = e->first; at; at = w->terms[at].next, count++) {
+        has_node |= w->terms[at].term.id != 0;
+        sum += w->terms[at].term.number;
+    }
+    if (!has_node)
+        return number(sum);
+    if (count == 1)
+        return copy(w, w->terms[e->first].term);
+    if (count == 2)
+        return apply_binary(w, PG_OP_add, w->terms[e->first].term, w->terms[e->last].term);
+    return long_sum(w, e, count);
+}
+
+/* --- entries --- */
+
+static bool has_entry(const walk *w, pg_id id)
+{
+    return pg_node_at(w->arena, id)->flags & PG_FLAG_LISTED;
+}
+
+static entry *entry_of(const walk *w, pg_id id)
+{
+    return &w->entries[(uint32_t)pg_node_at(w->arena, id)->grad];
+}
+
+static entry *add_entry(walk *w, pg_id id)
+{
+    pg_node *node = pg_node_at(w->arena, id);
+    entry *e = &w->entries[w->entry_count];
+    *e = (entry){.id = id, .kept = node->grad};
+    node->flags |= PG_FLAG_LISTED;
+    node->grad = w->entry_count++;
+    return e;
+}
+
+static void set_found(const walk *w, entry *e, pg_term t)
+{
+    drop(w, e->found);
+    e->found = t;
+    e->is_found = true;
+}
+
+/* Is there an operand with an entry among those that get a gradient; of a node of the user's, among all? */
+static bool has_receiver(const walk *w, const pg_node *node)
+{
+    const bool is_closure = node->flags & PG_FLAG_CLOSURE;
+    if (!is_closure && pg_op_is_flat(node->op))
+        return false;
+    const pg_operand_span operands = pg_operands_of(node);
+    const bool is_declared = !is_closure && node->op == PG_DECLARED;
+    if (operands.first && has_entry(w, operands.first) && !(is_declared && !pg_part_before(w->arena, node)))
+        return true;
+    for (uint32_t i = !is_closure && node->op == PG_TAKE; i < operands.count; i += is_declared ? 2 : 1)
+        if (has_entry(w, operands.list[i]))
+            return true;
+    const pg_node *row = pg_row_of(w->arena, node);
+    return row && has_receiver(w, row);
+}
+
+/* List what the ys reach, and make entries of the xs and of what lies between. */
+static void find_between(walk *w)
+{
+    pg_derivation *job = w->job;
+    if (!pg_all_live(w->arena, job->ys, job->y_count) || !pg_all_live(w->arena, job->xs, job->x_count)) {
+        fail(w, PG_NO_NODE);
+        return;
+    }
+    fail(w, pg_list_reached(w->arena, job->ys, job->y_count, PG_RECEIVERS, &w->nodes, &w->node_count));
+    if (w->status == PG_OK && !(w->entries = pg_realloc(NULL, (w->node_count + job->x_count) * sizeof *w->entries + 1)))
+        fail(w, PG_NO_MEMORY);
+    if (w->status != PG_OK)
+        return;
+    for (uint32_t i = 0; i < job->x_count; i++)
+        if (!has_entry(w, job->xs[i]))
+            add_entry(w, job->xs[i]);
+    for (size_t i = w->node_count; i-- > 0;) {
+        const pg_id id = w->nodes[i];
+        if (has_receiver(w, pg_node_at(w->arena, id)))
+            (has_entry(w, id) ? entry_of(w, id) : add_entry(w, id))->passes_on = true;
+    }
+}
+
+/* --- the derivatives of one node --- */
+
+/* What is done with d node / d operand, both of which have an entry. */
+typedef void use_fn(walk *w, entry *node, pg_id operand, pg_term slope);
+
+static pg_term operand_of_step(int op, int place, const pg_term *registers, int32_t which)
+{
+    return which < 0 ? number(formulas[op][place].numbers[-1 - which]) : registers[which];
+}
+
+/* The derivative of the row `op`, by its formula. */
+static pg_term slope_by_formula(walk *w, int op, int place, pg_term a, pg_term b, pg_term y)
+{
+    if (!formulas[op][place].known) {
+        w->job->missing_op = op;
+        w->job->missing_place = place;
+        fail(w, PG_NO_FORMULA);
+        return number(0.0);
+    }
+    pg_term registers[3 + MOST_STEPS] = {a, b, y};
+    const uint32_t count = formulas[op][place].step_count;
+    for (uint32_t i = 0; i < count; i++) {
+        const pg_step *step = &formulas[op][place].steps[i];
+        pg_term on[3];
+        for (int k = 0; k < 3; k++)
+            on[k] = operand_of_step(op, place, registers, step->operands[k]);
+        registers[3 + i] = step->op == PG_TAKE          ? choose(w, on[0], on + 1)
+                           : pg_op_arity(step->op) == 1 ? apply_unary(w, step->op, on[0])
+                                                        : apply_binary(w, step->op, on[0], on[1]);
+    }
+    const pg_term slope = copy(w, operand_of_step(op, place, registers, formulas[op][place].result));
+    for (uint32_t i = 0; i < count; i++)
+        drop(w, registers[3 + i]);
+    return slope;
+}
+
+static pg_term row_slope(walk *w, pg_id id, int place)
+{
+    const pg_node *node = pg_node_at(w->arena, id);
+    const pg_term a = {.id = node->a}, b = {.id = node->b};
+    return slope_by_formula(w, node->op, place, a, b, (pg_term){.id = id});
+}
+
+/* k * a**(k-1); where k - 1 is rounded, as pg_power_slope does it. */
+static pg_term power_slope(walk *w, const pg_node *node)
+{
+    double k;
+    memcpy(&k, node + 1, sizeof k);
+    if (k == 0.0 || k == 1.0)
+        return number(k);
+    if (k - 1.0 + 1.0 != k)
+        return slope_by_formula(w, PG_OP_pow, 0, (pg_term){.id = node->a}, number(k), number(0.0));
+    const pg_term power = made(w, pg_make_power(w->arena, node->a, k - 1.0));
+    const pg_term slope = times(w, number(k), power);
+    drop(w, power);
+    return slope;
+}
+
+/* Hand the derivative by an operand, which is given away, to `use`. */
+static void use_slope(walk *w, entry *e, pg_id operand, pg_term slope, use_fn *use)
+{
+    if (w->status == PG_OK)
+        use(w, e, operand, slope);
+    drop(w, slope);
+}
+
+static void use_dot(walk *w, entry *e, const pg_node *node, use_fn *use)
+{
+    const pg_id *ws = pg_list_of(node) + 1, *xs = pg_list_of(pg_row_of(w->arena, node));
+    for (pg_id i = 0; i < node->b; i++) {
+        if (has_entry(w, ws[i]))
+            use_slope(w, e, ws[i], node_term(w, xs[i]), use);
+        if (has_entry(w, xs[i]))
+            use_slope(w, e, xs[i], node_term(w, ws[i]), use);
+    }
+}
+
+static void use_take(walk *w, entry *e, const pg_node *node, use_fn *use)
+{
+    const pg_id *list = pg_list_of(node);
+    const uint32_t begin = pg_first_place(w->arena, node);
+    for (pg_id i = 1; i < node->b; i++)
+        if (has_entry(w, list[i])) {
+            const pg_id is_it = pg_make_with_number(w->arena, PG_OP_equal, list[0], begin + (uint32_t)i - 1, false);
+            use_slope(w, e, list[i], made(w, is_it), use);
+        }
+}
+
+static void use_list(walk *w, entry *e, const pg_node *node, use_fn *use)
+{
+    const pg_operand_span operands = pg_operands_of(node);
+    const bool is_declared = node->op == PG_DECLARED;
+    if (operands.first && has_entry(w, operands.first) && !(is_declared && !pg_part_before(w->arena, node)))
+        use_slope(w, e, operands.first, number(1.0), use); /* a start, a bias, the part before */
+    if (node->op == PG_DOT)
+        use_dot(w, e, node, use);
+    else if (node->op == PG_TAKE)
+        use_take(w, e, node, use);
+    else
+        for (uint32_t i = 0; i < operands.count; i += is_declared ? 2 : 1)
+            if (has_entry(w, operands.list[i]))
+                use_slope(w, e, operands.list[i], is_declared ? node_term(w, operands.list[i + 1]) : number(1.0), use);
+}
+
+/* Call `use` for every operand with an entry that gets a gradient. */
+static void use_slopes(walk *w, entry *e, use_fn *use)
+{
+    const pg_node *node = pg_node_at(w->arena, e->id);
+    if (node->flags & PG_FLAG_CLOSURE || node->op >= PG_CUSTOM) {
+        w->job->culprit = e->id;
+        fail(w, PG_NOT_REPLAYABLE);
+    } else if (node->op > PG_POWER) {
+        use_list(w, e, node, use);
+    } else if (node->op == PG_POWER) {
+        use_slope(w, e, node->a, power_slope(w, node), use);
+    } else {
+        if (has_entry(w, node->a))
+            use_slope(w, e, node->a, row_slope(w, e->id, 0), use);
+        if (node->b && has_entry(w, node->b))
+            use_slope(w, e, node->b, row_slope(w, e->id, 1), use);
+    }
+}
+
+/* --- the two walks --- */
+
+static void pull_to(walk *w, entry *node, pg_id operand, pg_term slope)
+{
+    contribute(w, entry_of(w, operand), times(w, node->found, slope));
+}
+
+static void push_from(walk *w, entry *node, pg_id operand, pg_term slope)
+{
+    contribute(w, node, times(w, entry_of(w, operand)->found, slope));
+}
+
+static void pull(walk *w)
+{
+    pg_derivation *job = w->job;
+    for (uint32_t i = 0; i < job->y_count; i++)
+        if (has_entry(w, job->ys[i]))
+            contribute(w, entry_of(w, job->ys[i]), copy(w, job->given[i]));
+    for (size_t i = 0; i < w->node_count && w->status == PG_OK; i++) {
+        if (!has_entry(w, w->nodes[i]))
+            continue;
+        entry *e = entry_of(w, w->nodes[i]);
+        set_found(w, e, total(w, e));
+        if (e->passes_on && !is_number(e->found, 0.0))
+            use_slopes(w, e, pull_to);
+    }
+    for (uint32_t i = 0; i < job->x_count && w->status == PG_OK; i++) {
+        entry *e = entry_of(w, job->xs[i]);
+        if (!e->is_found)
+            set_found(w, e, total(w, e));
+        job->found[i] = copy(w, e->found);
+    }
+}
+
+static void push(walk *w)
+{
+    pg_derivation *job = w->job;
+    for (uint32_t i = 0; i < job->x_count; i++)
+        set_found(w, entry_of(w, job->xs[i]), copy(w, job->given[i]));
+    for (uint32_t i = 0; i < w->entry_count && w->status == PG_OK; i++) {
+        entry *e = &w->entries[i];
+        if (e->is_found)
+            continue;
+        use_slopes(w, e, push_from);
+        set_found(w, e, total(w, e));
+    }
+    for (uint32_t i = 0; i < job->y_count && w->status == PG_OK; i++)
+        if (has_entry(w, job->ys[i]))
+            job->found[i] = copy(w, entry_of(w, job->ys[i])->found);
+}
+
+static void forget(walk *w)
+{
+    for (uint32_t i = 0; i < w->entry_count; i++) {
+        pg_node *node = pg_node_at(w->arena, w->entries[i].id);
+        node->flags &= (uint8_t)~PG_FLAG_LISTED;
+        node->grad = w->entries[i].kept;
+    }
+    for (uint32_t i = 0; i < w->entry_count; i++)
+        drop(w, w->entries[i].found);
+    for (uint32_t i = 1; i <= w->term_count; i++)
+        drop(w, w->terms[i].term);
+    pg_free(w->nodes);
+    pg_free(w->entries);
+    pg_free(w->terms);
+}
+
+static void drop_made(const walk *w)
+{
+    for (uint32_t i = 0; i < w->job->made_count; i++)
+        pg_unref(w->arena, w->job->made[i]);
+    pg_free(w->job->made);
+    w->job->made = NULL;
+    w->job->made_count = 0;
+}
+
+static pg_status derive(pg_derivation *job, uint32_t count, void (*run)(walk *w))
+{
+    walk w = {.arena = pg_lock(), .job = job, .status = PG_OK};
+    job->made = NULL;
+    job->made_count = 0;
+    memset(job->found, 0, count * sizeof *job->found);
+    find_between(&w);
+    if (w.status == PG_OK)
+        run(&w);
+    forget(&w);
+    if (w.status != PG_OK) {
+        for (uint32_t i = 0; i < count; i++)
+            drop(&w, job->found[i]);
+        drop_made(&w);
+    }
+    pg_unlock(w.arena);
+    return w.status;
+}
+
+pg_status pg_pull(pg_derivation *job)
+{
+    return derive(job, job->x_count, pull);
+}
+
+pg_status pg_push(pg_derivation *job)
+{
+    return derive(job, job->y_count, push);
+}
+
+void pg_derivation_done(pg_derivation *job)
+{
+    const walk w = {.arena = pg_lock(), .job = job};
+    drop_made(&w);
+    pg_unlock(w.arena);
+}

@@ -1,0 +1,400 @@
+/* arena.c: blocks, the leaf pool, reference counts and the lock. See arena.h for the idea and the invariants. */
+#include "engine/arena.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <sched.h>
+
+#include "mem.h"
+
+static pg_arena the_arena; /* static and never freed: a release at interpreter exit finds it in place */
+pg_arena *pg_the_arena = &the_arena;
+
+/* --- the lock --- */
+
+static void spin_lock(pg_arena *arena)
+{
+    for (int spins = 0; atomic_exchange_explicit(&arena->lock, 1, memory_order_acquire) != 0; spins++)
+        if (spins >= 64)
+            sched_yield(); /* the holder may be a long sweep, or not on a core at all */
+}
+
+static void spin_unlock(pg_arena *arena)
+{
+    atomic_store_explicit(&arena->lock, 0, memory_order_release);
+}
+
+#if !defined(PG_UNDER_GIL)
+pg_arena *pg_lock(void)
+{
+    pg_arena *arena = pg_the_arena;
+    void (*enter)(void) = arena->enter;
+    if (!enter) {
+        spin_lock(arena);
+        if (!(enter = arena->enter))
+            return arena;
+        spin_unlock(arena); /* while we waited it became the wrong lock */
+    }
+    enter();
+    return arena;
+}
+
+void pg_unlock(pg_arena *arena)
+{
+    if (arena->enter)
+        arena->leave();
+    else
+        spin_unlock(arena);
+}
+#endif
+
+void pg_lock_by_gil(void (*enter)(void), void (*leave)(void), int (*is_inside)(void))
+{
+    pg_arena *arena = pg_the_arena;
+    spin_lock(arena);
+    arena->leave = leave;
+    arena->is_inside = is_inside;
+    arena->enter = enter;
+    spin_unlock(arena);
+}
+
+/* A fork copies the arena as it stands, so it waits until nobody is inside. Python forks with the GIL in hand. C
+ * code that forks without it must not wait for the GIL, and its child cannot use Python: that copy may be in any
+ * state. */
+static bool forking_inside, spun;
+
+static void before_fork(void)
+{
+    pg_arena *arena = pg_the_arena;
+    spun = !arena->enter;
+    if (spun)
+        spin_lock(arena);
+    forking_inside = spun || arena->is_inside();
+}
+
+static void after_fork_in_parent(void)
+{
+    if (spun)
+        spin_unlock(pg_the_arena);
+}
+
+static void traces_after_fork(pg_arena *arena);
+
+static void after_fork_in_child(void)
+{
+    if (forking_inside) {
+        pg_orders_after_fork(pg_the_arena);
+        traces_after_fork(pg_the_arena);
+    }
+    if (spun)
+        spin_unlock(pg_the_arena);
+}
+
+/* --- the binary --- */
+
+const char *pg_version(void)
+{
+    return PG_VERSION;
+}
+
+uintptr_t pg_arena_address(void)
+{
+    return (uintptr_t)pg_the_arena;
+}
+
+const char *pg_source_digest(void)
+{
+    return PG_SOURCE_DIGEST;
+}
+
+/* --- memory --- */
+
+/* Let the heap hold every block there will be with one chunk more: a sweep must never allocate. */
+static bool reserve_heap(pg_arena *arena, size_t blocks)
+{
+    if (blocks <= arena->heap_capacity)
+        return true;
+    pg_heap_entry *heap = pg_realloc(arena->heap, blocks * sizeof *heap);
+    if (!heap)
+        return false;
+    arena->heap = heap;
+    arena->heap_capacity = blocks;
+    return true;
+}
+
+/* Take the memory of a chunk: number 0, 1, ... of interior nodes, -1, -2, ... of leaves. */
+static bool take_chunk(pg_arena *arena, int32_t chunk)
+{
+    const size_t node_bytes = PG_CHUNK_SLOTS * sizeof *arena->nodes;
+    const size_t block_bytes = PG_CHUNK_BLOCKS * sizeof *arena->blocks;
+    if (!pg_take(arena->nodes + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, node_bytes) ||
+        !pg_take(arena->blocks + (ptrdiff_t)chunk * PG_CHUNK_BLOCKS, block_bytes))
+        return false;
+    arena->reserved_bytes += node_bytes + block_bytes;
+    return true;
+}
+
+/* Reserve the addresses of so many chunks of either kind. */
+static bool reserve_addresses(pg_arena *arena, int32_t chunks)
+{
+    const size_t node_bytes = (size_t)chunks * PG_CHUNK_SLOTS * sizeof *arena->nodes;
+    const size_t block_bytes = (size_t)chunks * PG_CHUNK_BLOCKS * sizeof *arena->blocks;
+    char *nodes = pg_reserve(2 * node_bytes), *blocks = nodes ? pg_reserve(2 * block_bytes) : NULL;
+    if (!blocks) {
+        pg_give_up(nodes, 2 * node_bytes);
+        return false;
+    }
+    arena->nodes = (void *)(nodes + node_bytes);
+    arena->blocks = (void *)(blocks + block_bytes);
+    arena->most_chunks = chunks;
+    return true;
+}
+
+enum { MOST_CHUNKS = INT32_MAX / PG_CHUNK_SLOTS, LEAST_CHUNKS = 8 };
+
+/* As many ids as an int32_t has, which is 128 GiB of addresses; where a process may not have that many (ulimit -v),
+ * a part of those it may. */
+static bool reserve_all(pg_arena *arena)
+{
+    if (reserve_addresses(arena, MOST_CHUNKS))
+        return true;
+    for (int32_t chunks = MOST_CHUNKS / 8; chunks >= LEAST_CHUNKS; chunks /= 2)
+        if (reserve_addresses(arena, chunks))
+            return true;
+    return false;
+}
+
+/* Id 0 means none. It has a node all the same, which reads as nan and is never live, so that reading it is harmless;
+ * block 0 (full) and leaf 0 are never handed out, so that 0 can end their free lists. */
+static bool make_node_0(pg_arena *arena)
+{
+    if (!reserve_all(arena) || !reserve_heap(arena, PG_CHUNK_BLOCKS) || !take_chunk(arena, 0))
+        return false;
+    *pg_node_at(arena, 0) = (pg_node){.data = NAN, .grad = NAN, .op = PG_LEAF, .slots = 1};
+    arena->current = pg_block_at(arena, 0);
+    arena->current->used = PG_BLOCK_SLOTS;
+    arena->freed = &arena->free_leaf;
+    arena->interior_chunks = 1;
+    arena->next_start = arena->leaf_count = arena->block_count = 1;
+    return true;
+}
+
+pg_status pg_init(void)
+{
+    pg_arena *arena = pg_lock();
+    const bool first = arena->next_start == 0;
+    const bool made = !first || make_node_0(arena);
+    pg_unlock(arena);
+    if (!made || (first && pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0))
+        return PG_NO_MEMORY;
+    return PG_OK;
+}
+
+/* --- leaves --- */
+
+bool pg_reserve_leaf(pg_arena *arena)
+{
+    if (arena->leaf_count > (uint32_t)arena->leaf_chunks * PG_CHUNK_SLOTS) {
+        if (arena->leaf_chunks == arena->most_chunks || !take_chunk(arena, -arena->leaf_chunks - 1))
+            return false;
+        arena->leaf_chunks++;
+    }
+    const pg_id id = -(pg_id)arena->leaf_count++;
+    *pg_node_at(arena, id) = (pg_node){.op = PG_LEAF, .slots = 1};
+    arena->free_leaf = id;
+    return true;
+}
+
+PG_INLINE void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
+{
+    leaf->a = *arena->freed;
+    *arena->freed = id;
+    arena->live_leaves--;
+}
+
+/* --- traces: while one runs, every new leaf gets an id that no leaf had before --- */
+
+static _Thread_local uint32_t own_traces; /* this thread's: all that is left of them in the child of a fork */
+
+static void end_traces(pg_arena *arena, uint32_t ended)
+{
+    arena->traces -= ended;
+    if (ended > 0 && arena->traces == 0) { /* nothing is free but what was set aside */
+        arena->free_leaf = arena->set_aside;
+        arena->set_aside = 0;
+        arena->freed = &arena->free_leaf;
+    }
+}
+
+pg_id pg_trace_begin(void)
+{
+    pg_arena *arena = pg_lock();
+    if (arena->traces++ == 0) {
+        arena->set_aside = arena->free_leaf;
+        arena->free_leaf = 0;
+        arena->freed = &arena->set_aside;
+    }
+    own_traces++;
+    const pg_id boundary = -(pg_id)arena->leaf_count;
+    pg_unlock(arena);
+    return boundary;
+}
+
+pg_status pg_moment_begin(pg_moment *out)
+{
+    pg_arena *arena = pg_lock();
+    const bool begun = arena->current->used == 0 || pg_start_block(arena);
+    out->start = arena->current->start;
+    pg_unlock(arena);
+    if (begun)
+        out->leaf = pg_trace_begin();
+    return begun ? PG_OK : PG_NO_MEMORY;
+}
+
+void pg_trace_end(void)
+{
+    pg_arena *arena = pg_lock();
+    if (own_traces > 0) {
+        own_traces--;
+        end_traces(arena, 1);
+    }
+    pg_unlock(arena);
+}
+
+/* In the child of a fork only the forking thread is left: nobody will end the traces of the others. */
+static void traces_after_fork(pg_arena *arena)
+{
+    end_traces(arena, arena->traces - own_traces);
+}
+
+/* --- interior nodes --- */
+
+/* Have one more block; false: out of memory. */
+static bool make_block(pg_arena *arena)
+{
+    if (arena->block_count == (uint32_t)arena->interior_chunks * PG_CHUNK_BLOCKS) {
+        const size_t blocks = ((size_t)arena->interior_chunks + 1) * PG_CHUNK_BLOCKS;
+        if (arena->interior_chunks == arena->most_chunks || !reserve_heap(arena, blocks) ||
+            !take_chunk(arena, arena->interior_chunks))
+            return false;
+        arena->interior_chunks++;
+    }
+    arena->block_count++;
+    return true;
+}
+
+/* Its start number is above all others. */
+bool pg_start_block(pg_arena *arena)
+{
+    uint32_t index = arena->free_block;
+    if (index)
+        arena->free_block = pg_block_at(arena, index)->next_free;
+    else if (make_block(arena))
+        index = arena->block_count - 1;
+    else
+        return false;
+    *pg_block_at(arena, index) = (pg_block){.start = arena->next_start++};
+    arena->current_block = index;
+    arena->current = pg_block_at(arena, index);
+    arena->current_nodes = pg_node_at(arena, pg_id_of(index, 0));
+    return true;
+}
+
+PG_INLINE void free_interior(pg_arena *arena, pg_id id)
+{
+    const uint32_t index = pg_block_of(id);
+    pg_block *block = pg_block_at(arena, index);
+    if (--block->live > 0)
+        return;
+    if (index == arena->current_block) {
+        block->used = 0; /* nothing in it is older than what comes: the start number holds */
+    } else {
+        block->next_free = arena->free_block;
+        arena->free_block = index;
+    }
+}
+
+/* --- references --- */
+
+/* Drop one reference; a node that loses its last goes to the front of *dead, a list linked through `refs`. */
+PG_INLINE void drop(pg_arena *arena, pg_node *node, pg_id *dead)
+{
+    assert(node->refs > 0);
+    if ((int32_t)node->refs > 1) { /* mostly: more than one, and not forever */
+        node->refs--;
+    } else if (node->refs == 1) {
+        node->refs = (uint32_t)*dead;
+        *dead = (pg_id)(node - arena->nodes);
+    }
+}
+
+PG_INLINE void drop_list(pg_arena *arena, const pg_node *node, pg_id *dead)
+{
+    const pg_operand_span operands = pg_operands_of(node);
+    for (const pg_id *id = operands.list, *end = id + operands.count; id < end; id++)
+        drop(arena, pg_node_at(arena, *id), dead);
+}
+
+PG_INLINE void free_slot(pg_arena *arena, pg_id id, pg_node *node)
+{
+    node->refs = 0;
+    if (node->flags & PG_FLAG_CLOSURE)
+        arena->closures--;
+    arena->live_nodes--;
+    if (pg_is_leaf(id))
+        free_leaf(arena, id, node);
+    else
+        free_interior(arena, id);
+}
+
+void pg_free_node(pg_arena *arena, pg_id id)
+{
+    pg_id dead = 0;
+    drop(arena, pg_node_at(arena, id), &dead);
+    while (dead) { /* a worklist: no recursion, however long the chain */
+        const pg_id gone = dead;
+        pg_node *node = pg_node_at(arena, gone);
+        dead = (pg_id)node->refs;
+        if (node->a)
+            drop(arena, pg_node_at(arena, node->a), &dead);
+        if (node->op >= PG_SUM)
+            drop_list(arena, node, &dead);
+        else if (node->b)
+            drop(arena, pg_node_at(arena, node->b), &dead);
+        free_slot(arena, gone, node);
+    }
+}
+
+void pg_retain(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    pg_ref(pg_node_at(arena, id));
+    pg_unlock(arena);
+}
+
+void pg_release(pg_id id)
+{
+    if (!id)
+        return;
+    pg_arena *arena = pg_lock();
+    pg_unref(arena, id);
+    pg_unlock(arena);
+}
+
+/* --- figures --- */
+
+size_t pg_live_nodes(void)
+{
+    pg_arena *arena = pg_lock();
+    const size_t live = arena->live_nodes;
+    pg_unlock(arena);
+    return live;
+}
+
+size_t pg_reserved_bytes(void)
+{
+    pg_arena *arena = pg_lock();
+    const size_t bytes = arena->reserved_bytes + arena->heap_capacity * sizeof *arena->heap;
+    pg_unlock(arena);
+    return bytes;
+}

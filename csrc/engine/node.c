@@ -1,0 +1,553 @@
+/* node.c: making nodes, and reading and writing one. */
+#include <string.h>
+
+#include "engine/node.h"
+
+/* --- payloads --- */
+
+pg_node *pg_part_before(const pg_arena *arena, const pg_node *node)
+{
+    pg_node *first = pg_node_at(arena, node->a);
+    return first->flags & PG_FLAG_PART ? first : NULL; /* node 0 has no flags */
+}
+
+uint32_t pg_first_place(const pg_arena *arena, const pg_node *node)
+{
+    uint32_t place = 0;
+    while ((node = pg_part_before(arena, node)))
+        place += (uint32_t)node->b - 1;
+    return place;
+}
+
+const double *pg_local_grads(const pg_node *node)
+{
+    return (const void *)(node + 1);
+}
+
+/* --- nodes of a fixed number of operands --- */
+
+pg_id pg_leaf(double data)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id id = pg_new_leaf(arena, data);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_number(double data)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id id = pg_new_leaf_with(arena, data, PG_FLAG_NUMBER);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_unary(int op, pg_id a)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id id = pg_make_unary(arena, op, a);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_binary(int op, pg_id a, pg_id b)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id id = pg_make_binary(arena, op, a, b);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_binary_right(int op, pg_id a, double b)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id id = pg_make_with_number(arena, op, a, b, false);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_binary_left(int op, double a, pg_id b)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id id = pg_make_with_number(arena, op, b, a, true);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_power(pg_id a, double exponent)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id id = pg_make_power(arena, a, exponent);
+    pg_unlock(arena);
+    return id;
+}
+
+/* --- nodes with an operand list --- */
+
+/* What a list node is to be made of. */
+typedef struct {
+    int op;
+    pg_id first; /* start of a sum, bias of a dot; or 0. y of a declared node */
+    pg_id index; /* of a take */
+    size_t count;
+    const pg_id *xs;
+    const pg_id *ws;           /* the first halves of the pairs of a dot or declared node */
+    const double *local_grads; /* of a PG_LOCAL node */
+    double data;               /* of a PG_CUSTOM or PG_LOCAL node */
+} list_spec;
+
+static size_t entry_bytes(int op)
+{
+    switch (op) {
+    case PG_DECLARED:
+        return 2 * sizeof(pg_id);
+    case PG_LOCAL:
+        return sizeof(double) + sizeof(pg_id);
+    default:
+        return sizeof(pg_id);
+    }
+}
+
+/* What each part's list begins with: the index of a take, the row of a dot. */
+static size_t head_bytes(int op)
+{
+    return op == PG_TAKE || op == PG_DOT ? sizeof(pg_id) : 0;
+}
+
+/* The most entries that a node has room for. */
+static size_t most_entries(int op)
+{
+    return ((PG_BLOCK_SLOTS - 1) * sizeof(pg_node) - head_bytes(op)) / entry_bytes(op);
+}
+
+/* Append an operand to a list, which takes a reference to it. */
+PG_INLINE const pg_node *append_operand(const pg_arena *arena, pg_id **end, pg_id id)
+{
+    pg_node *operand = pg_node_at(arena, id);
+    *(*end)++ = id;
+    pg_ref(operand);
+    return operand;
+}
+
+/* Each of these fills the payload with entries [begin, end) of the list, takes their references, and returns the
+ * node's data if that of what comes before them is `total`. */
+
+static double fill_sum(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
+                       double total)
+{
+    pg_id *list = (void *)(node + 1);
+    for (size_t i = begin; i < end; i++)
+        total += append_operand(arena, &list, spec->xs[i])->data;
+    return total;
+}
+
+static double fill_take(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
+                        double total)
+{
+    pg_id *list = (void *)(node + 1);
+    node->b++; /* the index is an entry too */
+    const uint32_t place = pg_place(append_operand(arena, &list, spec->index)->data);
+    for (size_t i = begin; i < end; i++)
+        append_operand(arena, &list, spec->xs[i]);
+    return begin <= place && place < end ? pg_node_at(arena, spec->xs[place])->data : total;
+}
+
+static double fill_declared(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
+                            double total)
+{
+    pg_id *list = (void *)(node + 1);
+    for (size_t i = begin; i < end; i++) {
+        append_operand(arena, &list, spec->ws[i]);
+        append_operand(arena, &list, spec->xs[i]);
+    }
+    return total;
+}
+
+static double fill_custom(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end)
+{
+    const size_t count = end - begin;
+    double *local_grads = (void *)(node + 1);
+    if (spec->op == PG_LOCAL)
+        memcpy(local_grads, spec->local_grads + begin, count * sizeof *local_grads);
+    pg_id *list = (void *)(local_grads + (spec->op == PG_LOCAL ? count : 0));
+    memcpy(list, spec->xs + begin, count * sizeof *list);
+    for (size_t i = 0; i < count; i++)
+        pg_ref(pg_node_at(arena, list[i]));
+    return spec->data;
+}
+
+static double fill(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
+                   double total)
+{
+    switch (spec->op) {
+    case PG_SUM:
+        return fill_sum(arena, node, spec, begin, end, total);
+    case PG_TAKE:
+        return fill_take(arena, node, spec, begin, end, total);
+    case PG_DECLARED:
+        return fill_declared(arena, node, spec, begin, end, total);
+    default:
+        return fill_custom(arena, node, spec, begin, end);
+    }
+}
+
+static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size_t begin, size_t end)
+{
+    const size_t bytes = head_bytes(spec->op) + (end - begin) * entry_bytes(spec->op);
+    const pg_id id = pg_new_node(arena, spec->op, pg_slots_for(bytes));
+    if (!id)
+        return 0;
+    pg_node *node = pg_node_at(arena, id);
+    node->a = first;
+    node->b = (pg_id)(end - begin);
+    const double empty = spec->op == PG_TAKE ? (double)NAN : 0.0;
+    const double total = first ? pg_node_at(arena, first)->data : empty;
+    if (first)
+        pg_ref(pg_node_at(arena, first));
+    node->data = fill(arena, node, spec, begin, end, total);
+    return id;
+}
+
+/* The node of a row of inputs, for dots. */
+static pg_id make_row(pg_arena *arena, const pg_id *xs, size_t count)
+{
+    const pg_id row = make_part(arena, &(list_spec){.op = PG_CUSTOM, .xs = xs}, 0, 0, count);
+    if (row)
+        pg_node_at(arena, row)->flags = PG_FLAG_ROW;
+    return row;
+}
+
+/* A dot of that row. */
+PG_INLINE pg_id make_dot(pg_arena *arena, pg_id first, pg_id row, size_t count, const pg_id *ws)
+{
+    const pg_id id = pg_new_node(arena, PG_DOT, pg_slots_for((1 + count) * sizeof(pg_id)));
+    if (!id)
+        return 0;
+    pg_node *node = pg_node_at(arena, id);
+    node->a = first;
+    node->b = (pg_id)count;
+    if (first)
+        pg_ref(pg_node_at(arena, first));
+    double total = first ? pg_node_at(arena, first)->data : 0.0;
+    pg_id *list = (void *)(node + 1);
+    const pg_id *xs = pg_list_of(append_operand(arena, &list, row));
+    for (size_t i = 0; i < count; i++)
+        total += append_operand(arena, &list, ws[i])->data * pg_node_at(arena, xs[i])->data;
+    node->data = total;
+    return id;
+}
+
+/* A part of a dot, with a row of its own. */
+static pg_id make_dot_part(pg_arena *arena, const list_spec *spec, pg_id first, size_t begin, size_t end)
+{
+    const pg_id row = make_row(arena, spec->xs + begin, end - begin);
+    const pg_id id = row ? make_dot(arena, first, row, end - begin, spec->ws + begin) : 0;
+    if (row)
+        pg_unref(arena, row); /* held by the part now; without it the row goes */
+    return id;
+}
+
+/* Make a node of live operands. A list too long for one block becomes a chain of nodes of the same op, each the `a`
+ * of the next; all but the last are hidden. */
+static pg_id make_list(pg_arena *arena, const list_spec *spec)
+{
+    const size_t room = most_entries(spec->op);
+    pg_id part = 0;
+    size_t begin = 0;
+    do {
+        const size_t end = spec->count - begin > room ? begin + room : spec->count;
+        const pg_id first = part ? part : spec->first;
+        const pg_id next = (spec->op == PG_DOT ? make_dot_part : make_part)(arena, spec, first, begin, end);
+        if (part) {
+            pg_node_at(arena, part)->flags |= PG_FLAG_PART;
+            pg_unref(arena, part); /* held by `next` now; without it the whole chain goes */
+        }
+        part = next;
+        begin = end;
+    } while (part && begin < spec->count);
+    return part;
+}
+
+static bool is_spec_live(const pg_arena *arena, const list_spec *spec)
+{
+    return pg_all_live(arena, spec->xs, spec->count) && (!spec->ws || pg_all_live(arena, spec->ws, spec->count)) &&
+           (spec->op == PG_DECLARED || spec->first ? pg_is_live(arena, spec->first) : true) &&
+           (spec->op != PG_TAKE || (spec->count > 0 && pg_is_live(arena, spec->index)));
+}
+
+pg_id pg_make_sum(pg_arena *arena, uint32_t count, const pg_id *xs)
+{
+    return make_list(arena, &(list_spec){.op = PG_SUM, .count = count, .xs = xs});
+}
+
+pg_id pg_make_choice(pg_arena *arena, pg_id index, uint32_t count, const pg_id *values)
+{
+    return make_list(arena, &(list_spec){.op = PG_TAKE, .index = index, .count = count, .xs = values});
+}
+
+static pg_id make_list_locked(const list_spec *spec)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id id = is_spec_live(arena, spec) ? make_list(arena, spec) : 0;
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs)
+{
+    return make_list_locked(&(list_spec){.op = PG_SUM, .first = start, .count = count, .xs = xs});
+}
+
+pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs)
+{
+    return make_list_locked(&(list_spec){.op = PG_DOT, .first = bias, .count = count, .xs = xs, .ws = ws});
+}
+
+pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values)
+{
+    return make_list_locked(&(list_spec){.op = PG_TAKE, .index = index, .count = count, .xs = values});
+}
+
+pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivatives)
+{
+    return make_list_locked(&(list_spec){.op = PG_DECLARED, .first = y, .count = count, .ws = xs, .xs = derivatives});
+}
+
+static pg_id make_long_dot(pg_arena *arena, pg_id first, size_t count, const pg_id *ws, const pg_id *xs)
+{
+    return make_list(arena, &(list_spec){.op = PG_DOT, .first = first, .count = count, .xs = xs, .ws = ws});
+}
+
+/* The dots of a layer, which share a row; of a list that is too long for one node each has its own. Returns how many
+ * there was memory for. */
+static uint32_t make_dots(pg_arena *arena, uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws,
+                          const pg_id *xs, pg_id *out)
+{
+    uint32_t made = 0;
+    if (count > most_entries(PG_DOT)) {
+        for (; made < rows && (out[made] = make_long_dot(arena, biases[made], count, ws, xs)); made++)
+            ws += count;
+        return made;
+    }
+    const pg_id row = make_row(arena, xs, count);
+    for (; row && made < rows && (out[made] = make_dot(arena, biases[made], row, count, ws)); made++)
+        ws += count;
+    if (row)
+        pg_unref(arena, row);
+    return made;
+}
+
+pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out)
+{
+    pg_arena *arena = pg_lock();
+#if defined(PG_UNDER_GIL)
+    const bool live = true; /* pyvalue.c calls it with the ids of proxies, which nobody can take away meanwhile */
+#else
+    const bool live = pg_all_live(arena, biases, rows) && pg_all_live(arena, xs, count) &&
+                      pg_all_live(arena, ws, (size_t)rows * count);
+#endif
+    const uint32_t made = live ? make_dots(arena, rows, count, biases, ws, xs, out) : 0;
+    for (uint32_t i = 0; made < rows && i < made; i++) /* all or nothing */
+        pg_unref(arena, out[i]);
+    pg_unlock(arena);
+    return made == rows ? PG_OK : PG_NO_MEMORY; /* or an operand is no live node */
+}
+
+static list_spec custom_spec(double data, uint32_t count, const pg_id *children, const double *local_grads)
+{
+    const int op = local_grads ? PG_LOCAL : PG_CUSTOM;
+    return (list_spec){.op = op, .count = count, .xs = children, .local_grads = local_grads, .data = data};
+}
+
+pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads)
+{
+    const list_spec spec = custom_spec(data, count, children, local_grads);
+    return make_list_locked(&spec);
+}
+
+static void set_closure(pg_arena *arena, pg_node *node, bool on)
+{
+    if (on == ((node->flags & PG_FLAG_CLOSURE) != 0))
+        return;
+    node->flags ^= PG_FLAG_CLOSURE;
+    arena->closures = on ? arena->closures + 1 : arena->closures - 1;
+}
+
+static pg_status leaf_to_custom(pg_arena *arena, pg_id leaf, const list_spec *spec, pg_id *out)
+{
+    pg_node *old = pg_node_at(arena, leaf);
+    if (old->flags & PG_FLAG_BUSY)
+        return PG_BUSY;
+    if (!pg_is_live(arena, leaf))
+        return PG_NO_NODE;
+    if (!pg_is_leaf(leaf) || old->refs != 1)
+        return PG_IN_USE;
+    const pg_id id = is_spec_live(arena, spec) ? make_list(arena, spec) : 0;
+    if (!id)
+        return PG_NO_MEMORY;
+    pg_node *node = pg_node_at(arena, id);
+    node->data = old->data;
+    node->grad = *pg_grad_of(arena, old);
+    set_closure(arena, node, (old->flags & PG_FLAG_CLOSURE) != 0);
+    set_closure(arena, old, false);
+    *out = id;
+    return PG_OK;
+}
+
+pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, pg_id *out)
+{
+    const list_spec spec = custom_spec(0.0, count, children, NULL);
+    pg_arena *arena = pg_lock();
+    const pg_status status = leaf_to_custom(arena, leaf, &spec, out);
+    pg_unlock(arena);
+    return status;
+}
+
+/* --- one node --- */
+
+double pg_data(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const double data = pg_node_at(arena, id)->data;
+    pg_unlock(arena);
+    return data;
+}
+
+double pg_grad(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const double grad = *pg_grad_of(arena, pg_node_at(arena, id));
+    pg_unlock(arena);
+    return grad;
+}
+
+void pg_set_data(pg_id id, double data)
+{
+    pg_arena *arena = pg_lock();
+    if (id)
+        pg_node_at(arena, id)->data = data;
+    pg_unlock(arena);
+}
+
+void pg_set_grad(pg_id id, double grad)
+{
+    pg_arena *arena = pg_lock();
+    if (id)
+        *pg_grad_of(arena, pg_node_at(arena, id)) = grad;
+    pg_unlock(arena);
+}
+
+int pg_is_frozen(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const bool frozen = (pg_node_at(arena, id)->flags & PG_FLAG_FROZEN) != 0;
+    pg_unlock(arena);
+    return frozen;
+}
+
+/* Move the gradient of a leaf to where it is safe, or back. False: no memory. */
+static bool set_frozen(pg_arena *arena, pg_node *leaf, bool on)
+{
+    if (on == ((leaf->flags & PG_FLAG_FROZEN) != 0))
+        return true;
+    const pg_id keeper = on ? pg_new_leaf_with(arena, 0.0, PG_FLAG_NUMBER) : leaf->a;
+    if (!keeper)
+        return false;
+    double *kept = &pg_node_at(arena, keeper)->grad;
+    *(on ? kept : &leaf->grad) = *(on ? &leaf->grad : kept);
+    leaf->a = on ? keeper : 0;
+    leaf->flags ^= PG_FLAG_FROZEN;
+    if (!on)
+        pg_unref(arena, keeper);
+    return true;
+}
+
+pg_status pg_set_frozen(pg_id id, int on)
+{
+    pg_arena *arena = pg_lock();
+    pg_status status = !pg_is_live(arena, id) ? PG_NO_NODE : pg_is_leaf(id) ? PG_OK : PG_IN_USE;
+    if (status == PG_OK && !set_frozen(arena, pg_node_at(arena, id), on != 0))
+        status = PG_NO_MEMORY;
+    pg_unlock(arena);
+    return status;
+}
+
+int pg_op(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const int op = pg_node_at(arena, id)->op;
+    pg_unlock(arena);
+    return op;
+}
+
+double pg_exponent(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const pg_node *node = pg_node_at(arena, id);
+    double exponent = NAN;
+    if (node->op == PG_POWER)
+        memcpy(&exponent, node + 1, sizeof exponent);
+    pg_unlock(arena);
+    return exponent;
+}
+
+/* The operands of a part behind its first, as pg_operands() gives them: of a dot w0, x0, w1, x1, ..., of a take the index
+ * once, before the values of the first part. Returns how many; `out` may be NULL. */
+size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out)
+{
+    const pg_operand_span operands = pg_operands_of(part);
+    const pg_node *row = pg_row_of(arena, part);
+    if (!row) {
+        const bool skips = part->op == PG_TAKE && pg_part_before(arena, part);
+        if (out)
+            memcpy(out, operands.list + skips, (operands.count - skips) * sizeof *out);
+        return operands.count - skips;
+    }
+    const pg_id *xs = pg_operands_of(row).list;
+    for (pg_id i = 0; out && i < part->b; i++) {
+        *out++ = operands.list[i + 1];
+        *out++ = xs[i];
+    }
+    return 2 * (size_t)part->b;
+}
+
+static size_t count_operands(const pg_arena *arena, const pg_node *node)
+{
+    size_t count = 0;
+    if (node->op == PG_LEAF) /* what keeps a frozen one's gradient is none */
+        return 0;
+    for (const pg_node *part = node; part; part = pg_part_before(arena, part))
+        count += pg_list_part(arena, part, NULL) + (part->a && !pg_part_before(arena, part));
+    return count;
+}
+
+size_t pg_operand_count(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const size_t count = count_operands(arena, pg_node_at(arena, id));
+    pg_unlock(arena);
+    return count;
+}
+
+void pg_operands(pg_id id, pg_id *out)
+{
+    pg_arena *arena = pg_lock();
+    const pg_node *node = pg_node_at(arena, id);
+    const size_t count = count_operands(arena, node);
+    pg_id *end = out + count;
+    for (const pg_node *part = count ? node : NULL; part; part = pg_part_before(arena, part)) {
+        end -= pg_list_part(arena, part, NULL);
+        pg_list_part(arena, part, end);
+        if (part->a && !pg_part_before(arena, part))
+            *--end = part->a;
+    }
+    pg_unlock(arena);
+}
+
+void pg_set_closure(pg_id id, int on)
+{
+    pg_arena *arena = pg_lock();
+    if (id)
+        set_closure(arena, pg_node_at(arena, id), on != 0);
+    pg_unlock(arena);
+}

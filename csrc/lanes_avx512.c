@@ -1,6 +1,0 @@
-/* lanes_avx512.c: lanes for processors with AVX512. No contraction, so the bits are those of the others. */
-#if defined(__x86_64__) && defined(__GNUC__)
-#pragma GCC target("avx512f,avx512vl,avx512dq,prefer-vector-width=512")
-#define SET avx512
-#include "lanes_all.h"
-#endif

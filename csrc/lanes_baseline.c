@@ -1,3 +1,0 @@
-/* lanes_baseline.c: lanes for any processor of the kind that the compiler builds for. */
-#define SET baseline
-#include "lanes_all.h"

@@ -1,0 +1,186 @@
+/* fit.c: the training loop. What it does is, step by step and to the bit, what a program would do with pg_replay_run(),
+ * zero_grad() and an optimizer's step; but the parameters stay in the replay's memory from step to step. */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime */
+#include <string.h>
+#include <time.h>
+
+#include "engine/arena.h"
+#include "mem.h"
+#include "engine/optim.h"
+#include "tape/replay.h"
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* --- parameters: those on the tape live in the replay, the optimizer's others in their group --- */
+
+/* Where the numbers of a span are, and their gradients: NULL, they have none. */
+static double *data_of(pg_replay *replay, const pg_fit_group *group, const pg_fit_span *span)
+{
+    return span->place < 0 ? group->data + span->first : pg_parameters_of(replay) + span->place;
+}
+
+static double *grads_of(pg_replay *replay, const pg_fit_span *span)
+{
+    return span->place < 0 ? NULL : pg_gradients_of(replay) + span->place;
+}
+
+static void load_span(pg_replay *replay, pg_arena *arena, const pg_fit_group *group, const pg_fit_span *span)
+{
+    double *data = data_of(replay, group, span);
+    for (uint32_t i = 0; i < span->count; i++)
+        data[i] = pg_node_at(arena, group->ids[span->first + i])->data;
+}
+
+static void store_span(pg_replay *replay, pg_arena *arena, const pg_fit_group *group, const pg_fit_span *span)
+{
+    const double *data = data_of(replay, group, span), *grads = grads_of(replay, span);
+    for (uint32_t i = 0; i < span->count; i++) {
+        pg_node *node = pg_node_at(arena, group->ids[span->first + i]);
+        node->data = data[i];
+        node->grad = grads ? grads[i] : 0.0;
+    }
+}
+
+static void load(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
+{
+    const pg_tape *tape = replay->tape;
+    pg_arena *arena = pg_lock();
+    for (uint32_t i = 0; i < tape->parameters; i++) {
+        pg_parameters_of(replay)[i] = pg_node_at(arena, tape->ids[i])->data;
+        pg_gradients_of(replay)[i] = pg_node_at(arena, tape->ids[i])->grad;
+    }
+    for (uint32_t k = 0; k < count; k++)
+        for (uint32_t r = 0; r < groups[k].span_count; r++)
+            load_span(replay, arena, &groups[k], &groups[k].spans[r]);
+    pg_unlock(arena);
+}
+
+/* What the optimizer does not move has a gradient all the same. */
+static void store(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
+{
+    const pg_tape *tape = replay->tape;
+    pg_arena *arena = pg_lock();
+    for (uint32_t i = 0; i < tape->parameters; i++)
+        pg_node_at(arena, tape->ids[i])->grad = pg_gradients_of(replay)[i];
+    for (uint32_t k = 0; k < count; k++)
+        for (uint32_t r = 0; r < groups[k].span_count; r++)
+            store_span(replay, arena, &groups[k], &groups[k].spans[r]);
+    pg_unlock(arena);
+}
+
+/* --- one step --- */
+
+static void zero_gradients(pg_replay *replay, const pg_fit_group *group)
+{
+    for (uint32_t r = 0; r < group->span_count; r++)
+        if (group->spans[r].place >= 0)
+            memset(grads_of(replay, &group->spans[r]), 0, group->spans[r].count * sizeof(double));
+}
+
+/* What all parameters of a group share in this step; as adam_options() in pygrad/optim.py. */
+static void prepare_adam(pg_fit_group *group, double lr)
+{
+    const double step = (double)++group->step;
+    group->adam.shrink = group->decoupled ? 1.0 - lr * group->weight_decay : 1.0;
+    group->adam.step_size = lr / (1.0 - pow(group->adam.beta1, step));
+    group->adam.bias_root = sqrt(1.0 - pow(group->adam.beta2, step));
+}
+
+/* Options are copied, so that the compiler knows that nothing changes them. */
+static void move_by_adam(pg_replay *replay, const pg_fit_group *group, const pg_fit_span *span)
+{
+    const pg_adam_options options = group->adam;
+    double *data = data_of(replay, group, span);
+    const double *grads = grads_of(replay, span);
+    double *averages = group->first_buffer + span->first, *squares = group->second_buffer + span->first;
+    for (uint32_t i = 0; i < span->count; i++)
+        data[i] = pg_adam_step(data[i], grads ? grads[i] : 0.0, &averages[i], &squares[i], &options);
+}
+
+static void move_by_sgd(pg_replay *replay, const pg_fit_group *group, const pg_fit_span *span)
+{
+    const pg_sgd_options options = group->sgd;
+    double *data = data_of(replay, group, span), none = 0.0;
+    const double *grads = grads_of(replay, span);
+    double *buffers = group->first_buffer ? group->first_buffer + span->first : NULL;
+    if (grads && !buffers && options.weight_decay == 0.0) { /* the usual case, which the compiler vectorises */
+        const pg_sgd_options plain = {.lr = options.lr};
+        for (uint32_t i = 0; i < span->count; i++)
+            data[i] = pg_sgd_step(data[i], grads[i], &none, &plain);
+        return;
+    }
+    for (uint32_t i = 0; i < span->count; i++)
+        data[i] = pg_sgd_step(data[i], grads ? grads[i] : 0.0, buffers ? &buffers[i] : &none, &options);
+}
+
+static void move(pg_replay *replay, pg_fit_group *group, double lr)
+{
+    if (group->is_adam)
+        prepare_adam(group, lr);
+    else
+        group->sgd.lr = lr;
+    for (uint32_t r = 0; r < group->span_count; r++)
+        (group->is_adam ? move_by_adam : move_by_sgd)(replay, group, &group->spans[r]);
+    group->sgd.first = 0;
+}
+
+/* Point the batch at the samples of this step. */
+static void choose_samples(const pg_fit *fit, size_t number, pg_batch *batch, pg_column *columns, uint32_t inputs)
+{
+    const size_t begin = number * fit->batch_size, left = fit->samples - begin;
+    batch->samples = left < fit->batch_size ? left : fit->batch_size;
+    batch->order = fit->order ? fit->order + begin : NULL;
+    batch->columns = columns;
+    for (uint32_t i = 0; i < inputs; i++) {
+        columns[i] = fit->columns[i];
+        if (!fit->order)
+            columns[i].data += (ptrdiff_t)begin * columns[i].step;
+    }
+}
+
+static pg_status run_step(pg_replay *replay, pg_fit *fit, pg_batch *batch, pg_column *columns)
+{
+    double loss, seed;
+    const pg_column seeds = {&seed, 0};
+    choose_samples(fit, fit->next_batch, batch, columns, replay->tape->inputs);
+    seed = fit->is_mean ? 1.0 / (double)batch->samples : 1.0;
+    batch->seeds = &seeds;
+    batch->sums = &loss;
+    batch->divisor = fit->is_mean ? (double)batch->samples : 1.0;
+    for (uint32_t k = 0; k < fit->group_count; k++)
+        zero_gradients(replay, &fit->groups[k]);
+    const pg_status status = pg_replay_core(replay, batch);
+    if (status != PG_OK)
+        return status;
+    for (uint32_t k = 0; k < fit->group_count; k++)
+        move(replay, &fit->groups[k], fit->rates ? fit->rates[fit->done] : fit->groups[k].lr);
+    fit->losses[fit->done++] = loss;
+    fit->next_batch = (fit->next_batch + 1) % fit->batches;
+    return PG_OK;
+}
+
+pg_status pg_fit_run(pg_replay *replay, pg_fit *fit)
+{
+    pg_replay_enter(replay);
+    pg_column *columns = pg_realloc(NULL, (replay->tape->inputs + 1) * sizeof *columns);
+    pg_status status = columns ? PG_OK : PG_NO_MEMORY;
+    if (columns) {
+        load(replay, fit->groups, fit->group_count);
+        const double end = now() + fit->seconds;
+        pg_batch batch = {.threads = fit->threads};
+        do {
+            status = run_step(replay, fit, &batch, columns);
+        } while (status == PG_OK && fit->done < fit->steps && now() < end);
+        fit->bad_sample = batch.bad_sample + (fit->order ? 0 : fit->next_batch * fit->batch_size);
+        fit->bad_node = batch.bad_node;
+        store(replay, fit->groups, fit->group_count);
+    }
+    pg_replay_leave(replay);
+    pg_free(columns);
+    return status;
+}

@@ -1,0 +1,462 @@
+/* passes.c: what makes a tape shorter. Each pass is a loop over the tape, keeps the values of all outputs to the bit,
+ * and can be switched off. Two change the order in which gradients are added up (see pg_pass in pygrad.h).
+ *
+ * A pass leaves behind what nothing needs any more; pg_tape_compact() drops it. */
+#include <string.h>
+
+#include "mem.h"
+#include "tape/scalar.h"
+
+/* --- constants --- */
+
+static uint64_t bits_of(double number)
+{
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    return bits;
+}
+
+static void replace_operand(int32_t *operand, void *context)
+{
+    *operand = ((const int32_t *)context)[*operand];
+}
+
+/* The place of a constant, which is written in front of the operations where it is missing: they move up by one then.
+ * -1: out of memory. */
+static int32_t place_of_constant(pg_tape *tape, double literal)
+{
+    const uint32_t at = pg_tape_operations(tape);
+    for (uint32_t i = tape->inputs + tape->parameters; i < at; i++)
+        if (bits_of(tape->nodes[i].literal) == bits_of(literal))
+            return (int32_t)i;
+    pg_tape_node *nodes = pg_realloc(tape->nodes, (tape->count + 1) * sizeof *nodes);
+    int32_t *places = pg_realloc(NULL, tape->count * sizeof *places + 1);
+    tape->nodes = nodes ? nodes : tape->nodes;
+    if (nodes && places) {
+        for (uint32_t i = 0; i < tape->count; i++)
+            places[i] = (int32_t)(i + (i >= at));
+        for (uint32_t i = at; i < tape->count; i++)
+            pg_tape_each_operand(tape, &nodes[i], replace_operand, places);
+        for (uint32_t i = 0; i < tape->output_count; i++)
+            tape->outputs[i] = places[tape->outputs[i]];
+        memmove(nodes + at + 1, nodes + at, (tape->count - at) * sizeof *nodes);
+        nodes[at] = (pg_tape_node){.op = PG_TAPE_CONSTANT, .literal = literal};
+        tape->constants++;
+        tape->count++;
+    }
+    pg_free(places);
+    return nodes && places ? (int32_t)at : -1;
+}
+
+static void spoil(int32_t *operand, void *context)
+{
+    const pg_tape_node **nodes = context;
+    if (nodes[0][*operand].op != PG_TAPE_CONSTANT)
+        nodes[1] = NULL;
+}
+
+/* An operation on constants becomes a constant. A value of every constant stands in `v`. */
+static bool fold_constants(pg_tape *tape)
+{
+    double *v = pg_realloc(NULL, tape->count * sizeof *v + 1);
+    if (!v)
+        return false;
+    for (uint32_t i = 0; i < tape->count; i++) {
+        pg_tape_node *node = &tape->nodes[i];
+        const pg_tape_node *context[2] = {tape->nodes, node};
+        if (node->op < PG_OP_COUNT) {
+            pg_tape_each_operand(tape, node, spoil, context);
+            if (context[1])
+                *node = (pg_tape_node){.op = PG_TAPE_CONSTANT, .literal = pg_scalar_value(tape, node, v)};
+        }
+        v[i] = node->literal;
+    }
+    pg_free(v);
+    return true;
+}
+
+/* Dividing by a power of two is multiplying by its inverse, to the bit; and that is faster. False: out of memory. */
+static bool avoid_divisions(pg_tape *tape)
+{
+    for (uint32_t i = pg_tape_operations(tape); i < tape->count; i++) {
+        const pg_tape_node *node = &tape->nodes[i];
+        if (node->op != PG_OP_div || tape->nodes[node->b].op != PG_TAPE_CONSTANT)
+            continue;
+        int exponent;
+        const double divisor = tape->nodes[node->b].literal, inverse = 1.0 / divisor;
+        if (fabs(frexp(divisor, &exponent)) != 0.5 || !isnormal(divisor) || !isnormal(inverse))
+            continue;
+        const uint32_t count = tape->count;
+        const int32_t place = place_of_constant(tape, inverse);
+        if (place < 0)
+            return false;
+        i += tape->count - count;
+        tape->nodes[i].op = PG_OP_mul;
+        tape->nodes[i].b = place;
+    }
+    return true;
+}
+
+/* --- signs and ones --- */
+
+/* What simplifying needs: for each node the one that takes its place, itself at first; for a constant 1 + the place of its
+ * negative, once there is one. New constants, at most one for each node, stand at the end until the tape is compacted. */
+typedef struct {
+    pg_tape *tape;
+    int32_t *same;
+    int32_t *negative;
+    uint32_t capacity;
+} simplifier;
+
+static bool is_number(const pg_tape *tape, int32_t place, double number)
+{
+    return tape->nodes[place].op == PG_TAPE_CONSTANT && tape->nodes[place].literal == number;
+}
+
+/* The operand of a negation, or -1. */
+static int32_t negated(const pg_tape *tape, int32_t place)
+{
+    return tape->nodes[place].op == PG_OP_neg ? tape->nodes[place].a : -1;
+}
+
+/* The place of the negative of a constant. -1: out of memory. */
+static int32_t negative_of(simplifier *s, int32_t constant)
+{
+    pg_tape *tape = s->tape;
+    if (s->negative[constant])
+        return s->negative[constant] - 1;
+    if (tape->count == s->capacity) {
+        if (s->capacity > INT32_MAX / 2)
+            return -1;
+        pg_tape_node *nodes = pg_realloc(tape->nodes, 2 * (size_t)s->capacity * sizeof *nodes);
+        if (!nodes)
+            return -1;
+        tape->nodes = nodes;
+        s->capacity *= 2;
+    }
+    tape->nodes[tape->count] = (pg_tape_node){.op = PG_TAPE_CONSTANT, .literal = -tape->nodes[constant].literal};
+    const int32_t place = (int32_t)tape->count++;
+    s->negative[constant] = place + 1;
+    s->negative[place] = constant + 1;
+    return place;
+}
+
+/* Make node `place` c * x with the sign of the constant c changed. False: out of memory. */
+static bool write_negative_product(simplifier *s, uint32_t place, int32_t constant, int32_t x)
+{
+    const int32_t negative = negative_of(s, constant);
+    s->tape->nodes[place] = (pg_tape_node){.op = PG_OP_mul, .a = negative, .b = x};
+    return negative >= 0;
+}
+
+static bool simplify_product(simplifier *s, uint32_t place)
+{
+    pg_tape *tape = s->tape;
+    pg_tape_node *node = &tape->nodes[place];
+    if (tape->nodes[node->b].op == PG_TAPE_CONSTANT) { /* the constant first */
+        const int32_t a = node->a;
+        node->a = node->b;
+        node->b = a;
+    }
+    const int32_t a = negated(tape, node->a), b = negated(tape, node->b);
+    if (is_number(tape, node->a, 1.0)) {
+        s->same[place] = node->b;
+    } else if (is_number(tape, node->a, -1.0)) {
+        *node = (pg_tape_node){.op = PG_OP_neg, .a = node->b};
+    } else if (a >= 0 && b >= 0) {
+        node->a = a;
+        node->b = b;
+    } else if (tape->nodes[node->a].op == PG_TAPE_CONSTANT && b >= 0) {
+        return write_negative_product(s, place, node->a, b);
+    }
+    return true;
+}
+
+static bool simplify_negation(simplifier *s, uint32_t place)
+{
+    const pg_tape *tape = s->tape;
+    const int32_t a = tape->nodes[place].a, inner = negated(tape, a);
+    if (inner >= 0)
+        s->same[place] = inner;
+    else if (tape->nodes[a].op == PG_OP_mul && tape->nodes[tape->nodes[a].a].op == PG_TAPE_CONSTANT)
+        return write_negative_product(s, place, tape->nodes[a].a, tape->nodes[a].b);
+    return true;
+}
+
+/* Products with 1 and -1, and negations of negations and of products with constants: the bits are the same with fewer
+ * operations. False: out of memory. */
+static bool simplify(pg_tape *tape)
+{
+    const uint32_t count = tape->count;
+    simplifier s = {.tape = tape, .capacity = count};
+    s.same = pg_realloc(NULL, count * sizeof *s.same + 1);
+    s.negative = pg_zeroed(2 * (size_t)count * sizeof *s.negative + 1);
+    bool done = s.same && s.negative;
+    for (uint32_t i = 0; done && i < count; i++) {
+        s.same[i] = (int32_t)i;
+        pg_tape_each_operand(tape, &tape->nodes[i], replace_operand, s.same);
+        if (tape->nodes[i].op == PG_OP_mul)
+            done = simplify_product(&s, i);
+        if (done && tape->nodes[i].op == PG_OP_neg)
+            done = simplify_negation(&s, i);
+    }
+    for (uint32_t i = 0; done && i < tape->output_count; i++)
+        tape->outputs[i] = s.same[tape->outputs[i]];
+    pg_free(s.same);
+    pg_free(s.negative);
+    return done;
+}
+
+/* --- common subexpressions --- */
+
+static uint64_t mix(uint64_t hash, uint64_t word)
+{
+    hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    return hash ^ hash >> 29;
+}
+
+static uint64_t hash_of(const pg_tape *tape, const pg_tape_node *node)
+{
+    uint64_t hash = mix(mix(node->op, (uint32_t)node->a), bits_of(node->literal));
+    if (!pg_has_list(node->op))
+        return mix(hash, (uint32_t)node->b);
+    for (uint32_t i = 0; i < node->count; i++)
+        hash = mix(hash, (uint32_t)tape->lists[node->list + i]);
+    return hash;
+}
+
+static bool are_equal(const pg_tape *tape, const pg_tape_node *x, const pg_tape_node *y)
+{
+    if (x->op != y->op || x->a != y->a || bits_of(x->literal) != bits_of(y->literal))
+        return false;
+    if (!pg_has_list(x->op))
+        return x->b == y->b;
+    return x->count == y->count &&
+           memcmp(tape->lists + x->list, tape->lists + y->list, x->count * sizeof *tape->lists) == 0;
+}
+
+/* Of a + b and b + a the bits are the same, and so of products. */
+static void order_operands(pg_tape_node *node)
+{
+    if ((node->op == PG_OP_add || node->op == PG_OP_mul) && node->a > node->b) {
+        const int32_t a = node->a;
+        node->a = node->b;
+        node->b = a;
+    }
+}
+
+/* What has the op and operands of an older node becomes that node, for all that use it. A hash table, open addressing:
+ * an entry is 1 + a node's place. */
+static bool share_subexpressions(pg_tape *tape)
+{
+    size_t size = 64;
+    while (size < 2 * (size_t)tape->count)
+        size *= 2;
+    int32_t *table = pg_zeroed(size * sizeof *table);
+    int32_t *first = pg_realloc(NULL, tape->count * sizeof *first + 1); /* the oldest node that equals it */
+    for (uint32_t i = 0; table && first && i < tape->count; i++) {
+        pg_tape_node *node = &tape->nodes[i];
+        first[i] = (int32_t)i;
+        pg_tape_each_operand(tape, node, replace_operand, first);
+        if (node->op == PG_TAPE_INPUT || node->op == PG_TAPE_PARAMETER)
+            continue;
+        pg_tape_node key = *node;
+        order_operands(&key);
+        *node = key;
+        size_t at = hash_of(tape, &key) & (size - 1);
+        while (table[at] && !are_equal(tape, &tape->nodes[table[at] - 1], &key))
+            at = (at + 1) & (size - 1);
+        if (table[at])
+            first[i] = table[at] - 1;
+        else
+            table[at] = (int32_t)i + 1;
+    }
+    const bool done = table && first;
+    for (uint32_t i = 0; done && i < tape->output_count; i++)
+        tape->outputs[i] = first[tape->outputs[i]];
+    pg_free(table);
+    pg_free(first);
+    return done;
+}
+
+/* --- sums and dots --- */
+
+/* A chain of additions, each used by the next alone, is one sum: base + t0 + t1 + ... in this order. Where terms are
+ * products that nothing else uses, it is a dot of their factors; other terms are 1.0 * t then, which is t. A sum or dot
+ * that nothing else uses goes into the chain. A product that is the same for all samples stays a node, unless the chain
+ * is so too: it is computed once for a batch. */
+typedef struct {
+    int32_t node; /* -1: it was a dot's */
+    int32_t w;    /* of a product w * x; else -1 */
+    int32_t x;
+} term;
+
+typedef struct {
+    pg_tape *tape;
+    uint32_t *uses;
+    bool *varies; /* depends on an input */
+    term *terms; /* of the chain at hand, last first */
+    size_t count;
+    size_t products;
+    int32_t base; /* -1: the sum starts from 0.0 */
+    bool is_uniform; /* it depends on no input */
+    bool is_long; /* it goes on beyond the node it was found at */
+    bool is_bound; /* some terms are no nodes: it must become a dot */
+    int32_t one;  /* the place of the constant 1.0 */
+} chains;
+
+static void count_use(int32_t *operand, void *context)
+{
+    ((uint32_t *)context)[*operand]++;
+}
+
+static void look_at_operand(int32_t *operand, void *context)
+{
+    chains *c = context;
+    c->is_uniform &= !c->varies[*operand];
+}
+
+static void find_varying(chains *c)
+{
+    pg_tape *tape = c->tape;
+    for (uint32_t i = 0; i < tape->count; i++) {
+        c->is_uniform = i >= tape->inputs;
+        pg_tape_each_operand(tape, &tape->nodes[i], look_at_operand, c);
+        c->varies[i] = !c->is_uniform;
+    }
+}
+
+static bool is_chained(uint32_t op)
+{
+    return op == PG_OP_add || op == PG_SUM || op == PG_DOT;
+}
+
+static bool is_link(const chains *c, int32_t place)
+{
+    return place >= 0 && c->uses[place] == 1 && is_chained(c->tape->nodes[place].op);
+}
+
+static bool is_product(const chains *c, int32_t place)
+{
+    const uint32_t op = c->tape->nodes[place].op;
+    return c->uses[place] == 1 && (op == PG_OP_mul || op == PG_OP_square) && (c->is_uniform || c->varies[place]);
+}
+
+static void add_term(chains *c, int32_t place)
+{
+    const pg_tape_node *node = &c->tape->nodes[place];
+    const bool product = is_product(c, place);
+    c->products += product;
+    c->terms[c->count++] = (term){.node = place,
+                                  .w = product ? node->a : -1,
+                                  .x = !product                     ? place
+                                       : node->op == PG_OP_square ? node->a
+                                                                    : node->b};
+}
+
+static void add_pairs(chains *c, const pg_tape_node *dot)
+{
+    const int32_t *list = c->tape->lists + dot->list;
+    for (uint32_t i = dot->count; i > 0; i -= 2)
+        c->terms[c->count++] = (term){-1, list[i - 2], list[i - 1]};
+    c->products += dot->count / 2;
+    c->is_bound = true;
+}
+
+/* Does a node add a number that is the same for all samples to a chain that varies? As in w0 * x0 + w1 * x1 + b: the
+ * chain ends below, as a dot that has nothing but such pairs. */
+static bool adds_uniform(const chains *c, const pg_tape_node *node)
+{
+    return node->op == PG_OP_add && c->varies[node->a] != c->varies[node->b] &&
+           is_link(c, c->varies[node->a] ? node->a : node->b);
+}
+
+/* List the terms that one link of a chain adds; return what it adds them to. */
+static int32_t add_link(chains *c, const pg_tape_node *node)
+{
+    if (node->op == PG_OP_add) {
+        const bool swap = !is_link(c, node->a) && (is_link(c, node->b) || is_product(c, node->a));
+        add_term(c, swap ? node->a : node->b);
+        return swap ? node->b : node->a;
+    }
+    if (node->op == PG_DOT)
+        add_pairs(c, node);
+    else
+        for (uint32_t i = node->count; i-- > 0;)
+            add_term(c, c->tape->lists[node->list + i]);
+    return node->a;
+}
+
+/* Walk a chain down from its last link. Those below count as unused from now on. */
+static void collect_terms(chains *c, int32_t place)
+{
+    c->count = c->products = 0;
+    c->is_bound = c->is_long = false;
+    c->is_uniform = !c->varies[place];
+    c->base = add_link(c, &c->tape->nodes[place]);
+    while (is_link(c, c->base)) {
+        c->uses[c->base] = 0;
+        c->is_long = true;
+        c->base = add_link(c, &c->tape->nodes[c->base]);
+    }
+}
+
+/* Put the sum or dot in the place of the chain's last link. False: out of memory. */
+static bool write_chain(chains *c, int32_t place)
+{
+    const bool is_dot = c->is_bound || (c->products > 0 && 2 * c->products >= c->count);
+    if (!is_dot && !c->is_long)
+        return true; /* it stands as it is */
+    const size_t entries = is_dot ? 2 * c->count : c->count;
+    const size_t list = pg_tape_room(c->tape, entries);
+    if (list > UINT32_MAX)
+        return false;
+    int32_t *out = c->tape->lists + list;
+    for (size_t i = c->count; i-- > 0;) {
+        const term t = c->terms[i];
+        if (is_dot)
+            *out++ = t.w < 0 ? c->one : t.w;
+        *out++ = is_dot ? t.x : t.node;
+    }
+    c->tape->nodes[place] = (pg_tape_node){
+        .op = is_dot ? PG_DOT : PG_SUM, .a = c->base, .list = (uint32_t)list, .count = (uint32_t)entries};
+    return true;
+}
+
+static bool fuse_chains(pg_tape *tape)
+{
+    chains c = {.tape = tape, .one = place_of_constant(tape, 1.0)};
+    c.uses = pg_zeroed(tape->count * sizeof *c.uses + 1);
+    c.varies = pg_zeroed(tape->count * sizeof *c.varies + 1);
+    c.terms = pg_realloc(NULL, (tape->count + tape->list_size) * sizeof *c.terms + 1);
+    bool done = c.one >= 0 && c.uses && c.varies && c.terms;
+    if (done)
+        find_varying(&c);
+    for (uint32_t i = 0; done && i < tape->count; i++)
+        pg_tape_each_operand(tape, &tape->nodes[i], count_use, c.uses);
+    for (uint32_t i = 0; done && i < tape->output_count; i++)
+        c.uses[tape->outputs[i]] += 2; /* what is an output stays as it is */
+    for (uint32_t i = tape->count; done && i-- > pg_tape_operations(tape);)
+        if (c.uses[i] > 0 && is_chained(tape->nodes[i].op) && !adds_uniform(&c, &tape->nodes[i])) {
+            collect_terms(&c, (int32_t)i);
+            done = write_chain(&c, (int32_t)i);
+        }
+    pg_free(c.uses);
+    pg_free(c.varies);
+    pg_free(c.terms);
+    return done;
+}
+
+/* --- all of them --- */
+
+pg_status pg_tape_optimize(pg_tape *tape, int passes)
+{
+    bool done = true;
+    if (passes & PG_PASS_FOLD)
+        done = fold_constants(tape) && pg_tape_compact(tape) && avoid_divisions(tape) && pg_tape_compact(tape);
+    if (done && passes & PG_PASS_SHARE)
+        done = simplify(tape) && pg_tape_compact(tape) && share_subexpressions(tape) && pg_tape_compact(tape);
+    if (done && passes & PG_PASS_FUSE)
+        done = fuse_chains(tape) && pg_tape_compact(tape);
+    return done ? PG_OK : PG_NO_MEMORY;
+}

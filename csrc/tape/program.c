@@ -1,0 +1,473 @@
+/* program.c: making a tape ready for batches. */
+#include "tape/program.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+#include "tape/scalar.h"
+
+/* What lowering needs beside the program itself; arrays of the tape's length. */
+typedef struct {
+    const pg_tape *tape;
+    pg_program *program;
+    bool *varies;
+    int32_t *slots;      /* lane slot of what varies, -1: none yet; of what is uniform its splat, 1 + number, 0: none */
+    int32_t *groups;     /* of a row of a layer: the layer's first row; else -1 */
+    int32_t *next_row;   /* the next row of the same layer; 0, which is no dot's place: it is the last */
+    int32_t *last_row;   /* of a layer's first row */
+    uint32_t *uses;
+    uint32_t splats;
+    int32_t *splat_nodes;
+    size_t packed_capacity;
+    size_t list_capacity;
+} lowering;
+
+/* --- what varies --- */
+
+typedef struct {
+    const bool *varies;
+    bool found;
+} search;
+
+static void look(int32_t *operand, void *context)
+{
+    search *s = context;
+    s->found |= s->varies[*operand];
+}
+
+static void find_varying(lowering *l, bool hoist)
+{
+    pg_tape *tape = (pg_tape *)l->tape; /* nothing is changed */
+    const uint32_t first = pg_tape_operations(tape);
+    for (uint32_t i = 0; i < tape->count; i++) {
+        search s = {l->varies, i < tape->inputs || (i >= first && !hoist)};
+        pg_tape_each_operand(tape, &tape->nodes[i], look, &s);
+        l->varies[i] = s.found;
+        if (!s.found && i >= first)
+            l->program->uniform[l->program->uniform_count++] = (int32_t)i;
+    }
+}
+
+/* --- layers --- */
+
+/* May a dot be a row of a layer? Each pair must be of a uniform number and a varying one, the base uniform. */
+static bool is_row(const lowering *l, const pg_tape_node *node)
+{
+    if (node->op != PG_DOT || node->count == 0 || (node->a >= 0 && l->varies[node->a]))
+        return false;
+    const int32_t *list = l->tape->lists + node->list;
+    for (uint32_t i = 0; i < node->count; i += 2)
+        if (l->varies[list[i]] == l->varies[list[i + 1]])
+            return false;
+    return true;
+}
+
+static int32_t varying_of(const lowering *l, const int32_t *pair)
+{
+    return l->varies[pair[0]] ? pair[0] : pair[1];
+}
+
+static int32_t uniform_of(const lowering *l, const int32_t *pair)
+{
+    return l->varies[pair[0]] ? pair[1] : pair[0];
+}
+
+static bool have_same_inputs(const lowering *l, const pg_tape_node *x, const pg_tape_node *y)
+{
+    const int32_t *xs = l->tape->lists + x->list, *ys = l->tape->lists + y->list;
+    bool same = x->count == y->count && x->fixed == y->fixed && (x->a < 0) == (y->a < 0);
+    for (uint32_t i = 0; same && i < x->count; i += 2)
+        same = varying_of(l, xs + i) == varying_of(l, ys + i);
+    return same;
+}
+
+static size_t hash_of_inputs(const lowering *l, const pg_tape_node *node)
+{
+    uint64_t hash = node->count;
+    for (uint32_t i = 0; i < node->count; i += 2) {
+        hash = (hash ^ (uint64_t)varying_of(l, l->tape->lists + node->list + i)) * UINT64_C(0x9E3779B97F4A7C15);
+        hash ^= hash >> 29;
+    }
+    return (size_t)hash;
+}
+
+/* Join the rows that have the same inputs, inert ones apart. Where the first of them stands, all their operands are
+ * there. */
+static bool group_rows(lowering *l)
+{
+    size_t size = 64;
+    while (size < 2 * (size_t)l->tape->count)
+        size *= 2;
+    int32_t *table = pg_zeroed(size * sizeof *table); /* 1 + the first row */
+    for (uint32_t i = pg_tape_operations(l->tape); table && i < l->tape->count; i++) {
+        const pg_tape_node *node = &l->tape->nodes[i];
+        l->groups[i] = -1;
+        if (!l->varies[i] || !is_row(l, node))
+            continue;
+        size_t at = hash_of_inputs(l, node) & (size - 1);
+        while (table[at] && !have_same_inputs(l, &l->tape->nodes[table[at] - 1], node))
+            at = (at + 1) & (size - 1);
+        if (!table[at])
+            table[at] = (int32_t)i + 1;
+        else
+            l->next_row[l->last_row[table[at] - 1]] = (int32_t)i;
+        l->groups[i] = table[at] - 1;
+        l->last_row[table[at] - 1] = (int32_t)i;
+    }
+    pg_free(table);
+    return table != NULL;
+}
+
+/* --- slots --- */
+
+typedef struct {
+    lowering *l;
+    bool done;
+} splatting;
+
+static void splat(lowering *l, int32_t node)
+{
+    if (l->varies[node] || l->slots[node])
+        return;
+    l->splat_nodes[l->splats++] = node;
+    l->slots[node] = (int32_t)l->splats;
+}
+
+static void splat_operand(int32_t *operand, void *context)
+{
+    splat(context, *operand);
+}
+
+static bool is_packed_take(const lowering *l, const pg_tape_node *node)
+{
+    if (node->op != PG_TAKE)
+        return false;
+    for (uint32_t i = 1; i < node->count; i++)
+        if (l->varies[l->tape->lists[node->list + i]])
+            return false;
+    return true;
+}
+
+/* Find the uniform numbers that lanes need a slot for. */
+static void find_splats(lowering *l)
+{
+    pg_tape *tape = (pg_tape *)l->tape;
+    for (uint32_t i = pg_tape_operations(tape); i < tape->count; i++) {
+        pg_tape_node *node = &tape->nodes[i];
+        if (!l->varies[i] || l->groups[i] >= 0)
+            continue;
+        if (is_packed_take(l, node))
+            splat(l, tape->lists[node->list]);
+        else
+            pg_tape_each_operand(tape, node, splat_operand, l);
+    }
+    for (uint32_t i = 0; i < tape->output_count; i++)
+        splat(l, tape->outputs[i]);
+}
+
+/* The lane slot of any node that lanes read. */
+static int32_t slot_of(const lowering *l, int32_t node)
+{
+    if (node < 0)
+        return -1;
+    return l->varies[node] ? l->slots[node] : (int32_t)l->tape->inputs + l->slots[node] - 1;
+}
+
+/* --- operations --- */
+
+static bool pack(lowering *l, int32_t node)
+{
+    pg_program *program = l->program;
+    if (program->packed_count == l->packed_capacity) {
+        const size_t capacity = 2 * l->packed_capacity + 64;
+        int32_t *packed = pg_realloc(program->packed, capacity * sizeof *packed);
+        if (!packed)
+            return false;
+        program->packed = packed;
+        l->packed_capacity = capacity;
+    }
+    program->packed[program->packed_count++] = node;
+    return true;
+}
+
+static int32_t *list_room(lowering *l, size_t count)
+{
+    pg_program *program = l->program;
+    if (!program->lists || program->list_size + count > l->list_capacity) { /* NULL means no memory */
+        const size_t capacity = 2 * l->list_capacity + count + 64;
+        int32_t *lists = pg_realloc(program->lists, capacity * sizeof *lists);
+        if (!lists)
+            return NULL;
+        program->lists = lists;
+        l->list_capacity = capacity;
+    }
+    program->list_size += count;
+    return program->lists + program->list_size - count;
+}
+
+/* Pack the uniform numbers of a row: its weights, then its bias. */
+static bool pack_row(lowering *l, const pg_tape_node *node)
+{
+    bool done = true;
+    for (uint32_t i = 0; done && i < node->count; i += 2)
+        done = pack(l, uniform_of(l, l->tape->lists + node->list + i));
+    return done && (node->a < 0 || pack(l, node->a));
+}
+
+static bool lower_layer(lowering *l, int32_t first)
+{
+    pg_program *program = l->program;
+    const pg_tape_node *node = &l->tape->nodes[first];
+    int32_t *list = list_room(l, node->count / 2);
+    if (!list)
+        return false;
+    for (uint32_t i = 0; i < node->count; i += 2)
+        list[i / 2] = slot_of(l, varying_of(l, l->tape->lists + node->list + i));
+    pg_lane_op *op = &program->ops[program->op_count++];
+    *op = (pg_lane_op){.op = PG_LANES_LAYER,
+                       .fixed = node->fixed,
+                       .out = program->slots,
+                       .a = node->a < 0 ? -1 : 0,
+                       .list = (uint32_t)(list - program->lists),
+                       .count = node->count / 2,
+                       .packed = (uint32_t)program->packed_count,
+                       .node = (uint32_t)first};
+    bool done = true;
+    for (int32_t row = first; done && row; row = l->next_row[row], op->rows++) {
+        l->slots[row] = (int32_t)program->slots++;
+        done = pack_row(l, &l->tape->nodes[row]);
+    }
+    return done;
+}
+
+static bool lower_take_packed(lowering *l, const pg_tape_node *node, pg_lane_op *op)
+{
+    const int32_t *list = l->tape->lists + node->list;
+    *op = (pg_lane_op){.op = PG_LANES_TAKE_PACKED,
+                       .fixed = node->fixed,
+                       .out = op->out,
+                       .a = slot_of(l, list[0]),
+                       .count = node->count - 1,
+                       .packed = (uint32_t)l->program->packed_count,
+                       .node = op->node};
+    for (uint32_t i = 1; i < node->count; i++)
+        if (!pack(l, list[i]))
+            return false;
+    return true;
+}
+
+/* Does the derivative of a unary row come from the result alone? Asked of the table: it is the same for any operand. */
+static bool needs_result_only(uint32_t op)
+{
+    const double as[] = {-1.75, -0.3, 0.0, 0.4, 2.5}, ys[] = {-0.6, 0.0, 0.7, 3.0};
+    if (op >= PG_OP_COUNT || pg_op_arity((int)op) != 1 || op == PG_POWER)
+        return false;
+    for (size_t i = 0; i < sizeof ys / sizeof *ys; i++)
+        for (size_t k = 1; k < sizeof as / sizeof *as; k++) {
+            const double first = pg_unary_slope(op, as[0], ys[i]), other = pg_unary_slope(op, as[k], ys[i]);
+            if (memcmp(&first, &other, sizeof first) != 0)
+                return false;
+        }
+    return true;
+}
+
+/* May an operation write its result over its operand? That must be used here alone, and come from a sum or dot, whose
+ * backward step does not ask what it was. */
+static bool can_be_in_place(const lowering *l, const pg_tape_node *node)
+{
+    if (node->op >= PG_POWER || pg_op_arity((int)node->op) != 1)
+        return false;
+    const uint32_t from = l->tape->nodes[node->a].op;
+    return (from == PG_DOT || from == PG_SUM) && l->uses[node->a] == 1 && l->varies[node->a] &&
+           needs_result_only(node->op);
+}
+
+/* Is an operation the next row of the one before it: the same, of the slots that follow? Then it becomes that. */
+static bool join_rows(const pg_program *program, const pg_lane_op *op)
+{
+    if (op == program->ops)
+        return false;
+    pg_lane_op *before = program->ops + (op - program->ops) - 1;
+    const bool binary = pg_op_arity((int)op->op) == 2;
+    const int32_t rows = (int32_t)before->rows;
+    if (before->op != op->op || before->literal != op->literal || before->fixed != op->fixed ||
+        before->out + before->rows != op->out)
+        return false;
+    if (before->a + rows != op->a || (binary && before->b + rows != op->b))
+        return false;
+    if (before->in_place != op->in_place)
+        return false;
+    if (!op->in_place && (op->a >= (int32_t)before->out || (binary && op->b >= (int32_t)before->out)))
+        return false; /* rows must not need one another: they run in one order, forward and backward */
+    before->rows++;
+    return true;
+}
+
+static bool lower_node(lowering *l, int32_t place)
+{
+    const pg_tape_node *node = &l->tape->nodes[place];
+    pg_program *program = l->program;
+    if (l->groups[place] >= 0)
+        return l->groups[place] != place || lower_layer(l, place);
+    pg_lane_op *op = &program->ops[program->op_count++];
+    *op = (pg_lane_op){.op = node->op,
+                       .fixed = node->fixed,
+                       .literal = node->literal,
+                       .out = program->slots,
+                       .rows = 1,
+                       .a = slot_of(l, node->a),
+                       .count = node->count,
+                       .node = (uint32_t)place};
+    if (can_be_in_place(l, node)) {
+        op->in_place = 1;
+        op->out = (uint32_t)op->a;
+    } else {
+        program->slots++;
+    }
+    l->slots[place] = (int32_t)op->out;
+    program->take_count += node->op == PG_TAKE;
+    if (is_packed_take(l, node))
+        return lower_take_packed(l, node, op);
+    if (!pg_has_list(node->op)) {
+        op->b = pg_op_arity((int)node->op) == 2 ? slot_of(l, node->b) : 0;
+        program->op_count -= join_rows(program, op);
+        return true;
+    }
+    int32_t *list = list_room(l, node->count);
+    if (!list)
+        return false;
+    op->list = (uint32_t)(list - program->lists);
+    for (uint32_t i = 0; i < node->count; i++)
+        list[i] = slot_of(l, l->tape->lists[node->list + i]);
+    return true;
+}
+
+static void count_use(int32_t *operand, void *context)
+{
+    ((uint32_t *)context)[*operand]++;
+}
+
+/* An output counts as used once more. */
+static void count_uses(lowering *l)
+{
+    pg_tape *tape = (pg_tape *)l->tape;
+    for (uint32_t i = 0; i < tape->count; i++)
+        pg_tape_each_operand(tape, &tape->nodes[i], count_use, l->uses);
+    for (uint32_t i = 0; i < tape->output_count; i++)
+        l->uses[tape->outputs[i]]++;
+}
+
+static bool find_spans(pg_program *program)
+{
+    program->spans = pg_realloc(NULL, program->packed_count * sizeof *program->spans + 1);
+    for (uint32_t k = 0; program->spans && k < program->packed_count; k++) {
+        pg_packed_span *last = program->spans + program->span_count - 1;
+        if (k > 0 && program->packed[k] == last->node + (int32_t)last->count)
+            last->count++;
+        else
+            program->spans[program->span_count++] = (pg_packed_span){program->packed[k], k, 1};
+    }
+    return program->spans != NULL;
+}
+
+static bool lower_all(lowering *l, bool hoist)
+{
+    const pg_tape *tape = l->tape;
+    pg_program *program = l->program;
+    count_uses(l);
+    find_varying(l, hoist);
+    if (!group_rows(l))
+        return false;
+    find_splats(l);
+    for (uint32_t i = 0; i < tape->inputs; i++)
+        l->slots[i] = (int32_t)i;
+    program->slots = tape->inputs + l->splats;
+    for (uint32_t i = pg_tape_operations(tape); i < tape->count; i++)
+        if (l->varies[i] && !lower_node(l, (int32_t)i))
+            return false;
+    program->first_splat = (uint32_t)program->packed_count;
+    for (uint32_t i = 0; i < l->splats; i++)
+        if (!pack(l, l->splat_nodes[i]))
+            return false;
+    for (uint32_t i = 0; i < tape->output_count; i++)
+        program->outputs[i] = slot_of(l, tape->outputs[i]);
+    return find_spans(program);
+}
+
+pg_program *pg_program_new(const pg_tape *tape, bool hoist)
+{
+    pg_program *program = pg_zeroed(sizeof *program);
+    if (!program)
+        return NULL;
+    const size_t count = (size_t)tape->count + 1;
+    lowering l = {.tape = tape, .program = program};
+    program->tape = tape;
+    program->uniform = pg_realloc(NULL, count * sizeof *program->uniform);
+    program->ops = pg_realloc(NULL, count * sizeof *program->ops);
+    program->outputs = pg_realloc(NULL, (tape->output_count + 1) * sizeof *program->outputs);
+    l.varies = pg_zeroed(count * sizeof *l.varies);
+    l.slots = pg_zeroed(count * sizeof *l.slots);
+    l.groups = pg_zeroed(count * sizeof *l.groups);
+    l.next_row = pg_zeroed(count * sizeof *l.next_row);
+    l.last_row = pg_zeroed(count * sizeof *l.last_row);
+    l.splat_nodes = pg_zeroed(count * sizeof *l.splat_nodes);
+    l.uses = pg_zeroed(count * sizeof *l.uses);
+    const bool done = program->uniform && program->ops && program->outputs && l.varies && l.slots && l.groups &&
+                      l.next_row && l.last_row && l.splat_nodes && l.uses && lower_all(&l, hoist);
+    pg_free(l.varies);
+    pg_free(l.slots);
+    pg_free(l.groups);
+    pg_free(l.next_row);
+    pg_free(l.last_row);
+    pg_free(l.splat_nodes);
+    pg_free(l.uses);
+    if (done)
+        return program;
+    pg_program_free(program);
+    return NULL;
+}
+
+void pg_program_free(pg_program *program)
+{
+    if (!program)
+        return;
+    pg_free(program->uniform);
+    pg_free(program->ops);
+    pg_free(program->lists);
+    pg_free(program->packed);
+    pg_free(program->spans);
+    pg_free(program->outputs);
+    pg_free(program);
+}
+
+/* --- the instruction set --- */
+
+static const pg_lanes *choose_lanes(void)
+{
+    const char *wanted = getenv("PYGRAD_LANES");
+    if (wanted && strcmp(wanted, "baseline") == 0)
+        return &pg_lanes_baseline;
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_cpu_init();
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512dq");
+    if (avx512 && !(wanted && strcmp(wanted, "avx2") == 0))
+        return &pg_lanes_avx512;
+    if (__builtin_cpu_supports("avx2"))
+        return &pg_lanes_avx2;
+#endif
+    return &pg_lanes_baseline;
+}
+
+const pg_lanes *pg_lanes_chosen(void)
+{
+    static const pg_lanes *_Atomic chosen; /* any thread finds the same */
+    const pg_lanes *lanes = atomic_load_explicit(&chosen, memory_order_acquire);
+    if (!lanes) {
+        lanes = choose_lanes();
+        atomic_store_explicit(&chosen, lanes, memory_order_release);
+    }
+    return lanes;
+}

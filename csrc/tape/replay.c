@@ -1,0 +1,582 @@
+/* replay.c: running a tape, on one sample or on a batch.
+ *
+ * A batch is cut into chunks, which threads may share, and a chunk into blocks of lanes: wide ones of 32 samples, then
+ * narrow ones of 8, the last of which may be part filled. How it is cut depends on the number of samples alone, and
+ * chunks are added up in their order: so any number of threads gives the same bits. */
+#include "tape/replay.h"
+
+#include <string.h>
+
+#include "engine/arena.h"
+#include "mem.h"
+#include "tape/pool.h"
+
+enum { CHUNK = 128, MOST_CHUNKS = 64, AHEAD = 4 /* so many blocks before their turn columns are prefetched */ };
+#define CACHE_BYTES (1u << 20) /* wide blocks whose lanes take more than this are done as narrow ones */
+
+/* --- memory --- */
+
+static void free_workspaces(pg_replay *replay)
+{
+    for (unsigned i = 0; i < replay->workers; i++) {
+        pg_free(replay->workspaces[i].x);
+        pg_free(replay->workspaces[i].dx);
+        pg_free(replay->workspaces[i].accumulators);
+    }
+    pg_free(replay->workspaces);
+    replay->workspaces = NULL;
+    replay->workers = 0;
+    replay->stride = 0;
+}
+
+static size_t accumulator_count(const pg_replay *replay)
+{
+    return 8 * (replay->program->packed_count + replay->tape->output_count);
+}
+
+/* Have workspaces for so many workers. */
+static bool have_workspaces(pg_replay *replay, size_t stride, unsigned workers)
+{
+    if (replay->stride == stride && replay->workers >= workers)
+        return true;
+    free_workspaces(replay);
+    replay->workspaces = pg_zeroed(workers * sizeof *replay->workspaces);
+    if (!replay->workspaces)
+        return false;
+    replay->workers = workers;
+    replay->stride = stride;
+    const size_t lanes = (size_t)replay->program->slots * stride * sizeof(double);
+    bool done = true;
+    for (unsigned i = 0; i < workers; i++) {
+        pg_workspace *space = &replay->workspaces[i];
+        space->x = pg_zeroed_lines(lanes);
+        space->dx = pg_zeroed_lines(lanes);
+        space->accumulators = pg_zeroed_lines(accumulator_count(replay) * sizeof(double));
+        done = done && space->x && space->dx && space->accumulators;
+    }
+    if (!done)
+        free_workspaces(replay);
+    return done;
+}
+
+static bool have_parts(pg_replay *replay, size_t chunks)
+{
+    const size_t count = chunks * (replay->program->packed_count + replay->tape->output_count);
+    if (count <= replay->part_count)
+        return true;
+    double *parts = pg_realloc(replay->parts, count * sizeof *parts);
+    if (!parts)
+        return false;
+    replay->parts = parts;
+    replay->part_count = count;
+    return true;
+}
+
+static bool have_program(pg_replay *replay)
+{
+    if (!replay->program)
+        replay->program = pg_program_new(replay->tape, replay->hoist);
+    if (replay->program && !replay->packed)
+        replay->packed = pg_zeroed(replay->program->packed_count * sizeof *replay->packed + 1);
+    return replay->program && replay->packed;
+}
+
+/* --- forks --- */
+
+/* The child of a fork has all replays as they stood, but no thread that ran one. */
+static struct {
+    pthread_mutex_t mutex;
+    pthread_once_t prepared;
+    pg_replay *first;
+} all = {.mutex = PTHREAD_MUTEX_INITIALIZER, .prepared = PTHREAD_ONCE_INIT};
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&all.mutex);
+}
+
+static void after_fork_in_parent(void)
+{
+    pthread_mutex_unlock(&all.mutex);
+}
+
+/* What a run is changing may be in any state: the child does without that memory. */
+static void abandon(pg_replay *replay)
+{
+    replay->workspaces = NULL;
+    replay->workers = 0;
+    replay->stride = 0;
+    replay->parts = NULL;
+    replay->part_count = 0;
+    memset(replay->adjoints, 0, replay->tape->count * sizeof *replay->adjoints);
+    atomic_store(&replay->running, false);
+}
+
+static void after_fork_in_child(void)
+{
+    pthread_mutex_init(&all.mutex, NULL);
+    for (pg_replay *replay = all.first; replay; replay = replay->next) {
+        pthread_mutex_init(&replay->busy, NULL);
+        if (atomic_load(&replay->running))
+            abandon(replay);
+    }
+}
+
+static void prepare_for_forks(void)
+{
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+static void join_list(pg_replay *replay)
+{
+    pthread_once(&all.prepared, prepare_for_forks);
+    pthread_mutex_lock(&all.mutex);
+    replay->next = all.first;
+    replay->link = &all.first;
+    if (replay->next)
+        replay->next->link = &replay->next;
+    all.first = replay;
+    pthread_mutex_unlock(&all.mutex);
+}
+
+static void leave_list(pg_replay *replay)
+{
+    pthread_mutex_lock(&all.mutex);
+    *replay->link = replay->next;
+    if (replay->next)
+        replay->next->link = replay->link;
+    pthread_mutex_unlock(&all.mutex);
+}
+
+/* --- a replay --- */
+
+pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay **out)
+{
+    pg_replay *replay = pg_zeroed(sizeof *replay);
+    if (!replay)
+        return PG_NO_MEMORY;
+    *replay = (pg_replay){.tape = tape, .hoist = (passes & PG_PASS_HOIST) != 0, .lanes = pg_lanes_chosen()};
+    replay->values = pg_zeroed(tape->count * sizeof(double) + 1);
+    replay->adjoints = pg_zeroed(tape->count * sizeof(double) + 1);
+    replay->grads_before = pg_zeroed(tape->parameters * sizeof(double) + 1);
+    if (!replay->values || !replay->adjoints || !replay->grads_before ||
+        pthread_mutex_init(&replay->busy, NULL) != 0) {
+        pg_free(replay->values);
+        pg_free(replay->adjoints);
+        pg_free(replay->grads_before);
+        pg_free(replay);
+        return PG_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < tape->count; i++)
+        if (tape->nodes[i].op == PG_TAPE_CONSTANT)
+            replay->values[i] = tape->nodes[i].literal;
+    join_list(replay);
+    *out = replay;
+    return PG_OK;
+}
+
+void pg_replay_free(pg_replay *replay)
+{
+    if (!replay)
+        return;
+    leave_list(replay);
+    free_workspaces(replay);
+    pthread_mutex_destroy(&replay->busy);
+    pg_program_free(replay->program);
+    pg_free(replay->values);
+    pg_free(replay->adjoints);
+    pg_free(replay->grads_before);
+    pg_free(replay->packed);
+    pg_free(replay->parts);
+    pg_free(replay);
+}
+
+const char *pg_replay_lanes(void)
+{
+    return pg_lanes_chosen()->name;
+}
+
+/* --- one sample --- */
+
+static size_t sample_at(const pg_batch *batch, size_t i)
+{
+    return batch->order ? batch->order[i] : i;
+}
+
+static double read_column(const pg_column *column, size_t sample)
+{
+    return column->data[(ptrdiff_t)sample * column->step];
+}
+
+static pg_status run_single(pg_replay *replay, pg_batch *batch)
+{
+    const pg_tape *tape = replay->tape;
+    const size_t sample = sample_at(batch, 0);
+    double *v = replay->values, *adjoint = replay->adjoints;
+    for (uint32_t i = 0; i < tape->inputs; i++)
+        v[i] = read_column(&batch->columns[i], sample);
+    pg_scalar_forward(tape, NULL, 0, v);
+    if (tape->takes && (batch->bad_node = pg_scalar_bad_index(tape, v)) >= 0) {
+        batch->bad_sample = sample;
+        return PG_BAD_INDEX;
+    }
+    for (uint32_t i = 0; i < tape->output_count; i++) {
+        const double y = v[tape->outputs[i]];
+        if (batch->outputs)
+            batch->outputs[i] = y;
+        if (batch->sums)
+            batch->sums[i] = y / batch->divisor;
+    }
+    if (!batch->seeds)
+        return PG_OK;
+    for (uint32_t i = 0; i < tape->output_count; i++)
+        adjoint[tape->outputs[i]] += read_column(&batch->seeds[i], sample);
+    pg_scalar_backward(tape, NULL, 0, v, adjoint);
+    for (uint32_t i = 0; i < tape->inputs; i++) {
+        if (batch->input_grads)
+            *batch->input_grads[i].data = adjoint[i];
+        adjoint[i] = 0.0;
+    }
+    for (uint32_t i = tape->inputs + tape->parameters; i < pg_tape_operations(tape); i++)
+        adjoint[i] = 0.0; /* constants */
+    return PG_OK;
+}
+
+/* --- a block --- */
+
+/* Bytes of n numbers, which the compiler must not guess: where it knows that there are few, it writes a copy out with
+ * slow string instructions. */
+static inline size_t bytes_of(size_t n)
+{
+    __asm__("" : "+r"(n));
+    return n * sizeof(double);
+}
+
+static void copy_lanes(double *to, const double *from, size_t n)
+{
+    memcpy(to, from, bytes_of(n));
+}
+
+static void clear_lanes(double *lanes, size_t n)
+{
+    memset(lanes, 0, bytes_of(n));
+}
+
+/* Have the memory at hand that the next blocks will read or write; an address that is none does no harm. */
+static void prefetch(const double *next, size_t n)
+{
+    for (size_t l = 0; l < n; l += 8)
+        __builtin_prefetch(next + l);
+}
+
+typedef struct {
+    pg_replay *replay;
+    pg_batch *batch;
+    size_t chunk; /* samples of one */
+    bool wide;
+    atomic_int failed;
+} job;
+
+static void read_inputs(const job *j, double *x, size_t begin, size_t n)
+{
+    const size_t stride = j->replay->stride;
+    for (uint32_t i = 0; i < j->replay->tape->inputs; i++, x += stride) {
+        const ptrdiff_t step = j->batch->columns[i].step;
+        const double *from = j->batch->columns[i].data;
+        if (j->batch->order) {
+            for (size_t l = 0; l < n; l++)
+                x[l] = from[(ptrdiff_t)j->batch->order[begin + l] * step];
+            continue;
+        }
+        from += (ptrdiff_t)begin * step;
+        if (step == 1) {
+            prefetch(from + AHEAD * n, n);
+            copy_lanes(x, from, n);
+        } else
+            for (size_t l = 0; l < n; l++, from += step)
+                x[l] = *from;
+    }
+}
+
+/* Look for an index out of range; the first one found is told. */
+static bool are_indices_good(job *j, const double *x, size_t begin, size_t n)
+{
+    const pg_program *program = j->replay->program;
+    for (size_t k = 0; program->take_count > 0 && k < program->op_count; k++) {
+        const pg_lane_op *op = &program->ops[k];
+        if (op->op != PG_TAKE && op->op != PG_LANES_TAKE_PACKED)
+            continue;
+        const bool packed = op->op == PG_LANES_TAKE_PACKED;
+        const int32_t slot = packed ? op->a : program->lists[op->list];
+        const uint32_t values = op->count - !packed;
+        for (size_t l = 0; l < n; l++)
+            if (pg_place(x[(size_t)slot * j->replay->stride + l]) >= values) {
+                if (!atomic_exchange(&j->failed, 1)) {
+                    j->batch->bad_node = (int32_t)op->node;
+                    j->batch->bad_sample = sample_at(j->batch, begin + l);
+                }
+                return false;
+            }
+    }
+    return true;
+}
+
+/* Add the numbers of a block's lanes to eight accumulators. */
+static void accumulate(double *accumulators, const double *lanes, size_t n)
+{
+    for (; n >= 8; n -= 8, lanes += 8)
+        for (size_t k = 0; k < 8; k++)
+            accumulators[k] += lanes[k];
+    for (size_t k = 0; k < n; k++)
+        accumulators[k] += lanes[k];
+}
+
+static void add_number(double *lanes, double number, size_t n)
+{
+    for (size_t l = 0; l < n; l++)
+        lanes[l] += number;
+}
+
+/* Write the numbers of a block's lanes, samples from `begin` on, where they belong. */
+static void write_lanes(pg_target to, size_t begin, const double *lanes, size_t n)
+{
+    double *at = to.data + (ptrdiff_t)begin * to.step;
+    if (to.step == 1) {
+        prefetch(at + AHEAD * n, n);
+        copy_lanes(at, lanes, n);
+    } else
+        for (size_t l = 0; l < n; l++, at += to.step)
+            *at = lanes[l];
+}
+
+/* Write the outputs of a block, and add them to the accumulators, which stand behind those of packed numbers. */
+static void write_outputs(const job *j, const double *x, double *sums, size_t begin, size_t n)
+{
+    const uint32_t count = j->replay->tape->output_count;
+    for (uint32_t i = 0; i < count; i++) {
+        const double *y = x + (size_t)j->replay->program->outputs[i] * j->replay->stride;
+        if (j->batch->outputs)
+            write_lanes((pg_target){j->batch->outputs + i, count}, begin, y, n);
+        if (j->batch->sums)
+            accumulate(sums + 8 * i, y, n);
+    }
+}
+
+static void write_seeds(const job *j, double *dx, size_t begin, size_t n)
+{
+    for (uint32_t i = 0; i < j->replay->tape->output_count; i++) {
+        double *g = dx + (size_t)j->replay->program->outputs[i] * j->replay->stride;
+        const pg_column column = j->batch->seeds[i];
+        if (column.step == 0)
+            add_number(g, *column.data, n);
+        else
+            for (size_t l = 0; l < n; l++)
+                g[l] += read_column(&column, sample_at(j->batch, begin + l));
+    }
+}
+
+/* The adjoints of splats go to their accumulators, and are 0 then. */
+static void collect_splats(const pg_replay *replay, double *dx, double *accumulators, size_t n, size_t width)
+{
+    const pg_program *program = replay->program;
+    double *g = dx + replay->tape->inputs * replay->stride;
+    for (size_t k = program->first_splat; k < program->packed_count; k++, g += replay->stride) {
+        if (program->tape->nodes[program->packed[k]].op == PG_TAPE_CONSTANT)
+            continue;
+        accumulate(accumulators + 8 * k, g, n);
+        clear_lanes(g, width);
+    }
+}
+
+/* The adjoints of inputs hold leftovers, unless somebody wants them. */
+static void run_backward(const job *j, pg_workspace *space, size_t begin, size_t n)
+{
+    const pg_replay *replay = j->replay;
+    const pg_lanes *lanes = replay->lanes;
+    const uint32_t inputs = replay->tape->inputs;
+    const bool wide = n == PG_WIDE;
+    const pg_target *input_grads = j->batch->input_grads;
+    if (input_grads)
+        clear_lanes(space->dx, inputs * replay->stride);
+    write_seeds(j, space->dx, begin, n);
+    (wide ? lanes->backward_wide : lanes->backward_narrow)(replay->program, space->x, space->dx, replay->packed,
+                                                           space->accumulators, replay->stride, (int)n,
+                                                           input_grads ? 0 : (int32_t)inputs);
+    for (uint32_t i = 0; input_grads && i < inputs; i++)
+        write_lanes(input_grads[i], begin, space->dx + i * replay->stride, n);
+    collect_splats(replay, space->dx, space->accumulators, n, wide ? PG_WIDE : PG_NARROW);
+}
+
+static bool run_block(job *j, pg_workspace *space, size_t begin, size_t n)
+{
+    pg_replay *replay = j->replay;
+    const pg_lanes *lanes = replay->lanes;
+    const bool wide = n == PG_WIDE;
+    double *sums = space->accumulators + 8 * replay->program->packed_count;
+    read_inputs(j, space->x, begin, n);
+    (wide ? lanes->forward_wide : lanes->forward_narrow)(replay->program, space->x, replay->packed, replay->stride,
+                                                         (int)n);
+    if (!are_indices_good(j, space->x, begin, n))
+        return false;
+    write_outputs(j, space->x, sums, begin, n);
+    if (j->batch->seeds)
+        run_backward(j, space, begin, n);
+    return true;
+}
+
+/* --- a chunk --- */
+
+static void fill_splats(const pg_replay *replay, double *x)
+{
+    const pg_program *program = replay->program;
+    double *slot = x + (size_t)replay->tape->inputs * replay->stride;
+    for (size_t k = program->first_splat; k < program->packed_count; k++)
+        for (size_t l = 0; l < replay->stride; l++)
+            *slot++ = replay->packed[k];
+}
+
+static void run_chunk(void *context, size_t index, unsigned worker)
+{
+    job *j = context;
+    pg_replay *replay = j->replay;
+    pg_workspace *space = &replay->workspaces[worker];
+    const size_t numbers = replay->program->packed_count + replay->tape->output_count;
+    size_t at = index * j->chunk;
+    const size_t end = at + j->chunk < j->batch->samples ? at + j->chunk : j->batch->samples;
+    fill_splats(replay, space->x);
+    while (at < end && !atomic_load_explicit(&j->failed, memory_order_relaxed)) {
+        const size_t left = end - at;
+        const size_t n = j->wide && left >= PG_WIDE ? PG_WIDE : left < PG_NARROW ? left : PG_NARROW;
+        if (!run_block(j, space, at, n))
+            break;
+        at += n;
+    }
+    replay->lanes->reduce(space->accumulators, replay->parts + index * numbers, numbers);
+}
+
+/* --- a batch --- */
+
+static void pack_numbers(pg_replay *replay)
+{
+    const pg_program *program = replay->program;
+    for (const pg_packed_span *span = program->spans, *end = span + program->span_count; span < end; span++)
+        memcpy(replay->packed + span->packed, replay->values + span->node, span->count * sizeof(double));
+}
+
+/* Add the chunks up, in their order, into the first one's part. */
+static void add_chunks(const pg_replay *replay, size_t chunks)
+{
+    const size_t numbers = replay->program->packed_count + replay->tape->output_count;
+    double *total = replay->parts;
+    for (const double *part = total + numbers, *end = total + chunks * numbers; part < end; part += numbers)
+        for (size_t k = 0; k < numbers; k++)
+            total[k] += part[k];
+}
+
+/* From the packed numbers to the adjoints of uniform nodes, and on to the parameters. */
+static void add_gradients(pg_replay *replay)
+{
+    const pg_tape *tape = replay->tape;
+    const pg_program *program = replay->program;
+    double *adjoints = replay->adjoints;
+    for (const pg_packed_span *span = program->spans, *end = span + program->span_count; span < end; span++) {
+        const double *part = replay->parts + span->packed;
+        double *adjoint = adjoints + span->node;
+        for (uint32_t k = 0; k < span->count; k++)
+            adjoint[k] += part[k];
+    }
+    pg_scalar_backward(tape, program->uniform, program->uniform_count, replay->values, adjoints);
+    memset(adjoints + tape->inputs + tape->parameters, 0, tape->constants * sizeof *adjoints);
+}
+
+static bool are_uniform_indices_good(const pg_replay *replay, pg_batch *batch)
+{
+    const pg_tape *tape = replay->tape;
+    for (size_t k = 0; tape->takes && k < replay->program->uniform_count; k++) {
+        const pg_tape_node *node = &tape->nodes[replay->program->uniform[k]];
+        if (node->op == PG_TAKE &&
+            pg_place(replay->values[tape->lists[node->list]]) >= node->count - 1) {
+            batch->bad_node = replay->program->uniform[k];
+            return false;
+        }
+    }
+    return true;
+}
+
+static pg_status run_batch(pg_replay *replay, pg_batch *batch)
+{
+    if (!have_program(replay))
+        return PG_NO_MEMORY;
+    const size_t bytes = (size_t)replay->program->slots * PG_WIDE * 2 * sizeof(double);
+    job j = {.replay = replay, .batch = batch, .wide = batch->samples >= PG_WIDE && bytes <= CACHE_BYTES};
+    j.chunk = (batch->samples + MOST_CHUNKS - 1) / MOST_CHUNKS;
+    j.chunk = j.chunk < CHUNK ? CHUNK : (j.chunk + PG_WIDE - 1) / PG_WIDE * PG_WIDE;
+    const size_t chunks = (batch->samples + j.chunk - 1) / j.chunk;
+    const unsigned workers = chunks < batch->threads ? (unsigned)chunks : batch->threads ? batch->threads : 1;
+    if (!have_workspaces(replay, j.wide ? PG_WIDE : PG_NARROW, workers) || !have_parts(replay, chunks))
+        return PG_NO_MEMORY;
+    pg_scalar_forward(replay->tape, replay->program->uniform, replay->program->uniform_count, replay->values);
+    if (!are_uniform_indices_good(replay, batch))
+        return PG_BAD_INDEX;
+    pack_numbers(replay);
+    pg_pool_run(workers, chunks, run_chunk, &j);
+    if (j.failed)
+        return PG_BAD_INDEX;
+    add_chunks(replay, chunks);
+    for (uint32_t i = 0; batch->sums && i < replay->tape->output_count; i++)
+        batch->sums[i] = replay->parts[replay->program->packed_count + i] / batch->divisor;
+    if (batch->seeds)
+        add_gradients(replay);
+    return PG_OK;
+}
+
+pg_status pg_replay_core(pg_replay *replay, pg_batch *batch)
+{
+    return batch->samples == 1 ? run_single(replay, batch) : run_batch(replay, batch);
+}
+
+/* --- with the arena's parameters --- */
+
+static void load(pg_replay *replay)
+{
+    const pg_tape *tape = replay->tape;
+    pg_arena *arena = pg_lock();
+    double *data = pg_parameters_of(replay), *grads = pg_gradients_of(replay);
+    for (uint32_t i = 0; i < tape->parameters; i++) {
+        const pg_node *node = pg_node_at(arena, tape->ids[i]);
+        data[i] = node->data;
+        grads[i] = replay->grads_before[i] = node->grad;
+    }
+    pg_unlock(arena);
+}
+
+/* Where another thread has changed a gradient meanwhile, what this run gave is added to that. */
+static void store_gradients(pg_replay *replay)
+{
+    const pg_tape *tape = replay->tape;
+    pg_arena *arena = pg_lock();
+    for (uint32_t i = 0; i < tape->parameters; i++) {
+        pg_node *node = pg_node_at(arena, tape->ids[i]);
+        const double before = replay->grads_before[i], after = pg_gradients_of(replay)[i];
+        node->grad = node->grad == before ? after : node->grad + (after - before);
+    }
+    pg_unlock(arena);
+}
+
+pg_status pg_replay_run_alone(pg_replay *replay, pg_batch *batch)
+{
+    if (replay->tape->parameters)
+        load(replay);
+    const pg_status status = pg_replay_core(replay, batch);
+    if (status == PG_OK && batch->seeds && replay->tape->parameters)
+        store_gradients(replay);
+    return status;
+}
+
+pg_status pg_replay_run(pg_replay *replay, pg_batch *batch)
+{
+    pg_replay_enter(replay);
+    const pg_status status = pg_replay_run_alone(replay, batch);
+    pg_replay_leave(replay);
+    return status;
+}

@@ -1,0 +1,115 @@
+/* scalar.c: a tape run on one sample. */
+#include "tape/scalar.h"
+
+void pg_scalar_forward(const pg_tape *tape, const int32_t *order, size_t count, double *v)
+{
+    if (order) {
+        for (size_t i = 0; i < count; i++)
+            v[order[i]] = pg_scalar_value(tape, &tape->nodes[order[i]], v);
+        return;
+    }
+    const pg_tape_node *node = tape->nodes + pg_tape_operations(tape), *end = tape->nodes + tape->count;
+    for (double *y = v + pg_tape_operations(tape); node < end; node++, y++)
+        *y = pg_scalar_value(tape, node, v);
+}
+
+/* Add g * (d node / d operand) to the adjoint of each operand. What has no derivative adds nothing. */
+static inline void propagate(const pg_tape *tape, const pg_tape_node *node, double g, double y, const double *v,
+                             double *adjoint)
+{
+    (void)y;
+    switch (node->op) {
+#define PG_UNARY(name, label, forward, da) \
+    case PG_OP_##name: {                   \
+        const double a = v[node->a];       \
+        (void)a;                           \
+        adjoint[node->a] += g * (da);      \
+        break;                             \
+    }
+#define PG_BINARY(name, label, forward, da, db)      \
+    case PG_OP_##name: {                             \
+        const double a = v[node->a], b = v[node->b]; \
+        (void)a, (void)b;                            \
+        if (!(node->fixed & 1))                      \
+            adjoint[node->a] += g * (da);            \
+        if (!(node->fixed & 2))                      \
+            adjoint[node->b] += g * (db);            \
+        break;                                       \
+    }
+#define PG_FLAT(name, label, arity, forward)
+#include "ops.def"
+    case PG_POWER:
+        adjoint[node->a] += g * pg_power_slope(v[node->a], node->literal);
+        break;
+    case PG_SUM:
+        if (node->a >= 0)
+            adjoint[node->a] += g;
+        for (const int32_t *x = tape->lists + node->list, *end = x + node->count; x < end; x++)
+            adjoint[*x] += g;
+        break;
+    case PG_DOT:
+        if (node->a >= 0)
+            adjoint[node->a] += g;
+        for (const int32_t *pair = tape->lists + node->list, *end = pair + node->count; pair < end; pair += 2) {
+            const double a = v[pair[0]], b = v[pair[1]];
+            if (pair[0] == pair[1]) { /* a square: no need to wait for the first sum to be stored */
+                adjoint[pair[0]] = (adjoint[pair[0]] + g * a) + g * a;
+                continue;
+            }
+            adjoint[pair[0]] += g * b;
+            adjoint[pair[1]] += g * a;
+        }
+        break;
+    case PG_TAKE: {
+        const int32_t *list = tape->lists + node->list;
+        const uint32_t place = pg_place(v[list[0]]);
+        if (place < node->count - 1)
+            adjoint[list[1 + place]] += g;
+        break;
+    }
+    case PG_DECLARED:
+        for (const int32_t *pair = tape->lists + node->list, *end = pair + node->count; pair < end; pair += 2)
+            adjoint[pair[0]] += g * v[pair[1]];
+        break;
+    default:
+        break;
+    }
+}
+
+void pg_scalar_backward(const pg_tape *tape, const int32_t *order, size_t count, const double *v, double *adjoint)
+{
+    const uint32_t first = pg_tape_operations(tape);
+    for (size_t left = order ? count : tape->count - first; left > 0; left--) {
+        const size_t i = order ? (size_t)order[left - 1] : first + left - 1;
+        if (tape->nodes[i].fixed & PG_INERT)
+            continue;
+        const double g = adjoint[i];
+        adjoint[i] = 0.0;
+        propagate(tape, &tape->nodes[i], g, v[i], v, adjoint);
+    }
+}
+
+double pg_unary_slope(uint32_t op, double a, double y)
+{
+    (void)a, (void)y;
+    switch (op) {
+#define PG_UNARY(name, label, forward, da) \
+    case PG_OP_##name:                     \
+        return da;
+#define PG_BINARY(name, label, forward, da, db)
+#define PG_FLAT(name, label, arity, forward)
+#include "ops.def"
+    default:
+        return NAN;
+    }
+}
+
+int32_t pg_scalar_bad_index(const pg_tape *tape, const double *v)
+{
+    for (uint32_t i = pg_tape_operations(tape); i < tape->count; i++) {
+        const pg_tape_node *node = &tape->nodes[i];
+        if (node->op == PG_TAKE && pg_place(v[tape->lists[node->list]]) >= node->count - 1)
+            return (int32_t)i;
+    }
+    return -1;
+}

@@ -1,0 +1,64 @@
+/* scalar.h: a tape run on one sample: a number for every node, and its adjoint. */
+#ifndef PG_SCALAR_H
+#define PG_SCALAR_H
+
+#include "tape/tape.h"
+
+/* The value of an operation, from those of the nodes before it. A take's index that is out of range gives nan. */
+static inline double pg_scalar_value(const pg_tape *tape, const pg_tape_node *node, const double *v)
+{
+    switch (node->op) {
+#define PG_UNARY(name, label, forward, da) \
+    case PG_OP_##name: {                   \
+        const double a = v[node->a];       \
+        return forward;                    \
+    }
+#define PG_BINARY(name, label, forward, da, db)      \
+    case PG_OP_##name: {                             \
+        const double a = v[node->a], b = v[node->b]; \
+        return forward;                              \
+    }
+#define PG_FLAT(name, label, arity, forward)                              \
+    case PG_OP_##name: {                                                  \
+        const double a = v[node->a], b = v[(arity) == 2 ? node->b : 0];   \
+        (void)b;                                                          \
+        return forward;                                                   \
+    }
+#include "ops.def"
+    case PG_POWER:
+        return pow(v[node->a], node->literal);
+    case PG_SUM: {
+        double total = node->a < 0 ? 0.0 : v[node->a];
+        for (const int32_t *x = tape->lists + node->list, *end = x + node->count; x < end; x++)
+            total += v[*x];
+        return total;
+    }
+    case PG_DOT: {
+        double total = node->a < 0 ? 0.0 : v[node->a];
+        for (const int32_t *pair = tape->lists + node->list, *end = pair + node->count; pair < end; pair += 2)
+            total += v[pair[0]] * v[pair[1]];
+        return total;
+    }
+    case PG_TAKE: {
+        const int32_t *list = tape->lists + node->list;
+        const uint32_t place = pg_place(v[list[0]]);
+        return place < node->count - 1 ? v[list[1 + place]] : (double)NAN;
+    }
+    case PG_DECLARED:
+        return v[node->a];
+    default:
+        return node->literal;
+    }
+}
+
+/* Compute the operations that `order` lists, or all of them (NULL). */
+void pg_scalar_forward(const pg_tape *tape, const int32_t *order, size_t count, double *v);
+/* Bring the adjoints of those operations back to 0, newest first, and add to those of the leaves. Before, `adjoint` is
+ * 0 but for the seeds and what the leaves have already. */
+void pg_scalar_backward(const pg_tape *tape, const int32_t *order, size_t count, const double *v, double *adjoint);
+/* The derivative of a unary row by its operand, from the operand and the result. */
+double pg_unary_slope(uint32_t op, double a, double y);
+/* The operation, of all, that is a take whose index is out of range; -1: none is. */
+int32_t pg_scalar_bad_index(const pg_tape *tape, const double *v);
+
+#endif

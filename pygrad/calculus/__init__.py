@@ -1,0 +1,1 @@
+"""Derivatives as Values, and what is made of them: transforms, sparse Jacobians, Taylor series, checks."""

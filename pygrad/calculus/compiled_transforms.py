@@ -1,0 +1,314 @@
+"""What the transforms return for compiled functions: `CompiledJacobian`, and `CompiledProduct` for jvp, vjp and hvp.
+
+For a Jacobian the function is recorded once: a tape of m outputs and n inputs; for a Hessian the outputs are those of
+the gradient. Which depend on which, pygrad.calculus.sparsity says. Then there are two ways:
+
+    unrolled   the derivatives are recorded too, those of each output by the inputs that it depends on, or of each input
+               for the outputs that depend on it. They are the outputs of one more tape: best where each depends on
+               little, as in a band
+    lanes      a tape from arguments and seeds to adjoints, or to tangents, runs over a batch of seeds. Outputs (or
+               inputs) that have no number in common share a seed: they have the same color
+"""
+
+import math
+from array import array
+
+from pygrad.calculus.grad import as_value, pull, push
+from pygrad.calculus.sparsity import Pattern
+from pygrad.contract.nested import flatten
+from pygrad.engine import adjoints, modes
+from pygrad.engine.grad_mode import enable_grad
+from pygrad.tape.arguments import Argument, HasValues, build, shape_of
+from pygrad.tape.bound import BoundArgument
+from pygrad.tape.compiled import Compiled
+from pygrad.tape.record import record
+
+_GROWTH = 8  # unroll where that makes at most so many steps, and results, of each of the function's
+
+
+class Once(Compiled):
+    """A function that is recorded for one call: what it decides by the numbers that it sees is right for that.
+
+    There are no passes: they would cost more than they save.
+    """
+
+    def __init__(self, function, reduction="none", batched=False, threads=1, passes=()):
+        super().__init__(function, reduction, batched, threads, passes)
+
+    def like(self, function, batched=False):
+        return Once(function, batched=batched, threads=self.threads)
+
+    def record(self, structures, arguments):
+        return record(self.function, structures, self.numbers_of(arguments), self._passes, watch=False)
+
+
+class CompiledProduct(Compiled):
+    """A compiled function of (xs, vs). Each may be a tuple of several arguments, vs if it is shaped alike."""
+
+    def __init__(self, compiled, product, is_shaped_alike):
+        batched, self._is_shaped_alike = compiled.batched, is_shaped_alike
+        if not isinstance(batched, bool):
+            batched = (*batched, *batched) if is_shaped_alike else (*batched, any(batched))
+        super().__init__(product, "none", batched, compiled.threads, compiled.passes)
+
+    def prepare(self, args, kwargs, kind=Argument):
+        if len(args) != 2 or kwargs:
+            raise TypeError(f"{self.__name__} takes two arguments: xs, a tuple if it is several, and vs")
+        xs, vs = args
+        return super().prepare((*_several(xs), *(_several(vs) if self._is_shaped_alike else [vs])), {}, kind)
+
+    def record(self, structures, arguments):
+        n = len(structures) // 2 if self._is_shaped_alike else len(structures) - 1
+
+        def one_or_all(items):  # what is in a tuple comes back in one
+            return items[0] if len(items) == 1 else items
+
+        def function(*items):
+            return self.function(one_or_all(items[:n]), one_or_all(items[n:]))
+
+        return record(function, structures, self.numbers_of(arguments), self._passes)
+
+
+def _several(xs):
+    return xs if isinstance(xs, tuple) else (xs,)
+
+
+class CompiledJacobian:
+    """What `jacobian` and `hessian` return for a compiled function: made for each structure of its arguments once.
+
+    `outputs_of` is the function whose Jacobian it is, of Values; `eager` the transform without compilation, for Values.
+    """
+
+    def __init__(self, compiled, outputs_of, eager, is_sparse, unrolls=True):
+        self._base, self._eager = compiled.like(outputs_of), eager
+        self._is_sparse, self._unrolls, self._plans = is_sparse, unrolls, {}
+        self.__name__ = self.__qualname__ = eager.__name__
+        self.__doc__ = eager.__doc__
+
+    def __call__(self, *args):
+        """Return the derivatives at these numbers: of one sample, or of each in a batch."""
+        try:
+            run = self._base.prepare(args, {})
+        except HasValues:
+            run = None
+        if run and not modes.is_recording():
+            return self._plan(run).result(run)
+        if self._is_sparse:
+            raise TypeError("sparse=True gives numbers, of numbers: it takes no Values, and cannot be recorded")
+        return self._eager(*args)
+
+    def bind(self, *args):
+        """Return what has this with its memory fixed, to be called again and again: see `Compiled.bind`.
+
+        It has `inputs`, `forward()` and `output`: an array of floats, row by row, the same one in every call; of a
+        sparse one the numbers of its `pattern()`, in their order.
+        """
+        run = self._base.prepare(args, {}, BoundArgument)
+        return self._plan(run).bind(run)
+
+    def pattern(self, *args):
+        """Return where numbers other than 0 may be, for arguments like these: (row, column) pairs, row by row."""
+        pattern = self._plan(self._base.prepare(args, {})).pattern
+        return list(zip(pattern.row_of_each(), pattern.columns))
+
+    def _plan(self, run):
+        plan = self._plans.get(run.tape)
+        if plan is None:
+            plan = self._plans[run.tape] = self._make_plan(run)
+        return plan
+
+    def _make_plan(self, run):
+        pattern, structures = Pattern(run.tape), [a.structure for a in run.arguments]
+        size = min(pattern.row_steps, pattern.column_steps) + len(pattern.columns)
+        is_short = self._unrolls and size <= _GROWTH * len(run.tape)
+        kind = _Unrolled if is_short or not pattern.columns else _Lanes
+        return kind(self._base, pattern, structures, run.tape.structure, self._is_sparse)
+
+
+class _Plan:
+    """How the Jacobian of one tape is computed, and what becomes of its numbers."""
+
+    def __init__(self, base, pattern, structures, structure, is_sparse):
+        self.base, self.pattern, self.is_sparse = base, pattern, is_sparse
+        self.structures = structures
+        if not is_sparse:
+            self.structure = _nested(structure, structures[0] if len(structures) == 1 else tuple(structures))
+            self.shape = shape_of(self.structure)  # None: it is not rectangular
+
+    def shaped(self, numbers, run):
+        """Return the derivatives of one sample, or of all in a batch, from all numbers of all rows."""
+        if self.is_sparse:
+            return self._sparse(numbers, run)
+        if self.shape is not None and any(a.is_array for a in run.arguments):
+            import numpy as np
+
+            found = np.frombuffer(numbers, dtype=float).reshape(run.n, *self.shape)
+        else:
+            items = iter(numbers)
+            found = [build(self.structure, items) for _ in range(run.n)]
+        return found[0] if run.samples is None else found
+
+    def _sparse(self, numbers, run):
+        import numpy as np
+
+        sparse = _scipy_sparse()
+        places = [np.frombuffer(part, dtype=np.intc) for part in (self.pattern.columns, self.pattern.starts)]
+        values = np.array(numbers).reshape(run.n, len(self.pattern.columns))
+        found = [sparse.csr_array((row, *places), shape=self.pattern.shape, copy=True) for row in values]
+        return found[0] if run.samples is None else found
+
+
+class _Unrolled(_Plan):
+    """The derivatives are the outputs of a tape of their own."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.compiled = self.base.like(self._outputs)
+
+    def _outputs(self, *arguments):
+        """Return the derivatives as Values, from arguments that are Values: those of the pattern, or all."""
+        xs, ys = [], []
+        flatten(arguments, xs, lambda x: x)
+        flatten(self.base.function(*arguments), ys, as_value)
+        by_rows = self.pattern.row_steps <= self.pattern.column_steps
+        found = (self._by_rows if by_rows else self._by_columns)(ys, xs)
+        if self.is_sparse:
+            return found
+        (m, n), zero = self.pattern.shape, as_value(0.0)
+        everything = [zero] * (m * n)
+        for i, j, d in zip(self.pattern.row_of_each(), self.pattern.columns, found):
+            everything[i * n + j] = d
+        return everything
+
+    def _by_rows(self, ys, xs):
+        return [d for y, row in zip(ys, self.pattern.rows()) for d in pull([y], [1.0], [xs[j] for j in row])]
+
+    def _by_columns(self, ys, xs):
+        columns = [iter(push([ys[i] for i in rows], [x], [1.0])) for x, rows in zip(xs, self.pattern.by_columns())]
+        return [next(columns[j]) for j in self.pattern.columns]
+
+    def result(self, run):
+        mine = self.compiled.run_on(run.arguments, run.samples)
+        mine.run()
+        return self.shaped(mine.outputs, run)
+
+    def bind(self, run):
+        return self.compiled.bind(*[a.given for a in run.arguments], inputs=False)
+
+
+class _Lanes(_Plan):
+    """One tape takes the arguments and seeds, and gives adjoints: it runs over as many seeds as there are colors.
+
+    Or it takes and gives tangents, if inputs have fewer colors than outputs.
+    """
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        of_rows, of_columns = self.pattern.row_colors(), self.pattern.column_colors()
+        self.is_backward = max(of_rows) <= max(of_columns)
+        sweep, lanes = (self._adjoints, of_rows) if self.is_backward else (self._tangents, of_columns)
+        k, self.sources = max(lanes) + 1, self._sources(lanes)
+        seeds = array("d", bytes(8 * k * len(lanes)))
+        for i, color in enumerate(lanes):
+            seeds[color * len(lanes) + i] = 1.0
+        self.seeds = memoryview(seeds).cast("B").cast("d", (k, len(lanes)))
+        self.compiled = self.base.like(sweep, batched=(False, True))
+
+    def _sources(self, lanes):
+        """Return where each number of the pattern, or of the whole Jacobian, is in what all lanes find (lanes, width);
+        -1: nowhere, it is 0. None: they are as they come."""
+        (m, n), is_full = self.pattern.shape, self.pattern.is_full()
+        if is_full and self.is_backward:
+            return None
+        pairs = zip(self.pattern.row_of_each(), self.pattern.columns)
+        if self.is_backward:
+            sources = array("q", (lanes[i] * n + j for i, j in pairs))
+        else:
+            sources = array("q", (lanes[j] * m + i for i, j in pairs))
+        if self.is_sparse or is_full:
+            return sources
+        everywhere = array("q", [-1]) * (m * n)
+        for i, j, source in zip(self.pattern.row_of_each(), self.pattern.columns, sources):
+            everywhere[i * n + j] = source
+        return everywhere
+
+    def _call(self, xs):
+        """Return what the function returns of these Values, one an input, in a list."""
+        items, ys = iter(xs), []
+        flatten(self.base.function(*[build(s, items) for s in self.structures]), ys, as_value)
+        return ys
+
+    def _adjoints(self, xs, seeds):
+        return pull(self._call(xs), seeds, xs)
+
+    def _tangents(self, xs, seeds):
+        return push(self._call(xs), xs, seeds)
+
+    def result(self, run):
+        numbers = array("d")
+        for i in range(run.n):
+            xs = array("d", (pointer[i * step] for a in run.arguments for pointer, step in a.columns))
+            mine = self.compiled.prepare((xs, self.seeds), {})
+            mine.run()
+            numbers.extend(self.numbers(xs, mine.outputs))
+        return self.shaped(numbers, run)
+
+    def numbers(self, xs, found):
+        """Return the numbers of the pattern, or of the whole Jacobian, in an array, from what all lanes found at xs.
+
+        Where one is not finite it may have spoilt others: a seed of 0 times an infinite slope is nan. Then each row is
+        had by a backward pass of its own.
+        """
+        if not math.isfinite(sum(found)):
+            return self._row_by_row(xs)
+        return found if self.sources is None else array("d", map([*found, 0.0].__getitem__, self.sources))
+
+    def _row_by_row(self, xs):
+        with enable_grad():
+            leaves = [as_value(x) for x in xs]
+            ys = self._call(leaves)
+        m, n = self.pattern.shape
+        out = array("d", bytes(0 if self.is_sparse else 8 * m * n))
+        for i, (y, row) in enumerate(zip(ys, self.pattern.rows())):
+            found = adjoints([y], [1.0], [leaves[j] for j in row])
+            if self.is_sparse:
+                out.extend(found)
+            for j, d in zip(row, found if not self.is_sparse else ()):
+                out[i * n + j] = d
+        return out
+
+    def bind(self, run):
+        if run.samples is not None:
+            raise ValueError("this Jacobian can be bound for one sample only: compile the function with batched=False")
+        return _BoundLanes(self, run.arguments)
+
+
+class _BoundLanes:
+    """What `CompiledJacobian.bind` returns of a plan in lanes; see there."""
+
+    def __init__(self, plan, arguments):
+        self.inputs = [a.numbers for a in arguments]
+        self._plan, self._columns = plan, [column for a in arguments for column in a.columns]
+        self._xs = array("d", bytes(8 * len(self._columns)))
+        self._bound = plan.compiled.bind(self._xs, plan.seeds)
+        self.output = array("d", plan.numbers(self._xs, self._bound.output))
+
+    def forward(self):
+        """Compute `output` from `inputs`."""
+        for i, (pointer, _) in enumerate(self._columns):
+            self._xs[i] = pointer[0]
+        self._bound.forward()
+        self.output[:] = array("d", self._plan.numbers(self._xs, self._bound.output))
+
+
+def _nested(outer, inner):
+    """Return the structure `outer` with `inner` in each of its places."""
+    return inner if outer is None else tuple([_nested(item, inner) for item in outer])
+
+
+def _scipy_sparse():
+    try:
+        from scipy import sparse
+    except ImportError:
+        raise ImportError("sparse=True needs SciPy: pip install 'pygrad-engine[scipy]'") from None
+    return sparse

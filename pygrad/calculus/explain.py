@@ -1,0 +1,184 @@
+"""explain(y, x): which paths a derivative comes by; and unreached(loss, parameters): which parameters have none.
+
+The chain rule makes d y / d x a sum over all paths from y to x of the products of the local derivatives on them. There
+may be more paths than atoms, so they are not listed: the largest are found, one by one. A backward pass over the nodes
+gives each its best tail, the largest product from there to x. The best path follows the tails from y; each other path
+leaves an earlier one at some node by another operand and follows the tails from there (Lawler's partition of the paths
+that are left: E. L. Lawler, "A procedure for computing the k best solutions", Management Science 18 (7), 1972). Each
+path costs its own length, so k of them over n nodes cost O(n + k * length), however many there are.
+"""
+
+import heapq
+import itertools
+import math
+import warnings
+from typing import NamedTuple
+
+from pygrad.calculus import traversal
+from pygrad.contract.numbers import describe
+from pygrad.engine import Value
+
+_HUGE = 1e200  # the logarithm of an infinite or nan derivative, and minus that of 0: sums of them stay finite
+_MOST_SHOWN = 8  # steps of a path that its text shows
+
+
+class Path(NamedTuple):
+    """One way from y to x: `values` from y to x, `slopes` between each and the next, and their `product`."""
+
+    values: tuple
+    slopes: tuple
+    product: float
+
+    def __str__(self):
+        steps = [f" --{slope:.4g}--> {_name(v)}" for slope, v in zip(self.slopes, self.values[1:])]
+        cut = len(steps) - _MOST_SHOWN
+        if cut > 0:
+            half = _MOST_SHOWN // 2
+            steps[half:-half] = [f" --({cut} more steps)-->"]
+        return _name(self.values[0]) + "".join(steps)
+
+
+class Explanation(NamedTuple):
+    """What `explain` found: `paths`, largest product first, of `count` (a float); `derivative` is the sum over all."""
+
+    y: Value
+    x: Value
+    derivative: float
+    count: float
+    paths: tuple
+
+    def __str__(self):
+        if not self.paths:
+            return f"{_name(self.y)} does not depend on {_name(self.x)}: there is no path, and the derivative is 0"
+        paths = "one path" if self.count == 1 else f"{_counted(self.count)} paths"
+        shown = f", the largest {len(self.paths)} first" if self.count > len(self.paths) else ""
+        lines = [f"d {_name(self.y)} / d {_name(self.x)} = {self.derivative:.6g}, over {paths}{shown}:"]
+        width = max(len(f"{path.product:.6g}") for path in self.paths)
+        lines += [f"  {f'{path.product:.6g}'.rjust(width)}  {path}" for path in self.paths]
+        return "\n".join(lines)
+
+
+def explain(y, x, limit=10):
+    """Return the paths by which the Value `y` depends on the Value `x`, at most `limit`, the largest product first.
+
+    `str()` of the `Explanation` is readable, and `viz.draw_dot(y, highlight=it)` shows its paths. The local derivatives
+    are those that backward() uses, with the data as it is now; all places of an operand (x * x) are one step. Products
+    are compared by magnitude; a nan or inf comes first. Nobody's `.grad` is touched. Quick also where there are 10^30
+    paths. TypeError unless y and x are Values; ValueError unless `limit` is at least 1.
+
+    >>> import pygrad
+    >>> x = pygrad.Value(3.0, label="x")
+    >>> square = x * x; square.label = "square"
+    >>> y = square * 2 + x
+    >>> print(pygrad.explain(y, x))
+    d + / d x = 13, over 2 paths:
+      12  + --1--> * --2--> square (*) --6--> x
+       1  + --1--> x
+    """
+    for v in (y, x):
+        if not isinstance(v, Value):
+            raise TypeError(f"explain needs two Values, not {describe(v)}")
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1, not {limit}")
+    steps, sums, counts = _to(x, traversal.in_order(y))
+    if y._pg_id not in sums:
+        return Explanation(y, x, 0.0, 0.0, ())
+    paths = tuple(itertools.islice(_best_paths(y, steps), int(limit)))
+    return Explanation(y, x, sums[y._pg_id], counts[y._pg_id], paths)
+
+
+def unreached(loss, parameters, warn=True):
+    """Return those of the parameters, Values or a Module, that `loss` has no path to: backward() will not move them.
+
+    A path is what gradients go along: not through `stop_gradient`, `detach()`, a comparison or the index of a take. A
+    parameter whose gradient happens to be 0 has a path. With `warn`, a UserWarning names them.
+
+    >>> import pygrad
+    >>> w, b = pygrad.Value(1.0, label="w"), pygrad.Value(0.5, label="b")
+    >>> pygrad.unreached(w * 3 + b.detach(), [w, b], warn=False)
+    [Value(data=0.5, grad=0.0)]
+    """
+    parameters = parameters.parameters() if hasattr(parameters, "parameters") else parameters
+    parameters = list(parameters)
+    for v in (loss, *parameters):
+        if not isinstance(v, Value):
+            raise TypeError(f"unreached needs a loss and its parameters, all Values, not {describe(v)}")
+    reached = {v._pg_id for v in traversal.in_order(loss)}
+    left = [(i, p) for i, p in enumerate(parameters) if p._pg_id not in reached]
+    if left and warn:
+        names = ", ".join(repr(p.label) if p.label else f"number {i}" for i, p in left[:10])
+        more = f" and {len(left) - 10} more" if len(left) > 10 else ""
+        text = f"{len(left)} of {len(parameters)} parameters have no path from the loss: {names}{more}"
+        warnings.warn(f"{text}; is one detached, overwritten or left out?", stacklevel=2)
+    return [p for _, p in left]
+
+
+# --- paths ------------------------------------------------------------------------------------------------------------
+
+
+class _Step(NamedTuple):
+    """From a node to an operand on the way to x. `best` is the log of the largest product from the node on, by it."""
+
+    best: float
+    size: float  # log |slope|
+    slope: float
+    to: Value
+
+
+def _to(x, order):
+    """Return, by id, of the nodes that reach x: their steps, the best first; the derivative; the number of paths."""
+    steps, sums, counts = {x._pg_id: []}, {x._pg_id: 1.0}, {x._pg_id: 1.0}
+    for node in order:  # operands first
+        id = node._pg_id
+        to = traversal.receivers(node) if id != x._pg_id else ()
+        if not any(v._pg_id in sums for v in to):
+            continue
+        ways = [(v, slope) for v, slope in zip(to, traversal.slopes_now(node, to)) if v._pg_id in sums]
+        steps[id] = sorted((_step(v, slope, steps) for v, slope in ways), key=lambda step: -step.best)
+        sums[id] = sum([slope * sums[v._pg_id] for v, slope in ways])
+        counts[id] = sum([counts[v._pg_id] for v, _ in ways])
+    return steps, sums, counts
+
+
+def _step(to, slope, steps):
+    size = -_HUGE if slope == 0 else math.log(abs(slope)) if math.isfinite(slope) else _HUGE
+    ahead = steps[to._pg_id]
+    return _Step(size + (ahead[0].best if ahead else 0.0), size, slope, to)
+
+
+def _best_paths(y, steps):
+    """Yield the paths from y, the largest product first.
+
+    On the heap is what has not been yielded, in parts: (-log of its best product, a number, a path, how many of its
+    steps it keeps, the log of their product, where it leaves, by which of the steps there). The part is split when its
+    best path is taken: at each node after the one where it left, by the next step there.
+    """
+    number = itertools.count()  # of equal ones the earlier first; the rest is never compared
+    heap = [(0.0, next(number), [], 0, 0.0, y._pg_id, 0)]
+    while heap:
+        _, _, parent, kept, size, at, choice = heapq.heappop(heap)
+        path = parent[:kept]
+        while steps[at]:
+            ways = steps[at]
+            if choice + 1 < len(ways):
+                rest = -(size + ways[choice + 1].best)
+                heapq.heappush(heap, (rest, next(number), path, len(path), size, at, choice + 1))
+            path.append(ways[choice])
+            size += ways[choice].size
+            at, choice = ways[choice].to._pg_id, 0
+        slopes = tuple([step.slope for step in path])
+        yield Path((y, *[step.to for step in path]), slopes, math.prod(slopes))
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _name(v):
+    op = v._op
+    if v.label:
+        return f"{v.label} ({op})" if op else str(v.label)
+    return op or f"leaf {v._read():.4g}"
+
+
+def _counted(count):
+    return f"{count:.0f}" if count < 1e6 else f"{count:.3g}" if math.isfinite(count) else "more than 1e308"

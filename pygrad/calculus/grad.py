@@ -1,0 +1,152 @@
+"""Derivatives as Values: `grad`, `backward` from several roots, and what `pygrad.transforms` is made of.
+
+Backward (`pull`) and forward (`push`) csrc/derive.c goes through a graph and makes the nodes; it has the derivative of
+each op from `pygrad.formulas`. What it makes is a graph like any other.
+"""
+
+from pygrad import engine
+from pygrad.calculus import formulas
+from pygrad.contract import anomaly
+from pygrad.contract.nested import flatten, rebuild
+from pygrad.contract.numbers import describe, to_float
+from pygrad.engine import Value, adjoints, modes, sweep
+from pygrad.engine._lib import ffi, lib
+from pygrad.engine.errors import refuse
+from pygrad.tape.record import warn_here
+
+# --- for users --------------------------------------------------------------------------------------------------------
+
+
+def backward(ys, seeds=None):
+    """Set the gradients of all that `ys` were computed from, in one sweep; leaves add theirs to what they have.
+
+    What each of `ys` had before is replaced by its seed, as `Value.backward` does.
+
+    ys      a Value or a list of them; one that is named twice counts twice
+    seeds   a number, or one for each of `ys`: the gradient that it starts with; by default 1.0
+
+    Raises TypeError for what is no Value or no number, ValueError if there are not as many seeds as `ys`, and
+    RuntimeError while another backward pass runs over the same nodes.
+
+    >>> import pygrad
+    >>> a = pygrad.Value(3.0)
+    >>> pygrad.backward([a * 2.0, a * a], seeds=[1.0, 10.0])
+    >>> a.grad
+    62.0
+    """
+    ys, seeds = _roots(ys, 1.0 if seeds is None else seeds)
+    sweep(ys, seeds)
+
+
+def grad(y, xs, create_graph=False, seed=1.0):
+    """Return d y / d x for each x, in the structure of `xs`; no Value's `grad` is read or changed.
+
+    y             a Value; or a list of them, of which the sum is meant, each times its seed
+    xs            a Value, or lists of them, nested if you like; leaves or results. What y does not depend on gives 0.0;
+                  a frozen leaf (`requires_grad` False) that is named here its derivative all the same
+    create_graph  False: floats. True: Values, which depend on all that y does, so they have derivatives too. What is
+                  between x and y must then have formulas: a TypeError names an op that has not
+    seed          a number, or one for each y in a list; with create_graph Values too
+
+    Raises TypeError and ValueError for arguments that are not like that, and RuntimeError while a backward pass runs
+    over the same nodes.
+
+    >>> import pygrad
+    >>> x = pygrad.Value(2.0)
+    >>> (dx,) = pygrad.grad(x**3, [x], create_graph=True)
+    >>> dx.data, pygrad.grad(dx, x), x.grad
+    (12.0, 12.0, 0.0)
+    """
+    values = []
+    structure = flatten(xs, values, _as_x)
+    ys, seeds = _roots(y, seed, create_graph)
+    if create_graph:
+        found = map(as_value, pull(ys, seeds, values))
+    else:
+        if modes.is_recording():
+            warn_here("grad() gives the numbers of this one run: use create_graph=True where it is recorded")
+        found = adjoints(ys, seeds, values)
+    return rebuild(structure, iter(found))
+
+
+def _roots(ys, seeds, with_values=False):
+    """Return `ys` and `seeds` as two lists of one length."""
+    ys = [ys] if isinstance(ys, Value) else ys
+    if not isinstance(ys, (list, tuple)):
+        raise TypeError(f"y must be a Value or a list of Values, not {describe(ys)}")
+    for y in ys:
+        if not isinstance(y, Value):
+            raise TypeError(f"y must be a Value or a list of Values, and {describe(y)} is in it")
+    seeds = list(seeds) if isinstance(seeds, (list, tuple)) else [seeds] * len(ys)
+    if len(seeds) != len(ys):
+        raise ValueError(f"there must be one seed for each y: {len(ys)}, not {len(seeds)}")
+    return list(ys), [s if with_values and isinstance(s, Value) else to_float(s, "a seed") for s in seeds]
+
+
+def _as_x(x):
+    if not isinstance(x, Value):
+        raise TypeError(f"xs must be a Value or lists of Values, not {describe(x)}")
+    return x
+
+
+def as_value(x):
+    return x if isinstance(x, Value) else Value(x)
+
+
+# --- as nodes ---------------------------------------------------------------------------------------------------------
+
+
+def pull(ys, seeds, xs):
+    """Return the adjoints of `xs`, a list of Values or floats; `seeds` are such, one for each of the Values `ys`."""
+    return _derive(lib.pg_pull, ys, xs, seeds, len(xs))
+
+
+def push(ys, xs, tangents):
+    """Return the tangents of `ys`, from those of `xs`: lists of Values and floats, as in `pull`."""
+    return _derive(lib.pg_push, ys, xs, tangents, len(ys))
+
+
+def _derive(run, ys, xs, given, count):
+    """Return `count` Values and floats that C finds from the Values and floats `given`."""
+    ids = [ffi.new("pg_id[]", [v._pg_id for v in values]) for values in (ys, xs)]
+    terms = [(x._pg_id, 0.0) if isinstance(x, Value) else (0, x) for x in given]
+    job = {"ys": ids[0], "y_count": len(ys), "xs": ids[1], "x_count": len(xs)}
+    job |= {"given": ffi.new("pg_term[]", terms), "found": ffi.new("pg_term[]", count)}
+    keep = bool(anomaly.depth or engine.keeps_proxies())
+    job, arrays = ffi.new("pg_derivation *", {**job, "keep_made": keep}), list(job.values())
+    while (status := run(job)) == lib.PG_NO_FORMULA:
+        formulas.tell(job.missing_op, job.missing_place)
+    if status == lib.PG_NOT_REPLAYABLE:
+        raise TypeError(no_formula(engine.find_value(job.culprit, ys)))
+    if status != lib.PG_OK:
+        refuse(*ys, *xs)
+    found, made = arrays[-1], job.made[0 : job.made_count] if keep else []
+    try:
+        nodes = [t.id for t in found if t.id]
+        values = engine.adopt([*nodes, *made], made, [*ys, *xs, *filter(_is_value, given)])
+        for v in values[len(nodes) :] if anomaly.depth else ():
+            anomaly.check_forward(v, v._operands_in_order())
+        values = iter(values)
+        return [next(values) if t.id else t.number for t in found]
+    finally:
+        for t in found:
+            lib.pg_release(t.id)
+        lib.pg_derivation_done(job)
+
+
+def _is_value(x):
+    return isinstance(x, Value)
+
+
+def no_formula(v):
+    """Return the message that names a Value with a closure or local gradients."""
+    label = f" (label {v.label!r})" if v is not None and v.label else ""
+    if getattr(v, "_op", "") == "checkpoint":
+        return (
+            f"of what pygrad.checkpoint leaves out{label} there is no second derivative: call the function itself, "
+            "without checkpoint, where derivatives are to be Values"
+        )
+    return (
+        f"the operation {getattr(v, '_op', '') or 'a Value'!r}{label} has a _backward or local gradients of its own, "
+        "of which there is no second derivative: declare it with pygrad.custom_op"
+    )

@@ -1,0 +1,272 @@
+"""Minimising and fitting with SciPy, given exact derivatives: `minimize`, `least_squares`, and what they are made of.
+
+SciPy's optimisers take functions of an array and, beside them, functions for the gradient, the Hessian or the Jacobian;
+where those are missing, it makes do with differences. Here they are exact, from the function itself. `Objective` and
+`Residuals` have them as methods, to be handed to any function of `scipy.optimize`:
+
+    objective = pygrad.Objective(fn, x0)
+    scipy.optimize.basinhopping(objective.fun, objective.x0, minimizer_kwargs={"jac": objective.jac})
+
+A gradient is one backward pass, a Jacobian one for each row, a Hessian one for each row over the graph of the gradient.
+Of a compiled function all of them are compiled too.
+"""
+
+from pygrad.calculus.grad import grad
+from pygrad.calculus.points import Point
+from pygrad.calculus.transforms import hessian, hvp, jacobian, value_and_grad
+from pygrad.engine import dot
+from pygrad.engine.grad_mode import recorded
+from pygrad.tape.compiled import Compiled
+
+# What a method of scipy.optimize.minimize can use: those that take a Hessian, those that need no gradient.
+_WITH_HESSIAN = ("newton-cg", "trust-ncg", "trust-exact", "trust-krylov", "trust-constr", "dogleg")
+_WITHOUT_GRADIENT = ("nelder-mead", "powell", "cobyla", "cobyqa")
+
+
+def minimize(fn, x0, method=None, **options):
+    """Minimise `fn` from `x0` with `scipy.optimize.minimize`, given its exact gradient, and Hessian where that is used.
+
+    fn       takes Values and returns one: one list for a list `x0`, several arguments for a tuple, one Value for a
+             number. Or a function that `pygrad.compile` compiled with batched=False
+    x0       where to begin
+    method   one of SciPy's, by name; None leaves the choice to it. The methods that take a Hessian get it, and those
+             that take no gradient none
+    options  all other arguments of `scipy.optimize.minimize`: bounds, constraints, tol, callback, options, ...; but
+             not `args`: let `fn` have them itself
+
+    Returns SciPy's OptimizeResult, whose `x` is an array. No `.grad` is touched. ImportError without SciPy: it is the
+    extra `scipy`.
+
+    >>> import pygrad
+    >>> found = pygrad.minimize(lambda x: (x[0] - 1) ** 2 + 10 * (x[1] - x[0] ** 2) ** 2, [-1.0, 2.0])
+    >>> found.success, [round(float(x), 4) for x in found.x]
+    (True, [1.0, 1.0])
+    """
+    _refuse_extra_arguments(options)
+    optimize = _scipy()
+    objective = Objective(fn, x0)
+    name = method.lower() if isinstance(method, str) else ""
+    if name not in _WITHOUT_GRADIENT:
+        options.setdefault("jac", objective.jac)
+    if name in _WITH_HESSIAN and "hessp" not in options:
+        options.setdefault("hess", objective.hess)
+    return optimize.minimize(objective.fun, objective.x0, method=method, **options)
+
+
+def least_squares(fn, x0, **options):
+    """Minimise the sum of squares of what `fn` returns, with `scipy.optimize.least_squares`, given its exact Jacobian.
+
+    fn       as for `minimize`, but it returns a list of Values: the residuals
+    options  all other arguments of `scipy.optimize.least_squares`: method, bounds, loss, ...; but not `args`, `kwargs`
+
+    Returns SciPy's OptimizeResult. No `.grad` is touched. ImportError without SciPy: it is the extra `scipy`.
+
+    >>> import pygrad
+    >>> found = pygrad.least_squares(lambda a, b: [a * t + b - (3 * t + 1) for t in range(5)], (0.0, 0.0))
+    >>> [round(float(x), 6) for x in found.x]
+    [3.0, 1.0]
+    """
+    _refuse_extra_arguments(options)
+    optimize = _scipy()
+    residuals = Residuals(fn, x0)
+    options.setdefault("jac", residuals.jac)
+    return optimize.least_squares(residuals.fun, residuals.x0, **options)
+
+
+def _refuse_extra_arguments(options):
+    for name in ("args", "kwargs"):
+        if options.get(name):
+            raise TypeError(f"there is no {name} here: write lambda x: fn(x, ...), with what else fn takes")
+
+
+class _Differentiated:
+    """A function of Values as one of an array. The last point's results are kept: SciPy asks for them one by one."""
+
+    def __init__(self, fn, x0):
+        self.fn, self._point, self._at = fn, Point(x0), None
+        self.x0 = _numpy().array(self._point.numbers)
+
+    def arguments(self, x):
+        """Return the numbers of an array as the arguments that `fn` takes, a tuple; SciPy's result is such an array."""
+        return self._point.arguments([float(number) for number in x])
+
+    def _read(self, x):
+        """Return an array as a list of as many floats as x0 has."""
+        numbers = [float(number) for number in x]
+        if len(numbers) != len(self._point.numbers):
+            raise ValueError(f"{len(self._point.numbers)} numbers are needed here, as in x0, not {len(numbers)}")
+        return numbers
+
+    @recorded
+    def _move(self, x):
+        """Run the function at `x`, unless that is where it was run last."""
+        numbers = self._read(x)
+        if numbers != self._at:
+            self._at = None  # if the function raises, it was not run
+            self._run(numbers)
+            self._at = numbers
+
+
+class Objective(_Differentiated):
+    """A function to minimise, for `scipy.optimize`: see `minimize`. `x` is an array of n numbers, `x0` the first.
+
+    The value and gradient of the last `x` are kept: what else the function reads should not change meanwhile.
+
+    >>> import pygrad
+    >>> f = pygrad.Objective(lambda x: x[0] ** 2 * x[1], [3.0, 2.0])
+    >>> f.fun(f.x0), f.jac(f.x0).tolist()
+    (18.0, [12.0, 9.0])
+    """
+
+    def __init__(self, fn, x0):
+        super().__init__(fn, x0)
+        self._compiled = _CompiledObjective(fn, self._point) if isinstance(fn, Compiled) else None
+
+    def fun(self, x):
+        """Return the value at `x`, a float."""
+        self._move(x)
+        return self._value
+
+    def jac(self, x):
+        """Return the gradient at `x`, an array (n,)."""
+        self._move(x)
+        return _numpy().array(self._gradient)
+
+    @recorded
+    def hess(self, x):
+        """Return the Hessian at `x`, an array (n, n)."""
+        if self._compiled:
+            return self._compiled.hessian(self._read(x))
+        leaves = self._point.leaves(self._read(x))
+        y = self._one(self.fn, leaves)
+        return _numpy().array([grad(g, leaves) for g in grad(y, leaves, create_graph=True)])
+
+    @recorded
+    def hessp(self, x, p):
+        """Return the Hessian at `x` times the array `p`, (n,): two passes, whatever n is."""
+        if self._compiled:
+            return self._compiled.product(self._read(x) + self._read(p))
+        leaves = self._point.leaves(self._read(x))
+        y = self._one(self.fn, leaves)
+        along = dot(grad(y, leaves, create_graph=True), self._read(p))
+        return _numpy().array(grad(along, leaves))
+
+    def _run(self, numbers):
+        if self._compiled:
+            self._value, self._gradient = self._compiled.value_and_gradient(numbers)
+        else:
+            leaves = self._point.leaves(numbers)
+            y = self._one(self.fn, leaves)
+            self._value, self._gradient = y.item(), grad(y, leaves)
+
+    def _one(self, fn, leaves):
+        ys, is_one = self._point.call(fn, leaves)
+        if not is_one:
+            raise TypeError(f"a function to minimise must return one Value, not {len(ys)} in a list")
+        return ys[0]
+
+
+class Residuals(_Differentiated):
+    """A function whose squares are to be summed, for `scipy.optimize`: see `least_squares`; fn returns m Values.
+
+    >>> import pygrad
+    >>> r = pygrad.Residuals(lambda a, b: [a * b, a - 1.0], (2.0, 3.0))
+    >>> r.fun(r.x0).tolist(), r.jac(r.x0).tolist()
+    ([6.0, 1.0], [[3.0, 2.0], [1.0, 0.0]])
+    """
+
+    def __init__(self, fn, x0):
+        super().__init__(fn, x0)
+        self._compiled = _CompiledResiduals(fn, self._point) if isinstance(fn, Compiled) else None
+
+    def fun(self, x):
+        """Return the residuals at `x`, an array (m,)."""
+        self._move(x)
+        return _numpy().array(self._ys if self._compiled else [y.item() for y in self._ys])
+
+    @recorded
+    def jac(self, x):
+        """Return their Jacobian at `x`, an array (m, n)."""
+        if self._compiled:
+            return self._compiled.jacobian(self._read(x))
+        self._move(x)
+        return _numpy().array([grad(y, self._leaves) for y in self._ys]).reshape(len(self._ys), len(x))
+
+    def _run(self, numbers):
+        if self._compiled:
+            self._ys = self._compiled.residuals(numbers)
+        else:
+            self._leaves = self._point.leaves(numbers)
+            self._ys, _ = self._point.call(self.fn, self._leaves)
+
+
+class _Memory:
+    """What a compiled function and its derivatives are bound to: new arrays of a point's numbers."""
+
+    def __init__(self, fn, point):
+        if fn.batched is not False:
+            raise ValueError("a compiled function to minimise needs its numbers as they are: compile(batched=False)")
+        np = _numpy()
+        arguments = point.arguments(point.numbers)
+        self.arguments = [np.array(a, dtype=float) if isinstance(a, (list, tuple)) else a for a in arguments]
+
+    def run(self, bound, numbers):
+        """Write the numbers where `bound` reads them, and run it forward; return its output as an array."""
+        start = 0
+        for memory in bound.inputs:
+            flat = _numpy().asarray(memory).reshape(-1)
+            flat[:] = numbers[start : start + len(flat)]
+            start += len(flat)
+        bound.forward()
+        return _numpy().array(bound.output)
+
+
+class _CompiledObjective(_Memory):
+    def __init__(self, fn, point):
+        super().__init__(fn, point)
+        self._fn, self._both = fn, value_and_grad(fn).bind(*self.arguments)
+        self._hessian = self._product = None  # until it is asked for
+
+    def value_and_gradient(self, numbers):
+        found = self.run(self._both, numbers)
+        return float(found[0]), found[1:]
+
+    def hessian(self, numbers):
+        if self._hessian is None:
+            self._hessian = hessian(self._fn).bind(*self.arguments)
+        return self.run(self._hessian, numbers).reshape(len(numbers), len(numbers))
+
+    def product(self, numbers_and_direction):
+        if self._product is None:
+            directions = [_numpy().array(a, dtype=float) if hasattr(a, "dtype") else a for a in self.arguments]
+            self._product = hvp(self._fn).bind(tuple(self.arguments), tuple(directions))
+        return self.run(self._product, numbers_and_direction)
+
+
+class _CompiledResiduals(_Memory):
+    def __init__(self, fn, point):
+        super().__init__(fn, point)
+        self._residuals = fn.bind(*self.arguments, inputs=False)
+        self._jacobian = jacobian(fn).bind(*self.arguments)
+
+    def residuals(self, numbers):
+        return self.run(self._residuals, numbers)
+
+    def jacobian(self, numbers):
+        return self.run(self._jacobian, numbers).reshape(-1, len(numbers))
+
+
+def _scipy():
+    try:
+        from scipy import optimize
+    except ImportError:
+        raise ImportError("this needs SciPy: pip install 'pygrad-engine[scipy]'") from None
+    return optimize
+
+
+def _numpy():
+    try:
+        import numpy
+    except ImportError:
+        raise ImportError("this needs NumPy and SciPy: pip install 'pygrad-engine[scipy]'") from None
+    return numpy

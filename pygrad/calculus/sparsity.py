@@ -1,0 +1,71 @@
+"""Which numbers of a Jacobian can be other than 0, and which of its rows or columns can be had together."""
+
+from array import array
+from itertools import chain
+
+from pygrad.engine._lib import ffi, lib
+from pygrad.engine.errors import check
+
+
+class Pattern:
+    """Which numbers of an m x n Jacobian may be other than 0: `columns` of row i are from starts[i] to starts[i + 1].
+
+    `row_steps` and `column_steps` are what unrolling would take, from the outputs or from the inputs.
+    """
+
+    def __init__(self, tape):
+        found = ffi.new("pg_pattern *")
+        check(lib.pg_pattern_new(tape.handle, found), of="the pattern of a Jacobian")
+        try:
+            self.shape = m, n = tape.output_count, tape.input_count
+            self.columns = array("i", bytes(ffi.buffer(found.columns, 4 * found.count)))
+            self.starts = array("i", bytes(ffi.buffer(found.starts, 4 * (m + 1))))
+            self.row_steps, self.column_steps = found.row_steps, found.column_steps
+        finally:
+            lib.pg_pattern_free(found)
+
+    def is_full(self):
+        """True if every number may be other than 0."""
+        return len(self.columns) == self.shape[0] * self.shape[1]
+
+    def rows(self):
+        """Return the columns of each row, in a list of arrays."""
+        return [self.columns[a:b] for a, b in zip(self.starts, self.starts[1:])]
+
+    def row_colors(self):
+        """Return a color for each row, see `colors`."""
+        return range(self.shape[0]) if self.is_full() else colors(self.rows(), self.shape[1])
+
+    def column_colors(self):
+        """Return a color for each column."""
+        return range(self.shape[1]) if self.is_full() else colors(self.by_columns(), self.shape[0])
+
+    def row_of_each(self):
+        """Return the row of each pair, in an array."""
+        sizes = (b - a for a, b in zip(self.starts, self.starts[1:]))
+        return array("i", chain.from_iterable([i] * size for i, size in enumerate(sizes)))
+
+    def by_columns(self):
+        """Return the rows of each column, in a list of arrays."""
+        found = [array("i") for _ in range(self.shape[1])]
+        for i, j in zip(self.row_of_each(), self.columns):
+            found[j].append(i)
+        return found
+
+
+def colors(lines, others):
+    """Return a color, 0, 1, ..., for every line, such that lines of one color have no number in common.
+
+    `lines` are lists of the numbers, from 0 to `others` - 1, that each has. Greedy, the longest lines first.
+    (Gebremedhin, Manne and Pothen, What color is your Jacobian?, SIAM Review 47, 2005.)
+    """
+    used, found = [0] * others, array("i", bytes(4 * len(lines)))  # used: of each number the colors it has met, as bits
+    for i in sorted(range(len(lines)), key=lambda i: -len(lines[i])):
+        taken = 0
+        for j in lines[i]:
+            taken |= used[j]
+        color = (~taken & (taken + 1)).bit_length() - 1  # the lowest that is not taken
+        found[i] = color
+        for j in lines[i]:
+            used[j] |= 1 << color
+    return found

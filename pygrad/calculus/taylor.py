@@ -1,0 +1,255 @@
+"""Power series through a graph: what `pygrad.taylor` is made of.
+
+Every node gets a series in h, the coefficients of its value at x + h. Sums and products of series are what they are;
+any other op is known by its derivative. y' = s(a, y) a' gives the k-th coefficient of y from lower ones of y, where the
+formula s, of csrc/ops.def, is computed on series too. So n coefficients cost n**2, where deriving n times would double
+the graph each time. (Griewank and Walther, Evaluating Derivatives, 2nd ed., chapter 13.)
+
+Coefficients are made when they are asked for, lowest first: that is why a series may depend on itself.
+"""
+
+import functools
+import operator
+import threading
+
+from pygrad import engine
+from pygrad.calculus.formulas import evaluate, formula
+from pygrad.calculus.grad import no_formula
+from pygrad.contract.numbers import is_number
+from pygrad.contract.value_base import CLOSURE
+from pygrad.engine import Value
+from pygrad.engine._lib import ffi, lib
+from pygrad.engine.arena import proxies_below, receivers
+from pygrad.engine.optable import CODES, NAMES
+
+_thread = threading.local()  # .series: all that were made since `coefficients` was called
+
+
+class Series:
+    """Coefficients: the first ones, and a function that gives the k-th, once those below are there.
+
+    Each is a Value or a float. It has what formulas use: operators, and `apply` for ops by name.
+    """
+
+    def __init__(self, first, coefficient=lambda k: 0.0):
+        self._known, self._coefficient = list(first), coefficient
+        self._made = {}  # (op, ids of arguments) -> (result, arguments), so that sin and cos find one another
+        _thread.series.append(self)
+
+    def forget(self):
+        """Keep the coefficients that are there, but not how more are made: for that, series hold one another."""
+        self._coefficient, self._made = None, {}
+
+    def __getitem__(self, k):
+        while len(self._known) <= k:
+            self._known.append(self._coefficient(len(self._known)))
+        return self._known[k]
+
+    def __neg__(self):
+        return Series([], lambda k: times(-1.0, self[k]))
+
+    def __add__(self, other):
+        other = _lift(other)
+        return Series([], lambda k: total([self[k], other[k]]))
+
+    def __mul__(self, other):
+        other = _lift(other)
+        return Series([], lambda k: total([times(self[j], other[k - j]) for j in range(k + 1)]))
+
+    def __truediv__(self, other):
+        other = _lift(other)
+
+        def coefficient(k):
+            rest = total([self[k], *(times(-1.0, times(out[j], other[k - j])) for j in range(k))])
+            return 0.0 if is_zero(rest) else rest / as_value(other[0])
+
+        out = Series([], coefficient)
+        return out
+
+    def __sub__(self, other):
+        return self + -_lift(other)
+
+    def __pow__(self, other):
+        return self.apply("pow", (self, other))
+
+    def __radd__(self, other):
+        return _lift(other) + self
+
+    def __rmul__(self, other):
+        return _lift(other) * self
+
+    def __rsub__(self, other):
+        return _lift(other) - self
+
+    def __rtruediv__(self, other):
+        return _lift(other) / self
+
+    def __rpow__(self, other):
+        return self.apply("pow", (other, self))
+
+    def apply(self, name, arguments, value=None):
+        """Return the series of an op by name; `value` is that of the result, if it is there already."""
+        key = name, *map(id, arguments)
+        if key not in self._made:
+            self._made[key] = _apply(name, [_lift(x) for x in arguments], value), arguments
+        return self._made[key][0]
+
+    def choose(self, branches):
+        """Return the series of the branch that this one, a condition, chooses."""
+        branches = [_lift(branch) for branch in branches]
+        return Series([], lambda k: _choose(self[0], [branch[k] for branch in branches]))
+
+
+def _lift(x):
+    return x if isinstance(x, Series) else Series([x])
+
+
+def _choose(index, values):
+    return 0.0 if all(map(is_zero, values)) else engine.choose(index, values)
+
+
+def _apply(name, arguments, value):
+    if name in _OPERATORS:
+        return _OPERATORS[name](*arguments)
+    op = CODES[name]
+    if value is None:
+        first, *others = [as_value(x[0]) for x in arguments]
+        value = first ** others[0] if name == "pow" else getattr(first, name)(*others)
+    if not lib.pg_op_has_derivative(op):
+        return Series([value])
+    a, b = arguments if len(arguments) == 2 else (*arguments, None)
+    formulas = [formula(op, i) for i in range(len(arguments))]
+    return _integral(value, arguments, lambda y: [evaluate(f, a, b, y, _apply_step) for f in formulas])
+
+
+def _apply_step(name, operands):
+    """Return the series of one step of a formula, of series and numbers."""
+    if name == "take":
+        return _lift(operands[0]).choose(operands[1:])
+    return _lift(operands[0]).apply(name, operands)
+
+
+_OPERATORS = {
+    "neg": Series.__neg__,
+    "add": Series.__add__,
+    "sub": Series.__sub__,
+    "mul": Series.__mul__,
+    "div": Series.__truediv__,
+    "stop_gradient": lambda a: Series([a[0]]),
+}
+
+
+def _integral(value, xs, slopes):
+    """Return the series y that begins with `value` and of which y' = s0 x0' + s1 x1' + ..., the s being slopes(y)."""
+    pairs = []
+
+    def coefficient(k):
+        if not pairs:
+            pairs.extend((x, _lift(s)) for x, s in zip(xs, slopes(out)))
+        terms = [times(j / k, times(x[j], s[k - j])) for x, s in pairs for j in range(1, k + 1) if not is_zero(x[j])]
+        return total(terms)
+
+    out = Series([value], coefficient)
+    return out
+
+
+def _power(a, k, value=None):
+    """Return the series of a ** k, k a number."""
+    if k in (0.0, 1.0):
+        return a if k else Series([1.0])
+    return _integral(as_value(a[0]) ** k if value is None else value, [a], lambda y: [k * _power(a, k - 1.0)])
+
+
+# --- the graph --------------------------------------------------------------------------------------------------------
+
+
+def coefficients(y, x, order):
+    """Return the coefficients of the Value y in h, at x + h: Values and floats, `order` + 1 of them."""
+    _thread.series = []
+    try:
+        return _coefficients(y, x, order)
+    finally:
+        for series in _thread.series:
+            series.forget()
+        del _thread.series
+
+
+def _coefficients(y, x, order):
+    found = {x._pg_id: Series([x, 1.0])}
+    for v in _between(y, x):
+        if v is not x:
+            operands = [found.get(u._pg_id) or Series([u]) for u in v._operands_in_order()]
+            found[v._pg_id] = _of_node(v, operands)
+        found[v._pg_id][order]
+    series = found.get(y._pg_id) or Series([y])
+    return [series[k] for k in range(order + 1)]
+
+
+def _between(y, x):
+    """Return the Values that y depends on and that depend on x, both included, oldest first."""
+    below = proxies_below(y, operands=_influences)
+    made = ffi.new("uint64_t[]", len(below))
+    lib.pg_creation_order(len(below), ffi.new("pg_id[]", list(below)), made)
+    found, ids = [], {x._pg_id}
+    for _, v in sorted(zip(made, below.values()), key=lambda pair: pair[0]):
+        if v is x or any(u._pg_id in ids for u in _influences(v)):
+            found.append(v)
+            ids.add(v._pg_id)
+    return found
+
+
+def _influences(v):
+    """Return the operands that may change the derivatives of a Value: those of a declared one are among them."""
+    return v._operands_in_order()[1:] if lib.pg_op(v._pg_id) == CODES["declared"] else receivers(v)
+
+
+def _of_node(v, operands):
+    name = NAMES[lib.pg_op(v._pg_id)]
+    if CLOSURE in v.__dict__ or name in ("custom", "local"):
+        raise TypeError(no_formula(v))
+    if name == "power":
+        return _power(*operands, lib.pg_exponent(v._pg_id), v)
+    if name == "sum":
+        return Series([v], lambda k: total([x[k] for x in operands]))
+    if name == "dot":
+        return _dot(v, operands)
+    if name == "take":
+        return Series([v], lambda k: _choose(operands[0][0], [x[k] for x in operands[1:]]))
+    if name == "declared":
+        return _integral(v, operands[1::2], lambda y: operands[2::2])
+    return operands[0].apply(name, operands, v)
+
+
+def _dot(v, operands):
+    odd = len(operands) % 2
+    products = [a * b for a, b in zip(operands[odd::2], operands[odd + 1 :: 2])]
+    return Series([v], lambda k: total([x[k] for x in (*operands[:odd], *products)]))
+
+
+# --- Values and numbers -----------------------------------------------------------------------------------------------
+
+
+def as_value(x):
+    return x if isinstance(x, Value) else Value(x)
+
+
+def total(terms):
+    """Return the sum of Values and numbers, added from the left."""
+    terms = [term for term in terms if not is_zero(term)]
+    if len(terms) < 3 or all(map(is_number, terms)):
+        return functools.reduce(operator.add, terms) if terms else 0.0
+    return engine.sum(terms)
+
+
+def times(a, b):
+    """Return a product of Values and numbers, with no node for one with 0, 1 or -1."""
+    if is_zero(a) or is_zero(b):
+        return 0.0
+    for one, other in ((a, b), (b, a)):
+        if type(one) is float and one in (1.0, -1.0):
+            return other if one == 1.0 else -other
+    return a * b
+
+
+def is_zero(x):
+    return type(x) is float and x == 0.0

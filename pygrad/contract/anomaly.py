@@ -1,0 +1,124 @@
+"""`detect_anomaly()`: stop at the first nan or inf, and name the op and the source line that made it."""
+
+import contextlib
+import linecache
+import math
+import os
+import threading
+
+from pygrad.contract.caller import caller
+from pygrad.contract.value_base import MADE_AT
+
+depth = 0  # how many detect_anomaly() blocks are open, in all threads; the engines look at it for every operation
+_told = []  # functions that are called with each new depth: the native proxy cannot look at it here
+_changing = threading.Lock()
+_thread = threading.local()  # .depth: how many of the open blocks are this thread's
+
+
+@contextlib.contextmanager
+def detect_anomaly():
+    """Within the block, raise FloatingPointError at the first operation whose result, or gradient, is not finite.
+
+    The message names the op, its operands, their labels and the line of your program; and an operand that was nan or
+    inf before: a leaf, or what was made or set outside the block. Costs time: use it to look for an error.
+
+    >>> import pygrad
+    >>> x = pygrad.Value(0.0, label="x")
+    >>> try:
+    ...     with pygrad.detect_anomaly():
+    ...         y = x.log()
+    ... except FloatingPointError as error:
+    ...     print(str(error).partition(", in ")[0])  # and then file, line and source
+    'log' gave -inf from (x=0.0)
+    """
+    _add_to_depth(1)
+    try:
+        yield
+    finally:
+        _add_to_depth(-1)
+
+
+def tell_depth_to(function):
+    """Call `function(depth)` whenever `depth` changes."""
+    _told.append(function)
+    function(depth)
+
+
+def _set_depth(new):
+    global depth
+    depth = new
+    for function in _told:
+        function(new)
+
+
+def _add_to_depth(change):
+    with _changing:
+        _set_depth(depth + change)
+        _thread.depth = getattr(_thread, "depth", 0) + change
+
+
+def _forget_other_threads():
+    """In the child of a fork only this thread's blocks are still open."""
+    global _changing
+    _set_depth(getattr(_thread, "depth", 0))
+    _changing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_other_threads)
+
+
+def check_forward(node, operands):
+    """Note the source line of a new node, and raise if its data is not finite."""
+    node.__dict__[MADE_AT] = caller()
+    data = node._read()
+    if not math.isfinite(data):
+        raise FloatingPointError(
+            f"{_name(node)} gave {data} from {_data(operands)}{_place(node)}{_inherited(operands)}"
+        )
+
+
+def check_before(receivers):
+    """Raise if a gradient is not finite before the pass has begun: it would be blamed on the wrong op."""
+    for v in receivers:
+        if not math.isfinite(v.grad):
+            raise FloatingPointError(f"a gradient is {v.grad} before backward() has begun: set it to 0 first")
+
+
+def check_backward(node, operands, receivers):
+    """Raise if `node`, which has just passed its gradient on, gave a receiver one that is not finite."""
+    for v in receivers:
+        if not math.isfinite(v.grad):
+            raise FloatingPointError(
+                f"the derivative of {_name(node)} at {_data(operands)} gave a gradient of {v.grad}"
+                f"{_to(v)}{_place(node)}{_inherited(operands)}"
+            )
+
+
+def _name(node):
+    return f"{node._op!r}" + (f" (label {node.label!r})" if node.label else "")
+
+
+def _data(operands):
+    shown = ", ".join((f"{v.label}=" if v.label else "") + repr(v._read()) for v in operands[:4])
+    return f"({shown}, … {len(operands)} operands)" if len(operands) > 4 else f"({shown})"
+
+
+def _to(receiver):
+    return f" to {receiver.label!r}" if receiver.label else ""
+
+
+def _inherited(operands):
+    """Say which operand was not finite to begin with: the op did not make it, and no op before it within the block."""
+    for i, v in enumerate(operands, 1):
+        if not math.isfinite(v._read()):
+            return f"; operand {i} of {len(operands)} was {v._read()} already"
+    return ""
+
+
+def _place(node):
+    if MADE_AT not in node.__dict__:
+        return " (made before detect_anomaly() began)"
+    filename, line = node.__dict__[MADE_AT]
+    source = linecache.getline(filename, line).strip()
+    return f', in {filename}, line {line}: "{source}"' if source else f", in {filename}, line {line}"

@@ -1,0 +1,22 @@
+"""Which line of the user's program is at work: warnings and errors name it."""
+
+import os
+import sys
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent.parent) + os.sep
+_DEMOS = os.path.join(_PACKAGE, "demos") + os.sep  # written as a user would: their lines count as a program's
+
+
+def caller():
+    """Return (file, line) of the innermost frame that is neither pygrad's nor NumPy's."""
+    frame = sys._getframe(1)
+    while frame.f_back and _is_library(frame):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def _is_library(frame):
+    file = frame.f_code.co_filename
+    ours = file.startswith(_PACKAGE) and not file.startswith(_DEMOS)
+    return ours or frame.f_globals.get("__name__", "").partition(".")[0] == "numpy"

@@ -1,0 +1,67 @@
+"""CustomOp: an op of a user's, over the Values of either engine; see `pygrad.custom_op`."""
+
+import functools
+
+from pygrad.contract.numbers import describe, is_number
+
+
+class CustomOp:
+    """An op of the user's: what `custom_op` returns. `value_type` and `declared` are those of an engine."""
+
+    def __init__(self, forward, value_type, declared):
+        if not callable(forward):
+            raise TypeError(f"custom_op needs a function of Values, not {describe(forward)}")
+        functools.update_wrapper(self, forward)
+        self._name = getattr(forward, "__name__", type(forward).__name__)
+        self._forward, self._derivative = forward, None
+        self._value_type, self._declared = value_type, declared
+
+    def derivative(self, function):
+        """Declare the derivative: `function(y, *arguments)` returns d y / d argument, a Value or number.
+
+        Of several arguments a tuple, one derivative for each. Returns the op, so this too is usable as a decorator.
+        """
+        if not callable(function):
+            raise TypeError(f"the derivative of {self._name} must be a function, not {describe(function)}")
+        self._derivative = function
+        return self
+
+    def __call__(self, *arguments):
+        """Return the op's Value of these Values and numbers.
+
+        Raises TypeError if no derivative is declared, or one of the two functions returns neither Value nor number;
+        ValueError if there are not as many derivatives as arguments.
+        """
+        if self._derivative is None:
+            raise TypeError(
+                f"the derivative of {self._name} is not declared: decorate a function of (y, *arguments) "
+                f"with @{self._name}.derivative"
+            )
+        xs = [x if isinstance(x, self._value_type) else self._value_type(x) for x in arguments]
+        y = self._checked(self._forward(*xs), self._name)
+        out = self._declared(y, xs, self._derivatives(y, xs))
+        if not out._is_leaf():  # as it is within no_grad()
+            out._op = self._name
+        return out
+
+    def __repr__(self):
+        return f"<custom op {self._name}>"
+
+    def _derivatives(self, y, xs):
+        """Return the derivatives at `xs`, one for each."""
+        found = self._derivative(y, *xs)
+        found = list(found) if isinstance(found, (tuple, list)) else [found]
+        if len(found) != len(xs):
+            raise ValueError(
+                f"the derivative of {self._name} must return one number or Value for each argument: "
+                f"{len(xs)}, not {len(found)}"
+            )
+        return [self._checked(d, f"the derivative of {self._name}") for d in found]
+
+    def _checked(self, x, what):
+        """Return a function's result as a Value, or raise the TypeError that names it."""
+        if isinstance(x, self._value_type):
+            return x
+        if not is_number(x):
+            raise TypeError(f"{what} must return a Value or a number, not {describe(x)}")
+        return self._value_type(x)

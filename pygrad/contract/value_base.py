@@ -1,0 +1,214 @@
+"""The part of `Value` that does no arithmetic: reading, comparing, printing, copying.
+
+Both engines (`pygrad.engine` and `pygrad.reference`) inherit it, so that there is one contract.
+"""
+
+import operator
+
+from pygrad.contract.numbers import describe, is_number, operand, to_float
+
+# What an engine keeps in a Value's __dict__, under keys that no attribute of a user's can have.
+CLOSURE = "<backward>"  # the function assigned to `_backward`
+OP_NAME = "<op>"  # the label assigned to `_op`
+MADE_AT = "<made at>"  # the source line, noted by detect_anomaly()
+
+
+class ValueBase:
+    """Mixin of both `Value` classes, over their `data`, `grad`, `_op`, `_prev` and `_is_leaf()`."""
+
+    __slots__ = ()
+
+    label = ""  # a name of the user's, shown by `pygrad.viz`
+
+    def item(self):
+        """Return the data as a plain float, as PyTorch's `item`."""
+        return self._read("item()")
+
+    def requires_grad_(self, requires_grad=True):
+        """Set `requires_grad` and return the Value, as PyTorch's method does."""
+        self.requires_grad = requires_grad
+        return self
+
+    def _read(self, what=None):
+        """Return the data; a trace hook is told first that a program reads it by `what`, or with None is not told."""
+        return self.data
+
+    # `==` and hash stay Python's own, by identity: Values are members of sets and keys of dicts.
+    def __lt__(self, other):
+        return _compare(self, other, float.__lt__)
+
+    def __le__(self, other):
+        return _compare(self, other, float.__le__)
+
+    def __gt__(self, other):
+        return _compare(self, other, float.__gt__)
+
+    def __ge__(self, other):
+        return _compare(self, other, float.__ge__)
+
+    def __format__(self, spec):
+        return format(self._read(), spec) if spec else repr(self)
+
+    def __repr__(self):
+        return f"Value(data={self._read()}, grad={self.grad})"
+
+    def __reduce_ex__(self, protocol):
+        """Leaves are copied and pickled as new leaves; an interior node says why it is not."""
+        if not self._is_leaf():
+            raise TypeError(
+                f"only a leaf Value can be copied or pickled, and this one is the result of {self._op!r}; "
+                "use .detach() for a new leaf with its data"
+            )
+        attributes = {name: kept for name, kept in self._attributes().items() if name not in (CLOSURE, MADE_AT)}
+        frozen = () if getattr(self, "requires_grad", True) else (False,)
+        return _restore_leaf, (type(self), self.data, self.grad, *frozen), attributes or None
+
+    def _attributes(self):
+        """Return a copy of what hangs on this Value."""
+        return dict(self.__dict__)
+
+    def __getstate__(self):
+        return self._attributes() or None
+
+    def __dir__(self):
+        return sorted({*dir(type(self)), *self._attributes()})
+
+
+def _compare(value, other, compare):
+    number = None if isinstance(other, ValueBase) else operand(other)
+    if number is NotImplemented:
+        return number
+    data = value._read("a comparison")
+    return compare(data, other._read() if number is None else number)
+
+
+def _restore_leaf(cls, data, grad, requires_grad=True):
+    leaf = cls.__new__(cls)
+    leaf._set_leaf(data)
+    leaf.grad = grad
+    if not requires_grad:
+        leaf.requires_grad = False
+    return leaf
+
+
+def argument_parser(value_type):
+    """Return what reads Value's arguments into (data, children, op label, label, local gradients or None)."""
+
+    def parse(data, _children=(), _op="", label="", **dialect):
+        data, children, op, local_grads = to_float(data), (), _op, None
+        if _children or _op or dialect:
+            children, op, local_grads = parse_dialect(value_type, _children, _op, dialect)
+        return data, children, op, label, local_grads
+
+    parse.__qualname__ = "Value.__init__"  # whose arguments an error message is about
+    return parse
+
+
+def parse_dialect(value_type, children, op, keywords):
+    """Read the two constructor dialects into (children, op label, local gradients or None).
+
+    micrograd writes `Value(data, _children, _op)`; microgpt writes `Value(data, children, local_grads)`, where the
+    third argument is one number per child. `keywords` may name either as `children`, `_children`, `local_grads` or
+    `_local_grads`.
+    """
+    local_grads = op if isinstance(op, (tuple, list)) else None
+    op = "" if local_grads is not None else op
+    for name, given in keywords.items():
+        if name == "children" and not children:
+            children = given
+        elif name in ("local_grads", "_local_grads"):
+            local_grads = given
+        else:
+            raise TypeError(f"Value() got an unexpected keyword argument {name!r}")
+    children = tuple(children)
+    for child in children:
+        if not isinstance(child, value_type):
+            raise TypeError(f"a Value's children must be Values, not {describe(child)}")
+    if local_grads is None:
+        return children, op, None
+    local_grads = tuple(to_float(grad, "a local gradient") for grad in local_grads)
+    if len(local_grads) != len(children):
+        raise ValueError(f"{len(children)} children need as many local gradients, not {len(local_grads)}")
+    return children, op, local_grads
+
+
+def parse_prev(value_type, value, children):
+    """Return what is assigned to `value._prev` as a tuple of Values; a Value cannot be its own operand."""
+    children, _, _ = parse_dialect(value_type, children, "", {})
+    if any(child is value for child in children):
+        raise ValueError("a Value cannot be its own operand")
+    return children
+
+
+def take(value_type, choose, values, index):
+    """Return `values[index]`: see `pygrad.engine.take`, of which this is what both engines share.
+
+    `choose(index, column)` makes the node for an index that is a Value.
+    """
+    values = _nested(value_type, values)
+    if not isinstance(values, list) or not values:
+        raise ValueError("take needs a list of values, or of rows of one length, with at least one in it")
+    is_fixed = not isinstance(index, value_type)
+    place = _place(_whole(index) if is_fixed else index._read(), len(values))
+    columns = _columns(values)  # also where they are not needed: a ragged list is an error always
+    if is_fixed:
+        return _each(lambda v: v if isinstance(v, value_type) else value_type(v), values[place])
+    return _each(lambda column: choose(index, column), columns)
+
+
+def _nested(value_type, x):
+    """Return `x`, a Value, a number or any sequence of such, as nested lists; or raise TypeError."""
+    if isinstance(x, value_type) or is_number(x):
+        return x
+    if isinstance(x, (str, bytes, dict)) or not hasattr(x, "__iter__"):
+        raise TypeError(f"take chooses from Values and numbers, or rows of them, not {describe(x)}")
+    return [_nested(value_type, item) for item in x]
+
+
+def _whole(index):
+    try:
+        return operator.index(index)
+    except TypeError:
+        raise TypeError(f"take: the index must be an int or a Value, not {describe(index)}") from None
+
+
+def _place(index, count):
+    """Return an index as an int, or raise the IndexError that says what it is."""
+    whole = isinstance(index, int) or index.is_integer()
+    if not whole or not 0 <= index < count:
+        raise IndexError(f"take: the index is {int(index) if whole else index}, and there are {count} values")
+    return int(index)
+
+
+def _columns(rows):
+    """Turn rows, lists of one length, into one of columns, tuples; numbers and Values are one column."""
+    lengths = {len(row) if isinstance(row, list) else None for row in rows}
+    if len(lengths) > 1 or 0 in lengths:
+        raise ValueError("take needs rows of one length, 1 or more, or no rows at all: the values are ragged")
+    if lengths == {None}:
+        return tuple(rows)
+    return [_columns(column) for column in zip(*rows)]
+
+
+def _each(f, nested):
+    """Apply `f` to what is no list in nested lists, and keep their shape."""
+    return [_each(f, item) for item in nested] if isinstance(nested, list) else f(nested)
+
+
+def is_default(start):
+    """True for the integer 0, the start of a sum that was given none."""
+    return type(start) is int and start == 0
+
+
+def pair_up(ws, xs):
+    """Return `ws` and `xs` as tuples of one length, or raise the ValueError that names both lengths."""
+    ws, xs = tuple(ws), tuple(xs)
+    if len(ws) != len(xs):
+        raise ValueError(f"dot needs two sequences of one length, not {len(ws)} and {len(xs)}")
+    return ws, xs
+
+
+def power_label(exponent):
+    """Return the label of `a ** exponent`: '**3' for a whole number, '**0.5' otherwise."""
+    whole = exponent.is_integer() and abs(exponent) < 1e16
+    return f"**{int(exponent)}" if whole else f"**{exponent!r}"

@@ -1,0 +1,65 @@
+"""Load the compiled arena and refuse one that does not belong to this Python code."""
+
+import sys
+from pathlib import Path
+
+from pygrad._version import __version__
+from pygrad.engine._digest import source_digest
+
+_REBUILD = "run `make build` in a source checkout, or reinstall pygrad-engine"
+
+try:
+    from pygrad._core import ffi, lib
+except ImportError as error:
+    raise ImportError(f"pygrad's compiled part is missing or does not load ({error}): {_REBUILD}") from error
+
+
+def _string(chars):
+    return ffi.string(chars).decode()
+
+
+def _check_version(built):
+    if built != __version__:
+        raise ImportError(f"pygrad {__version__} found the binary of version {built}: {_REBUILD}")
+
+
+def _check_sources(digest):
+    csrc = Path(__file__).resolve().parents[2] / "csrc"
+    if (csrc / "ops.def").exists() and digest != source_digest(csrc):
+        raise ImportError(f"pygrad's binary is older than csrc/: {_REBUILD}")
+
+
+def native_arena(version, digest):
+    """Return the arena's address to the binary of the native proxy: built of the same sources, it knows its layout."""
+    _check_version(version)
+    if digest != _string(lib.pg_source_digest()):
+        raise ImportError(f"pygrad's two binaries are built of different sources: {_REBUILD}")
+    return lib.pg_arena_address()
+
+
+def _refuse_subinterpreters():
+    """One arena a process cannot serve two interpreters: their Values would share ids but not proxies."""
+    try:
+        import _interpreters as interpreters  # Python 3.13 and newer
+    except ImportError:
+        try:
+            import _xxsubinterpreters as interpreters
+        except ImportError:
+            return
+    current, main = interpreters.get_current(), interpreters.get_main()
+    if current != main:
+        raise ImportError("pygrad cannot be used in a sub-interpreter: import it in the main interpreter")
+
+
+def _refuse_free_threads():
+    """The proxies rely on the global interpreter lock for what is not in the arena."""
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise ImportError("pygrad needs the global interpreter lock: start Python with PYTHON_GIL=1 or -X gil=1")
+
+
+_check_version(_string(lib.pg_version()))
+_check_sources(_string(lib.pg_source_digest()))
+_refuse_subinterpreters()
+_refuse_free_threads()
+if lib.pg_init() != lib.PG_OK:
+    raise MemoryError("pygrad cannot get memory for its arena")

@@ -1,0 +1,68 @@
+"""The arena (csrc/engine/arena.h) as Python looks at it: who leads to whom, what is frozen, figures, and a check."""
+
+from pygrad.contract.numbers import describe
+from pygrad.contract.value_base import CLOSURE
+from pygrad.engine._lib import ffi, lib
+from pygrad.engine.errors import refuse
+from pygrad.engine.optable import CODES
+
+
+def set_frozen(value, requires_grad):
+    """Set the `requires_grad` of a Value, a leaf."""
+    if requires_grad not in (False, True):
+        raise TypeError(f"requires_grad must be True or False, not {describe(requires_grad)}")
+    status = lib.pg_set_frozen(value._pg_id, not requires_grad)
+    if status == lib.PG_IN_USE:
+        raise RuntimeError(
+            f"requires_grad can be set on a leaf only, and this Value is the result of {value._op!r}: "
+            "use .detach() for a new leaf with its data, or pygrad.no_grad()"
+        )
+    if status != lib.PG_OK:
+        refuse(value)
+
+
+def is_busy(value):
+    """True of a Value that a running sweep has reached or will reach."""
+    return bool(lib.pg_is_busy(value._pg_id))
+
+
+def receivers(v):
+    """Return the operands of a Value that a sweep goes on to (csrc/sweep.c); of one with a closure, all."""
+    operands = v._operands_in_order()
+    if not operands or CLOSURE in v.__dict__:
+        return operands
+    op = lib.pg_op(v._pg_id)
+    if op == CODES["declared"]:
+        return operands[1::2]
+    return operands[op == CODES["take"] :] if lib.pg_op_has_derivative(op) else ()
+
+
+def proxies_below(*roots, operands=lambda v: v._operands_in_order()):
+    """Map id -> proxy for all that the roots reach by these operands."""
+    proxies, stack = {root._pg_id: root for root in roots}, list(roots)
+    while stack:
+        for v in operands(stack.pop()):
+            if v._pg_id not in proxies:
+                proxies[v._pg_id] = v
+                stack.append(v)
+    return proxies
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def live_nodes():
+    """Return how many nodes are alive in the arena, leaves and hidden ones included."""
+    return lib.pg_live_nodes()
+
+
+def reserved_bytes():
+    """Return how much memory the arena has reserved, in bytes; it keeps what it once needed."""
+    return lib.pg_reserved_bytes()
+
+
+def check_arena():
+    """Verify every invariant of the arena (csrc/check.c); raise RuntimeError if one is broken."""
+    broken = lib.pg_check()
+    if broken:
+        raise RuntimeError(f"the arena is corrupt: {ffi.string(broken).decode()}")

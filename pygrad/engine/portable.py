@@ -1,0 +1,647 @@
+"""The portable proxy: micrograd's `Value` in Python, with the graph in C. `pygrad.engine` says when it is used.
+
+A Value is a thin proxy. The number, its gradient and how it was computed live in a node of the C arena (csrc/arena.h);
+the proxy holds the node's id and its operands' proxies, and gives the node back when it dies. So `backward()` is one
+call into C, and a graph is freed by reference counting as soon as nothing needs it.
+"""
+
+import contextlib
+import os
+import threading
+from weakref import WeakValueDictionary
+
+from pygrad.contract import anomaly
+from pygrad.contract.numbers import is_number, operand, to_float
+from pygrad.contract.value_base import (
+    CLOSURE,
+    OP_NAME,
+    ValueBase,
+    is_default,
+    pair_up,
+    parse_dialect,
+    parse_prev,
+    power_label,
+)
+from pygrad.engine import modes
+from pygrad.engine._lib import ffi, lib
+from pygrad.engine.arena import proxies_below, set_frozen
+from pygrad.engine.errors import refuse
+from pygrad.engine.optable import CODES, LABELS
+from pygrad.engine.sweeps import backward_in_pieces
+
+_LEAF, _POWER = CODES["leaf"], CODES["power"]
+
+_IDS = ffi.typeof("pg_id[]")
+_new = object.__new__
+_pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
+_pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
+
+_trace_hook = None  # see set_trace_hook
+_thread = threading.local()  # .quiet: how many reads are going on of which the hook is not told; .grad_is_off
+_threads_without_grad = 0  # how many are within no_grad()
+
+_with_closure = WeakValueDictionary()  # node id -> the Value whose `_backward` was assigned
+value_of = _with_closure.get
+_rewiring = threading.RLock()  # held while a Value changes its node, and over a fork
+if hasattr(os, "register_at_fork"):
+    _release = _rewiring.release
+    os.register_at_fork(before=_rewiring.acquire, after_in_parent=_release, after_in_child=_release)
+
+
+# --- the methods that make nodes; _unary and _binary, the ones programs wait for, do the work of _make themselves ---
+
+
+def _unary(name):
+    """Return the method of a unary row of the op table."""
+    op = CODES[name]
+
+    def method(self):
+        out = _new(Value)
+        out._pg_id = id = _pg_unary(op, self._pg_id)
+        out._pg_a = self
+        out._pg_b = None
+        if not id:
+            refuse(self)
+        return _finish(out, (self,)) if anomaly.depth or _threads_without_grad else out
+
+    return _named(method, name)
+
+
+def _binary(name):
+    """Return the method `self op other` of a binary row; `other` is a Value or a number."""
+    op = CODES[name]
+
+    def method(self, other):
+        if type(other) is not Value and not isinstance(other, Value):
+            number = operand(other)
+            if number is NotImplemented:
+                return number
+            return _make(self, None, _pg_binary_right, op, self._pg_id, number)
+        out = _new(Value)
+        out._pg_id = id = _pg_binary(op, self._pg_id, other._pg_id)
+        out._pg_a = self
+        out._pg_b = other
+        if not id:
+            refuse(self, other)
+        return _finish(out, (self, other)) if anomaly.depth or _threads_without_grad else out
+
+    return _named(method, name)
+
+
+def _reflected(name):
+    """Return the method `other op self` of a binary row; `other` is a number (a Value where it is called by name)."""
+    op = CODES[name]
+
+    def method(self, other):
+        if isinstance(other, Value):
+            return _make(other, self, _pg_binary, op, other._pg_id, self._pg_id)
+        number = operand(other)
+        if number is NotImplemented:
+            return number
+        return _make(self, None, _pg_binary_left, op, number, self._pg_id)
+
+    return _named(method, name)
+
+
+def _by_name(name):
+    """Return the method of a binary row that no operator stands for; what is neither Value nor number is refused."""
+    op = CODES[name]
+
+    def method(self, other):
+        if isinstance(other, Value):
+            return _make(self, other, _pg_binary, op, self._pg_id, other._pg_id)
+        return _make(self, None, _pg_binary_right, op, self._pg_id, to_float(other))
+
+    return _named(method, name)
+
+
+def _named(method, name):
+    method.__name__, method.__qualname__ = name, f"Value.{name}"
+    method.__doc__ = f"Return the Value of the op {LABELS[CODES[name]]!r}: see csrc/ops.def for its derivative."
+    return method
+
+
+# --- Value ------------------------------------------------------------------------------------------------------------
+
+
+class Value(ValueBase):
+    """A number that remembers how it was computed.
+
+    Value(data, _children=(), _op='', label='') as in micrograd; a tuple or list of numbers as third argument (or
+    `local_grads=`) gives d self / d child instead, as in microgpt. Raises TypeError for what is no real number.
+    """
+
+    __module__ = "pygrad.engine"  # of both proxies, so that one reads what the other has pickled
+
+    # _pg_a and _pg_b keep the operands' proxies alive: each a Value, a tuple of them, or None.
+    __slots__ = ("_pg_id", "_pg_a", "_pg_b", "__dict__", "__weakref__")
+
+    def __new__(cls, *args, **kwargs):
+        self = _new(cls)
+        self._pg_id = 0  # no node, until __init__ has run
+        self._pg_a = self._pg_b = None
+        return self
+
+    def __init__(self, data, _children=(), _op="", label="", **dialect):
+        if _children or _op or dialect:
+            self._init_node(to_float(data), *parse_dialect(Value, _children, _op, dialect))
+        else:
+            self._set_leaf(to_float(data))
+        if label:
+            self.label = label
+
+    def __init_subclass__(cls, **kwargs):
+        """Let a subclass with a __del__ of its own give its nodes back too."""
+        super().__init_subclass__(**kwargs)
+        own_del = cls.__del__
+        if own_del is not Value.__del__:
+
+            def both(self):
+                try:
+                    own_del(self)
+                finally:
+                    Value.__del__(self)
+
+            cls.__del__ = both
+
+    def __del__(self, _release=lib.pg_release):
+        try:
+            id = self._pg_id
+            self._pg_id = 0  # first: who brings this object back meanwhile must not find a node that is gone
+            _release(id)
+        except AttributeError:  # __new__ never ran
+            pass
+
+    def _set_leaf(self, data):
+        if not self._pg_id:
+            self._pg_id = _pg_leaf(data) or refuse()
+        elif self._is_leaf():
+            lib.pg_set_data(self._pg_id, data)
+            lib.pg_set_grad(self._pg_id, 0.0)
+        else:
+            raise RuntimeError(f"this Value is the result of {self._op!r}: only a leaf can be set by __init__")
+
+    def _init_node(self, data, children, op, local_grads):
+        if not children:
+            self._set_leaf(data)
+        elif _threads_without_grad and _drops_operands():
+            self._set_leaf(data)
+            return
+        elif self._pg_id:
+            raise RuntimeError("this Value exists already: make a new one to give it children")
+        else:
+            grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
+            self._pg_id = lib.pg_custom(data, len(children), _ids(children), grads) or refuse(*children)
+            self._pg_a = children
+            if anomaly.depth:
+                anomaly.check_forward(self, children)
+        if op:
+            self._op = op
+
+    def _alive(self):
+        """Return the id, or raise if there is no node."""
+        return self._pg_id or refuse(self)
+
+    def _read(self, what=None):
+        if _trace_hook is None:
+            return self.data
+        if what is not None:
+            _tell_hook(self, what)
+        with _quiet():
+            return self.data
+
+    def _is_leaf(self):
+        return lib.pg_op(self._alive()) == _LEAF
+
+    @property
+    def data(self):
+        """The number, a float. It may be set, and backward() then uses what it is."""
+        if _trace_hook is not None:
+            _tell_hook(self, "data")
+        data = lib.pg_data(self._pg_id)
+        return data if data == data or self._alive() else data  # without a node it reads as nan
+
+    @data.setter
+    def data(self, number):
+        lib.pg_set_data(self._alive(), to_float(number))
+
+    @property
+    def grad(self):
+        """d root / d self, a float, after `root.backward()`. It may be set."""
+        grad = lib.pg_grad(self._pg_id)
+        return grad if grad == grad or self._alive() else grad
+
+    @grad.setter
+    def grad(self, number):
+        lib.pg_set_grad(self._alive(), to_float(number, "a gradient"))
+
+    @property
+    def requires_grad(self):
+        """False of a leaf that is frozen, True of any other; of a result, whether a gradient gets to one that is not.
+
+        Set it on leaves: False freezes one. It is computed with as ever, and its data may be set, but no backward pass
+        changes its `grad`, and no optimizer moves it at all. Numbers in an expression do not count as leaves. Of a
+        result reading it looks through the graph, and setting it is a RuntimeError: `detach()` makes a leaf of it.
+        """
+        return bool(lib.pg_requires_grad(self._alive()))
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad):
+        set_frozen(self, requires_grad)
+
+    @property
+    def _op(self):
+        """The label of the op that made this Value; '' for a leaf."""
+        op = lib.pg_op(self._alive())
+        label = power_label(lib.pg_exponent(self._pg_id)) if op == _POWER else LABELS[op]
+        return self.__dict__.get(OP_NAME, label)
+
+    @_op.setter
+    def _op(self, name):
+        self.__dict__[OP_NAME] = name
+
+    @property
+    def _prev(self):
+        """The operands, as a new set; always the same objects."""
+        return set(self._operands_in_order())
+
+    @_prev.setter
+    def _prev(self, children):
+        children = parse_prev(Value, self, children)
+        if self._is_leaf() and (not children or _drops_operands()):
+            return
+        old, new = _blank(), ffi.new("pg_id *")
+        with _rewiring:
+            try:
+                status = lib.pg_leaf_to_custom(self._alive(), len(children), _ids(children), new)
+            finally:  # whatever interrupts us, each node has its proxy: the old leaf's is kept by this Value
+                if new[0]:
+                    old._pg_id, self._pg_id = self._pg_id, new[0]
+                    self._pg_a, self._pg_b = children, old
+            if status in (lib.PG_IN_USE, lib.PG_BUSY):
+                raise AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
+            if status != lib.PG_OK:
+                refuse(*children)
+            if CLOSURE in self.__dict__:
+                _with_closure[self._pg_id] = self
+
+    def _operands_in_order(self):
+        """The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, …; of a take index, values;
+        of a custom op whose derivative is declared y, x0, derivative 0, x1, ….
+
+        A hidden operand gets its proxy here, and this Value keeps it.
+        """
+        while True:
+            a, b, id = self._pg_a, self._pg_b, self._alive()
+            ids = ffi.new("pg_id[]", lib.pg_operand_count(id))
+            lib.pg_operands(id, ids)
+            proxies = {v._pg_id: v for v in (*_as_tuple(a), *_as_tuple(b))}
+            hidden = {id: _adopt(id) for id in ids if id not in proxies}
+            operands = tuple([proxies[id] if id in proxies else hidden[id] for id in ids])
+            if not hidden:
+                return operands
+            if self._pg_a is a and self._pg_b is b:  # nobody else was faster
+                self._pg_a, self._pg_b = operands, None
+                return operands
+
+    @property
+    def _backward(self):
+        """Pass `grad` on to the operands, once. Assign a function of no arguments to define an op of your own."""
+        self._alive()
+        return self.__dict__.get(CLOSURE, self._propagate)
+
+    @_backward.setter
+    def _backward(self, closure):
+        if not callable(closure):
+            raise TypeError("_backward must be a function of no arguments")
+        if self._is_leaf() and _drops_operands():
+            return
+        _with_closure[self._alive()] = self
+        self.__dict__[CLOSURE] = closure
+        lib.pg_set_closure(self._pg_id, 1)
+
+    def _propagate(self):
+        lib.pg_backprop(self._alive())
+
+    def detach(self):
+        """Return a new leaf with the same data: the graph is left behind."""
+        return Value(self._read("detach()"))
+
+    # --- operators, in micrograd's order; each is one row of csrc/ops.def ---
+
+    __add__ = _binary("add")
+    __mul__ = _binary("mul")
+
+    def __pow__(self, other):
+        if isinstance(other, Value):
+            return _pow(self, other)
+        exponent = operand(other)
+        return exponent if exponent is NotImplemented else _make(self, None, lib.pg_power, self._pg_id, exponent)
+
+    __rpow__ = _reflected("pow")  # other ** self
+
+    relu = _unary("relu")
+    tanh = _unary("tanh")
+    exp = _unary("exp")
+    log = _unary("log")
+    sigmoid = _unary("sigmoid")
+    sqrt = _unary("sqrt")
+    sin = _unary("sin")
+    cos = _unary("cos")
+    tan = _unary("tan")
+    asin = _unary("asin")
+    acos = _unary("acos")
+    atan = _unary("atan")
+    sinh = _unary("sinh")
+    cosh = _unary("cosh")
+    log1p = _unary("log1p")
+    expm1 = _unary("expm1")
+    erf = _unary("erf")
+    erfc = _unary("erfc")
+    softplus = _unary("softplus")
+    silu = _unary("silu")
+    gelu = _unary("gelu")
+
+    def leaky_relu(self, negative_slope=0.01):
+        """Return self where it is above 0, else negative_slope * self; the slope may be a Value."""
+        return _leaky_relu(self, negative_slope)
+
+    def elu(self, alpha=1.0):
+        """Return self where it is above 0, else alpha * (exp(self) - 1); alpha may be a Value."""
+        return _elu(self, alpha)
+
+    minimum = _by_name("minimum")
+    maximum = _by_name("maximum")
+
+    # 1.0 or 0.0, where `<` and the like give a bool
+    less = _by_name("less")
+    less_equal = _by_name("less_equal")
+    equal = _by_name("equal")
+    not_equal = _by_name("not_equal")
+    stop_gradient = _unary("stop_gradient")
+
+    def backward(self, seed=1.0):
+        """Set the gradients of all that this Value was computed from; leaves add theirs to what they have.
+
+        seed: the gradient of this Value itself.
+        """
+        id, seed = self._alive(), to_float(seed, "a seed")
+        if anomaly.depth or lib.pg_backward(id, seed) != lib.PG_OK:
+            backward_in_pieces((self,), (seed,), value_of)
+
+    __neg__ = _unary("neg")  # -self
+    __abs__ = abs = _unary("abs")  # abs(self)
+
+    def __radd__(self, other):  # other + self
+        return self.__add__(other)
+
+    __sub__ = _binary("sub")  # self - other
+    __rsub__ = _reflected("sub")  # other - self
+
+    def __rmul__(self, other):  # other * self
+        return self.__mul__(other)
+
+    __truediv__ = _binary("div")  # self / other
+    __rtruediv__ = _reflected("div")  # other / self
+
+
+def sum(values, start=0):
+    """Return the sum of Values and numbers as one node, added from the left as Python's `sum` does."""
+    values = tuple(map(_as_value, values))
+    if is_default(start):
+        return _make(values, None, lib.pg_sum, 0, len(values), _ids(values))
+    start = _as_value(start)
+    return _make(values, start, lib.pg_sum, start._alive(), len(values), _ids(values))
+
+
+def dot(ws, xs, bias=None):
+    """Return `bias + ws[0]*xs[0] + ws[1]*xs[1] + …` as one node, added in that order.
+
+    Raises ValueError if `ws` and `xs` differ in length.
+    """
+    ws, xs = pair_up(map(_as_value, ws), map(_as_value, xs))
+    if bias is None:
+        return _make(ws, xs, lib.pg_dot, 0, len(ws), _ids(ws), _ids(xs))
+    bias = _as_value(bias)
+    return _make((bias, *ws), xs, lib.pg_dot, bias._alive(), len(ws), _ids(ws), _ids(xs))
+
+
+def choose(index, values):
+    """Return the one of `values` that the data of `index` chooses, as one node: see `pygrad.engine.take`.
+
+    Nothing is checked: an index outside gives a nan.
+    """
+    index, values = _as_value(index), tuple(map(_as_value, values))
+    return _make((index, *values), None, lib.pg_choose, index._pg_id, len(values), _ids(values))
+
+
+def declared(y, xs, derivatives):
+    """Return `y` as one node that passes its gradient times `derivatives` on to `xs`: see `pygrad.custom_op`."""
+    y, xs, derivatives = _as_value(y), tuple(map(_as_value, xs)), tuple(map(_as_value, derivatives))
+    if len(xs) != len(derivatives):
+        raise ValueError("declared needs as many derivatives as xs")
+    operands = (y, *[v for pair in zip(xs, derivatives) for v in pair])
+    return _make(operands, None, lib.pg_declared, y._pg_id, len(xs), _ids(xs), _ids(derivatives))
+
+
+def layer(neurons, xs, neuron_type):
+    """Return [n(xs) for n in neurons] with one `dot` node a neuron, all made in one call; see `pygrad.nn.Neuron`.
+
+    The numbers are those of the plain Python code, to the bit. The graph is not; so the result is None, and that code
+    must run, where a program could tell: unless all neurons are of that very type, all weights and biases plain Values,
+    all inputs plain Values or numbers, as many as weights, and `+` and `*` of Value as they are defined here.
+    """
+    if [vars(Value).get(name) for name in _ARITHMETIC] != _ORIGINALS or not {neuron_type}.issuperset(
+        map(type, neurons)
+    ):
+        return None
+    rows, biases = [tuple(n.w) for n in neurons], [n.b for n in neurons]
+    xs = tuple([x if type(x) is Value else number(x) if is_number(x) else None for x in xs])
+    nin, w_ids = len(xs), [w._pg_id for ws in rows for w in ws if type(w) is Value]
+    x_ids = [x._pg_id for x in xs if type(x) is Value]
+    b_ids = [b._pg_id for b in biases if type(b) is Value]
+    if (
+        len(w_ids) != len(rows) * nin
+        or len(x_ids) != nin
+        or len(b_ids) != len(rows)
+        or not {nin}.issuperset(map(len, rows))
+    ):
+        return None
+    outs = _dots(rows, xs, biases, w_ids, x_ids, b_ids)
+    return [getattr(out, n.activation)() if n.nonlin else out for out, n in zip(outs, neurons)]
+
+
+def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
+    made = ffi.new("pg_id[]", len(rows))
+    outs = [_blank((bias, *ws), xs) for ws, bias in zip(rows, biases)]
+    if lib.pg_dots(len(rows), len(xs), _as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids), made) != lib.PG_OK:
+        refuse(*xs, *biases, *[w for ws in rows for w in ws])
+    for out, id in zip(outs, made):
+        out._pg_id = id
+    if anomaly.depth or _threads_without_grad:
+        return [_finish(out, out._operands_in_order()) for out in outs]
+    return outs
+
+
+_ARITHMETIC = ("__add__", "__radd__", "__mul__", "__rmul__")
+_ORIGINALS = [vars(Value)[name] for name in _ARITHMETIC]
+_pow = _binary("pow")
+_leaky_relu, _elu = _by_name("leaky_relu"), _by_name("elu")
+_stop_gradient = _unary("stop_gradient")
+
+# --- no_grad ---
+
+
+def is_grad_enabled():
+    """See pygrad.recording.is_grad_enabled."""
+    return not getattr(_thread, "grad_is_off", False)
+
+
+def set_grad_enabled(on):
+    """From now on let this thread's results have operands, or not; return what it was before."""
+    global _threads_without_grad
+    before = is_grad_enabled()
+    with _rewiring:
+        _thread.grad_is_off = not on
+        _threads_without_grad += before - bool(on)
+    return before
+
+
+def forget_other_threads():
+    """In the child of a fork only this thread is left."""
+    global _threads_without_grad
+    _threads_without_grad = int(not is_grad_enabled())
+
+
+def _is_traced():
+    """True while this thread records a function for `pygrad.compile`: then there is a trace hook."""
+    return _trace_hook is not None and modes.is_recording()
+
+
+def _drops_operands():
+    """True within no_grad(), but not while a function is recorded: what the user's own code makes has no operands."""
+    return not is_grad_enabled() and not _is_traced()
+
+
+# --- the trace hook ---
+
+
+def set_trace_hook(hook):
+    """See pygrad.engine.set_trace_hook."""
+    global _trace_hook
+    if hook is not None and not callable(hook):
+        raise TypeError("a trace hook must be a function of a Value and what reads its data, or None")
+    before, _trace_hook = _trace_hook, hook
+    return before
+
+
+def _tell_hook(value, what):
+    """Tell the hook that a program reads the data of `value`, unless it is the hook itself that does."""
+    value._alive()
+    hook = _trace_hook
+    if hook is not None and not getattr(_thread, "quiet", 0):
+        with _quiet():
+            hook(value, what)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Within the block, this thread's reads of data are told to nobody."""
+    _thread.quiet = getattr(_thread, "quiet", 0) + 1
+    try:
+        yield
+    finally:
+        _thread.quiet -= 1
+
+
+# --- nodes and their proxies ---
+
+
+def _blank(a=None, b=None):
+    """Return a proxy that has no node yet; `a` and `b` are its operands, as in Value._pg_a."""
+    out = _new(Value)
+    out._pg_id = 0
+    out._pg_a = a
+    out._pg_b = b
+    return out
+
+
+def _make(a, b, make, *arguments):
+    """Return the proxy of the node that the C function `make` makes of its arguments; the proxy is there first."""
+    out = _blank(a, b)
+    out._pg_id = make(*arguments)
+    if not out._pg_id:
+        refuse(*_as_tuple(a), *_as_tuple(b))
+    return _finish(out, out._operands_in_order()) if anomaly.depth or _threads_without_grad else out
+
+
+def _finish(out, operands):
+    """Return what a new Value of these operands becomes within detect_anomaly() or no_grad(), in any thread."""
+    if anomaly.depth:
+        anomaly.check_forward(out, operands)
+    return out if is_grad_enabled() else _without_graph(out)
+
+
+def _without_graph(out):
+    """Return what a result is within no_grad(): a leaf; while a function is recorded, which must not keep the number
+    of this one run, a node that passes no gradient on."""
+    if _is_traced():
+        return _stop_gradient(out) if lib.pg_op_has_derivative(lib.pg_op(out._pg_id)) else out
+    return _make(None, None, _pg_leaf, lib.pg_data(out._pg_id)) if out._pg_a is not None else out
+
+
+def _adopt(id):
+    """Give a hidden node its proxy."""
+    proxy = _blank()
+    lib.pg_retain(id)
+    proxy._pg_id = id
+    return proxy
+
+
+def adopt(ids, made, roots):
+    """See pygrad.engine.adopt."""
+    known = proxies_below(*roots)
+    for id in made:
+        known[id] = _adopt(id)
+        operands = ffi.new(_IDS, lib.pg_operand_count(id))
+        lib.pg_operands(id, operands)
+        known[id]._pg_a = tuple([known[i] for i in operands if i in known])  # the rest is hidden
+    return [known[id] for id in ids]
+
+
+def keeps_proxies():
+    """See pygrad.engine.keeps_proxies: here a proxy always has them."""
+    return True
+
+
+def _as_value(x):
+    return x if isinstance(x, Value) else number(x)
+
+
+def number(x):
+    """Return the leaf of a number in an expression."""
+    return _make(None, None, lib.pg_number, to_float(x))
+
+
+def _as_tuple(operands):
+    """The Values in a proxy's _pg_a or _pg_b."""
+    return operands if type(operands) is tuple else () if operands is None else (operands,)
+
+
+def _ids(values):
+    """The ids of Values, as C takes them."""
+    return _as_ids([v._pg_id for v in values])
+
+
+def _as_ids(ids):
+    return ffi.new(_IDS, ids)
+
+
+def plain_ids(values, _data=Value.data, _grad=Value.grad):
+    """Return the ids of a list of Values as bytes, a pg_id each, to read and write their data and grad there.
+
+    None where a program could tell: unless all are plain Values with a node, and `data` and `grad` as they are here.
+    """
+    ids = [v._pg_id for v in values if type(v) is Value]
+    ours = vars(Value).get("data") is _data and vars(Value).get("grad") is _grad
+    return bytes(ffi.buffer(_as_ids(ids))) if ours and len(ids) == len(values) and all(ids) else None

@@ -1,0 +1,199 @@
+"""Arguments of compiled functions: numbers, nested lists and tuples, and anything with a buffer of numbers.
+
+A plain number is the same for all samples. Anything else has the samples along its first dimension. What one sample
+looks like is its *structure*: None for a number, or a tuple of the structures of its items. A function is traced once
+for each combination of structures; its numbers arrive as *columns*, one an input, each a place in memory and a step.
+"""
+
+import sys
+from array import array
+from collections.abc import Mapping
+from decimal import Decimal
+from itertools import chain, islice
+from numbers import Real
+
+from pygrad.contract.nested import MOST_DIMENSIONS
+from pygrad.contract.numbers import describe, is_number, to_float
+from pygrad.engine._lib import ffi
+
+
+class HasValues(TypeError):
+    """An argument holds Values: the function is being called by code that is itself recorded."""
+
+
+class Argument:
+    """One argument: `structure` of a sample, `samples` (None: the same for all) and the numbers, row by row.
+
+    `numbers` is an array of floats, or the caller's own memory; `columns` are (pointer, step), one an input.
+    """
+
+    def __init__(self, given, name, is_batch=True):
+        self.given = given
+        self.name, self.is_array = name, hasattr(given, "dtype") and getattr(given, "ndim", 0) > 0
+        number = _one_number(given)
+        self.is_number = number is not None
+        if self.is_number:
+            self.structure, self.samples = None, None
+            self.numbers = array("d", [to_float(number, name)])
+        else:
+            self._read(given, is_batch)
+        self.width = count(self.structure)
+        pointer = ffi.from_buffer("double[]", self.numbers)
+        step = 0 if self.samples is None else self.width
+        self.columns = [(pointer + i, step) for i in range(self.width)]
+
+    def take(self, samples):
+        """Return these samples, by number, as an argument of their own may be given."""
+        if self.samples is None:
+            return self.given
+        rows = ffi.cast("double *", ffi.from_buffer(self.numbers))
+        items = (rows[i * self.width + k] for i in samples for k in range(self.width))
+        return [build(self.structure, items) for _ in samples]
+
+    def _read(self, given, is_batch):
+        if found := _from_buffer(given, self.name):
+            shape, self.numbers = found if is_batch else ((1, *found[0]), found[1])
+        else:
+            given = given if is_batch else [given]
+            shape, self.numbers = _from_lists(given, self.name)
+        if shape is None:
+            self.structure, self.samples, self.numbers = _from_trees(given, self.name)
+        else:
+            self.structure, self.samples = _rectangle(shape[1:]), shape[0]
+        if not self.samples:
+            raise ValueError(f"{self.name} is an empty batch: its first dimension, the samples, has length 0")
+        if not is_batch:
+            self.samples = None
+
+
+def count(structure):
+    """Return how many numbers a structure holds."""
+    return 1 if structure is None else sum(map(count, structure))
+
+
+def build(structure, items):
+    """Return nested lists as the structure says, of what the iterator `items` gives."""
+    if structure is None:
+        return next(items)
+    if structure.count(None) == len(structure):
+        return list(islice(items, len(structure)))
+    return [build(inner, items) for inner in structure]
+
+
+def shape_of(structure):
+    """Return the shape of a structure, as () for a number; None if it is not rectangular."""
+    if structure is None:
+        return ()
+    if 0 < len(structure) == structure.count(None):
+        return (len(structure),)
+    inner = {shape_of(item) for item in structure}
+    return (len(structure), *inner.pop()) if len(inner) == 1 and None not in inner else None
+
+
+def _rectangle(shape):
+    return (_rectangle(shape[1:]),) * shape[0] if shape else None
+
+
+# --- three ways to read an argument; each returns a shape and the numbers, or None if it is not of that kind ----------
+
+# What `memoryview` calls numbers: 8-byte floats in the order of this machine, which C reads as they are; and others.
+_DOUBLES = ("d", "@d", "=d", "<d" if sys.byteorder == "little" else ">d")
+_NUMBERS = (*_DOUBLES, *"f?bBhHiIlLqQ")
+
+
+def _one_number(given):
+    """Return the number that `given` is, or that an array without dimensions holds; None if it is none."""
+    if is_number(given):
+        return given
+    if getattr(given, "ndim", None) == 0 and getattr(getattr(given, "dtype", None), "kind", "") in tuple("fiubO"):
+        return _one_number(given.item())
+    return None
+
+
+def _from_buffer(given, name):
+    """Read what has a buffer; without a copy if it is float64 in C order."""
+    if isinstance(given, (list, tuple)):
+        return None
+    if isinstance(given, (str, bytes, bytearray)):
+        _refuse(given, name)
+    if hasattr(given, "filled") and hasattr(given, "mask"):
+        raise TypeError(f"{name} is a masked array: say what stands in its gaps, with .filled(...)")
+    if str(getattr(given, "dtype", "")) == "object":
+        return None
+    if getattr(getattr(given, "dtype", None), "kind", "") in tuple("fiub") and hasattr(given, "astype"):
+        given = given.astype("d", order="C", copy=False)  # NumPy's; nothing is done if it is so already
+    try:
+        view = memoryview(given)
+    except (TypeError, ValueError, BufferError):
+        return None
+    if view.format not in _NUMBERS or view.ndim == 0:
+        raise TypeError(f"{name} must hold real numbers, not {getattr(given, 'dtype', f'format {view.format!r}')}")
+    if view.format in _DOUBLES and view.c_contiguous:
+        return view.shape, (given if view.nbytes else array("d"))
+    rows = view.tolist()
+    for _ in view.shape[1:]:
+        rows = chain.from_iterable(rows)
+    return view.shape, array("d", rows)
+
+
+def _from_lists(given, name):
+    """Read nested lists that are rectangular; (None, None) if they are not."""
+    shape, level = [], [given]
+    while level and _is_sequence(level[0]):
+        lengths = {len(item) if _is_sequence(item) else -1 for item in level}
+        if len(lengths) > 1:
+            return None, None
+        shape += lengths
+        if len(shape) > MOST_DIMENSIONS:
+            raise ValueError(f"{name} is nested more than {MOST_DIMENSIONS} deep, or holds itself")
+        level = list(chain.from_iterable(level))
+    if not shape:
+        _refuse(given, name)
+    if not all(issubclass(kind, (Real, Decimal)) for kind in set(map(type, level))):
+        return None, None
+    return shape, array("d", level)
+
+
+def _from_trees(given, name):
+    """Read samples of any one structure, one by one."""
+    samples = list(given)
+    structure, numbers = _structure(samples[0], name), array("d")
+    for i, sample in enumerate(samples):
+        if _structure(sample, name) != structure:
+            raise ValueError(f"{name} is ragged: sample {i} is not shaped like sample 0")
+        numbers.extend(_numbers(sample, name))
+    return structure, len(samples), numbers
+
+
+def _is_sequence(x):
+    """True for what has items in an order: no dict or set, no text, no array without dimensions."""
+    if isinstance(x, (list, tuple)):
+        return True
+    if isinstance(x, (str, bytes, bytearray, Mapping)) or getattr(x, "ndim", 1) == 0:
+        return False
+    return all(hasattr(x, name) for name in ("__len__", "__getitem__", "__iter__"))
+
+
+def _structure(sample, name):
+    if not _is_sequence(sample):
+        if _one_number(sample) is None:
+            _refuse(sample, name)
+        return None
+    return tuple([_structure(item, name) for item in sample])
+
+
+def _numbers(sample, name):
+    if not _is_sequence(sample):
+        yield to_float(_one_number(sample), name)
+    else:
+        for item in sample:
+            yield from _numbers(item, name)
+
+
+def _refuse(given, name):
+    if hasattr(given, "_prev"):
+        raise HasValues(
+            f"{name} holds Values, and here numbers are needed: call the function itself with Values, and backward() "
+            "on what it returns"
+        )
+    raise TypeError(f"{name} must be numbers, lists of them or an array, not {describe(given)}")

@@ -1,0 +1,450 @@
+"""A tape as one C99 file that needs nothing of pygrad: `Compiled.to_c`.
+
+The file has the tape as a table and a loop over it, so a compiler takes no longer for a hundred thousand operations
+than for ten. The formulas are those of csrc/ops.def, which the engine itself gives as text.
+"""
+
+import math
+import os
+import re
+from array import array
+
+from pygrad._version import __version__
+from pygrad.engine._lib import ffi, lib
+from pygrad.engine.optable import CODES
+from pygrad.tape.files import describe, write_whole
+
+
+def write(tape, structures, path, name, title):
+    """Write the C file of a tape; see `Compiled.to_c`. `title` is the function's name."""
+    if not (isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name)):
+        raise ValueError(f"name must be the beginning of C names, of letters, digits and _, not {name!r}")
+    text = _File(tape, structures, name, title).text()
+    write_whole(os.path.realpath(path), text.encode())
+
+
+class _File:
+    """The parts of the file. Nodes are numbered anew: parameters that no Value is left of are constants here."""
+
+    def __init__(self, tape, structures, name, title):
+        self.tape, self.structures, self.name, self.title = tape, structures, name, title
+        state = tape.state()
+        ids, visible = list(tape.parameter_ids), {p._pg_id for p in tape.parameters}
+        self.parameters = [id for id in ids if id in visible]
+        hidden = [id for id in ids if id not in visible]
+        self.inputs, constants = len(state["point"]), state["constants"]
+        self.constants = [lib.pg_data(id) for id in hidden] + list(state["numbers"][:constants])
+        self.exponents = state["numbers"][constants:]
+        places = {id: place for place, id in enumerate([*self.parameters, *hidden], self.inputs)}
+        leaves = self.inputs + len(ids) + constants
+        self.places = [*range(self.inputs), *map(places.get, ids), *range(self.inputs + len(ids), leaves)]
+        self.first, self.lists = leaves, array("i")
+        self.operations = self._operations(state["words"])
+        self.outputs = [self._place(i) for i in state["outputs"]]
+
+    def _place(self, node):
+        return self.places[node] if 0 <= node < self.first else node
+
+    def _operations(self, words):
+        """Return (op, a, b) for each operation; of one with a list, b is its place, where its length stands."""
+        out, at, exponents = [], 0, 0
+        while at < len(words):
+            op, a = words[at], self._place(words[at + 1])
+            name, arity = _OPS[op]
+            if name == "power":
+                b, size = exponents, 2
+                exponents += 1
+            elif arity == 0:
+                size = 3 + words[at + 2]
+                b = len(self.lists)
+                self.lists.append(words[at + 2])
+                self.lists.extend(map(self._place, words[at + 3 : at + size]))
+            else:
+                b, size = (self._place(words[at + 2]), 3) if arity == 2 else (0, 2)
+            out.append((name, a, b))
+            at += size
+        return out
+
+    def _inert(self):
+        """Return, for each operation, whether no output passes an adjoint on to it (csrc/tape.h)."""
+        awake = set(self.outputs)
+        for place in reversed(range(len(self.operations))):
+            if self.first + place in awake:
+                awake.update(self._receivers(*self.operations[place]))
+        return [self.first + place not in awake for place in range(len(self.operations))]
+
+    def _receivers(self, name, a, b):
+        """Return the operands that an operation passes its adjoint on to; a -1 among them is none."""
+        op = CODES[name]
+        if not lib.pg_op_has_derivative(op):
+            return []
+        if _OPS[op][1] > 0:  # a power's b is no node
+            return [a, b] if _OPS[op][1] == 2 else [a]
+        entries = self.lists[b + 1 : b + 1 + self.lists[b]]
+        return entries[1:] if name == "take" else entries[::2] if name == "declared" else [a, *entries]
+
+    # --- text ---------------------------------------------------------------------------------------------------------
+
+    def text(self):
+        """Return the whole file."""
+        used = {name for name, _, _ in self.operations}
+        rows = [(name, _formulas(op)) for op, (name, _) in enumerate(_OPS) if name in used]
+        forward = "".join([_forward(name, formulas) for name, formulas in rows])
+        backward = "".join([_backward(name, formulas) for name, formulas in rows])
+        parts = {
+            "version": __version__,
+            "arguments": _comment(describe(self.structures)),
+            "output": _comment(describe((self.tape.structure,))[1:-1]),
+            "inputs": self.inputs,
+            "parameters": len(self.parameters),
+            "constants": len(self.constants),
+            "outputs": len(self.outputs),
+            "operations": len(self.operations),
+            "helpers": _helpers(forward + backward),
+            "ops": _table("enum", [f"NAME_OP_{name}" for name, _ in rows] or ["NAME_OP_none"], " {"),
+            "numbers": _doubles("parameters", map(lib.pg_data, self.parameters), "const"),
+            "tables": self._tables(used),
+            "forward": forward,
+            "skip": _SKIP if any(self._inert()) else "",
+            "backward": backward,
+            "check": self._check(),
+        }
+        text = re.sub(r"@(\w+)@", lambda match: str(parts.get(match[1], match[0])), _TEMPLATE)
+        prefixes = {"NAME_": f"{self.name.upper()}_", "name_": f"{self.name}_", "pg_": f"{self.name}_"}
+        text = re.sub(r"\b(NAME_|name_|pg_)", lambda match: prefixes[match[1]], text)
+        return text.replace("@title@", _comment(self.title), 1)
+
+    def _tables(self, used):
+        operations = [f"{{NAME_OP_{name}, {a}, {b}}}" for name, a, b in self.operations] or ["{NAME_OP_none, 0, 0}"]
+        tables = [_table("static const name_operation name_tape[]", operations)]
+        if self.lists:
+            tables.append(_table("static const int name_lists[]", map(str, self.lists)))
+        if any(inert := self._inert()):
+            tables.append(_table("static const char name_inert[]", [str(int(x)) for x in inert]))
+        if "power" in used:
+            tables.append(_doubles("exponents", self.exponents))
+        tables += [_table("static const int name_outputs[]", map(str, self.outputs))]
+        return "\n".join([*tables, _doubles("constants", self.constants)])
+
+    def _check(self):
+        """Return the tables of the self-check: a point, and what the engine makes of it."""
+        status, outputs, input_grads, parameter_grads = self._evaluate()
+        return "\n".join(
+            [
+                f"enum {{ name_status = {status} }};",
+                _doubles("point", self.tape.point),
+                _doubles("expected_outputs", outputs),
+                _doubles("expected_inputs", input_grads),
+                _doubles("expected_parameters", parameter_grads),
+            ]
+        )
+
+    def _evaluate(self):
+        """Run the tape at the point it was recorded at: status, outputs and gradients. Leaves .grad as it was."""
+        ids, tape = list(self.tape.parameter_ids), self.tape
+        point, outputs = ffi.new("double[]", list(tape.point)), ffi.new("double[]", tape.output_count)
+        input_grads, one = ffi.new("double[]", self.inputs), ffi.new("double *", 1.0)
+        targets = ffi.new("pg_target[]", [(input_grads + i, 0) for i in range(self.inputs)])
+        columns = ffi.new("pg_column[]", [(point + i, 0) for i in range(self.inputs)])
+        seeds = ffi.new("pg_column[]", [(one, 0)] * tape.output_count)
+        batch = {"samples": 1, "columns": columns, "seeds": seeds, "outputs": outputs, "input_grads": targets}
+        before = list(map(lib.pg_grad, ids))
+        try:
+            for id in ids:
+                lib.pg_set_grad(id, 0.0)
+            status = lib.pg_replay_run(tape.replay, ffi.new("pg_batch *", batch))
+            grads = [lib.pg_grad(id) for id in self.parameters]
+        finally:
+            for id, grad in zip(ids, before):
+                lib.pg_set_grad(id, grad)
+        if status not in (lib.PG_OK, lib.PG_BAD_INDEX):
+            raise MemoryError("no memory to run the tape; nothing was changed")
+        return int(status != lib.PG_OK), list(outputs), list(input_grads), grads
+
+
+_OPS = [(ffi.string(lib.pg_op_name(op)).decode(), lib.pg_op_arity(op)) for op in range(lib.pg_op_count())]
+
+
+def _text(chars):
+    return None if chars == ffi.NULL else ffi.string(chars).decode()
+
+
+def _formulas(op):
+    return [_text(lib.pg_op_source(op, which)) for which in range(3)]
+
+
+def _helpers(text):
+    """Return those functions that the text calls."""
+    helpers, i = [], 0
+    while helper := _text(lib.pg_helper_source(i)):
+        if re.search(rf"\b{re.search(r'pg_[a-z_]+', helper)[0]}\b", text):
+            helpers.append(helper + "\n")
+        i += 1
+    return "".join(helpers)
+
+
+def _comment(text):
+    """Return text that cannot end a comment, in ASCII."""
+    return text.encode("ascii", "backslashreplace").decode().replace("*/", "* /").replace("\n", " ").replace("?", "_")
+
+
+def _number(x):
+    if math.isnan(x):
+        return "(double)NAN"
+    return x.hex() if math.isfinite(x) else "INFINITY" if x > 0 else "-INFINITY"
+
+
+def _doubles(name, numbers, kind="static const"):
+    return _table(f"{kind} double name_{name}[]", map(_number, numbers))
+
+
+def _table(declaration, entries, begin=" = {"):
+    """Return an array's definition, in lines of at most 120 columns; with one entry if there is none."""
+    lines, line = [], "   "
+    for entry in list(entries) or ["0"]:
+        if len(line) + len(entry) > 116:
+            lines.append(line)
+            line = "   "
+        line += f" {entry},"
+    return "\n".join([declaration + begin, *lines, line, "};"])
+
+
+# --- one case of the loops --------------------------------------------------------------------------------------------
+
+
+def _case(name, lines):
+    return "".join([f"        case NAME_OP_{name}: {{\n", *[f"            {line}\n" for line in lines], "        }\n"])
+
+
+def _forward(name, formulas):
+    """Return the case of an op in the loop up; for a row of ops.def by its formula."""
+    if name in _LIST_FORWARD:
+        return _case(name, [*_LIST_FORWARD[name], "break;"])
+    return _case(name, [*_operands(formulas[0]), f"v[i] = {formulas[0]};", "break;"])
+
+
+def _backward(name, formulas):
+    """Return the case of an op in the loop down: to each operand's adjoint is added g times its derivative."""
+    if name in _LIST_BACKWARD:
+        return _case(name, [*_LIST_BACKWARD[name], "break;"])
+    slopes = [(x, formula) for x, formula in zip("ab", formulas[1:]) if formula]
+    lines = _operands(" ".join([formula for _, formula in slopes]))
+    lines += [f"const double by_{x} = {formula};" for x, formula in slopes]
+    return _case(name, [*lines, *[f"d[o->{x}] += g * by_{x};" for x, _ in slopes], "break;"])
+
+
+def _operands(formula):
+    """Return the lines that read what a formula needs of a, b and y."""
+    read = {"a": "v[o->a]", "b": "v[o->b]", "y": "v[i]"}
+    return [f"const double {x} = {place};" for x, place in read.items() if re.search(rf"\b{x}\b", formula)]
+
+
+_LIST = ["const int *list = name_lists + o->b + 1, *end = list + list[-1];"]
+_PLACE = [
+    *_LIST,
+    "const unsigned place = pg_place(v[list[0]]);",
+    "const int found = place < (unsigned)(end - list - 1);",
+]
+_BASE = "double total = o->a < 0 ? 0.0 : v[o->a];"
+_BASE_BACK = "if (o->a >= 0)\n                d[o->a] += g;"
+
+_LIST_FORWARD = {
+    "power": ["v[i] = pow(v[o->a], name_exponents[o->b]);"],
+    "sum": [*_LIST, _BASE, "for (; list < end; list++)\n                total += v[*list];", "v[i] = total;"],
+    "dot": [
+        *_LIST,
+        _BASE,
+        "for (; list < end; list += 2)\n                total += v[list[0]] * v[list[1]];",
+        "v[i] = total;",
+    ],
+    "take": [*_PLACE, "v[i] = found ? v[list[1 + place]] : (double)NAN;", "bad |= !found;"],
+    "declared": ["v[i] = v[o->a];"],
+}
+_LIST_BACKWARD = {
+    "power": ["d[o->a] += g * pg_power_slope(v[o->a], name_exponents[o->b]);"],
+    "sum": [*_LIST, _BASE_BACK, "for (; list < end; list++)\n                d[*list] += g;"],
+    "dot": [
+        *_LIST,
+        _BASE_BACK,
+        "for (; list < end; list += 2) {",
+        "    const double a = v[list[0]], b = v[list[1]];",
+        "    d[list[0]] += g * b;",
+        "    d[list[1]] += g * a;",
+        "}",
+    ],
+    "take": [*_PLACE, "if (found)\n                d[list[1 + place]] += g;"],
+    "declared": [*_LIST, "for (; list < end; list += 2)\n                d[list[0]] += g * v[list[1]];"],
+}
+
+_SKIP = "        if (name_inert[i - NAME_LEAVES]) /* no adjoint comes here: 0 times an infinite slope would be nan */\n"
+_SKIP += "            continue;\n"
+
+_TEMPLATE = """\
+/* @title@, written as C by pygrad @version@.
+ *
+ *     arguments    @arguments@
+ *     result       @output@
+ *
+ * C99 and its standard library alone. To compile it, and to compare it with pygrad:
+ *
+ *     cc -std=c99 -O2 -ffp-contract=off -c FILE.c
+ *     cc -std=c99 -O2 -ffp-contract=off -DPYGRAD_SELF_CHECK FILE.c -o check -lm && ./check
+ *
+ * The bits are pygrad's if -ffp-contract=off is given, no -ffast-math is, and the C library is the same: another one's
+ * exp, tanh, ... may differ in the last bits. To call it, declare
+ *
+ *     enum { NAME_INPUTS = @inputs@, NAME_PARAMETERS = @parameters@, NAME_OUTPUTS = @outputs@,
+ *            NAME_WORK = 2 * (NAME_INPUTS + NAME_PARAMETERS + @constants@ + @operations@) + 1 };
+ *     extern const double name_parameters[];
+ *     int name_forward(const double *inputs, const double *parameters, double *outputs, double *work);
+ *     int name_gradient(const double *inputs, const double *parameters, const double *seeds, double *outputs,
+ *                       double *input_gradients, double *parameter_gradients, double *work);
+ *
+ * Both run one sample. `inputs` are its numbers, those of the first argument first; name_parameters has the parameters'
+ * numbers as they were when this was written. Both write NAME_OUTPUTS numbers to `outputs`, and use NAME_WORK
+ * numbers at `work`, whose contents are of no use before or after; so threads with a work each may run at once.
+ *
+ * name_gradient starts from the gradients of the outputs, `seeds` (NULL: 1 each), writes those of the inputs to
+ * `input_gradients`, and adds those of the parameters to `parameter_gradients`: set these to 0 first, and run all
+ * samples of a batch. Either may be NULL.
+ *
+ * The result is 0; or 1, and nothing is written, if the index of a take is out of range or not whole.
+ */
+#include <math.h>
+#include <stddef.h>
+
+enum {
+    NAME_INPUTS = @inputs@,
+    NAME_PARAMETERS = @parameters@,
+    NAME_OUTPUTS = @outputs@,
+    NAME_CONSTANTS = @constants@,
+    NAME_OPERATIONS = @operations@,
+    NAME_LEAVES = NAME_INPUTS + NAME_PARAMETERS + NAME_CONSTANTS,
+    NAME_NODES = NAME_LEAVES + NAME_OPERATIONS,
+    NAME_WORK = 2 * NAME_NODES + 1
+};
+
+extern const double name_parameters[];
+int name_forward(const double *inputs, const double *parameters, double *outputs, double *work);
+int name_gradient(const double *inputs, const double *parameters, const double *seeds, double *outputs,
+                  double *input_gradients, double *parameter_gradients, double *work);
+
+@numbers@
+
+/* The tape. An operation's operands are nodes: the inputs, the parameters, the constants, and the operations before it.
+ * `b` may be the place of a list, which begins with its length, or of an exponent. */
+@ops@
+typedef struct {
+    int op, a, b;
+} name_operation;
+
+@tables@
+
+@helpers@/* Compute all operations; 1: an index was bad. */
+static int name_up(double *v)
+{
+    int bad = 0;
+    (void)v;
+    for (int i = NAME_LEAVES; i < NAME_NODES; i++) {
+        const name_operation *o = &name_tape[i - NAME_LEAVES];
+        switch (o->op) {
+@forward@        default:
+            break;
+        }
+    }
+    return bad;
+}
+
+/* Pass all adjoints down. */
+static void name_down(const double *v, double *d)
+{
+    for (int i = NAME_NODES - 1; i >= NAME_LEAVES; i--) {
+@skip@        const name_operation *o = &name_tape[i - NAME_LEAVES];
+        const double g = d[i];
+        (void)v, (void)g;
+        switch (o->op) {
+@backward@        default:
+            break;
+        }
+    }
+}
+
+int name_forward(const double *inputs, const double *parameters, double *outputs, double *work)
+{
+    double *v = work;
+    for (int i = 0; i < NAME_INPUTS; i++)
+        v[i] = inputs[i];
+    for (int i = 0; i < NAME_PARAMETERS; i++)
+        v[NAME_INPUTS + i] = parameters[i];
+    for (int i = 0; i < NAME_CONSTANTS; i++)
+        v[NAME_INPUTS + NAME_PARAMETERS + i] = name_constants[i];
+    if (name_up(v))
+        return 1;
+    for (int i = 0; i < NAME_OUTPUTS; i++)
+        outputs[i] = v[name_outputs[i]];
+    return 0;
+}
+
+int name_gradient(const double *inputs, const double *parameters, const double *seeds, double *outputs,
+                  double *input_gradients, double *parameter_gradients, double *work)
+{
+    double *v = work, *d = work + NAME_NODES;
+    if (name_forward(inputs, parameters, outputs, work))
+        return 1;
+    for (int i = 0; i < NAME_NODES; i++)
+        d[i] = 0.0;
+    for (int i = 0; parameter_gradients && i < NAME_PARAMETERS; i++)
+        d[NAME_INPUTS + i] = parameter_gradients[i];
+    for (int i = 0; i < NAME_OUTPUTS; i++)
+        d[name_outputs[i]] += seeds ? seeds[i] : 1.0;
+    name_down(v, d);
+    for (int i = 0; input_gradients && i < NAME_INPUTS; i++)
+        input_gradients[i] = d[i];
+    for (int i = 0; parameter_gradients && i < NAME_PARAMETERS; i++)
+        parameter_gradients[i] = d[NAME_INPUTS + i];
+    return 0;
+}
+
+#ifdef PYGRAD_SELF_CHECK
+#include <stdio.h>
+#include <string.h>
+
+/* Where the function was recorded, and what pygrad computes there. */
+@check@
+static double name_work[NAME_WORK];
+static double name_found_outputs[NAME_OUTPUTS + 1];
+static double name_found_inputs[NAME_INPUTS + 1];
+static double name_found_parameters[NAME_PARAMETERS + 1];
+
+/* How many numbers differ in a bit; all nan are the same. */
+static int name_compare(const char *what, const double *found, const double *expected, int count)
+{
+    int differences = 0;
+    for (int i = 0; i < count; i++)
+        if (memcmp(&found[i], &expected[i], sizeof *found) != 0 && !(isnan(found[i]) && isnan(expected[i]))) {
+            if (differences++ == 0)
+                printf("failure: %s %d is %a, not %a (%.17g, not %.17g)\\n", what, i, found[i], expected[i], found[i],
+                       expected[i]);
+        }
+    return differences;
+}
+
+int main(void)
+{
+    const int status = name_gradient(name_point, name_parameters, NULL, name_found_outputs, name_found_inputs,
+                                     name_found_parameters, name_work);
+    int differences = status != name_status;
+    if (differences)
+        printf("failure: the result is %d, not %d\\n", status, name_status);
+    if (status == 0) {
+        differences += name_compare("output", name_found_outputs, name_expected_outputs, NAME_OUTPUTS);
+        differences += name_compare("gradient of input", name_found_inputs, name_expected_inputs, NAME_INPUTS);
+        differences += name_compare("gradient of parameter", name_found_parameters, name_expected_parameters,
+                                    NAME_PARAMETERS);
+    }
+    if (differences == 0)
+        printf("ok: %d outputs and %d gradients, to the bit\\n", NAME_OUTPUTS, NAME_INPUTS + NAME_PARAMETERS);
+    return differences != 0;
+}
+#endif
+"""

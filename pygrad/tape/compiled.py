@@ -1,0 +1,348 @@
+"""compile(fn): record a function once, and run it in C ever after, over many samples at a time.
+
+`Compiled` is the function; pygrad.tape.record records it, csrc/tape/replay.c runs it.
+"""
+
+import functools
+import inspect
+import pickle
+from array import array
+
+from pygrad import engine
+from pygrad.contract.numbers import to_whole
+from pygrad.engine import modes
+from pygrad.engine._lib import lib
+from pygrad.module import Module
+from pygrad.tape import c_source, files, training
+from pygrad.tape.arguments import Argument, HasValues
+from pygrad.tape.bound import Bound, BoundArgument
+from pygrad.tape.record import record, warn_here
+from pygrad.tape.run import Run
+from pygrad.tape.tape import PASSES, Tape
+
+REDUCTIONS = files.REDUCTIONS
+
+
+def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tuple(PASSES)):
+    """Return `function` compiled: recorded at its first call, and run in C at that and every other.
+
+    function    takes numbers and nested lists of numbers, and returns a number or a list; or a Module, as an MLP
+    reduction   of a batch: "mean" or "sum" over its samples, or "none": each sample's output. By default the mean of
+                a function that returns a number, and "none" of a Module or of one that returns a list
+    batched     True: numbers are the same for all samples, and what has a length has one item a sample. False: the
+                arguments are one sample as they are. Or one such choice an argument, in a tuple
+    threads     that may share a batch; the results are the same bits for any number
+    passes      over the tape, of "fold", "share", "fuse" and "hoist" (csrc/pygrad.h says what each may change)
+
+    As a decorator: `@pygrad.compile` or `@pygrad.compile(reduction="sum")`.
+
+    >>> import pygrad
+    >>> w = pygrad.Value(3.0)
+    >>> @pygrad.compile
+    ... def loss(x, y):
+    ...     return (w * x - y) ** 2
+    >>> loss([1.0, 2.0], [3.0, 8.0])  # two samples: the mean of 0 and 4
+    2.0
+    >>> print(loss.tape)  # x0 and x1 are inputs, p0 is the parameter w
+    v0 = mul(x0, p0)
+    v1 = sub(v0, x1)
+    v2 = square(v1)
+    return v2
+    """
+    if function is None:
+        return functools.partial(compile, reduction=reduction, batched=batched, threads=threads, passes=passes)
+    return Compiled(function, reduction, batched, threads, passes)
+
+
+def load(path):
+    """Return the compiled function that `Compiled.save` wrote to the file `path`.
+
+    Its parameters are new Values: `parameters()` has them in the order of the saved function's. It takes numbers in the
+    structures that the saved one had been called with, and raises TypeError for others. A file holds numbers only, so
+    loading one from elsewhere runs nobody's code.
+
+    Raises FileNotFoundError if there is no such file, and ValueError if it is damaged, cut, of a newer version or no
+    file of a compiled function.
+    """
+    return _restore(files.read(path), str(path))
+
+
+class Compiled:
+    """A compiled function: see `compile`. It is traced once for each structure of its arguments.
+
+    Parameters are the Values that existed when it was traced: they are read anew in every run. What the function reads
+    besides, numbers and the structure of a model, is as it was then; `clear()` forgets it.
+    """
+
+    def __init__(self, function, reduction=None, batched=True, threads=1, passes=tuple(PASSES)):
+        if not callable(function):
+            raise TypeError(f"compile needs a function, not {type(function).__name__}")
+        if reduction not in (None, *REDUCTIONS):
+            raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {reduction!r}")
+        passes = (passes,) if isinstance(passes, str) else tuple(passes)
+        for name in passes:
+            if name not in tuple(PASSES):
+                raise ValueError(f"unknown pass {name!r}; known are {', '.join(PASSES)}")
+        if not isinstance(batched, bool) and not isinstance(batched, (tuple, list)):
+            raise TypeError(f"batched must be True, False, or a tuple of them, one an argument, not {batched!r}")
+        self.function, self.reduction, self.batched = function, reduction, batched
+        self.threads = min(to_whole(threads, "threads", 1), 1024)
+        self._passes = sum(PASSES[name] for name in set(passes))
+        self._is_module = isinstance(function, Module)
+        self._tapes = {}
+        functools.update_wrapper(self, function, updated=())
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+
+    def __call__(self, *args, **kwargs):
+        """Run forward; return what the function returns, reduced over the batch.
+
+        With Values as arguments, and for one sample while another function is recorded, it is the function itself.
+        """
+        try:
+            run = self.prepare(args, kwargs)
+        except HasValues:
+            return self.function(*args, **kwargs)
+        if modes.is_recording():
+            if run.samples is None:
+                return self.function(*args, **kwargs)  # a part of the function that is being recorded
+            warn_here("a compiled function was run over a batch while another one was recorded: its result is kept")
+        return run.forward()
+
+    def backward(self, *args, inputs=False, **kwargs):
+        """Run forward and backward: add to the gradients of the parameters, and return the output.
+
+        With `inputs=True` returns (output, gradients), one an argument and shaped like it; of an argument that is the
+        same for all samples, their sum.
+
+        >>> import pygrad
+        >>> w = pygrad.Value(3.0)
+        >>> f = pygrad.compile(lambda x, c: w * x * c)
+        >>> f.backward([1.0, 2.0], 10.0)
+        45.0
+        >>> w.grad
+        15.0
+        >>> f.backward([1.0, 2.0], 10.0, inputs=True)
+        (45.0, ([15.0, 15.0], 4.5))
+        """
+        run = self.prepare(args, kwargs)
+        return run.backward(inputs)
+
+    def fit(
+        self,
+        optimizer,
+        *args,
+        epochs=1,
+        batch_size=None,
+        shuffle=None,
+        seed=None,
+        drop_last=False,
+        schedule=None,
+        progress=False,
+        callback=None,
+    ):
+        """Train: take `epochs` passes over the samples of `args`, in C; return the loss of every step, in a list.
+
+        optimizer   of `pygrad.optim`; any other with zero_grad() and step() works too, from Python
+        batch_size  samples a step; None: all
+        shuffle     the samples anew for each epoch, as `pygrad.data.batches` does with this seed; by default if there
+                    is more than one batch
+        drop_last   leave out a last batch that is smaller
+        schedule    an LRScheduler, stepped after each epoch, or a function of the step's number that gives its rate
+        progress    True: show it
+        callback    called after each epoch with a `pygrad.tape.training.Progress`; True from it ends the training
+
+        An exception, Ctrl-C included, leaves parameters and optimizer as of the last whole step. While a training runs
+        the parameters are its own: what another thread writes to them meanwhile may be lost.
+
+        >>> import pygrad
+        >>> w = pygrad.Value(0.0)
+        >>> f = pygrad.compile(lambda x, y: (w * x - y) ** 2)
+        >>> losses = f.fit(pygrad.optim.SGD([w], lr=0.1), [1.0, 2.0], [2.0, 4.0], epochs=50)
+        >>> len(losses), round(w.data, 6)
+        (50, 2.0)
+        """
+        run = self.prepare(args, {})
+        run.check_one_number()
+
+        def by_hand(samples):
+            return self.backward(*[a.take(samples) for a in run.arguments])
+
+        options = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "seed": seed, "callback": callback}
+        options |= {"drop_last": drop_last, "schedule": schedule, "progress": progress, "by_hand": by_hand}
+        return training.fit(run, optimizer, **options)
+
+    def clear(self):
+        """Forget what was traced: the next call traces anew. TypeError of a loaded function, which could not."""
+        if isinstance(self.function, files.Loaded):
+            raise TypeError(f"{self.__name__} was loaded, without its Python source: it cannot be traced anew")
+        self._tapes.clear()
+
+    @property
+    def tape(self):
+        """The tape traced last; `str()` of it is readable."""
+        if not self._tapes:
+            raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
+        return list(self._tapes.values())[-1]
+
+    def trace(self, *args, **kwargs):
+        """Return the tape for arguments like these, tracing the function if that has not been done."""
+        return self.prepare(args, kwargs).tape
+
+    def parameters(self):
+        """Return the Values that are read anew in every run, in a list."""
+        return list(dict.fromkeys(p for tape in self._tapes.values() for p in tape.parameters))
+
+    def bind(self, *args, inputs=True):
+        """Return a `Bound`: this function with its memory fixed, to be called again and again at least cost.
+
+        Arguments are numbers, or arrays of float64 in C order, which are read anew in every call. With reduction "none"
+        there is a result for each sample, and its own gradients by that sample's numbers.
+
+        >>> import pygrad
+        >>> bound = pygrad.compile(lambda a, b: a * b, batched=False).bind(2.0, 3.0)
+        >>> bound.inputs[0][0] = 5.0
+        >>> bound.backward()
+        >>> bound.output[0], bound.gradients.tolist()
+        (15.0, [3.0, 5.0])
+        """
+        run = self.prepare(args, {}, BoundArgument)
+        return Bound(run, inputs)
+
+    def like(self, function, batched=None):
+        """Return another function, compiled with the same choices, and no reduction."""
+        return Compiled(function, "none", self.batched if batched is None else batched, self.threads, self.passes)
+
+    @property
+    def passes(self):
+        """The names of the passes that are done, in a tuple."""
+        return tuple(name for name, bit in PASSES.items() if self._passes & bit)
+
+    # --- out of the process (files.py, c_source.py) ------------------------------------------------------------------
+
+    def save(self, path):
+        """Write what was traced, and the parameters' numbers, to the file `path`, for `load`; in one go or not at all.
+
+        Raises RuntimeError if nothing has been traced yet, and OSError if the file can not be written.
+        """
+        files.save(self._state(), path)
+
+    def to_c(self, path, name="model"):
+        """Write one C99 file that computes what `tape` does, and its gradients, for one sample; it says how to use it.
+
+        C names begin with `name`. Compiled as the file says it has the same bits as a call with one sample; it has a
+        self-check of that. Raises RuntimeError if nothing has been traced yet, ValueError if `name` is not the
+        beginning of a C name, and OSError if the file can not be written.
+        """
+        c_source.write(self.tape, list(self._tapes)[-1], path, name, self.__name__)
+
+    def _state(self):
+        tapes = self._tapes
+        if not tapes:
+            raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
+        visible = self.parameters()
+        places = {p._pg_id: i for i, p in enumerate(visible)}
+        for tape in tapes.values():  # and leaves that no Value is left of
+            for id in tape.parameter_ids:
+                places.setdefault(id, len(places))
+        return {
+            "name": self.__name__,
+            "signature": files.signature_entry(self.function),
+            "reduction": "none" if self._is_module and self.reduction is None else self.reduction,
+            "batched": self.batched if isinstance(self.batched, bool) else [bool(b) for b in self.batched],
+            "threads": int(self.threads),
+            "passes": list(self.passes),
+            "visible": len(visible),
+            "numbers": array("d", map(lib.pg_data, places)),
+            "tapes": [
+                {
+                    **tape.state(),
+                    "arguments": structures,
+                    "parameters": array("i", [places[id] for id in tape.parameter_ids]),
+                }
+                for structures, tape in tapes.items()
+            ],
+        }
+
+    def __reduce__(self):
+        """Copies and pickles have what was traced, and the parameters, but not the Python function."""
+        if self._tapes:
+            return _unpickle, (files.pack(self._state()), self.parameters())
+        try:
+            pickle.dumps(self.function)
+        except Exception as error:
+            raise pickle.PicklingError(
+                f"{self.__name__} has not been traced yet, and its Python function cannot be pickled ({error}): call "
+                "it once first, or trace it with .trace(...)"
+            ) from error
+        return Compiled, (self.function, self.reduction, self.batched, self.threads, self.passes)
+
+    def __copy__(self):
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, _tapes=dict(self._tapes))
+        return copy
+
+    # --- runs ---------------------------------------------------------------------------------------------------------
+
+    def prepare(self, args, kwargs, kind=Argument):
+        if kwargs:
+            bound = inspect.signature(self.function).bind(*args, **kwargs)
+            if bound.kwargs:
+                raise TypeError(f"arguments by keyword alone cannot be compiled: {', '.join(bound.kwargs)}")
+            args = bound.args
+        arguments = [kind(given, f"argument {i + 1}", self._is_batched(i)) for i, given in enumerate(args)]
+        sizes = {a.samples for a in arguments if a.samples is not None}
+        if len(sizes) > 1:
+            named = ", ".join(f"{a.name} has {a.samples}" for a in arguments if a.samples is not None)
+            raise ValueError(f"all arguments need as many samples: {named}")
+        return self.run_on(arguments, sizes.pop() if sizes else None)
+
+    def run_on(self, arguments, samples):
+        """Return a run over arguments that have been read, so many samples; None: one."""
+        key = tuple([a.structure for a in arguments])
+        tape = self._tapes.get(key)
+        if tape is None:
+            tape = self._tapes[key] = self.record(key, arguments)
+        return Run(self, tape, arguments, samples)
+
+    def _is_batched(self, i):
+        if isinstance(self.batched, bool):
+            return self.batched
+        if i >= len(self.batched):
+            raise TypeError(f"batched says it of {len(self.batched)} arguments, and more were given")
+        return self.batched[i]
+
+    def record(self, structures, arguments):
+        return record(self.function, structures, self.numbers_of(arguments), self._passes)
+
+    @staticmethod
+    def numbers_of(arguments):
+        """Return the numbers of the first sample, in a list."""
+        return [column[0] for argument in arguments for column, _ in argument.columns]
+
+    def _reduction_of(self, tape):
+        if self.reduction is not None:
+            return self.reduction
+        return "none" if tape.structure is not None or self._is_module else "mean"
+
+
+def _unpickle(blob, parameters):
+    return _restore(files.unpack(blob, "this pickle"), "this pickle", parameters)
+
+
+def _restore(state, source, values=None):
+    """Return the Compiled that `_state` was of, over these Values or new ones. `source` is for errors."""
+    numbers, visible = state["numbers"], state["visible"]
+    values = [engine.Value(number) for number in numbers[:visible]] if values is None else list(values)
+    if len(values) != visible:
+        raise ValueError(f"{source} is of a function with {visible} parameters, not {len(values)}")
+    values += [engine.Value(number) for number in numbers[visible:]]
+    structures = [tape["arguments"] for tape in state["tapes"]]
+    function = files.Loaded(state["name"], files.signature(state["signature"]), structures)
+    out = Compiled(function, state["reduction"], state["batched"], state["threads"], state["passes"])
+    try:
+        for tape in state["tapes"]:
+            loaded = Tape.from_state(tape, state["ops"], values, visible, out._passes)
+            out._tapes[tape["arguments"]] = loaded
+    except ValueError as error:
+        raise ValueError(files.refusal(source, error)) from None
+    return out

@@ -1,0 +1,291 @@
+"""Compiled functions in files and pickles: all their tapes as plain numbers, and no code.
+
+A file is, all little-endian:
+
+    magic, version, length of the header, length of the body, SHA-256 of header and body     `_PRELUDE`
+    header    JSON: options, structures, and how many numbers of each kind there are
+    body      the parameters' numbers, then the arrays of each tape, in the order of `_ARRAYS`
+
+Nothing in it is taken on trust: sizes must add up, and csrc/tape_file.c checks each tape before it can run. The state
+that is written and read is a dict of the header's entries and arrays; `Compiled` makes it, and is made from it.
+"""
+
+import hashlib
+import inspect
+import itertools
+import json
+import os
+import re
+import struct
+import sys
+import uuid
+from array import array
+
+from pygrad._version import __version__
+from pygrad.engine._lib import ffi, lib
+from pygrad.tape.arguments import count
+from pygrad.tape.tape import PASSES
+
+VERSION = 1
+REDUCTIONS = ("mean", "sum", "none")
+_MAGIC = b"\x89pygrad\n"
+_PRELUDE = struct.Struct("<8sIIQ32s")
+_DEEPEST = 200  # brackets within brackets of a header
+_ARRAYS = {"parameters": "i", "outputs": "i", "words": "i", "point": "d", "numbers": "d"}  # of one tape
+
+
+class Loaded:
+    """What stands for the Python function of a Compiled that was loaded: it says what calls there can be."""
+
+    def __init__(self, name, signature, structures):
+        self.__name__ = self.__qualname__ = name
+        self.__signature__ = signature
+        self.__doc__ = f"{name}({' or '.join(map(describe, structures))}), loaded."
+
+    def __call__(self, *args, **kwargs):
+        raise TypeError(
+            f"{self.__name__} was loaded, without its Python source: it cannot be traced anew, and takes only numbers "
+            f"in these structures: {self.__doc__.removesuffix(', loaded.')}"
+        )
+
+
+def describe(structures):
+    """Return the structures of a function's arguments in words: "(number, [number, number])"."""
+    return f"({', '.join(map(_describe, structures))})"
+
+
+def _describe(structure):
+    if structure is None:
+        return "number"
+    if len(structure) > 4 and len(set(structure)) == 1:
+        return f"{len(structure)} of {_describe(structure[0])}"
+    return f"[{', '.join(map(_describe, structure))}]"
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def save(state, path):
+    """Write a state to the file `path`, which is replaced in one go or not at all.
+
+    Raises OSError if it can not be, and ValueError if its structures are too deep.
+    """
+    write_whole(os.path.realpath(path), pack(state))
+
+
+def read(path):
+    """Return the state in the file `path`.
+
+    Raises ValueError if it is damaged, cut, of a newer version or something else, and OSError if it can not be read.
+    """
+    with open(path, "rb") as file:
+        prelude = file.read(_PRELUDE.size)
+        size = _check_prelude(prelude, str(path))
+        if size != os.fstat(file.fileno()).st_size - _PRELUDE.size:
+            raise ValueError(f"{path} is damaged: it is cut, or something was added to it")
+        return unpack(prelude + file.read(size), str(path))
+
+
+def pack(state):
+    """Return a state as bytes."""
+    header, arrays = {**state, "tapes": []}, [state["numbers"]]
+    header["numbers"] = len(state["numbers"])
+    for tape in state["tapes"]:
+        header["tapes"].append({**tape, **{name: len(tape[name]) for name in _ARRAYS}})
+        arrays += [tape[name] for name in _ARRAYS]
+    header["ops"] = _op_names()
+    text = json.dumps(header, separators=(",", ":")).encode()
+    if _depth(text) > _DEEPEST:
+        raise ValueError(f"lists nested {_DEEPEST} deep, as arguments or as result, cannot be saved")
+    body = b"".join(map(_to_bytes, arrays))
+    digest = hashlib.sha256(text + body).digest()
+    return _PRELUDE.pack(_MAGIC, VERSION, len(text), len(body), digest) + text + body
+
+
+def unpack(blob, source):
+    """Return the state in `blob`, with tuples for lists. `source` is what a ValueError calls it."""
+    if _check_prelude(blob[: _PRELUDE.size], source) != len(blob) - _PRELUDE.size:
+        raise ValueError(f"{source} is damaged: it is cut, or something was added to it")
+    *_, header_size, _, digest = _PRELUDE.unpack_from(blob)
+    content = memoryview(blob)[_PRELUDE.size :]
+    if digest != hashlib.sha256(content).digest():
+        raise ValueError(f"{source} is damaged: its contents do not match their checksum")
+    try:
+        state = _header(_parse(bytes(content[:header_size])))
+        _take_arrays(state, content[header_size:])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(refusal(source, f"{type(error).__name__}: {error}")) from error
+    return state
+
+
+def _parse(text):
+    """Return the JSON in `text`. Before, its depth is checked: a program may have raised Python's recursion limit."""
+    if _depth(text) > _DEEPEST:
+        raise ValueError("it is nested too deep")
+    return json.loads(text)
+
+
+def _depth(text):
+    brackets = re.sub(rb'"(?:[^"\\]|\\.)*"|[^][{}"]', b"", text)
+    return max(itertools.accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)
+
+
+def refusal(source, why):
+    """Return the message about a state whose checksum is right, and which can not be."""
+    return f"{source} is damaged, or was not written by pygrad: {why}"
+
+
+def _check_prelude(prelude, source):
+    """Return how many bytes must follow."""
+    if prelude[: len(_MAGIC)] != _MAGIC[: max(1, len(prelude))]:
+        raise ValueError(f"{source} is no file of a compiled function of pygrad")
+    if len(prelude) < _PRELUDE.size:
+        raise ValueError(f"{source} is damaged: it is cut")
+    _, version, header_size, body_size, _ = _PRELUDE.unpack(prelude)
+    if version != VERSION:
+        newer = "by a newer pygrad, " if version > VERSION else ""
+        raise ValueError(f"{source} was written {newer}in format {version}; pygrad {__version__} reads {VERSION}")
+    return header_size + body_size
+
+
+def _op_names():
+    return [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def _to_bytes(numbers):
+    if sys.byteorder == "big":
+        numbers = array(numbers.typecode, numbers)
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _from_bytes(typecode, data):
+    numbers = array(typecode)
+    numbers.frombytes(data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def _take_arrays(state, body):
+    """Put arrays where the header has their lengths. These must add up to the body before anything is made."""
+    wanted = [(state, "numbers", "d")]
+    wanted += [(tape, name, code) for tape in state["tapes"] for name, code in _ARRAYS.items()]
+    sizes = [_whole(entries[name], name) * array(code).itemsize for entries, name, code in wanted]
+    if sum(sizes) != len(body):
+        raise ValueError("its sizes do not add up")
+    at = 0
+    for (entries, name, code), size in zip(wanted, sizes):
+        entries[name] = _from_bytes(code, body[at : at + size])
+        at += size
+    for tape in state["tapes"]:
+        _check_tape(tape, len(state["numbers"]))
+
+
+def _check_tape(tape, parameter_count):
+    if len(tape["point"]) != sum(map(count, tape["arguments"])) or len(tape["outputs"]) != count(tape["output"]):
+        raise ValueError("the sizes of a tape do not fit its structures")
+    indices = tape["parameters"]
+    if len(set(indices)) != len(indices) or not all(0 <= i < parameter_count for i in indices):
+        raise ValueError("a parameter of a tape is none of the function's, or is there twice")
+
+
+# --- the header -------------------------------------------------------------------------------------------------------
+
+
+def _header(header):
+    """Return the header with tuples for lists, each entry of its type; further ones are left out."""
+    state = {name: _typed(header[name], kinds, name) for name, kinds in _OPTIONS.items()}
+    state["batched"], state["threads"] = _batched(header["batched"]), _whole(header["threads"], "threads")
+    state["visible"], state["numbers"] = _whole(header["visible"], "visible"), _whole(header["numbers"], "numbers")
+    if state["visible"] > state["numbers"]:
+        raise ValueError("it has fewer parameters than it says")
+    signature(state["signature"])
+    unknown = [name for name in state["passes"] if name not in PASSES]
+    if unknown or state["reduction"] not in (None, *REDUCTIONS):
+        raise ValueError("it has a pass or a reduction that is unknown here")
+    known = {name: op for op, name in enumerate(_op_names())}
+    state["ops"] = [known.get(_typed(name, (str,), "ops"), -1) for name in header["ops"]]
+    state["tapes"] = [_tape_header(tape) for tape in _typed(header["tapes"], (list,), "tapes")]
+    if len({tape["arguments"] for tape in state["tapes"]}) < max(1, len(state["tapes"])):
+        raise ValueError("it has no tape, or two for the same arguments")
+    return state
+
+
+_OPTIONS = {
+    "name": (str,),
+    "signature": (list, type(None)),
+    "reduction": (str, type(None)),
+    "passes": (list,),
+}
+
+
+def _tape_header(header):
+    tape = {"arguments": _structure(_typed(header["arguments"], (list,), "arguments"))}
+    tape["output"], tape["constants"] = _structure(header["output"]), _whole(header["constants"], "constants")
+    return {**tape, **{name: header[name] for name in _ARRAYS}}
+
+
+def _typed(entry, kinds, name):
+    if type(entry) not in kinds:
+        raise ValueError(f"its entry {name!r} is of the wrong kind")
+    return entry
+
+
+def _whole(entry, name):
+    if type(entry) is not int or not 0 <= entry < 2**31:
+        raise ValueError(f"its entry {name!r} is no size")
+    return entry
+
+
+def _batched(entry):
+    if type(entry) is list:
+        return tuple([_typed(item, (bool,), "batched") for item in entry])
+    return _typed(entry, (bool,), "batched")
+
+
+def _structure(entry):
+    return None if entry is None else tuple([_structure(item) for item in _typed(entry, (list,), "structure")])
+
+
+# --- signatures -------------------------------------------------------------------------------------------------------
+
+
+def signature_entry(function):
+    """Return the parameters of a function as [name, kind, has a default], for the header; None if nobody knows them."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    return [[p.name, p.kind.name, p.default is not p.empty] for p in parameters]
+
+
+def signature(entry):
+    """Return the signature that binds keywords as the function's own does. Raises ValueError, TypeError or KeyError."""
+    if entry is None:
+        return inspect.Signature([inspect.Parameter("arguments", inspect.Parameter.VAR_POSITIONAL)])
+    kinds = {kind.name: kind for kind in type(inspect.Parameter.POSITIONAL_ONLY)}
+    return inspect.Signature(
+        [
+            inspect.Parameter(name, kinds[kind], default=None if has_default else inspect.Parameter.empty)
+            for name, kind, has_default in entry
+        ]
+    )
+
+
+def write_whole(path, blob):
+    """Write a file beside `path` and rename it, so that at any moment the old file or the new one is there, whole."""
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(blob)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise

@@ -1,0 +1,111 @@
+"""Recording a function: run it once on Values, and write the graph that this makes down as a tape (csrc/tape.h).
+
+What a program takes out of a Value while it is recorded becomes part of the tape as the number it is now. That is
+mostly a mistake, so it is told: reading `.data`, comparing, drawing random numbers.
+"""
+
+import contextlib
+import threading
+import warnings
+from array import array
+
+from pygrad import engine
+from pygrad.contract.caller import caller
+from pygrad.engine import modes
+from pygrad.engine._lib import lib
+from pygrad.engine.randomness import random_states
+from pygrad.tape.arguments import build
+from pygrad.tape.tape import Tape
+
+
+class TraceWarning(UserWarning):
+    """Something was recorded that will not change when the function runs again."""
+
+
+def record(function, structures, numbers, passes, watch=True):
+    """Call the function with Values of these numbers, shaped as `structures` say, one an argument.
+
+    With `watch` False it may decide by these numbers: the tape is for them alone.
+
+    Returns a Tape. Raises what the function raises; TypeError if it does not return numbers, or if a node of its graph
+    cannot be run again.
+    """
+    boundary = lib.pg_trace_begin()
+    try:
+        inputs = [engine.Value(number) for number in numbers]
+        items = iter(inputs)
+        arguments = [build(structure, items) for structure in structures]
+        enabled = engine.set_grad_enabled(True)  # the first call may be within no_grad()
+        try:
+            with _Watch({v._pg_id for v in inputs}, boundary) if watch else contextlib.nullcontext():
+                out = function(*arguments)
+        finally:
+            engine.set_grad_enabled(enabled)
+        tape = Tape(inputs, out, boundary, passes)
+        tape.point = array("d", numbers)
+        return tape
+    finally:
+        lib.pg_trace_end()
+
+
+class _Watch:
+    """Warns of what a function takes out of Values while it is recorded, and of random numbers.
+
+    One hook serves all threads that record, and goes with the last; each thread has a stack of the watches in it.
+    """
+
+    lock, running, hook_before = threading.Lock(), 0, None
+
+    def __init__(self, input_ids, boundary):
+        self.input_ids, self.boundary, self.told = input_ids, boundary, set()
+
+    def __enter__(self):
+        self.states = random_states()
+        with _Watch.lock:
+            if _Watch.running == 0:
+                _Watch.hook_before = engine.set_trace_hook(_tell_of_read)
+            _Watch.running += 1
+        modes.set_recordings([*modes.recordings(), self])
+
+    def __exit__(self, kind, error, traceback):
+        modes.set_recordings(modes.recordings()[:-1])
+        with _Watch.lock:
+            _Watch.running -= 1
+            if _Watch.running == 0:
+                engine.set_trace_hook(_Watch.hook_before)
+        states = random_states()
+        if kind is None and any(states[name] != state for name, state in self.states.items()):
+            warn_here(
+                "the function drew random numbers while it was recorded: every run will use these. Draw them outside, "
+                "and pass them as arguments"
+            )
+
+
+def _tell_of_read(value, what):
+    id = value._pg_id
+    for watch in modes.recordings()[-1:]:
+        if id > 0 or id > watch.boundary or id in watch.input_ids:
+            _tell(_READS[what], watch.told)
+
+
+_READS = {
+    "data": "reading .data of a Value that is being recorded keeps the number of this one run",
+    "item()": "item() of a Value that is being recorded keeps the number of this one run",
+    "detach()": "detach() of a Value that is being recorded keeps the number of this one run: use pygrad.stop_gradient",
+    "a comparison": "a comparison of a Value that is being recorded is decided now, once for all runs",
+}
+_ADVICE = "; pygrad.where, maximum, minimum, take and less are recorded"
+
+
+def _tell(message, told):
+    """Warn once for each line of the program."""
+    place = caller()
+    if (place, message) not in told:
+        told.add((place, message))
+        advice = "" if "stop_gradient" in message else _ADVICE
+        warnings.warn_explicit(message + advice, TraceWarning, *place, registry={})
+
+
+def warn_here(message):
+    """Warn, at the line of the program that called."""
+    warnings.warn_explicit(message, TraceWarning, *caller(), registry={})

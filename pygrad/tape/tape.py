@@ -1,0 +1,186 @@
+"""Tape: a recorded function, as C keeps it (csrc/tape/tape.h). It can be printed, and written down in plain arrays."""
+
+from array import array
+
+from pygrad import engine
+from pygrad.contract.nested import flatten, shape
+from pygrad.engine._lib import ffi, lib
+from pygrad.engine.errors import check
+
+PASSES = {
+    "fold": lib.PG_PASS_FOLD,
+    "share": lib.PG_PASS_SHARE,
+    "fuse": lib.PG_PASS_FUSE,
+    "hoist": lib.PG_PASS_HOIST,
+}
+_MEMORY = "the tape"
+
+
+class Tape:
+    """A recorded function. `str(tape)` is readable: one line an instruction.
+
+    `structure` is that of its output; `parameters` are the Values that it reads and whose gradients it adds to; `point`
+    is the numbers it was recorded with, one an input.
+    """
+
+    def __init__(self, inputs, out, boundary, passes):
+        outputs = []
+        self.structure = shape(flatten(out, outputs, _as_output))
+        self.passes = passes
+        tape, culprit = ffi.new("pg_tape **"), ffi.new("pg_id *")
+        ids = [[v._pg_id for v in values] for values in (inputs, outputs)]
+        status = lib.pg_tape_new(len(inputs), ids[0], len(outputs), ids[1], boundary, tape, culprit)
+        if status == lib.PG_NOT_REPLAYABLE:
+            raise TypeError(_not_replayable(culprit[0], outputs))
+        check(status, of=_MEMORY)
+        self.handle = ffi.gc(tape[0], lib.pg_tape_free)
+        check(lib.pg_tape_optimize(self.handle, passes), of=_MEMORY)
+        self._open()
+        self.parameters = engine.leaves_of(list(self.parameter_ids), outputs)
+
+    @classmethod
+    def from_state(cls, state, ops, parameters, visible, passes):
+        """Return the tape whose `state()` was the dict `state`, which may be anything, over these parameters (Values).
+
+        Of these, `visible` are the first ones, which the tape has as `parameters`; ops[i] is the op that words of the
+        state call i, or -1. Raises ValueError if it is not a tape that a program could have made.
+        """
+        own, numbers, words = [parameters[i] for i in state["parameters"]], state["numbers"], state["words"]
+        arrays = {
+            "numbers": ffi.from_buffer("double[]", numbers),
+            "words": ffi.from_buffer("int32_t[]", words),
+            "output_places": ffi.from_buffer("int32_t[]", state["outputs"]),
+            "ops": ffi.new("int32_t[]", ops),
+            "ids": ffi.new("pg_id[]", [value._pg_id for value in own]),
+        }
+        sizes = {"inputs": len(state["point"]), "parameters": len(own), "outputs": len(state["outputs"])}
+        sizes |= {"constants": state["constants"], "number_count": len(numbers), "word_count": len(words)}
+        image = ffi.new("pg_tape_image *", {**arrays, **sizes, "op_count": len(ops)})
+        tape, broken = ffi.new("pg_tape **"), ffi.new("char const **")
+        status = lib.pg_tape_from(image, tape, broken)
+        if status == lib.PG_BAD_TAPE:
+            raise ValueError(ffi.string(broken[0]).decode())
+        check(status, of=_MEMORY)
+        self = cls.__new__(cls)
+        self.handle = ffi.gc(tape[0], lib.pg_tape_free)
+        self.structure, self.passes, self.point = state["output"], passes, state["point"]
+        self.parameters = [parameters[i] for i in state["parameters"] if i < visible]
+        self._open()
+        return self
+
+    def state(self):
+        """Return what the tape is, beside its parameters, in plain arrays."""
+        image = ffi.new("pg_tape_image *")
+        lib.pg_tape_image_size(self.handle, image)
+        numbers, words = array("d", bytes(8 * image.number_count)), array("i", bytes(4 * image.word_count))
+        outputs = ffi.new("int32_t[]", image.outputs)
+        lib.pg_tape_write(self.handle, ffi.from_buffer("double[]", numbers), ffi.from_buffer("int32_t[]", words))
+        lib.pg_tape_outputs(self.handle, outputs)
+        arrays = {"outputs": array("i", outputs), "words": words, "point": self.point, "numbers": numbers}
+        return {"output": self.structure, "constants": image.constants, **arrays}
+
+    def _open(self):
+        """Read the sizes of a tape that is done, and make what runs it."""
+        self._sizes = ffi.new("pg_tape_sizes *")
+        lib.pg_tape_size(self.handle, self._sizes)
+        self.parameter_ids = ffi.new("pg_id[]", self._sizes.parameters)
+        lib.pg_tape_parameters(self.handle, self.parameter_ids)
+        self.place_of_parameter = {id: place for place, id in enumerate(self.parameter_ids)}
+        self.replay = self.new_replay()
+
+    def new_replay(self):
+        """Return memory for running this tape; it may outlive the Tape."""
+        replay, tape = ffi.new("pg_replay **"), self.handle
+        check(lib.pg_replay_new(tape, self.passes, replay), of=_MEMORY)
+
+        def free(replay, _tape=tape):  # the tape is there until its last replay has gone
+            lib.pg_replay_free(replay)
+
+        return ffi.gc(replay[0], free)
+
+    @property
+    def input_count(self):
+        return self._sizes.inputs
+
+    @property
+    def output_count(self):
+        return self._sizes.outputs
+
+    def __len__(self):
+        """The number of operations."""
+        s = self._sizes
+        return s.nodes - s.inputs - s.parameters - s.constants
+
+    def __str__(self):
+        return "\n".join(_lines(self.handle, self._sizes))
+
+    def name_of(self, node):
+        """Return one instruction as text."""
+        return _line(self.handle, self._sizes, node, _buffers(self._sizes))
+
+
+def _as_output(out):
+    if isinstance(out, engine.Value):
+        return out
+    try:
+        return engine.Value(out)
+    except TypeError:
+        kind = type(out).__name__
+        raise TypeError(f"a compiled function must return Values or numbers, or lists of them, not {kind}") from None
+
+
+def _not_replayable(id, outputs):
+    value = engine.find_value(id, outputs)
+    name = getattr(value, "_op", "") or "a Value"
+    label = f" (label {value.label!r})" if value is not None and value.label else ""
+    return (
+        f"the operation {name!r}{label} has a _backward or local gradients of its own, which only Python can run: "
+        "declare it with pygrad.custom_op to compile it"
+    )
+
+
+# --- printing ---------------------------------------------------------------------------------------------------------
+
+_KINDS = {"input": "x", "parameter": "p", "constant": ""}
+
+
+def _buffers(sizes):
+    return ffi.new("int *"), ffi.new("double *"), ffi.new("int32_t[]", sizes.list_size + 2)
+
+
+def _lines(tape, sizes):
+    buffers = _buffers(sizes)
+    first = sizes.inputs + sizes.parameters + sizes.constants
+    for node in range(first, sizes.nodes):
+        yield _line(tape, sizes, node, buffers)
+    outputs = ffi.new("int32_t[]", sizes.outputs)
+    lib.pg_tape_outputs(tape, outputs)
+    yield f"return {', '.join(_operand(tape, sizes, node, _buffers(sizes)) for node in outputs)}"
+
+
+def _operand(tape, sizes, node, buffers):
+    """Return the name of a node: x0 an input, p0 a parameter, v0 an operation, a constant's number."""
+    if node < sizes.inputs:
+        return f"x{node}"
+    if node < sizes.inputs + sizes.parameters:
+        return f"p{node - sizes.inputs}"
+    first = sizes.inputs + sizes.parameters + sizes.constants
+    if node >= first:
+        return f"v{node - first}"
+    op, literal, operands = buffers
+    lib.pg_tape_read(tape, node, op, literal, operands)
+    return repr(literal[0])
+
+
+def _line(tape, sizes, node, buffers):
+    op, literal, operands = buffers
+    n = lib.pg_tape_read(tape, node, op, literal, operands)
+    name, number, ids = ffi.string(lib.pg_op_name(op[0])).decode(), literal[0], list(operands[0:n])
+    target = _operand(tape, sizes, node, buffers)
+    names = [_operand(tape, sizes, i, _buffers(sizes)) if i >= 0 else "0.0" for i in ids]
+    if name in ("dot", "declared"):
+        pairs = [f"{a}*{b}" for a, b in zip(names[1::2], names[2::2])]
+        return f"{target} = {name}({'; '.join([names[0], ', '.join(pairs)])})"
+    if name == "power":
+        return f"{target} = power({names[0]}, {number!r})"
+    return f"{target} = {name}({', '.join(names[1:] if name == 'take' else names)})"

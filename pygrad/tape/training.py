@@ -1,0 +1,303 @@
+"""Training a compiled function: the loop over epochs and batches, in C (csrc/fit.c) wherever nobody could tell.
+
+The result is that of the loop by hand, to the bit:
+
+    for epoch in range(epochs):
+        for batch in batches(*args, batch_size=batch_size, shuffle=shuffle, seed=seed):
+            optimizer.zero_grad()
+            losses.append(f.backward(*batch))
+            optimizer.step()
+"""
+
+import math
+import operator
+import random
+import sys
+import time
+from array import array
+from typing import NamedTuple
+
+from pygrad import optim
+from pygrad.contract.numbers import describe
+from pygrad.engine import plain_ids
+from pygrad.engine._lib import ffi, lib
+from pygrad.lr_scheduler import LRScheduler
+
+SECONDS = 0.05  # at most so long in C without a look at Ctrl-C, callbacks and progress
+MOST_STEPS = 4096  # of one stay in C
+
+
+class Progress(NamedTuple):
+    """Where a training is: what a callback gets."""
+
+    epoch: int  # epochs that are done
+    epochs: int
+    step: int  # steps that are done
+    loss: float  # of the last step
+
+
+class Schedule:
+    """The learning rates: those of the optimizer's groups, or what an LRScheduler or a function of the step says."""
+
+    def __init__(self, given, optimizer):
+        is_scheduler = isinstance(given, LRScheduler)
+        if given is not None and not is_scheduler and not callable(given):
+            raise TypeError("schedule must be an LRScheduler, stepped once an epoch, or a function of the step number")
+        self.optimizer = optimizer
+        self.per_epoch, self.per_step = (given, None) if is_scheduler else (None, given)
+
+    def rates(self, step, count):
+        """Return the rates of so many steps from number `step` on; None: each group's own."""
+        if self.per_step is None:
+            return None
+        rates = array("d", [self.per_step(step + i) for i in range(count)])
+        if not all(rate >= 0 for rate in rates):
+            raise ValueError("a learning rate must be at least 0")
+        return rates
+
+    def set(self, rate):
+        """Leave the rate of the last step in the optimizer, as a program would that sets it before each."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def end_epoch(self):
+        if self.per_epoch:
+            self.per_epoch.step()
+
+
+class Order:
+    """The samples of each epoch, as `pygrad.data.batches` shuffles them with this seed."""
+
+    def __init__(self, samples, shuffle, seed):
+        self.samples, self.shuffle, self._random = samples, shuffle, random.Random(seed)
+
+    def next(self):
+        """Return the numbers of the next epoch's samples in their order; None if they are not shuffled."""
+        if not self.shuffle:
+            return None
+        order = list(range(self.samples))
+        self._random.shuffle(order)
+        return ffi.new("uint32_t[]", order)
+
+
+def fit(run, optimizer, *, epochs, batch_size, shuffle, seed, drop_last, schedule, progress, callback, by_hand):
+    """Train, and return the loss of every step; see `Compiled.fit`. `by_hand(samples)` runs a batch in Python."""
+    epochs, samples = operator.index(epochs), run.n
+    batch_size = samples if batch_size is None else operator.index(batch_size)
+    if epochs < 0 or batch_size < 1:
+        raise ValueError(f"epochs must be at least 0 and batch_size at least 1, not {epochs} and {batch_size}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be a function of a Progress, not {describe(callback)}")
+    batches = samples // batch_size if drop_last else math.ceil(samples / batch_size)
+    if batches == 0:
+        raise ValueError(f"drop_last leaves no batch: there are {samples} samples, and a batch has {batch_size}")
+    order = Order(samples, batch_size < samples if shuffle is None else shuffle, seed)
+    schedule = Schedule(schedule, optimizer)
+    trainer = _InC.of(run, optimizer, batch_size, batches) or _ByHand(optimizer, batch_size, batches, samples, by_hand)
+    bar, losses = _bar(progress, epochs * batches), array("d")
+    try:
+        with bar:
+            epoch = 0
+            while epoch < epochs:
+                together = 1 if order.shuffle or schedule.per_epoch or callback else epochs  # without a look at us
+                trainer.begin_epoch(order.next())
+                left = batches * together
+                while left:
+                    done = trainer.take(min(left, MOST_STEPS), len(losses), schedule, losses)
+                    left -= done
+                    bar.update(done, losses)
+                epoch += together
+                schedule.end_epoch()
+                if callback is not None and callback(Progress(epoch, epochs, len(losses), losses[-1])):
+                    break
+    finally:
+        trainer.settle()  # Ctrl-C may have come anywhere, in the middle of this too
+    return losses.tolist()
+
+
+class _ByHand:
+    """The loop as its docstring says it, for optimizers and parameters that C does not know."""
+
+    def __init__(self, optimizer, batch_size, batches, samples, run_batch):
+        self.optimizer, self.run_batch, self.samples = optimizer, run_batch, samples
+        self.batch_size, self.batches = batch_size, batches
+
+    def begin_epoch(self, order):
+        self.order, self.next = list(order) if order else list(range(self.samples)), 0
+
+    def take(self, most, step, schedule, losses):
+        rates = schedule.rates(step, 1)
+        if rates:
+            schedule.set(rates[0])
+        begin = self.next * self.batch_size
+        self.optimizer.zero_grad()
+        loss = self.run_batch(self.order[begin : begin + self.batch_size])
+        self.optimizer.step()
+        losses.append(loss)
+        self.next = (self.next + 1) % self.batches
+        return 1
+
+    def settle(self):
+        """There is nothing that is not written yet."""
+
+
+class _InC:
+    """Steps of SGD, Adam or AdamW on plain Values, many in one call."""
+
+    @staticmethod
+    def of(run, optimizer, batch_size, batches):
+        """Return one, or None if somebody could tell it from the loop in Python."""
+        known = type(optimizer) in (optim.SGD, optim.Adam, optim.AdamW) and not {"step", "zero_grad"} & {
+            *vars(optimizer)
+        }
+        if not known or any(plain_ids(list(group["params"])) is None for group in optimizer.param_groups):
+            return None
+        return _InC(run, optimizer, batch_size, batches)
+
+    def __init__(self, run, optimizer, batch_size, batches):
+        self.run, self.optimizer = run, optimizer
+        fields = {"samples": run.n, "columns": run.columns, "batch_size": batch_size, "batches": batches}
+        fields |= {"threads": run.batch.threads, "is_mean": run.reduction == "mean", "seconds": SECONDS}
+        self.fit, self.groups, self.structs = ffi.new("pg_fit *", fields), [], []
+        self.set_rate = None
+
+    def begin_epoch(self, order):
+        """A callback or a schedule may have changed the optimizer since the last one."""
+        self.order = order
+        self.fit.order, self.fit.next_batch = (ffi.NULL if order is None else order), 0
+        groups = [_Group(self.optimizer, *pair, self.run.tape) for pair in self._pairs()]
+        structs = ffi.new("pg_fit_group[]", [group.struct[0] for group in groups])
+        self.fit.done = 0
+        self.groups, self.structs = groups, structs
+        self.fit.group_count, self.fit.groups = len(self.groups), self.structs
+
+    def take(self, most, step, schedule, losses):
+        rates = schedule.rates(step, most)
+        room, fit = ffi.new("double[]", most), self.fit
+        fit.losses, fit.steps, fit.done = room, most, 0
+        fit.rates = ffi.NULL if rates is None else ffi.from_buffer("double[]", rates)
+        self.set_rate = None if rates is None else lambda: schedule.set(rates[fit.done - 1])
+        status = lib.pg_fit_run(self.run.tape.replay, fit)
+        self.settle()
+        losses.frombytes(ffi.buffer(room, 8 * fit.done))
+        self.run.check(status, fit)
+        return fit.done
+
+    def settle(self):
+        """Write to the optimizer what the last steps in C have come to; again, if that was interrupted."""
+        if self.fit.done:
+            for group, struct in zip(self.groups, self.structs):
+                group.keep(struct)
+            if self.set_rate:
+                self.set_rate()
+
+    def _pairs(self):
+        if len(self.optimizer.param_groups) != len(self.optimizer.state):
+            self.optimizer.step()  # says what is wrong
+        return zip(self.optimizer.param_groups, self.optimizer.state)
+
+
+class _Group:
+    """A parameter group of the optimizer as C takes it; `keep` writes back what changed but the parameters."""
+
+    def __init__(self, optimizer, group, state, tape):
+        params = list(group["params"])
+        _, new = optimizer._prepare(params, group, state)  # raises what is wrong
+        self.params, self.state, self.new, n = params, state, new, len(params)  # they live as long as their ids
+        self.ids = plain_ids(params)
+        self.frozen = [p for p in params if not p.requires_grad]
+        self.spans = ffi.new("pg_fit_span[]", _spans([self._place(id, tape) for id in self.ids]))
+        self.data = ffi.new("double[]", n)
+        self.buffers = [ffi.NULL if b is None else ffi.from_buffer("double[]", b) for b in self._buffers()]
+        fields = {"count": n, "ids": self.ids, "data": self.data, "lr": group["lr"]}
+        fields |= {"spans": self.spans, "span_count": len(self.spans)}
+        fields |= {"first_buffer": self.buffers[0], "is_adam": isinstance(optimizer, optim.Adam)}
+        if fields["is_adam"]:
+            beta1, beta2 = group["betas"]
+            decay = {"weight_decay": 0.0 if optimizer.decoupled else group["weight_decay"]}
+            fields |= {"second_buffer": self.buffers[1], "decoupled": optimizer.decoupled, "step": state["step"]}
+            fields |= {"weight_decay": group["weight_decay"]}
+            fields["adam"] = {"beta1": beta1, "beta2": beta2, "eps": group["eps"], **decay}
+        else:
+            names = ("momentum", "dampening", "weight_decay")
+            fields["sgd"] = {name: group[name] for name in names}
+            fields["sgd"] |= {"nesterov": bool(group["nesterov"]), "first": state["momentum_buffer"] is None}
+        self.struct = ffi.new("pg_fit_group *", fields)
+
+    @staticmethod
+    def _place(id, tape):
+        """Return the place of a parameter on the tape, -1 if it is not there; None of a frozen one, which stays."""
+        return None if lib.pg_is_frozen(id) else tape.place_of_parameter.get(id, -1)
+
+    def _buffers(self):
+        return [buffer for name, buffer in self.new.items() if name != "step"]
+
+    def keep(self, struct):
+        self.state.update(self.new)
+        optim.zero_grads(self.frozen)  # as the others' were
+        if "step" in self.new:
+            self.state["step"] = struct.step
+
+
+def _spans(places):
+    """Return [first, count, place] of those that stand side by side on the tape, or are not on it (-1); None is left
+    out."""
+    spans = []
+    for i, place in enumerate(places):
+        if place is None:
+            continue
+        first, count, last = spans[-1] if spans else (0, 0, -1)
+        if spans and first + count == i and (place == last + count if last >= 0 else place < 0):
+            spans[-1][1] += 1
+        else:
+            spans.append([i, 1, place])
+    return spans
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+
+
+def _bar(progress, steps):
+    if not progress:
+        return _NoBar()
+    try:
+        return _TqdmBar(steps)
+    except ImportError:
+        return _LineBar(steps)
+
+
+class _NoBar:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def update(self, done, losses):
+        pass
+
+
+class _TqdmBar(_NoBar):
+    def __init__(self, steps):
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=steps, unit="step")
+
+    def __exit__(self, *_):
+        self.bar.close()
+
+    def update(self, done, losses):
+        self.bar.set_postfix(loss=f"{losses[-1]:.4g}", refresh=False)
+        self.bar.update(done)
+
+
+class _LineBar(_NoBar):
+    """Where tqdm is not installed: a line a second."""
+
+    def __init__(self, steps):
+        self.steps, self.told = steps, time.monotonic()
+
+    def update(self, done, losses):
+        if time.monotonic() - self.told >= 1 or len(losses) == self.steps:
+            self.told = time.monotonic()
+            print(f"step {len(losses)} of {self.steps}, loss {losses[-1]:.4g}", file=sys.stderr)

@@ -1,0 +1,365 @@
+"""What tracing needs of the engine: to tell new leaves from old ones, and to hear of reads that fix a number."""
+
+import gc
+import os
+import sys
+import threading
+
+import pytest
+
+from pygrad import engine
+from pygrad.contract import anomaly
+from pygrad.engine import Value
+from pygrad.engine._lib import lib
+
+# --- pg_trace_begin and pg_trace_end ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def boundary():
+    """The boundary of a trace that runs during the test, with free leaf slots left by what was before."""
+    freed = [Value(1.0) for _ in range(50)]
+    del freed
+    found = lib.pg_trace_begin()
+    yield found
+    lib.pg_trace_end()
+
+
+def is_new(v, boundary):
+    """True if the leaf `v` was made after the trace with this boundary had begun."""
+    return v._pg_id <= boundary
+
+
+def test_leaves_made_inside_have_ids_up_to_the_boundary(boundary):
+    """Each leaf that a trace makes has an id of at most the boundary, the hidden constant of `v * 2.0` too."""
+    made = [Value(1.0) for _ in range(100)]
+    made += [v for v in (made[0] * 2.0)._prev if v is not made[0]]
+
+    assert [True] * 101 == [is_new(v, boundary) for v in made]
+    engine.check_arena()
+
+
+def test_leaves_made_before_have_ids_above_the_boundary():
+    """A leaf that was there when the trace began is told from those made inside."""
+    old = [Value(1.0) for _ in range(100)]
+    boundary = lib.pg_trace_begin()
+    try:
+        assert [False] * 100 == [is_new(v, boundary) for v in old]
+    finally:
+        lib.pg_trace_end()
+
+
+def test_an_old_leaf_that_dies_inside_does_not_lend_its_id():
+    """The slot of a leaf that was there before is not given to one that is made inside."""
+    old = Value(1.0)
+    boundary = lib.pg_trace_begin()
+    try:
+        del old
+        made = [Value(1.0) for _ in range(10)]
+        assert [True] * 10 == [is_new(v, boundary) for v in made]
+    finally:
+        lib.pg_trace_end()
+
+
+def test_free_slots_are_used_again_after_the_trace():
+    """When the trace has ended, slots free before and slots freed inside serve again: the pool does not grow."""
+    freed = [Value(1.0) for _ in range(50)]
+    del freed
+    boundary = lib.pg_trace_begin()
+    inside = [Value(1.0) for _ in range(50)]
+    del inside
+    engine.check_arena()
+    lib.pg_trace_end()
+    after = [Value(1.0) for _ in range(100)]
+    first = lib.pg_trace_begin()
+    lib.pg_trace_end()
+
+    assert 50 == boundary - first
+    assert 50 <= sum(not is_new(v, boundary) for v in after)
+    engine.check_arena()
+
+
+def test_traces_nest(boundary):
+    """A trace in a trace has a boundary of its own; the slots come back with the end of the outer one."""
+    outside = Value(1.0)
+    dead = Value(1.0)
+    del dead
+    inner = lib.pg_trace_begin()
+    try:
+        inside = Value(1.0)
+        assert (True, False) == (is_new(inside, inner), is_new(outside, inner))
+    finally:
+        lib.pg_trace_end()
+    del inside
+    later = Value(1.0)
+
+    assert [True, True] == [is_new(v, boundary) for v in (outside, later)]
+    assert is_new(later, inner)
+    engine.check_arena()
+
+
+def test_an_end_without_a_beginning_does_nothing():
+    """One end too many leaves the arena as it is."""
+    lib.pg_trace_end()
+    engine.check_arena()
+    boundary = lib.pg_trace_begin()
+    v = Value(1.0)
+    lib.pg_trace_end()
+
+    assert is_new(v, boundary)
+
+
+def test_traces_of_several_threads():
+    """The slots come back when the last thread's trace has ended."""
+    freed = [Value(1.0) for _ in range(20)]
+    del freed
+    boundary, begun, end = lib.pg_trace_begin(), threading.Event(), threading.Event()
+
+    def trace():
+        lib.pg_trace_begin()
+        begun.set()
+        end.wait()
+        lib.pg_trace_end()
+
+    thread = threading.Thread(target=trace)
+    thread.start()
+    begun.wait()
+    lib.pg_trace_end()
+    during = Value(1.0)
+    end.set()
+    thread.join()
+    after = Value(1.0)
+
+    assert (True, False) == (is_new(during, boundary), is_new(after, boundary))
+    engine.check_arena()
+
+
+def test_out_of_memory_inside_a_trace(boundary):
+    """A leaf that there is no memory for is a MemoryError, and the trace goes on."""
+    before = engine.live_nodes()
+    kept = []
+
+    def fill():
+        while True:
+            kept.append(Value(0.0))
+
+    lib.pg_fail_allocation(1)
+    try:
+        with pytest.raises(MemoryError):
+            fill()
+    finally:
+        lib.pg_fail_allocation(0)
+    engine.check_arena()
+
+    assert before + len(kept) == engine.live_nodes()
+    assert is_new(Value(1.0), boundary)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_keeps_the_traces_of_its_own_thread(boundary):
+    """The child of a fork goes on with the trace of the thread that forked, and drops those of the others."""
+    begun, end = threading.Event(), threading.Event()
+
+    def trace():
+        lib.pg_trace_begin()
+        begun.set()
+        end.wait()
+        lib.pg_trace_end()
+
+    thread = threading.Thread(target=trace)
+    thread.start()
+    begun.wait()
+    child = os.fork()
+    if child == 0:
+        inside = Value(1.0)
+        lib.pg_trace_end()  # the last one here: the other thread is not in the child
+        outside = Value(1.0)
+        right = is_new(inside, boundary) and not is_new(outside, boundary)
+        os._exit(0 if right and not lib.pg_check() else 1)
+    end.set()
+    thread.join()
+
+    assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+# --- the hook ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told():
+    """What a hook was told during the test: a list of (Value, what)."""
+    calls = []
+    assert engine.set_trace_hook(lambda value, what: calls.append((value, what))) is None
+    yield calls
+    engine.set_trace_hook(None)
+    calls.clear()
+
+
+READS = {
+    "data": (lambda v: v.data, 2.0),
+    "item()": (lambda v: v.item(), 2.0),
+    "detach()": (lambda v: v.detach()._read(), 2.0),
+}
+COMPARISONS = [
+    (lambda v, w: v < w, True),
+    (lambda v, w: v <= w, True),
+    (lambda v, w: v > w, False),
+    (lambda v, w: v >= w, False),
+]
+
+
+@pytest.mark.parametrize("what", READS)
+@pytest.mark.parametrize("make", [lambda: Value(2.0), lambda: Value(1.0) * 2.0], ids=["leaf", "interior"])
+def test_a_read_is_told_once(told, what, make):
+    """`.data`, `.item()` and `.detach()` tell the hook once, by their own name, and give what they always do."""
+    v = make()
+    read, expected = READS[what]
+
+    assert expected == read(v)
+    assert [(v, what)] == told
+
+
+@pytest.mark.parametrize("compare, expected", COMPARISONS)
+@pytest.mark.parametrize("make", [lambda: Value(3.0), lambda: 3.0], ids=["Value", "number"])
+def test_a_comparison_is_told_once(told, compare, expected, make):
+    """Each of `< <= > >=`, with a Value or a number, tells the hook once, and not of `data` too."""
+    v = Value(2.0)
+
+    assert expected is compare(v, make())
+    assert [(v, "a comparison")] == told
+
+
+def test_a_number_on_the_left_is_told(told):
+    """`3.0 > v` is `v < 3.0`: told once."""
+    v = Value(2.0)
+
+    assert (3.0 > v) is True
+    assert [(v, "a comparison")] == told
+
+
+def test_what_takes_no_number_out_is_not_told(told):
+    """repr, format, arithmetic, backward, equality, writing, layers and optimizers tell nothing."""
+    from pygrad import nn, optim
+
+    v, w = Value(2.0), Value(3.0)
+    y = v * w + 2.0 - v.relu() ** 2
+    y.backward()
+    text = f"{v} {v:.2f} {v!r}"
+    same = v == w or v != v or v in {w}
+    v.data, v.grad = 4.0, v.grad + 1.0
+    net = nn.MLP(2, [2, 1])
+    net([v, w]).backward()
+    sgd = optim.SGD(net.parameters(), lr=0.1)
+    sgd.step()
+    sgd.zero_grad()
+    engine.sum([v, w]), engine.dot([v], [w]), engine.maximum(v, w)
+
+    assert ("Value(data=2.0, grad=-1.0) 2.00 Value(data=2.0, grad=-1.0)", False) == (text, same)
+    assert [] == told
+
+
+def test_detect_anomaly_is_not_told(told):
+    """The checks of detect_anomaly() read every result, and are no program."""
+    with anomaly.detect_anomaly():
+        (Value(2.0) * 3.0 + Value(1.0)).backward()
+        with pytest.raises(FloatingPointError):
+            Value(-1.0).log()
+
+    assert [] == told
+
+
+@pytest.mark.parametrize("what", [*READS, "a comparison"])
+def test_a_hook_that_raises_stops_the_read(what):
+    """An exception of the hook is the read's, and nothing leaks: the Values go, and reads work again."""
+
+    class Warned(Exception):
+        pass
+
+    def hook(value, what):
+        raise Warned(what)
+
+    v = Value(2.0)
+    live, references = engine.live_nodes(), sys.getrefcount(v)
+    engine.set_trace_hook(hook)
+    try:
+        for _ in range(100):
+            with pytest.raises(Warned, match=what.replace("(", r"\(").replace(")", r"\)")):
+                READS[what][0](v) if what in READS else v < 3.0
+    finally:
+        engine.set_trace_hook(None)
+    gc.collect()
+
+    assert (live, references) == (engine.live_nodes(), sys.getrefcount(v))
+    assert 2.0 == v.data
+
+
+def test_a_hook_may_read():
+    """What the hook itself reads is not told to it."""
+    seen = []
+    engine.set_trace_hook(lambda value, what: seen.append((what, value.data, value < 3.0, value.item())))
+    try:
+        assert 2.0 == Value(2.0).data
+    finally:
+        engine.set_trace_hook(None)
+
+    assert [("data", 2.0, True, 2.0)] == seen
+
+
+def test_a_data_of_a_subclass_is_told_once(told):
+    """A subclass whose `data` is its own is read through it, and the hook is told once."""
+
+    class Doubled(Value):
+        @property
+        def data(self):
+            return 2.0 * super().data
+
+    v = Doubled(2.0)
+
+    assert (4.0, True) == (v.item(), v > 3.0)
+    assert [(v, "item()"), (v, "a comparison")] == told
+    assert 4.0 == v.data
+    assert (v, "data") == told[-1]
+    assert "Value(data=4.0, grad=0.0)" == repr(v)
+    assert 3 == len(told)
+
+
+@pytest.mark.parametrize("other", ["1", None, 1j])
+def test_a_comparison_that_is_refused_is_not_told(told, other):
+    """A comparison with what is no number raises TypeError, and reads nothing."""
+    with pytest.raises(TypeError):
+        assert Value(1.0) < other
+
+    assert [] == told
+
+
+def test_a_value_without_a_node_is_not_told(told):
+    """Reading a Value whose __init__ never ran raises as ever."""
+    v = Value.__new__(Value)
+    for read, _ in READS.values():
+        with pytest.raises(RuntimeError, match="never initialised"):
+            read(v)
+
+    assert [] == told
+
+
+def test_a_new_hook_returns_the_old_one():
+    """set_trace_hook returns the hook that it replaces, so that hooks can be nested."""
+
+    def first(value, what):
+        pass
+
+    assert engine.set_trace_hook(first) is None
+    assert engine.set_trace_hook(print) is first
+    assert engine.set_trace_hook(None) is print
+    assert engine.set_trace_hook(None) is None
+
+
+@pytest.mark.parametrize("bad", [1, "hook", []])
+def test_what_cannot_be_called_is_no_hook(bad):
+    """A hook that is no function is refused, and the one there stays."""
+    engine.set_trace_hook(print)
+    try:
+        with pytest.raises(TypeError, match="a trace hook must be a function"):
+            engine.set_trace_hook(bad)
+    finally:
+        assert engine.set_trace_hook(None) is print
