@@ -43,10 +43,9 @@ def f(w):
 def hook_is_gone():
     """True if no trace is left behind."""
     hook = engine.set_trace_hook(None)
-    boundary = lib.pg_trace_begin()
+    since = lib.pg_trace_begin()
     lib.pg_trace_end()
-    inside = Value(0.0)
-    return hook is None and (inside._pg_id > boundary or lib.pg_check() is not None)
+    return hook is None and not lib.pg_made_since(since, Value(0.0)._pg_id)  # whose birth only a trace would note
 
 
 # --- arguments --------------------------------------------------------------------------------------------------------
