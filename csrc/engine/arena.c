@@ -130,7 +130,10 @@ static bool take_chunk(pg_arena *arena, int32_t chunk)
     if (!pg_take(arena->nodes + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, node_bytes) ||
         !pg_take(arena->blocks + (ptrdiff_t)chunk * PG_CHUNK_BLOCKS, block_bytes))
         return false;
-    arena->reserved_bytes += node_bytes + block_bytes;
+    const size_t birth_bytes = chunk < 0 ? PG_CHUNK_SLOTS * sizeof *arena->births : 0;
+    if (chunk < 0 && !pg_take(arena->births + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, birth_bytes))
+        return false;
+    arena->reserved_bytes += node_bytes + block_bytes + birth_bytes;
     return true;
 }
 
@@ -139,20 +142,24 @@ static bool reserve_addresses(pg_arena *arena, int32_t chunks)
 {
     const size_t node_bytes = (size_t)chunks * PG_CHUNK_SLOTS * sizeof *arena->nodes;
     const size_t block_bytes = (size_t)chunks * PG_CHUNK_BLOCKS * sizeof *arena->blocks;
+    const size_t birth_bytes = (size_t)chunks * PG_CHUNK_SLOTS * sizeof *arena->births;
     char *nodes = pg_reserve(2 * node_bytes), *blocks = nodes ? pg_reserve(2 * block_bytes) : NULL;
-    if (!blocks) {
+    char *births = blocks ? pg_reserve(birth_bytes) : NULL;
+    if (!births) {
+        pg_give_up(blocks, 2 * block_bytes);
         pg_give_up(nodes, 2 * node_bytes);
         return false;
     }
     arena->nodes = (void *)(nodes + node_bytes);
     arena->blocks = (void *)(blocks + block_bytes);
+    arena->births = (void *)(births + birth_bytes);
     arena->most_chunks = chunks;
     return true;
 }
 
 enum { MOST_CHUNKS = INT32_MAX / PG_CHUNK_SLOTS, LEAST_CHUNKS = 8 };
 
-/* As many ids as an int32_t has, which is 128 GiB of addresses; where a process may not have that many (ulimit -v),
+/* As many ids as an int32_t has, which is 146 GiB of addresses; where a process may not have that many (ulimit -v),
  * a part of those it may. */
 static bool reserve_all(pg_arena *arena)
 {
@@ -192,7 +199,8 @@ pg_status pg_init(void)
 
 /* --- leaves --- */
 
-bool pg_reserve_leaf(pg_arena *arena)
+/* Put a slot that no leaf had before on the list of free ones; false: out of memory. */
+static bool make_leaf_slot(pg_arena *arena)
 {
     if (arena->leaf_count > (uint32_t)arena->leaf_chunks * PG_CHUNK_SLOTS) {
         if (arena->leaf_chunks == arena->most_chunks || !take_chunk(arena, -arena->leaf_chunks - 1))
@@ -201,7 +209,22 @@ bool pg_reserve_leaf(pg_arena *arena)
     }
     const pg_id id = -(pg_id)arena->leaf_count++;
     *pg_node_at(arena, id) = (pg_node){.op = PG_LEAF, .slots = 1};
-    arena->free_leaf = id;
+    *arena->freed = id;
+    return true;
+}
+
+bool pg_reserve_leaf(pg_arena *arena)
+{
+    if (!*arena->freed && !make_leaf_slot(arena))
+        return false;
+    if (arena->traces) { /* hand out one slot of those set aside */
+        const pg_id id = arena->set_aside;
+        pg_node *leaf = pg_node_at(arena, id);
+        arena->births[id] = arena->next_start;
+        arena->set_aside = leaf->a;
+        leaf->a = 0;
+        arena->free_leaf = id;
+    }
     return true;
 }
 
@@ -212,42 +235,47 @@ PG_INLINE void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
     arena->live_leaves--;
 }
 
-/* --- traces: while one runs, every new leaf gets an id that no leaf had before --- */
+/* --- traces: while one runs, the birth of every new leaf is noted --- */
 
 static _Thread_local uint32_t own_traces; /* this thread's: all that is left of them in the child of a fork */
 
-static void end_traces(pg_arena *arena, uint32_t ended)
+/* The clock goes on: births until now are at most the number returned, and those to come are larger. */
+static pg_moment begin_trace(pg_arena *arena)
 {
-    arena->traces -= ended;
-    if (ended > 0 && arena->traces == 0) { /* nothing is free but what was set aside */
-        arena->free_leaf = arena->set_aside;
-        arena->set_aside = 0;
-        arena->freed = &arena->free_leaf;
-    }
-}
-
-pg_id pg_trace_begin(void)
-{
-    pg_arena *arena = pg_lock();
     if (arena->traces++ == 0) {
         arena->set_aside = arena->free_leaf;
         arena->free_leaf = 0;
         arena->freed = &arena->set_aside;
     }
     own_traces++;
-    const pg_id boundary = -(pg_id)arena->leaf_count;
+    return arena->next_start++;
+}
+
+static void end_traces(pg_arena *arena, uint32_t ended)
+{
+    arena->traces -= ended;
+    if (ended > 0 && arena->traces == 0) {
+        arena->free_leaf = arena->set_aside;
+        arena->set_aside = 0;
+        arena->freed = &arena->free_leaf;
+    }
+}
+
+pg_moment pg_trace_begin(void)
+{
+    pg_arena *arena = pg_lock();
+    const pg_moment moment = begin_trace(arena);
     pg_unlock(arena);
-    return boundary;
+    return moment;
 }
 
 pg_status pg_moment_begin(pg_moment *out)
 {
     pg_arena *arena = pg_lock();
     const bool begun = arena->current->used == 0 || pg_start_block(arena);
-    out->start = arena->current->start;
-    pg_unlock(arena);
     if (begun)
-        out->leaf = pg_trace_begin();
+        *out = arena->current->start = begin_trace(arena); /* it is empty, and so may start once more */
+    pg_unlock(arena);
     return begun ? PG_OK : PG_NO_MEMORY;
 }
 
@@ -259,6 +287,14 @@ void pg_trace_end(void)
         end_traces(arena, 1);
     }
     pg_unlock(arena);
+}
+
+int pg_made_since(pg_moment moment, pg_id leaf)
+{
+    pg_arena *arena = pg_lock();
+    const bool later = pg_was_made_since(arena, moment, leaf);
+    pg_unlock(arena);
+    return later;
 }
 
 /* In the child of a fork only the forking thread is left: nobody will end the traces of the others. */

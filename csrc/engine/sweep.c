@@ -460,11 +460,6 @@ static void list_leaf(pg_arena *arena, pg_id id, listing *found)
         leaf->flags |= PG_FLAG_LISTED;
 }
 
-static bool is_later(const pg_arena *arena, const pg_moment *since, pg_id id)
-{
-    return pg_is_leaf(id) ? id <= since->leaf : pg_block_at(arena, pg_block_of(id))->start >= since->start;
-}
-
 /* What was made before the moment is where such an order ends. */
 static void list_outside(pg_arena *arena, pg_id id, listing *found)
 {
@@ -479,7 +474,7 @@ static void list_outside(pg_arena *arena, pg_id id, listing *found)
 
 static void list_operand(walk *w, pg_id id, listing *found)
 {
-    if (found->since && !is_later(w->arena, found->since, id))
+    if (found->since && !pg_was_made_since(w->arena, *found->since, id))
         list_outside(w->arena, id, found);
     else if (pg_is_leaf(id))
         list_leaf(w->arena, id, found);
