@@ -155,6 +155,14 @@ def test_a_missing_binary_is_explained():
     assert "missing" in said
 
 
+def test_the_import_waits_for_no_module_that_only_rare_calls_need():
+    """What draws, pickles, names files or reads signatures is imported where it is used."""
+    rare = {"inspect", "pickle", "shutil", "subprocess", "uuid"}
+    said = _run("import sys; before = {*sys.modules}; import pygrad; print(*{*sys.modules} - before)").stdout
+
+    assert set() == rare & set(said.split())
+
+
 # --- the two proxies --------------------------------------------------------------------------------------------------
 
 NO_NATIVE = "import sys; sys.modules['pygrad._native'] = None"  # as if it had not been built
