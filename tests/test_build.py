@@ -106,9 +106,9 @@ def _run(program, **environ):
     )
 
 
-def _import_with(patch, **environ):
+def _import_with(patch, statement="import pygrad", **environ):
     """Import pygrad in a fresh process after `patch`; return the last line of what it says."""
-    done = _run(textwrap.dedent(patch) + "\nimport pygrad\n", **environ)
+    done = _run(f"{textwrap.dedent(patch)}\n{statement}\n", **environ)
     return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
 
@@ -145,11 +145,14 @@ def test_a_binary_of_older_sources_is_refused():
 
 
 def test_a_missing_binary_is_explained():
-    """Without the compiled part the import says how to get it."""
-    said = _import_with("""
+    """Without the compiled part the import of what needs it says how to get it."""
+    said = _import_with(
+        """
         import sys
         sys.modules["pygrad._core"] = None
-    """)
+        """,
+        "from pygrad import Value",
+    )
 
     assert "ImportError" in said
     assert "missing" in said

@@ -1,9 +1,10 @@
-"""Where pygrad finds its compiled part, and what it says where it has none or one that does not fit.
+"""Where pygrad finds its compiled part, and what it says and can do where it has none or one that does not fit.
 
 Each test runs Python in a folder with a copy of the package, away from what is installed here.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -77,17 +78,125 @@ USE = """
 """
 
 
+# --- without the compiled part ----------------------------------------------------------------------------------------
+
+
+def test_the_reference_needs_no_compiled_part(bare):
+    """The README's example, on `pygrad.reference`."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = [block for block in blocks if "24.7041" in block]
+    printed, end = run(example.replace("pygrad.engine", "pygrad.reference"), bare)
+
+    assert "" == end
+    assert ["24.7041", "138.8338", "645.5773"] == printed.split()
+
+
+def test_what_belongs_to_the_reference_needs_none(bare):
+    """Ops of one's own, detect_anomaly() and pictures' lists too."""
+    printed, end = run(
+        """
+        import pygrad
+        from pygrad.reference import Value, custom_op
+
+        @custom_op
+        def double(x):
+            return x + x
+
+        @double.derivative
+        def _(y, x):
+            return 2.0
+
+        x = Value(3.0)
+        y = double(x)
+        y.backward()
+        print(x.grad, len(pygrad.viz.trace(x + 1.0)[0]), pygrad.__version__)
+        try:
+            with pygrad.detect_anomaly():
+                Value(0.0).log()
+        except FloatingPointError as error:
+            print(error)
+        """,
+        bare,
+    )
+
+    assert "" == end
+    assert printed.startswith(f"2.0 3 {pygrad.__version__}\n'log' gave -inf")
+
+
+NEED_IT = [
+    "from pygrad import Value",
+    "from pygrad import *",
+    "from pygrad import nn",
+    "from pygrad import engine",
+    "import pygrad; pygrad.Value(1.0)",
+    "import pygrad; pygrad.engine.Value(1.0)",
+    "import pygrad; pygrad.config()",
+    "import pygrad.engine",
+    "import pygrad.nn",
+    "import pygrad.tape.compiled",
+    "import pygrad.reference; pygrad.install_as_micrograd()",
+]
+
+
+def test_what_needs_it_says_what_to_do(bare):
+    """Every way to a name that needs the compiled part ends in one and the same ImportError."""
+    printed, end = run(
+        f"""
+        for statement in {NEED_IT!r}:
+            try:
+                exec(statement, {{}})
+            except ImportError as error:
+                print(error)
+        """,
+        bare,
+    )
+    said = f"pygrad's compiled part is missing from {bare / 'pygrad'}: reinstall pygrad-engine"
+
+    assert "" == end
+    assert [said] * len(NEED_IT) == printed.splitlines()
+
+
+def test_every_public_name_is_there_or_says_what_to_do(bare):
+    """None of `__all__` is an AttributeError, and what does not exist is one."""
+    _, end = run(
+        """
+        import pygrad
+        for name in pygrad.__all__:
+            try:
+                getattr(pygrad, name)
+            except ImportError as error:
+                assert "missing" in str(error)
+        pygrad.no_such_name
+        """,
+        bare,
+    )
+
+    assert "AttributeError: module 'pygrad' has no attribute 'no_such_name'" == end
+
+
+def test_without_cffi_it_says_so(installed):
+    """The compiled part is there, and what it needs is not; the reference works."""
+    _, end = run("from pygrad import Value", installed, cffi=False)
+    printed, _ = run("from pygrad.reference import Value; print(Value(1.0).data)", installed, cffi=False)
+
+    assert "pip install cffi" in end
+    assert "missing" not in end
+    assert "1.0\n" == printed
+
+
 # --- in a source folder -----------------------------------------------------------------------------------------------
 
 
 @needs_sources
 def test_a_source_folder_that_is_not_compiled_says_so(source):
-    """It names itself and the cure."""
+    """It names itself and the cure; the reference works."""
     _, end = run("from pygrad import Value", source)
+    printed, _ = run("from pygrad.reference import Value; print(Value(1.0).data)", source)
 
     assert f"this is the source folder, {source}" in end
     assert "`make build`" in end
     assert "reinstall" not in end
+    assert "1.0\n" == printed
 
 
 @needs_sources
@@ -104,14 +213,16 @@ def test_a_source_folder_uses_the_binaries_of_an_installed_pygrad(source, instal
 
 @needs_sources
 def test_it_uses_none_of_other_sources(source, installed):
-    """A binary that was built of another csrc/ is not loaded, and the message says where it is."""
+    """A binary that was built of another csrc/ is not loaded, and the message says where it is; the reference works."""
     (source / "csrc" / "new.h").write_text("/* new */")
     _, end = run(USE, source, installed)
+    printed, _ = run("import sys; import pygrad.reference; print('pygrad._core' in sys.modules)", source, installed)
 
     assert f"this is the source folder, {source}" in end
     assert f"the binaries in {installed / 'pygrad'} are built of other C sources" in end
     assert "`make build`" in end
     assert "in another folder" in end
+    assert "False\n" == printed
 
 
 @needs_sources
