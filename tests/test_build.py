@@ -3,6 +3,7 @@
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -91,6 +92,34 @@ def test_the_digest_sees_every_change(tmp_path):
     digests.add(source_digest(tmp_path))
 
     assert 4 == len(digests)
+
+
+@needs_sources
+@pytest.mark.parametrize(
+    "environ, missing",
+    [
+        ({"CC": "/nonexistent"}, "a C compiler"),
+        ({"PATH": ""}, "a C compiler"),
+        ({"CC": "./cc"}, "Python's C header files"),
+    ],
+)
+def test_where_nothing_can_be_compiled_the_last_line_says_what_to_install(environ, missing, tmp_path):
+    """`pip install` without a C compiler, and without Python's header files, ends in one line of ours."""
+    for name in ("csrc", "pygrad"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "cc").write_text('#!/bin/sh\n! grep -qs -- Python.h "$@" && exec cc "$@"\n')  # as if it were not there
+    (tmp_path / "cc").chmod(0o755)
+    install = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "."]
+    inherited = {name: value for name, value in os.environ.items() if name != "CC"}
+    done = subprocess.run(install, capture_output=True, text=True, cwd=tmp_path, timeout=120, env=inherited | environ)
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines()]
+    last = lines[lines.index("[end of output]") - 1]
+
+    assert last.startswith(f"pygrad-engine is built from C: install {missing}")
+    assert "apt install" in last
+    assert len(lines) < 30
 
 
 def _run(program, **environ):
