@@ -1,9 +1,23 @@
 import os
 import runpy
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 from setuptools import setup
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
+
+HOW_TO_INSTALL = (
+    "Debian, Ubuntu: apt install build-essential python3-dev; Fedora: dnf install gcc python3-devel; "
+    "macOS: xcode-select --install"
+)
+
+
+class CompileFirst(build):
+    """Compile before anything is copied: a message that nothing can be compiled stands alone."""
+
+    sub_commands = sorted(build.sub_commands, key=lambda command: command[0] != "build_ext")
 
 
 class BuildSideBySide(build_ext):
@@ -11,6 +25,8 @@ class BuildSideBySide(build_ext):
 
     def build_extensions(self):
         compile_all = self.compiler.compile
+        self.require("", "a C compiler, or name yours in CC,")
+        self.require("#include <Python.h>\n", "Python's C header files")
 
         def compile_each(sources, **options):
             with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -20,9 +36,20 @@ class BuildSideBySide(build_ext):
         self.compiler.compile = compile_each
         super().build_extensions()
 
+    def require(self, text, what):
+        """End the build with one line if a C file with this text does not compile, for want of `what`."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = os.path.join(folder, "try.c")
+            with open(source, "w") as file:
+                file.write(text)
+            try:
+                self.compiler.compile([source], output_dir=folder)
+            except CompileError:
+                raise SystemExit(f"pygrad-engine is built from C: install {what} first ({HOW_TO_INSTALL})") from None
+
 
 setup(
-    cmdclass={"build_ext": BuildSideBySide},
+    cmdclass={"build": CompileFirst, "build_ext": BuildSideBySide},
     cffi_modules=["csrc/ffi_build.py:ffi"],
     ext_modules=[runpy.run_path("csrc/ffi_build.py")["native"]],
 )

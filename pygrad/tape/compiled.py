@@ -4,8 +4,6 @@
 """
 
 import functools
-import inspect
-import pickle
 from array import array
 
 from pygrad import engine
@@ -267,6 +265,8 @@ class Compiled:
         """Copies and pickles have what was traced, and the parameters, but not the Python function."""
         if self._tapes:
             return _unpickle, (files.pack(self._state()), self.parameters())
+        import pickle  # here, for its import takes a while
+
         try:
             pickle.dumps(self.function)
         except Exception as error:
@@ -285,6 +285,8 @@ class Compiled:
 
     def prepare(self, args, kwargs, kind=Argument):
         if kwargs:
+            import inspect  # here, for its import takes a while
+
             bound = inspect.signature(self.function).bind(*args, **kwargs)
             if bound.kwargs:
                 raise TypeError(f"arguments by keyword alone cannot be compiled: {', '.join(bound.kwargs)}")

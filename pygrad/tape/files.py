@@ -10,15 +10,12 @@ Nothing in it is taken on trust: sizes must add up, and csrc/tape_file.c checks 
 that is written and read is a dict of the header's entries and arrays; `Compiled` makes it, and is made from it.
 """
 
-import hashlib
-import inspect
 import itertools
 import json
 import os
 import re
 import struct
 import sys
-import uuid
 from array import array
 
 from pygrad._version import __version__
@@ -98,7 +95,7 @@ def pack(state):
     if _depth(text) > _DEEPEST:
         raise ValueError(f"lists nested {_DEEPEST} deep, as arguments or as result, cannot be saved")
     body = b"".join(map(_to_bytes, arrays))
-    digest = hashlib.sha256(text + body).digest()
+    digest = _checksum(text + body)
     return _PRELUDE.pack(_MAGIC, VERSION, len(text), len(body), digest) + text + body
 
 
@@ -108,7 +105,7 @@ def unpack(blob, source):
         raise ValueError(f"{source} is damaged: it is cut, or something was added to it")
     *_, header_size, _, digest = _PRELUDE.unpack_from(blob)
     content = memoryview(blob)[_PRELUDE.size :]
-    if digest != hashlib.sha256(content).digest():
+    if digest != _checksum(content):
         raise ValueError(f"{source} is damaged: its contents do not match their checksum")
     try:
         state = _header(_parse(bytes(content[:header_size])))
@@ -116,6 +113,12 @@ def unpack(blob, source):
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(refusal(source, f"{type(error).__name__}: {error}")) from error
     return state
+
+
+def _checksum(content):
+    import hashlib  # here, for its import takes a while
+
+    return hashlib.sha256(content).digest()
 
 
 def _parse(text):
@@ -256,6 +259,8 @@ def _structure(entry):
 
 def signature_entry(function):
     """Return the parameters of a function as [name, kind, has a default], for the header; None if nobody knows them."""
+    import inspect  # here, for its import takes a while
+
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -265,6 +270,8 @@ def signature_entry(function):
 
 def signature(entry):
     """Return the signature that binds keywords as the function's own does. Raises ValueError, TypeError or KeyError."""
+    import inspect  # here, for its import takes a while
+
     if entry is None:
         return inspect.Signature([inspect.Parameter("arguments", inspect.Parameter.VAR_POSITIONAL)])
     kinds = {kind.name: kind for kind in type(inspect.Parameter.POSITIONAL_ONLY)}
@@ -278,7 +285,7 @@ def signature(entry):
 
 def write_whole(path, blob):
     """Write a file beside `path` and rename it, so that at any moment the old file or the new one is there, whole."""
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    temporary = f"{path}.{os.urandom(16).hex()}.tmp"
     try:
         with open(temporary, "xb") as file:
             file.write(blob)

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import ctypes
+import hashlib
 import json
 import multiprocessing
 import os
@@ -319,7 +320,7 @@ def refuse(path, blob, match=""):
 
 def sealed(content, header_size, version=1):
     """Return a file of this content (header and body) with the right sizes and checksum."""
-    digest = tapefile.hashlib.sha256(content).digest()
+    digest = hashlib.sha256(content).digest()
     return struct.pack("<8sIIQ32s", b"\x89pygrad\n", version, header_size, len(content) - header_size, digest) + content
 
 
