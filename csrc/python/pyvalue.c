@@ -54,9 +54,9 @@ static struct {
     PyObject *surface, *parse_arguments, *parse_prev, *power_label; /* of pygrad.contract.value_base */
     PyObject *closure_key, *op_key; /* keys of a Value's dict */
     PyObject *refuse, *backward_in_pieces, *set_frozen; /* of pygrad.engine */
+    PyObject *labels; /* of the ops, a tuple: of pygrad.engine too */
     PyObject *check_forward; /* of pygrad.contract.anomaly */
     PyObject *value_of; /* of this module */
-    PyObject *labels; /* of the ops, a tuple */
     PyObject *originals; /* a copy of Value's own dict */
     PyObject *data, *grad, *_op, *_prev, *_backward, *label, *requires_grad; /* names of attributes */
     PyObject *w, *b, *nonlin, *activation, *add, *mul; /* more of them */
@@ -2145,6 +2145,7 @@ static bool import_python_parts(void)
         {&py.refuse, "pygrad.engine.errors", "refuse"},
         {&py.backward_in_pieces, "pygrad.engine.sweeps", "backward_in_pieces"},
         {&py.set_frozen, "pygrad.engine.arena", "set_frozen"},
+        {&py.labels, "pygrad.engine.optable", "LABELS"},
         {&py.check_forward, "pygrad.contract.anomaly", "check_forward"},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
@@ -2181,18 +2182,6 @@ static bool make_names(void)
         if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))
             return false;
     return true;
-}
-
-static bool make_labels(void)
-{
-    py.labels = PyTuple_New(PG_OP_COUNT);
-    for (int op = 0; py.labels && op < PG_OP_COUNT; op++) {
-        PyObject *label = PyUnicode_FromString(pg_op_label(op));
-        if (!label)
-            return false;
-        PyTuple_SET_ITEM(py.labels, op, label);
-    }
-    return py.labels != NULL;
 }
 
 static PyGILState_STATE outer; /* of the thread that is inside through cffi; the GIL guards it */
@@ -2267,7 +2256,7 @@ PyMODINIT_FUNC PyInit__native(void);
 
 PyMODINIT_FUNC PyInit__native(void)
 {
-    if (!import_python_parts() || !make_names() || !make_labels() || !attach() || !make_type())
+    if (!import_python_parts() || !make_names() || !attach() || !make_type())
         return NULL;
     PyObject *module = PyModule_Create(&module_def);
     if (!module || PyModule_AddObjectRef(module, "Value", (PyObject *)value_type) < 0 ||
