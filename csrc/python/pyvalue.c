@@ -53,7 +53,7 @@ static struct {
     PyObject *to_float, *is_number, *operand; /* of pygrad.contract.numbers */
     PyObject *surface, *parse_arguments, *parse_prev, *power_label; /* of pygrad.contract.value_base */
     PyObject *closure_key, *op_key; /* keys of a Value's dict */
-    PyObject *refuse, *backward_in_pieces, *set_frozen; /* of pygrad.engine */
+    PyObject *refuse, *backward_in_pieces, *set_frozen, *is_recording; /* of pygrad.engine */
     PyObject *labels; /* of the ops, a tuple: of pygrad.engine too */
     PyObject *check_forward; /* of pygrad.contract.anomaly */
     PyObject *value_of; /* of this module */
@@ -614,11 +614,9 @@ static PyObject *make_leaf(double data, int flags)
 /* True while this thread records a function for pygrad.compile: then there is a trace hook. -1: an error. */
 static int is_traced(void)
 {
-    PyObject *trace = trace_hook ? PyImport_ImportModule("pygrad.engine.modes") : NULL;
-    PyObject *answer = trace ? PyObject_CallMethod(trace, "is_recording", NULL) : NULL;
+    PyObject *answer = trace_hook ? PyObject_CallNoArgs(py.is_recording) : NULL;
     const int traced = answer ? PyObject_IsTrue(answer) : trace_hook ? -1 : 0;
     Py_XDECREF(answer);
-    Py_XDECREF(trace);
     return traced;
 }
 
@@ -2145,6 +2143,7 @@ static bool import_python_parts(void)
         {&py.refuse, "pygrad.engine.errors", "refuse"},
         {&py.backward_in_pieces, "pygrad.engine.sweeps", "backward_in_pieces"},
         {&py.set_frozen, "pygrad.engine.arena", "set_frozen"},
+        {&py.is_recording, "pygrad.engine.modes", "is_recording"},
         {&py.labels, "pygrad.engine.optable", "LABELS"},
         {&py.check_forward, "pygrad.contract.anomaly", "check_forward"},
     };
