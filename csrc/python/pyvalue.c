@@ -51,7 +51,9 @@ static PyObject *trace_hook; /* to be called when a program reads data; or NULL 
 /* The parts of the contract that are Python, shared with the portable proxy; each used where time does not matter. */
 static struct {
     PyObject *to_float, *is_number, *operand; /* of pygrad.contract.numbers */
-    PyObject *surface, *parse_arguments, *parse_prev, *power_label; /* of pygrad.contract.value_base */
+    PyObject *surface, *parse_arguments, *parse_prev, *pair_up, *power_label; /* of pygrad.contract.value_base */
+    PyObject *init_of_result, *children_too_late, *prev_is_fixed, *no_closure, *no_hook,
+        *derivatives_missing; /* of pygrad.contract.refusals */
     PyObject *closure_key, *op_key; /* keys of a Value's dict */
     PyObject *refuse, *backward_in_pieces, *set_frozen, *is_recording; /* of pygrad.engine */
     PyObject *labels; /* of the ops, a tuple: of pygrad.engine too */
@@ -219,6 +221,15 @@ static PyObject *refuse(PyObject *values)
         Py_DECREF(values);
     }
     return NULL;
+}
+
+/* Raise an exception, which is given away; NULL is one that was raised already. Returns -1. */
+static int raise_error(PyObject *error)
+{
+    if (error)
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_XDECREF(error);
+    return -1;
 }
 
 static bool is_alive(value *v)
@@ -988,10 +999,8 @@ static int set_backward(PyObject *self, PyObject *closure, void *Py_UNUSED(conte
     value *v = (value *)self;
     if (!closure)
         return cannot_delete("_backward");
-    if (!PyCallable_Check(closure)) {
-        PyErr_SetString(PyExc_TypeError, "_backward must be a function of no arguments");
-        return -1;
-    }
+    if (!PyCallable_Check(closure))
+        return raise_error(PyObject_CallNoArgs(py.no_closure));
     const int plain = is_alive(v) && pg_is_leaf(v->id) ? drops_operands() : 0;
     if (plain != 0)
         return plain < 0 ? -1 : 0;
@@ -1065,10 +1074,8 @@ static int rewire(value *v, PyObject *children)
         return 0;
     }
     if (status == PG_IN_USE || status == PG_BUSY)
-        PyErr_SetString(PyExc_AttributeError,
-                        "_prev is fixed at creation: pass the operands as Value(data, _children)");
-    else
-        refuse(Py_NewRef(children));
+        return raise_error(PyObject_CallNoArgs(py.prev_is_fixed));
+    refuse(Py_NewRef(children));
     return -1;
 }
 
@@ -1110,13 +1117,8 @@ static int set_leaf(value *v, double data)
             refuse(PyTuple_New(0));
         return v->id ? 0 : -1;
     }
-    if (!pg_is_leaf(v->id)) {
-        PyObject *op = get_op((PyObject *)v, NULL);
-        if (op)
-            PyErr_Format(PyExc_RuntimeError, "this Value is the result of %R: only a leaf can be set by __init__", op);
-        Py_XDECREF(op);
-        return -1;
-    }
+    if (!pg_is_leaf(v->id))
+        return raise_error(PyObject_CallOneArg(py.init_of_result, (PyObject *)v));
     node_of(v)->data = data;
     *pg_grad_of(pg_the_arena, node_of(v)) = 0.0;
     return 0;
@@ -1145,10 +1147,8 @@ static double *doubles_of(PyObject *floats)
 /* Give `v` a custom node: children is a tuple of Values, local_grads one of as many floats, or None. */
 static int set_custom(value *v, double data, PyObject *children, PyObject *local_grads)
 {
-    if (v->id) {
-        PyErr_SetString(PyExc_RuntimeError, "this Value exists already: make a new one to give it children");
-        return -1;
-    }
+    if (v->id)
+        return raise_error(PyObject_CallNoArgs(py.children_too_late));
     unsigned flags = 0;
     const bool local = local_grads != Py_None;
     pg_id *ids = ids_of(children, &flags);
@@ -1540,8 +1540,7 @@ static PyObject *module_dot(PyObject *Py_UNUSED(module), PyObject *const *args, 
         return NULL;
     PyObject *ws = values_of(given[0]), *xs = ws ? values_of(given[1]) : NULL;
     if (xs && PyTuple_GET_SIZE(ws) != PyTuple_GET_SIZE(xs))
-        PyErr_Format(PyExc_ValueError, "dot needs two sequences of one length, not %zd and %zd", PyTuple_GET_SIZE(ws),
-                     PyTuple_GET_SIZE(xs));
+        out = PyObject_CallFunctionObjArgs(py.pair_up, ws, xs, NULL); /* refuses them */
     else if (xs && (!given[2] || given[2] == Py_None || (bias = value_or_number(given[2]))))
         out = make_list(PG_DOT, bias, ws, xs);
     Py_XDECREF(bias);
@@ -1572,7 +1571,7 @@ static PyObject *module_declared(PyObject *Py_UNUSED(module), PyObject *const *a
     PyObject *y = value_or_number(given[0]), *xs = y ? values_of(given[1]) : NULL;
     PyObject *derivatives = xs ? values_of(given[2]) : NULL;
     if (derivatives && PyTuple_GET_SIZE(xs) != PyTuple_GET_SIZE(derivatives))
-        PyErr_SetString(PyExc_ValueError, "declared needs as many derivatives as xs");
+        raise_error(PyObject_CallNoArgs(py.derivatives_missing));
     else if (derivatives)
         out = make_list(PG_DECLARED, y, xs, derivatives);
     Py_XDECREF(derivatives);
@@ -2074,7 +2073,7 @@ static PyObject *module_forget_other_threads(PyObject *Py_UNUSED(module), PyObje
 static PyObject *module_set_trace_hook(PyObject *Py_UNUSED(module), PyObject *hook)
 {
     if (hook != Py_None && !PyCallable_Check(hook)) {
-        PyErr_SetString(PyExc_TypeError, "a trace hook must be a function of a Value and what reads its data, or None");
+        raise_error(PyObject_CallNoArgs(py.no_hook));
         return NULL;
     }
     PyObject *before = trace_hook ? trace_hook : Py_NewRef(Py_None);
@@ -2137,9 +2136,16 @@ static bool import_python_parts(void)
         {&py.operand, "pygrad.contract.numbers", "operand"},
         {&py.surface, "pygrad.contract.value_base", "ValueBase"},
         {&py.parse_prev, "pygrad.contract.value_base", "parse_prev"},
+        {&py.pair_up, "pygrad.contract.value_base", "pair_up"},
         {&py.power_label, "pygrad.contract.value_base", "power_label"},
         {&py.closure_key, "pygrad.contract.value_base", "CLOSURE"},
         {&py.op_key, "pygrad.contract.value_base", "OP_NAME"},
+        {&py.init_of_result, "pygrad.contract.refusals", "init_of_result"},
+        {&py.children_too_late, "pygrad.contract.refusals", "children_too_late"},
+        {&py.prev_is_fixed, "pygrad.contract.refusals", "prev_is_fixed"},
+        {&py.no_closure, "pygrad.contract.refusals", "no_closure"},
+        {&py.derivatives_missing, "pygrad.contract.refusals", "derivatives_missing"},
+        {&py.no_hook, "pygrad.contract.refusals", "no_hook"},
         {&py.refuse, "pygrad.engine.errors", "refuse"},
         {&py.backward_in_pieces, "pygrad.engine.sweeps", "backward_in_pieces"},
         {&py.set_frozen, "pygrad.engine.arena", "set_frozen"},
