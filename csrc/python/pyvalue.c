@@ -23,8 +23,8 @@
  * Lock (arena.h): this binary's is the GIL, which every function here holds. Between pg_lock() and pg_unlock()
  * stands no call of Python's all the same: it could run a program's code.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "python/contract.h"
+
 #include <structmember.h>
 
 #include "engine/node.h"
@@ -47,24 +47,6 @@ static long threads_without_grad; /* how many are within no_grad() */
 static long unusual; /* the sum of both: all that an operation looks at */
 static _Thread_local bool grad_is_off; /* of this thread, within no_grad() */
 static PyObject *trace_hook; /* to be called when a program reads data; or NULL */
-
-/* The parts of the contract that are Python, shared with the portable proxy; each used where time does not matter. */
-static struct {
-    PyObject *to_float, *is_number, *operand; /* of pygrad.contract.numbers */
-    PyObject *surface, *parse_arguments, *parse_prev, *pair_up, *power_label; /* of pygrad.contract.value_base */
-    PyObject *init_of_result, *children_too_late, *prev_is_fixed, *no_closure, *no_hook,
-        *derivatives_missing; /* of pygrad.contract.refusals */
-    PyObject *closure_key, *op_key; /* keys of a Value's dict */
-    PyObject *refuse, *backward_in_pieces, *set_frozen, *is_recording; /* of pygrad.engine */
-    PyObject *labels; /* of the ops, a tuple: of pygrad.engine too */
-    PyObject *check_forward; /* of pygrad.contract.anomaly */
-    PyObject *value_of; /* of this module */
-    PyObject *originals; /* a copy of Value's own dict */
-    PyObject *data, *grad, *_op, *_prev, *_backward, *label, *requires_grad; /* names of attributes */
-    PyObject *w, *b, *nonlin, *activation, *add, *mul; /* more of them */
-    PyObject *data_of_a_value, *a_gradient; /* for messages */
-    PyObject *a_comparison, *by_detach; /* for the trace hook */
-} py;
 
 /* A number, the other thing that operands often are, is told apart at once: its type is no class of a user's. */
 PG_INLINE bool is_value(PyObject *x)
@@ -131,13 +113,6 @@ PG_INLINE void recycle(value *v)
     }
     PyObject_GC_Del(v);
     Py_DECREF(type);
-}
-
-/* Room for so many things, for PyMem_Free; or NULL and MemoryError. */
-static void *allocate(Py_ssize_t count, size_t size)
-{
-    void *memory = PyMem_Malloc((size_t)(count + 1) * size);
-    return memory ? memory : PyErr_NoMemory();
 }
 
 /* --- a node and its proxy ----------------------------------------------------------------------------------------- */
@@ -210,26 +185,6 @@ static value *adopt(pg_id id)
         pg_unlock(arena);
     }
     return v;
-}
-
-/* Raise what it meant that C made no node of these operands. `values`: a tuple, which is given away; or NULL. */
-static PyObject *refuse(PyObject *values)
-{
-    if (values) {
-        PyObject *none = PyObject_Call(py.refuse, values, NULL);
-        Py_XDECREF(none);
-        Py_DECREF(values);
-    }
-    return NULL;
-}
-
-/* Raise an exception, which is given away; NULL is one that was raised already. Returns -1. */
-static int raise_error(PyObject *error)
-{
-    if (error)
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    Py_XDECREF(error);
-    return -1;
 }
 
 static bool is_alive(value *v)
@@ -2116,79 +2071,6 @@ static struct PyModuleDef module_def = {
     .m_methods = module_methods,
 };
 
-/* One attribute of one module of ours. */
-static PyObject *import(const char *module_name, const char *name)
-{
-    PyObject *module = PyImport_ImportModule(module_name);
-    PyObject *attribute = module ? PyObject_GetAttrString(module, name) : NULL;
-    Py_XDECREF(module);
-    return attribute;
-}
-
-static bool import_python_parts(void)
-{
-    const struct {
-        PyObject **part;
-        const char *module, *name;
-    } parts[] = {
-        {&py.to_float, "pygrad.contract.numbers", "to_float"},
-        {&py.is_number, "pygrad.contract.numbers", "is_number"},
-        {&py.operand, "pygrad.contract.numbers", "operand"},
-        {&py.surface, "pygrad.contract.value_base", "ValueBase"},
-        {&py.parse_prev, "pygrad.contract.value_base", "parse_prev"},
-        {&py.pair_up, "pygrad.contract.value_base", "pair_up"},
-        {&py.power_label, "pygrad.contract.value_base", "power_label"},
-        {&py.closure_key, "pygrad.contract.value_base", "CLOSURE"},
-        {&py.op_key, "pygrad.contract.value_base", "OP_NAME"},
-        {&py.init_of_result, "pygrad.contract.refusals", "init_of_result"},
-        {&py.children_too_late, "pygrad.contract.refusals", "children_too_late"},
-        {&py.prev_is_fixed, "pygrad.contract.refusals", "prev_is_fixed"},
-        {&py.no_closure, "pygrad.contract.refusals", "no_closure"},
-        {&py.derivatives_missing, "pygrad.contract.refusals", "derivatives_missing"},
-        {&py.no_hook, "pygrad.contract.refusals", "no_hook"},
-        {&py.refuse, "pygrad.engine.errors", "refuse"},
-        {&py.backward_in_pieces, "pygrad.engine.sweeps", "backward_in_pieces"},
-        {&py.set_frozen, "pygrad.engine.arena", "set_frozen"},
-        {&py.is_recording, "pygrad.engine.modes", "is_recording"},
-        {&py.labels, "pygrad.engine.optable", "LABELS"},
-        {&py.check_forward, "pygrad.contract.anomaly", "check_forward"},
-    };
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        if (!(*parts[i].part = import(parts[i].module, parts[i].name)))
-            return false;
-    return true;
-}
-
-static bool make_names(void)
-{
-    const struct {
-        PyObject **name;
-        const char *text;
-    } names[] = {
-        {&py.data, "data"},
-        {&py.grad, "grad"},
-        {&py._op, "_op"},
-        {&py._prev, "_prev"},
-        {&py._backward, "_backward"},
-        {&py.label, "label"},
-        {&py.requires_grad, "requires_grad"},
-        {&py.w, "w"},
-        {&py.b, "b"},
-        {&py.nonlin, "nonlin"},
-        {&py.activation, "activation"},
-        {&py.add, "__add__"},
-        {&py.mul, "__mul__"},
-        {&py.data_of_a_value, "a Value's data"},
-        {&py.a_gradient, "a gradient"},
-        {&py.a_comparison, "a comparison"},
-        {&py.by_detach, "detach()"},
-    };
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))
-            return false;
-    return true;
-}
-
 static PyGILState_STATE outer; /* of the thread that is inside through cffi; the GIL guards it */
 
 static void enter(void)
@@ -2261,7 +2143,7 @@ PyMODINIT_FUNC PyInit__native(void);
 
 PyMODINIT_FUNC PyInit__native(void)
 {
-    if (!import_python_parts() || !make_names() || !attach() || !make_type())
+    if (!import_contract() || !attach() || !make_type())
         return NULL;
     PyObject *module = PyModule_Create(&module_def);
     if (!module || PyModule_AddObjectRef(module, "Value", (PyObject *)value_type) < 0 ||
