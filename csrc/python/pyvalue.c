@@ -1,14 +1,10 @@
 /* pyvalue.c: `Value` as a CPython type. */
+#include "python/modes.h"
 #include "python/proxy.h"
 
 #include <structmember.h>
 
 PyTypeObject *value_type;
-static long anomaly_depth; /* > 0 within detect_anomaly(), which sets it */
-static long threads_without_grad; /* how many are within no_grad() */
-static long unusual; /* the sum of both: all that an operation looks at */
-static _Thread_local bool grad_is_off; /* of this thread, within no_grad() */
-static PyObject *trace_hook; /* to be called when a program reads data; or NULL */
 
 /* --- numbers ------------------------------------------------------------------------------------------------------ */
 
@@ -142,15 +138,6 @@ static PyObject *make_leaf(double data, int flags)
     return refuse(PyTuple_New(0));
 }
 
-/* True while this thread records a function for pygrad.compile: then there is a trace hook. -1: an error. */
-static int is_traced(void)
-{
-    PyObject *answer = trace_hook ? PyObject_CallNoArgs(py.is_recording) : NULL;
-    const int traced = answer ? PyObject_IsTrue(answer) : trace_hook ? -1 : 0;
-    Py_XDECREF(answer);
-    return traced;
-}
-
 /* What a result, which is given away, is within no_grad(): a leaf; while a function is recorded, which must not keep
  * the number of this one run, a node that passes no gradient on. */
 static PyObject *without_graph(PyObject *out)
@@ -164,14 +151,6 @@ static PyObject *without_graph(PyObject *out)
     PyObject *plain = traced < 0 ? NULL : traced ? make_unary(PG_OP_stop_gradient, v) : make_leaf(node_of(v)->data, 0);
     Py_DECREF(out);
     return plain;
-}
-
-/* True within no_grad(), but not while a function is recorded: what the user's own code makes has no operands. -1: an
- * error. */
-static int drops_operands(void)
-{
-    const int traced = grad_is_off ? is_traced() : 1;
-    return traced < 0 ? -1 : !traced;
 }
 
 /* --- operators ---------------------------------------------------------------------------------------------------- */
@@ -307,32 +286,6 @@ static int cannot_delete(const char *name)
 {
     PyErr_Format(PyExc_AttributeError, "a Value's %s cannot be deleted", name);
     return -1;
-}
-
-static _Thread_local int quiet; /* so many reads go on of which the trace hook is not told */
-
-/* Tell the trace hook, which there is, that a program reads the data of `v`; false with an error. A hook may read
- * too. */
-PG_NOINLINE bool tell_hook(value *v, PyObject *what)
-{
-    if (quiet > 0 || !is_alive(v))
-        return quiet > 0;
-    PyObject *hook = Py_NewRef(trace_hook);
-    quiet++;
-    PyObject *answer = PyObject_CallFunctionObjArgs(hook, v, what, NULL);
-    quiet--;
-    Py_DECREF(hook);
-    Py_XDECREF(answer);
-    return answer != NULL;
-}
-
-/* x.data, of which the trace hook is not told; `x` is a Value of any engine. */
-PG_NOINLINE PyObject *read_quietly(PyObject *x)
-{
-    quiet++;
-    PyObject *data = PyObject_GetAttr(x, py.data);
-    quiet--;
-    return data;
 }
 
 PG_NOINLINE PyObject *told_data(value *v)
@@ -1556,51 +1509,6 @@ static PyObject *module_plain_ids(PyObject *Py_UNUSED(module), PyObject *values)
     return bytes;
 }
 
-static PyObject *module_set_anomaly_depth(PyObject *Py_UNUSED(module), PyObject *x)
-{
-    anomaly_depth = PyLong_AsLong(x);
-    if (PyErr_Occurred())
-        return NULL;
-    unusual = anomaly_depth + threads_without_grad;
-    Py_RETURN_NONE;
-}
-
-static PyObject *module_is_grad_enabled(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
-{
-    return PyBool_FromLong(!grad_is_off);
-}
-
-static PyObject *module_set_grad_enabled(PyObject *Py_UNUSED(module), PyObject *x)
-{
-    const int on = PyObject_IsTrue(x);
-    if (on < 0)
-        return NULL;
-    const bool was_off = grad_is_off;
-    grad_is_off = !on;
-    threads_without_grad += (long)grad_is_off - (long)was_off;
-    unusual = anomaly_depth + threads_without_grad;
-    return PyBool_FromLong(!was_off);
-}
-
-/* In the child of a fork only this thread is left. */
-static PyObject *module_forget_other_threads(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
-{
-    threads_without_grad = grad_is_off;
-    unusual = anomaly_depth + threads_without_grad;
-    Py_RETURN_NONE;
-}
-
-static PyObject *module_set_trace_hook(PyObject *Py_UNUSED(module), PyObject *hook)
-{
-    if (hook != Py_None && !PyCallable_Check(hook)) {
-        raise_error(PyObject_CallNoArgs(py.no_hook));
-        return NULL;
-    }
-    PyObject *before = trace_hook ? trace_hook : Py_NewRef(Py_None);
-    trace_hook = hook == Py_None ? NULL : Py_NewRef(hook);
-    return before;
-}
-
 #define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
 static PyMethodDef module_methods[] = {
     {"sum", FAST(module_sum),
@@ -1620,11 +1528,6 @@ static PyMethodDef module_methods[] = {
     {"trigger", module_trigger, METH_VARARGS,
      "Return a function that calls run(replay, batch), or failed(status, batch) then: see pygrad.tape.bound."},
     {"value_of", module_value_of, METH_O, "Return the proxy of a node id, or None."},
-    {"set_trace_hook", module_set_trace_hook, METH_O, "See pygrad.engine.set_trace_hook."},
-    {"is_grad_enabled", module_is_grad_enabled, METH_NOARGS, "See pygrad.engine.is_grad_enabled."},
-    {"set_grad_enabled", module_set_grad_enabled, METH_O, "See pygrad.engine.portable.set_grad_enabled."},
-    {"forget_other_threads", module_forget_other_threads, METH_NOARGS, "To be called in the child of a fork."},
-    {"set_anomaly_depth", module_set_anomaly_depth, METH_O, "Called by pygrad.contract.anomaly."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -1712,6 +1615,7 @@ PyMODINIT_FUNC PyInit__native(void)
         return NULL;
     PyObject *module = PyModule_Create(&module_def);
     if (!module || PyModule_AddObjectRef(module, "Value", (PyObject *)value_type) < 0 ||
+        PyModule_AddFunctions(module, mode_functions) < 0 ||
         !(py.value_of = PyObject_GetAttrString(module, "value_of"))) {
         Py_XDECREF(module);
         return NULL;
