@@ -1,0 +1,40 @@
+/* parts.h: what the files of this folder give to one another, beyond what has a header of its own: mostly functions for
+ * the tables that type.c and module.c put together. */
+#ifndef PG_PARTS_H
+#define PG_PARTS_H
+
+#include "python/proxy.h"
+
+/* --- operators.c -------------------------------------------------------------------------------------------------- */
+
+PyObject *value_add(PyObject *left, PyObject *right);
+PyObject *value_subtract(PyObject *left, PyObject *right);
+PyObject *value_multiply(PyObject *left, PyObject *right);
+PyObject *value_divide(PyObject *left, PyObject *right);
+PyObject *value_power(PyObject *base, PyObject *exponent, PyObject *modulus);
+PyObject *value_negative(PyObject *self);
+PyObject *value_absolute(PyObject *self);
+PyObject *value_richcompare(PyObject *self, PyObject *other, int op);
+
+/* Give the type a method for each op that has one; false with an error. */
+bool add_op_methods(void);
+
+/* True if `+` and `*` of Value are what they were when pygrad was loaded. */
+bool is_plain_arithmetic(void);
+
+/* The op of an activation's name: a row of the table, PG_LEAF for None (no activation), PG_CUSTOM for any other
+ * method. */
+int activation_op(PyObject *name);
+
+/* --- attributes.c ------------------------------------------------------------------------------------------------- */
+
+/* True if `Value.name` is what it was when pygrad was loaded. */
+bool is_original(PyObject *name);
+
+/* --- type.c ------------------------------------------------------------------------------------------------------- */
+
+/* Give the type a method, or all methods of a table; false with an error. */
+bool add_method(PyMethodDef *method);
+bool add_methods(PyMethodDef *methods);
+
+#endif
