@@ -28,8 +28,27 @@ int activation_op(PyObject *name);
 
 /* --- attributes.c ------------------------------------------------------------------------------------------------- */
 
+int value_setattro(PyObject *self, PyObject *name, PyObject *x);
+PG_SHARED PyGetSetDef value_getset[];
+PG_SHARED PyMethodDef attribute_methods[];
+
+/* Hang `x` on a Value under this key. */
+int hang(value *v, PyObject *key, PyObject *x);
+
 /* True if `Value.name` is what it was when pygrad was loaded. */
 bool is_original(PyObject *name);
+
+/* --- construct.c -------------------------------------------------------------------------------------------------- */
+
+PyObject *value_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+int value_init(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *value_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names);
+PyObject *value_set_leaf(PyObject *self, PyObject *x);
+
+/* --- lists.c ------------------------------------------------------------------------------------------------------ */
+
+/* The ids of a tuple of Values, for PyMem_Free; their flags are added to `flags`. */
+pg_id *ids_of(PyObject *values, unsigned *flags);
 
 /* --- type.c ------------------------------------------------------------------------------------------------------- */
 
