@@ -47,8 +47,26 @@ PyObject *value_set_leaf(PyObject *self, PyObject *x);
 
 /* --- lists.c ------------------------------------------------------------------------------------------------------ */
 
+/* A Value as it is, or a number as a leaf. */
+PyObject *value_or_number(PyObject *x);
+
 /* The ids of a tuple of Values, for PyMem_Free; their flags are added to `flags`. */
 pg_id *ids_of(PyObject *values, unsigned *flags);
+
+/* Read the ids of a list or tuple of so many plain Values, which runs no program's code, and add their flags. False,
+ * and no flags, if it is not that. */
+bool read_plain_ids(PyObject *sequence, Py_ssize_t expected, pg_id *ids, unsigned *flags);
+
+/* The Value of pg_dot(first, ws, xs) or pg_declared; or, where there is no `ws`, of pg_sum(first, xs) or pg_choose.
+ * `first` may be NULL. */
+PyObject *make_list(int op, PyObject *first, PyObject *ws, PyObject *xs);
+
+/* The arguments of `name(required..., optional=...)`, a FAST function: out[] gets them, borrowed. */
+bool parse(const char *name, PyObject *const *args, Py_ssize_t count, PyObject *names, int required, int all,
+           const char *const *parameters, PyObject **out);
+#define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
+
+PG_SHARED PyMethodDef list_functions[];
 
 /* --- type.c ------------------------------------------------------------------------------------------------------- */
 
