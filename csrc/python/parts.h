@@ -68,6 +68,10 @@ bool parse(const char *name, PyObject *const *args, Py_ssize_t count, PyObject *
 
 PG_SHARED PyMethodDef list_functions[];
 
+/* --- layer.c, trigger.c ------------------------------------------------------------------------------------------- */
+
+PG_SHARED PyMethodDef layer_functions[], trigger_functions[];
+
 /* --- type.c ------------------------------------------------------------------------------------------------------- */
 
 /* Give the type a method, or all methods of a table; false with an error. */
