@@ -17,7 +17,8 @@ void track(value *v, unsigned flags)
         PyObject_GC_Track(v);
 }
 
-pg_id *operand_ids(const value *v, Py_ssize_t *count)
+/* The operands' ids in order, for PyMem_Free; NULL is out of memory. */
+static pg_id *operand_ids(const value *v, Py_ssize_t *count)
 {
     *count = (Py_ssize_t)pg_operand_count(v->id);
     pg_id *ids = allocate(*count, sizeof(pg_id));
@@ -76,7 +77,8 @@ void hold(value *v, PyObject *operands)
     Py_XDECREF(b);
 }
 
-int hold_operands(value *v)
+/* Do for `v` what P1 asks of a KEPT proxy. */
+static int hold_operands(value *v)
 {
     if (v->flags & KEPT || !v->id || pg_is_leaf(v->id))
         return 0;
@@ -169,5 +171,24 @@ int keep(value *v, unsigned flags)
     if ((v->id && node_of(v)->refs > 1 && keep_everything() < 0) || hold_operands(v) < 0)
         return -1;
     track(v, flags);
+    return 0;
+}
+
+int inherit_flags(value *v)
+{
+    Py_ssize_t count;
+    unsigned flags = 0;
+    pg_id *ids = operand_ids(v, &count);
+    if (!ids)
+        return -1;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        const value *operand = proxy_of(ids[i]);
+        flags |= operand ? operand->flags : 0u;
+    }
+    PyMem_Free(ids);
+    if (flags && hold_operands(v) < 0)
+        return -1;
+    if (flags)
+        track(v, flags);
     return 0;
 }

@@ -74,6 +74,9 @@ PG_SHARED PyMethodDef layer_functions[], trigger_functions[];
 
 /* --- type.c ------------------------------------------------------------------------------------------------------- */
 
+/* Make the type: `value_type`. False with an error. */
+bool make_type(void);
+
 /* Give the type a method, or all methods of a table; false with an error. */
 bool add_method(PyMethodDef *method);
 bool add_methods(PyMethodDef *methods);

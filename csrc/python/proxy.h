@@ -143,16 +143,14 @@ int keep(value *v, unsigned flags);
 /* Give `v` these flags, with which P1 to P3 hold already. */
 void track(value *v, unsigned flags);
 
-/* The operands' ids in order, for PyMem_Free; NULL is out of memory. */
-pg_id *operand_ids(const value *v, Py_ssize_t *count);
-
 /* The proxies of the operands in order, as a tuple. */
 PyObject *operand_proxies(const value *v);
 
 /* Make `v` hold these operands, a tuple that is given away, instead of what it held. */
 void hold(value *v, PyObject *operands);
 
-/* Do for `v` what P1 asks of a KEPT proxy. */
-int hold_operands(value *v);
+/* Do for the proxy of a node that C has made what finish_rare() (make.c) does for a result: flags of its operands' are
+ * its own. */
+int inherit_flags(value *v);
 
 #endif

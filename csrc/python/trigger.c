@@ -1,4 +1,4 @@
-/* trigger.c: one run of a compiled function, for who calls it in a loop (pygrad.tape.bound): a call of C and no more. */
+/* trigger.c: one run of a compiled function, for who calls it in a loop: one call into C (pygrad.tape.bound). */
 #include "python/parts.h"
 
 typedef struct {

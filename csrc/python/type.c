@@ -1,4 +1,5 @@
-/* pyvalue.c: `Value` as a CPython type. */
+/* type.c: the type, `Value`: backward() and what else has no file of its own; and the making of the type, of this and
+ * what the other files give it. */
 #include "python/make.h"
 #include "python/parts.h"
 
@@ -6,7 +7,7 @@
 
 PyTypeObject *value_type;
 
-/* --- backward ----------------------------------------------------------------------------------------------------- */
+/* --- methods ------------------------------------------------------------------------------------------------------ */
 
 /* Read the arguments (seed=1.0), as Python would. */
 static bool parse_seed(PyObject *const *args, Py_ssize_t count, PyObject *names, double *seed)
@@ -60,12 +61,12 @@ static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
     return is_alive(v) ? make_leaf(node_of(v)->data, 0) : NULL;
 }
 
-/* --- the type ----------------------------------------------------------------------------------------------------- */
-
 static Py_hash_t value_hash(PyObject *self)
 {
     return PyBaseObject_Type.tp_hash(self);
 }
+
+/* --- the type ----------------------------------------------------------------------------------------------------- */
 
 static PyMethodDef value_methods[] = {
     {"backward", (PyCFunction)(void (*)(void))value_backward, METH_FASTCALL | METH_KEYWORDS,
@@ -125,120 +126,6 @@ static PyType_Spec value_spec = {
     .slots = value_slots,
 };
 
-/* --- the module --------------------------------------------------------------------------------------------------- */
-
-/* Has there ever been a node of this id? */
-static bool is_known(long id)
-{
-    const pg_arena *arena = pg_the_arena;
-    return id < 0 ? -id < (long)arena->leaf_count : id < (long)arena->block_count * PG_BLOCK_SLOTS;
-}
-
-static PyObject *module_value_of(PyObject *Py_UNUSED(module), PyObject *x)
-{
-    const long id = PyLong_AsLong(x);
-    if (PyErr_Occurred())
-        return NULL;
-    value *v = is_known(id) ? proxy_of((pg_id)id) : NULL;
-    return Py_NewRef(v ? (PyObject *)v : Py_None);
-}
-
-/* Do for the proxy of a node that C has made what finish_rare() does: flags of its operands' are its own. */
-static int inherit_flags(value *v)
-{
-    Py_ssize_t count;
-    unsigned flags = 0;
-    pg_id *ids = operand_ids(v, &count);
-    if (!ids)
-        return -1;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        const value *operand = proxy_of(ids[i]);
-        flags |= operand ? operand->flags : 0u;
-    }
-    PyMem_Free(ids);
-    if (flags && hold_operands(v) < 0)
-        return -1;
-    if (flags)
-        track(v, flags);
-    return 0;
-}
-
-/* The proxies of these nodes, in a list. */
-static PyObject *proxies_of(PyObject *ids, bool are_new)
-{
-    PyObject *given = PySequence_Tuple(ids), *list = given ? PyList_New(0) : NULL;
-    for (Py_ssize_t i = 0; list && i < PyTuple_GET_SIZE(given); i++) {
-        const long id = PyLong_AsLong(PyTuple_GET_ITEM(given, i));
-        const bool live = !PyErr_Occurred() && is_known(id) && pg_is_live(pg_the_arena, (pg_id)id);
-        PyObject *v = live ? (PyObject *)adopt((pg_id)id) : NULL;
-        if (!live && !PyErr_Occurred())
-            PyErr_Format(PyExc_ValueError, "there is no node %ld", id);
-        if (!v || (are_new && inherit_flags((value *)v) < 0) || PyList_Append(list, v) < 0)
-            Py_CLEAR(list);
-        Py_XDECREF(v);
-    }
-    Py_XDECREF(given);
-    return list;
-}
-
-static PyObject *module_adopt(PyObject *Py_UNUSED(module), PyObject *args)
-{
-    PyObject *ids, *made, *roots;
-    if (!PyArg_ParseTuple(args, "OOO", &ids, &made, &roots))
-        return NULL;
-    PyObject *fresh = proxies_of(made, true), *found = fresh ? proxies_of(ids, false) : NULL;
-    Py_XDECREF(fresh); /* what is needed of these is held by its consumers now */
-    return found;
-}
-
-static PyObject *module_keeps_proxies(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
-{
-    return PyBool_FromLong(ever_kept);
-}
-
-static PyMethodDef module_methods[] = {
-    {"adopt", module_adopt, METH_VARARGS, "See pygrad.engine.adopt."},
-    {"keeps_proxies", module_keeps_proxies, METH_NOARGS, "See pygrad.engine.keeps_proxies."},
-    {"value_of", module_value_of, METH_O, "Return the proxy of a node id, or None."},
-    {NULL, NULL, 0, NULL},
-};
-
-static struct PyModuleDef module_def = {
-    .m_base = PyModuleDef_HEAD_INIT,
-    .m_name = "pygrad._native",
-    .m_doc = "Value as a CPython type (csrc/pyvalue.c); use it through pygrad.engine.",
-    .m_size = -1,
-    .m_methods = module_methods,
-};
-
-static PyGILState_STATE outer; /* of the thread that is inside through cffi; the GIL guards it */
-
-static void enter(void)
-{
-    const PyGILState_STATE state = PyGILState_Ensure();
-    outer = state;
-}
-
-static void leave(void)
-{
-    PyGILState_Release(outer);
-}
-
-/* Work on the arena of pygrad._core, if it was built of the same sources: only then the structs are the same. */
-static bool attach(void)
-{
-    PyObject *arena = import("pygrad.engine._lib", "native_arena");
-    PyObject *address = arena ? PyObject_CallFunction(arena, "ss", pg_version(), pg_source_digest()) : NULL;
-    if (address)
-        pg_the_arena = PyLong_AsVoidPtr(address);
-    Py_XDECREF(arena);
-    Py_XDECREF(address);
-    if (!address || PyErr_Occurred())
-        return false;
-    pg_lock_by_gil(enter, leave, PyGILState_Check);
-    return true;
-}
-
 bool add_method(PyMethodDef *method)
 {
     PyObject *descriptor = PyDescr_NewMethod(value_type, method);
@@ -254,7 +141,7 @@ bool add_methods(PyMethodDef *methods)
     return !methods->ml_name;
 }
 
-static bool make_type(void)
+bool make_type(void)
 {
     PyObject *bases = PyTuple_Pack(1, py.surface);
     value_type = bases ? (PyTypeObject *)PyType_FromSpecWithBases(&value_spec, bases) : NULL;
@@ -269,21 +156,4 @@ static bool make_type(void)
         return false;
     py.originals = PyDict_Copy(value_type->tp_dict);
     return py.originals != NULL;
-}
-
-PyMODINIT_FUNC PyInit__native(void);
-
-PyMODINIT_FUNC PyInit__native(void)
-{
-    if (!import_contract() || !attach() || !make_type())
-        return NULL;
-    PyObject *module = PyModule_Create(&module_def);
-    if (!module || PyModule_AddObjectRef(module, "Value", (PyObject *)value_type) < 0 ||
-        PyModule_AddFunctions(module, mode_functions) < 0 || PyModule_AddFunctions(module, list_functions) < 0 ||
-        PyModule_AddFunctions(module, layer_functions) < 0 || PyModule_AddFunctions(module, trigger_functions) < 0 ||
-        !(py.value_of = PyObject_GetAttrString(module, "value_of"))) {
-        Py_XDECREF(module);
-        return NULL;
-    }
-    return module;
 }
