@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pygrad.contract import anomaly, value_base
+from pygrad.contract import anomaly, refusals, value_base
 from pygrad.contract.custom_op import CustomOp
 from pygrad.contract.numbers import operand, to_float
 from pygrad.contract.value_base import (
@@ -311,7 +311,7 @@ class Value(ValueBase):
         children, _op, local_grads = parse_dialect(Value, _children, _op, dialect)
         data = to_float(data)
         if children and self._row is not None:
-            raise RuntimeError("this Value exists already: make a new one to give it children")
+            raise refusals.children_too_late()
         if children:
             self._set_node(_given_row("", local_grads), children, data)
             if anomaly.depth:
@@ -325,7 +325,7 @@ class Value(ValueBase):
 
     def _set_leaf(self, data):
         if self._row not in (None, LEAF):
-            raise RuntimeError(f"this Value is the result of {self._op!r}: only a leaf can be set by __init__")
+            raise refusals.init_of_result(self)
         if self._row is None:
             self._set_node(LEAF, (), data)
         self._data, self._grad = data, 0.0
@@ -339,7 +339,7 @@ class Value(ValueBase):
 
     def _alive(self):
         if self._row is None:
-            raise RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
+            raise refusals.uninitialised()
         return self
 
     def _is_leaf(self):
@@ -376,13 +376,13 @@ class Value(ValueBase):
         if not children and self._is_leaf():
             return
         if not self._is_leaf() or self._used or self._busy:
-            raise AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
+            raise refusals.prev_is_fixed()
         grad = self._grad
         self._set_node(_given_row("", None), children, self._data)
         self._grad = grad
 
     def _operands_in_order(self):
-        """The operands as a tuple: see `pygrad.portable.Value._operands_in_order`."""
+        """The operands as a tuple: see `pygrad.engine.portable.Value._operands_in_order`."""
         return self._alive()._operands
 
     @property
@@ -393,7 +393,7 @@ class Value(ValueBase):
     @_backward.setter
     def _backward(self, closure):
         if not callable(closure):
-            raise TypeError("_backward must be a function of no arguments")
+            raise refusals.no_closure()
         self._alive().__dict__[CLOSURE] = closure
 
     def _propagate(self):
@@ -578,7 +578,7 @@ def _order(root):
                 stack.append(child)
     order = [v for v in reached.values() if v is root or not v._is_leaf() or CLOSURE in v.__dict__]
     if any(v._busy for v in order):
-        raise RuntimeError("a backward pass is still running over part of this graph: let it end first")
+        raise refusals.busy()
     return sorted(order, key=lambda v: (v._is_leaf(), -v._serial))
 
 
@@ -683,7 +683,7 @@ def choose(index, values):
 def declared(y, xs, derivatives):
     """Return `y` as one node that passes its gradient times `derivatives` on to `xs`: what `custom_op` makes."""
     if len(xs) != len(derivatives):
-        raise ValueError("declared needs as many derivatives as xs")
+        raise refusals.derivatives_missing()
     pairs = [_as_value(v) for pair in zip(xs, derivatives) for v in pair]
     return _make(DECLARED, (_as_value(y), *pairs))
 

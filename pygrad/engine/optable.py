@@ -3,6 +3,6 @@
 from pygrad.engine._lib import ffi, lib
 
 NAMES = [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
-LABELS = [ffi.string(lib.pg_op_label(op)).decode() for op in range(lib.pg_op_count())]
+LABELS = tuple([ffi.string(lib.pg_op_label(op)).decode() for op in range(lib.pg_op_count())])  # the native proxy's too
 CODES = {name: op for op, name in enumerate(NAMES)}
 OPS = {name: (LABELS[op], lib.pg_op_arity(op)) for name, op in CODES.items()}  # the table of csrc/ops.def

@@ -1,8 +1,8 @@
 """The portable proxy: micrograd's `Value` in Python, with the graph in C. `pygrad.engine` says when it is used.
 
-A Value is a thin proxy. The number, its gradient and how it was computed live in a node of the C arena (csrc/arena.h);
-the proxy holds the node's id and its operands' proxies, and gives the node back when it dies. So `backward()` is one
-call into C, and a graph is freed by reference counting as soon as nothing needs it.
+A Value is a thin proxy. The number, its gradient and how it was computed live in a node of the C arena
+(csrc/engine/arena.h); the proxy holds the node's id and its operands' proxies, and gives the node back when it dies. So
+`backward()` is one call into C, and a graph is freed by reference counting as soon as nothing needs it.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import os
 import threading
 from weakref import WeakValueDictionary
 
-from pygrad.contract import anomaly
+from pygrad.contract import anomaly, refusals
 from pygrad.contract.numbers import is_number, operand, to_float
 from pygrad.contract.value_base import (
     CLOSURE,
@@ -179,7 +179,7 @@ class Value(ValueBase):
             lib.pg_set_data(self._pg_id, data)
             lib.pg_set_grad(self._pg_id, 0.0)
         else:
-            raise RuntimeError(f"this Value is the result of {self._op!r}: only a leaf can be set by __init__")
+            raise refusals.init_of_result(self)
 
     def _init_node(self, data, children, op, local_grads):
         if not children:
@@ -188,7 +188,7 @@ class Value(ValueBase):
             self._set_leaf(data)
             return
         elif self._pg_id:
-            raise RuntimeError("this Value exists already: make a new one to give it children")
+            raise refusals.children_too_late()
         else:
             grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
             self._pg_id = lib.pg_custom(data, len(children), _ids(children), grads) or refuse(*children)
@@ -279,7 +279,7 @@ class Value(ValueBase):
                     old._pg_id, self._pg_id = self._pg_id, new[0]
                     self._pg_a, self._pg_b = children, old
             if status in (lib.PG_IN_USE, lib.PG_BUSY):
-                raise AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
+                raise refusals.prev_is_fixed()
             if status != lib.PG_OK:
                 refuse(*children)
             if CLOSURE in self.__dict__:
@@ -313,7 +313,7 @@ class Value(ValueBase):
     @_backward.setter
     def _backward(self, closure):
         if not callable(closure):
-            raise TypeError("_backward must be a function of no arguments")
+            raise refusals.no_closure()
         if self._is_leaf() and _drops_operands():
             return
         _with_closure[self._alive()] = self
@@ -439,7 +439,7 @@ def declared(y, xs, derivatives):
     """Return `y` as one node that passes its gradient times `derivatives` on to `xs`: see `pygrad.custom_op`."""
     y, xs, derivatives = _as_value(y), tuple(map(_as_value, xs)), tuple(map(_as_value, derivatives))
     if len(xs) != len(derivatives):
-        raise ValueError("declared needs as many derivatives as xs")
+        raise refusals.derivatives_missing()
     operands = (y, *[v for pair in zip(xs, derivatives) for v in pair])
     return _make(operands, None, lib.pg_declared, y._pg_id, len(xs), _ids(xs), _ids(derivatives))
 
@@ -530,7 +530,7 @@ def set_trace_hook(hook):
     """See pygrad.engine.set_trace_hook."""
     global _trace_hook
     if hook is not None and not callable(hook):
-        raise TypeError("a trace hook must be a function of a Value and what reads its data, or None")
+        raise refusals.no_hook()
     before, _trace_hook = _trace_hook, hook
     return before
 
