@@ -1,6 +1,8 @@
 /* check.c: verify the invariants that arena.h states, from the outside: nothing here is used by the engine. */
 #include "engine/arena.h"
+#include "engine/order.h"
 #include "mem.h"
+#include "tape/tape.h"
 
 /* How many references each slot ought to have, found by walking all operand lists. */
 typedef struct {
@@ -156,7 +158,7 @@ static const char *check_refs(const census *found, pg_id id)
     if (refs == 0 || refs == PG_REFS_FOREVER)
         return NULL;
     const size_t expected = *expected_refs(found, id) + pg_order_roots(found->arena, id) +
-                            pg_tape_references(found->arena, id);
+                            pg_tape_references(found->arena->tapes, id);
     REQUIRE(refs >= expected, "I2: a node has too few references");
     REQUIRE(refs <= expected + 1, "I2: a node has too many references");
     return NULL;

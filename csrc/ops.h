@@ -60,4 +60,22 @@ static inline bool pg_op_is_flat(int op)
     }
 }
 
+/* The operands that an op passes its gradient on to: whether the one in front of its list (a start, a bias; of a row of
+ * ops.def: a) is among them, and of the list (of a row: b) the operands from number `from` on, every step-th. Step 0:
+ * none. */
+typedef struct {
+    bool front;
+    uint8_t from;
+    uint8_t step;
+} pg_receivers;
+
+static inline pg_receivers pg_op_receivers(int op)
+{
+    if (op == PG_TAKE)
+        return (pg_receivers){true, 1, 1}; /* not the index */
+    if (op == PG_DECLARED)
+        return (pg_receivers){false, 0, 2}; /* x0, x1, ...: neither y nor the derivatives */
+    return pg_op_is_flat(op) ? (pg_receivers){false, 0, 0} : (pg_receivers){true, 0, 1};
+}
+
 #endif

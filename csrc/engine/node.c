@@ -1,28 +1,7 @@
 /* node.c: making nodes, and reading and writing one. */
-#include <string.h>
-
 #include "engine/node.h"
 
-/* --- payloads --- */
-
-pg_node *pg_part_before(const pg_arena *arena, const pg_node *node)
-{
-    pg_node *first = pg_node_at(arena, node->a);
-    return first->flags & PG_FLAG_PART ? first : NULL; /* node 0 has no flags */
-}
-
-uint32_t pg_first_place(const pg_arena *arena, const pg_node *node)
-{
-    uint32_t place = 0;
-    while ((node = pg_part_before(arena, node)))
-        place += (uint32_t)node->b - 1;
-    return place;
-}
-
-const double *pg_local_grads(const pg_node *node)
-{
-    return (const void *)(node + 1);
-}
+#include <string.h>
 
 /* --- nodes of a fixed number of operands --- */
 
@@ -491,8 +470,6 @@ double pg_exponent(pg_id id)
     return exponent;
 }
 
-/* The operands of a part behind its first, as pg_operands() gives them: of a dot w0, x0, w1, x1, ..., of a take the index
- * once, before the values of the first part. Returns how many; `out` may be NULL. */
 size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out)
 {
     const pg_operand_span operands = pg_operands_of(part);

@@ -28,6 +28,7 @@
 #include <structmember.h>
 
 #include "engine/node.h"
+#include "engine/process.h"
 
 typedef struct value {
     PyObject_HEAD
@@ -2213,13 +2214,12 @@ static bool attach(void)
 {
     PyObject *arena = import("pygrad.engine._lib", "native_arena");
     PyObject *address = arena ? PyObject_CallFunction(arena, "ss", pg_version(), pg_source_digest()) : NULL;
-    if (address)
-        pg_the_arena = PyLong_AsVoidPtr(address);
+    pg_arena *shared = address ? PyLong_AsVoidPtr(address) : NULL;
     Py_XDECREF(arena);
     Py_XDECREF(address);
-    if (!address || PyErr_Occurred())
+    if (!shared || PyErr_Occurred())
         return false;
-    pg_lock_by_gil(enter, leave, PyGILState_Check);
+    pg_share_arena(shared, enter, leave, PyGILState_Check);
     return true;
 }
 

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#include "engine/arena.h"
+#include "engine/node.h"
+#include "engine/reach.h"
 #include "mem.h"
 
 /* --- tapes --- */
@@ -56,10 +57,10 @@ pg_status pg_tape_set_parameters(pg_tape *tape, const pg_id *ids)
     return good ? PG_OK : PG_NO_NODE;
 }
 
-size_t pg_tape_references(const pg_arena *arena, pg_id id)
+size_t pg_tape_references(const pg_tape *tapes, pg_id id)
 {
     size_t count = 0;
-    for (const pg_tape *tape = arena->tapes; tape; tape = tape->next)
+    for (const pg_tape *tape = tapes; tape; tape = tape->next)
         for (uint32_t i = 0; i < tape->parameters; i++)
             count += tape->ids[i] == id;
     return count;
@@ -92,29 +93,28 @@ size_t pg_tape_room(pg_tape *tape, size_t count)
     return tape->list_size - count;
 }
 
-void pg_tape_each_operand(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visit, void *context)
+static inline void visit_each(pg_tape *tape, pg_tape_node *node, pg_receivers which, pg_operand_fn *visit,
+                              void *context)
 {
-    if (node->op == PG_LEAF || node->op >= PG_OP_COUNT)
+    if (node->op == PG_LEAF || node->op >= PG_OP_COUNT || which.step == 0)
         return;
-    if (node->a >= 0)
+    if (which.front && node->a >= 0)
         visit(&node->a, context);
     if (pg_has_list(node->op))
-        for (uint32_t i = 0; i < node->count; i++)
+        for (uint32_t i = which.from; i < node->count; i += which.step)
             visit(&tape->lists[node->list + i], context);
     else if (pg_op_arity((int)node->op) == 2)
         visit(&node->b, context);
 }
 
+void pg_tape_each_operand(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visit, void *context)
+{
+    visit_each(tape, node, (pg_receivers){true, 0, 1}, visit, context);
+}
+
 void pg_tape_each_receiver(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visit, void *context)
 {
-    if (node->op != PG_TAKE && node->op != PG_DECLARED) {
-        if (!pg_op_is_flat(node->op))
-            pg_tape_each_operand(tape, node, visit, context);
-        return;
-    }
-    const bool is_take = node->op == PG_TAKE;
-    for (uint32_t i = is_take; i < node->count; i += is_take ? 1 : 2)
-        visit(&tape->lists[node->list + i], context);
+    visit_each(tape, node, pg_op_receivers(node->op), visit, context);
 }
 
 void pg_tape_size(const pg_tape *tape, pg_tape_sizes *sizes)
@@ -484,11 +484,13 @@ static pg_status write_tape(writer *w, const pg_id *inputs, const pg_id *outputs
 {
     pg_tape *tape = w->tape;
     tape->outputs = pg_realloc(NULL, tape->output_count * sizeof *tape->outputs + 1);
-    pg_id *ids = NULL;
-    size_t count = 0;
-    pg_status status = tape->outputs ? PG_OK : PG_NO_MEMORY;
-    if (status == PG_OK)
-        status = pg_list_reached(w->arena, outputs, tape->output_count, PG_OPERANDS, &ids, &count);
+    if (!tape->outputs)
+        return PG_NO_MEMORY;
+    pg_listing found = {.all = true};
+    pg_list_reached(w->arena, outputs, tape->output_count, &found);
+    const pg_id *ids = found.nodes.ids;
+    const size_t count = found.nodes.count;
+    pg_status status = found.status;
     if (status == PG_OK && (w->culprit = find_culprit(w->arena, ids, count)))
         status = PG_NOT_REPLAYABLE;
     if (status == PG_OK) {
@@ -501,7 +503,7 @@ static pg_status write_tape(writer *w, const pg_id *inputs, const pg_id *outputs
             status = PG_NO_MEMORY;
     }
     pg_free(w->map.entries);
-    pg_free(ids);
+    pg_free(found.nodes.ids);
     return status;
 }
 
