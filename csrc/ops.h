@@ -69,7 +69,7 @@ typedef struct {
     uint8_t step;
 } pg_receivers;
 
-static inline pg_receivers pg_op_receivers(int op)
+static inline pg_receivers pg_receivers_of_op(int op)
 {
     if (op == PG_TAKE)
         return (pg_receivers){true, 1, 1}; /* not the index */

@@ -9,7 +9,7 @@
  * a dot's vector stands for the inputs in it. */
 static inline pg_operand_span pg_receivers_of(const pg_arena *arena, const pg_node *node)
 {
-    const pg_receivers of_op = pg_op_receivers(node->op);
+    const pg_receivers of_op = pg_receivers_of_op(node->op);
     pg_operand_span to = pg_operands_of(node);
     if (!of_op.front && !pg_part_before(arena, node)) /* a part passes it on to the part before */
         to.first = 0;

@@ -114,7 +114,7 @@ void pg_tape_each_operand(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visi
 
 void pg_tape_each_receiver(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visit, void *context)
 {
-    visit_each(tape, node, pg_op_receivers(node->op), visit, context);
+    visit_each(tape, node, pg_receivers_of_op(node->op), visit, context);
 }
 
 void pg_tape_size(const pg_tape *tape, pg_tape_sizes *sizes)
