@@ -30,6 +30,12 @@ typedef enum {
     }
 #include "helpers.def"
 
+/* Does an index choose one of `count` values? */
+static inline bool pg_is_index(double index, uint32_t count)
+{
+    return pg_place(index) < count;
+}
+
 /* The result of a unary (b is ignored) or binary row; nan for a structural op, whose node is computed where it is made.
  * Inline, so that where `op` is a constant only its own row is left. */
 static inline double pg_op_forward(int op, double a, double b)

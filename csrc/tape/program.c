@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
 #include "mem.h"
 #include "tape/scalar.h"
 
@@ -74,8 +75,10 @@ static int32_t uniform_of(const lowering *l, const int32_t *pair)
     return l->varies[pair[0]] ? pair[1] : pair[0];
 }
 
-static bool have_same_inputs(const lowering *l, const pg_tape_node *x, const pg_tape_node *y)
+static bool have_same_inputs(const void *context, int32_t place_x, int32_t place_y)
 {
+    const lowering *l = context;
+    const pg_tape_node *x = &l->tape->nodes[place_x], *y = &l->tape->nodes[place_y];
     const int32_t *xs = l->tape->lists + x->list, *ys = l->tape->lists + y->list;
     bool same = x->count == y->count && x->fixed == y->fixed && (x->a < 0) == (y->a < 0);
     for (uint32_t i = 0; same && i < x->count; i += 2)
@@ -83,41 +86,34 @@ static bool have_same_inputs(const lowering *l, const pg_tape_node *x, const pg_
     return same;
 }
 
-static size_t hash_of_inputs(const lowering *l, const pg_tape_node *node)
+static uint64_t hash_of_inputs(const lowering *l, const pg_tape_node *node)
 {
     uint64_t hash = node->count;
-    for (uint32_t i = 0; i < node->count; i += 2) {
-        hash = (hash ^ (uint64_t)varying_of(l, l->tape->lists + node->list + i)) * UINT64_C(0x9E3779B97F4A7C15);
-        hash ^= hash >> 29;
-    }
-    return (size_t)hash;
+    for (uint32_t i = 0; i < node->count; i += 2)
+        hash = pg_mix(hash, (uint64_t)varying_of(l, l->tape->lists + node->list + i));
+    return hash;
 }
 
 /* Join the rows that have the same inputs, inert ones apart. Where the first of them stands, all their operands are
  * there. */
 static bool group_rows(lowering *l)
 {
-    size_t size = 64;
-    while (size < 2 * (size_t)l->tape->count)
-        size *= 2;
-    int32_t *table = pg_zeroed(size * sizeof *table); /* 1 + the first row */
-    for (uint32_t i = pg_tape_operations(l->tape); table && i < l->tape->count; i++) {
+    pg_set firsts; /* the first rows of layers */
+    if (!pg_set_new(&firsts, l->tape->count))
+        return false;
+    for (uint32_t i = pg_tape_operations(l->tape); i < l->tape->count; i++) {
         const pg_tape_node *node = &l->tape->nodes[i];
         l->groups[i] = -1;
         if (!l->varies[i] || !is_row(l, node))
             continue;
-        size_t at = hash_of_inputs(l, node) & (size - 1);
-        while (table[at] && !have_same_inputs(l, &l->tape->nodes[table[at] - 1], node))
-            at = (at + 1) & (size - 1);
-        if (!table[at])
-            table[at] = (int32_t)i + 1;
-        else
-            l->next_row[l->last_row[table[at] - 1]] = (int32_t)i;
-        l->groups[i] = table[at] - 1;
-        l->last_row[table[at] - 1] = (int32_t)i;
+        const int32_t first = pg_set_find(&firsts, (int32_t)i, hash_of_inputs(l, node), have_same_inputs, l);
+        if (first != (int32_t)i)
+            l->next_row[l->last_row[first]] = (int32_t)i;
+        l->groups[i] = first;
+        l->last_row[first] = (int32_t)i;
     }
-    pg_free(table);
-    return table != NULL;
+    pg_set_free(&firsts);
+    return true;
 }
 
 /* --- slots --- */
@@ -180,14 +176,8 @@ static int32_t slot_of(const lowering *l, int32_t node)
 static bool pack(lowering *l, int32_t node)
 {
     pg_program *program = l->program;
-    if (program->packed_count == l->packed_capacity) {
-        const size_t capacity = 2 * l->packed_capacity + 64;
-        int32_t *packed = pg_realloc(program->packed, capacity * sizeof *packed);
-        if (!packed)
-            return false;
-        program->packed = packed;
-        l->packed_capacity = capacity;
-    }
+    if (!pg_grow(&program->packed, &l->packed_capacity, program->packed_count + 1, sizeof *program->packed))
+        return false;
     program->packed[program->packed_count++] = node;
     return true;
 }
@@ -195,14 +185,9 @@ static bool pack(lowering *l, int32_t node)
 static int32_t *list_room(lowering *l, size_t count)
 {
     pg_program *program = l->program;
-    if (!program->lists || program->list_size + count > l->list_capacity) { /* NULL means no memory */
-        const size_t capacity = 2 * l->list_capacity + count + 64;
-        int32_t *lists = pg_realloc(program->lists, capacity * sizeof *lists);
-        if (!lists)
-            return NULL;
-        program->lists = lists;
-        l->list_capacity = capacity;
-    }
+    const size_t needed = program->list_size + count + 1; /* 1 more: NULL means no memory */
+    if (!pg_grow(&program->lists, &l->list_capacity, needed, sizeof *program->lists))
+        return NULL;
     program->list_size += count;
     return program->lists + program->list_size - count;
 }

@@ -216,7 +216,7 @@ static pg_status run_single(pg_replay *replay, pg_batch *batch)
     for (uint32_t i = 0; i < tape->inputs; i++)
         v[i] = read_column(&batch->columns[i], sample);
     pg_scalar_forward(tape, NULL, 0, v);
-    if (tape->takes && (batch->bad_node = pg_scalar_bad_index(tape, v)) >= 0) {
+    if ((batch->bad_node = pg_scalar_bad_index(tape, NULL, 0, v)) >= 0) {
         batch->bad_sample = sample;
         return PG_BAD_INDEX;
     }
@@ -310,7 +310,7 @@ static bool are_indices_good(job *j, const double *x, size_t begin, size_t n)
         const int32_t slot = packed ? op->a : program->lists[op->list];
         const uint32_t values = op->count - !packed;
         for (size_t l = 0; l < n; l++)
-            if (pg_place(x[(size_t)slot * j->replay->stride + l]) >= values) {
+            if (!pg_is_index(x[(size_t)slot * j->replay->stride + l], values)) {
                 if (!atomic_exchange(&j->failed, 1)) {
                     j->batch->bad_node = (int32_t)op->node;
                     j->batch->bad_sample = sample_at(j->batch, begin + l);
@@ -489,20 +489,6 @@ static void add_gradients(pg_replay *replay)
     memset(adjoints + tape->inputs + tape->parameters, 0, tape->constants * sizeof *adjoints);
 }
 
-static bool are_uniform_indices_good(const pg_replay *replay, pg_batch *batch)
-{
-    const pg_tape *tape = replay->tape;
-    for (size_t k = 0; tape->takes && k < replay->program->uniform_count; k++) {
-        const pg_tape_node *node = &tape->nodes[replay->program->uniform[k]];
-        if (node->op == PG_TAKE &&
-            pg_place(replay->values[tape->lists[node->list]]) >= node->count - 1) {
-            batch->bad_node = replay->program->uniform[k];
-            return false;
-        }
-    }
-    return true;
-}
-
 static pg_status run_batch(pg_replay *replay, pg_batch *batch)
 {
     if (!have_program(replay))
@@ -515,8 +501,10 @@ static pg_status run_batch(pg_replay *replay, pg_batch *batch)
     const unsigned workers = chunks < batch->threads ? (unsigned)chunks : batch->threads ? batch->threads : 1;
     if (!have_workspaces(replay, j.wide ? PG_WIDE : PG_NARROW, workers) || !have_parts(replay, chunks))
         return PG_NO_MEMORY;
-    pg_scalar_forward(replay->tape, replay->program->uniform, replay->program->uniform_count, replay->values);
-    if (!are_uniform_indices_good(replay, batch))
+    const pg_program *program = replay->program;
+    pg_scalar_forward(replay->tape, program->uniform, program->uniform_count, replay->values);
+    batch->bad_node = pg_scalar_bad_index(replay->tape, program->uniform, program->uniform_count, replay->values);
+    if (batch->bad_node >= 0)
         return PG_BAD_INDEX;
     pack_numbers(replay);
     pg_pool_run(workers, chunks, run_chunk, &j);

@@ -81,14 +81,9 @@ void pg_tape_free(pg_tape *tape)
 
 size_t pg_tape_room(pg_tape *tape, size_t count)
 {
-    if (!tape->lists || tape->list_size + count > tape->list_capacity) {
-        const size_t capacity = 2 * tape->list_capacity + count + 64;
-        int32_t *lists = pg_realloc(tape->lists, capacity * sizeof *lists);
-        if (!lists)
-            return SIZE_MAX;
-        tape->lists = lists;
-        tape->list_capacity = capacity;
-    }
+    const size_t needed = tape->list_size + count + 1; /* 1 more: then there is an array, even if it has no entry */
+    if (!pg_grow(&tape->lists, &tape->list_capacity, needed, sizeof *tape->lists))
+        return SIZE_MAX;
     tape->list_size += count;
     return tape->list_size - count;
 }
@@ -269,7 +264,7 @@ typedef struct {
 typedef struct {
     pg_arena *arena;
     pg_tape *tape;
-    uint32_t capacity;
+    size_t capacity;
     place_map map;
     pg_id boundary;
     pg_id culprit;
@@ -302,16 +297,8 @@ static bool has_no_place(const pg_node *node)
 static pg_tape_node *append(writer *w)
 {
     pg_tape *tape = w->tape;
-    if (tape->count == w->capacity) {
-        if (w->capacity > INT32_MAX / 2)
-            return NULL;
-        const uint32_t capacity = w->capacity ? 2 * w->capacity : 64;
-        pg_tape_node *nodes = pg_realloc(tape->nodes, capacity * sizeof *nodes);
-        if (!nodes)
-            return NULL;
-        tape->nodes = nodes;
-        w->capacity = capacity;
-    }
+    if (tape->count == INT32_MAX || !pg_grow(&tape->nodes, &w->capacity, tape->count + 1, sizeof *tape->nodes))
+        return NULL;
     return &tape->nodes[tape->count++];
 }
 
