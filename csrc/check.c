@@ -140,6 +140,7 @@ static const char *check_leaves(census *found)
         const char *broken = pg_is_live(arena, id) ? check_node(found, id) : NULL;
         REQUIRE(!broken, broken);
         dead += pg_node_at(arena, id)->refs == 0;
+        REQUIRE(arena->births[id] <= arena->next_start, "I5: a leaf was born later than now");
     }
     const pg_id lists[] = {arena->free_leaf, arena->set_aside};
     REQUIRE(!(arena->traces ? lists[0] : lists[1]), "I5: a trace has set too little aside, or has left it there");

@@ -97,17 +97,15 @@ void pg_release(pg_id id);
 
 /* --- tracing: to tell the leaves that a function makes from those that were there --- */
 
-/* From now on no leaf gets an id that one had before: a leaf is made later if and only if its id is at most the one
- * returned. Traces may be nested, and may run in several threads; the thread that began one must end it. */
-pg_id pg_trace_begin(void);
+/* A moment, by the arena's clock (arena.h): later leaves have a larger birth, and later results are in blocks with a
+ * start number of at least this. */
+typedef uint64_t pg_moment;
+/* Begin a trace, and return the moment: until the trace ends pg_made_since() knows of every leaf whether it was made
+ * later. Traces may be nested, and may run in several threads; the thread that began one must end it. */
+pg_moment pg_trace_begin(void);
 void pg_trace_end(void);
-/* A moment: later leaves have ids of at most `leaf`, later results are in blocks with a start number of at least
- * `start` (arena.h). */
-typedef struct {
-    uint64_t start;
-    pg_id leaf;
-} pg_moment;
-/* Note the moment and begin a trace, which tells what is later until it ends. PG_NO_MEMORY: nothing was changed. */
+int pg_made_since(pg_moment moment, pg_id leaf);
+/* The same, and of results too it is known until the trace ends. PG_NO_MEMORY: nothing was changed. */
 pg_status pg_moment_begin(pg_moment *out);
 
 /* --- one node; id 0 reads as nan and takes no writes --- */
@@ -257,11 +255,11 @@ pg_status pg_adam(uint32_t count, const pg_id *ids, const pg_adam_options *optio
 
 /* --- tapes (tape.h, passes.c): a graph written down, to be run with other numbers --- */
 
-/* Write down how the outputs come from the inputs, which are leaves. Other leaves with an id above `boundary`
- * (pg_trace_begin) become parameters, the rest constants. PG_NOT_REPLAYABLE: *culprit says which node. PG_NO_MEMORY,
- * PG_BUSY, PG_NO_NODE. */
+/* Write down how the outputs come from the inputs, which are leaves. Other leaves become constants if they were made
+ * since the moment at which a running trace began, else parameters. PG_NOT_REPLAYABLE: *culprit says which node.
+ * PG_NO_MEMORY, PG_BUSY, PG_NO_NODE. */
 pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output_count, const pg_id *outputs,
-                      pg_id boundary, pg_tape **out, pg_id *culprit);
+                      pg_moment since, pg_tape **out, pg_id *culprit);
 void pg_tape_free(pg_tape *tape); /* after its replays; NULL is allowed */
 
 typedef enum {

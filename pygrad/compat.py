@@ -2,6 +2,7 @@
 
 import sys
 
+from pygrad import engine, nn
 from pygrad.calculus import gradcheck
 from pygrad.contract import value_base
 from pygrad.tape import compiled, record, training
@@ -23,10 +24,7 @@ def install_as_micrograd():
     Call it before anything imports micrograd: it is a RuntimeError if the real one is loaded already.
     A second call is harmless.
     """
-    import pygrad
-    from pygrad import engine, nn
-
-    stand_ins = {"micrograd": pygrad, "micrograd.engine": engine, "micrograd.nn": nn}
+    stand_ins = {"micrograd": sys.modules["pygrad"], "micrograd.engine": engine, "micrograd.nn": nn}
     for name, module in stand_ins.items():
         if sys.modules.get(name, module) is not module:
             raise RuntimeError(

@@ -183,7 +183,7 @@ class SGD(Optimizer):
         else:
             buffer = _zeros(n) if first and options["momentum"] != 0 else buffer
             options = ffi.new("pg_sgd_options *", {**options, "first": first})
-            move = partial(_move_in_c, lib.pg_sgd, params, ids, options, buffer)
+            move = _move_in_c(lib.pg_sgd, params, ids, options, buffer)
         return move, {"momentum_buffer": buffer}
 
 
@@ -212,7 +212,7 @@ class Adam(Optimizer):
             move, *buffers = _by_formula(partial(adam, **options), params, *buffers)
         else:
             options = ffi.new("pg_adam_options *", options)
-            move = partial(_move_in_c, lib.pg_adam, params, ids, options, *buffers)
+            move = _move_in_c(lib.pg_adam, params, ids, options, *buffers)
         return move, {"step": step, "exp_avg": buffers[0], "exp_avg_sq": buffers[1]}
 
 
@@ -229,10 +229,24 @@ class AdamW(Adam):
 
 
 def _move_in_c(step, params, ids, options, *buffers):
-    """Let a C function move the parameters, which live at least until then, and update their buffers in place."""
-    pointers = [ffi.NULL if buffer is None else ffi.from_buffer("double[]", buffer) for buffer in buffers]
-    if step(len(params), ids, options, *pointers) != lib.PG_OK:
-        raise RuntimeError("a parameter lost its node while the optimizer was about to move it: its group stays")
+    """Return the function that lets C move the parameters, which live until then, and update their buffers in place."""
+    pointers = [hold(buffer, len(params)) for buffer in buffers]
+
+    def move():
+        if step(len(params), ids, options, *pointers) != lib.PG_OK:
+            raise RuntimeError("a parameter lost its node while the optimizer was about to move it: its group stays")
+
+    return move
+
+
+def hold(buffer, n):
+    """Return a buffer of n numbers as C takes it, NULL for None. While this lives nobody can make it shorter."""
+    if buffer is None:
+        return ffi.NULL
+    held = ffi.from_buffer("double[]", buffer)
+    if len(held) != n:
+        raise ValueError(f"a buffer of {n} parameters changed while it was read: it has {len(held)} numbers")
+    return held
 
 
 def _by_formula(formula, params, *buffers):

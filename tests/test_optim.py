@@ -492,6 +492,20 @@ def test_a_step_with_a_buffer_that_does_not_fit_moves_nothing(name, buffer):
     refused_step(params, optimizer, (TypeError, ValueError, OverflowError), "parameters|real number|iterable|too large")
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_a_buffer_keeps_its_length_during_a_step(name):
+    """What a program does while a later group is read cannot make a buffer shorter that C is about to write."""
+
+    class Rate(float):
+        def __float__(self):
+            optimizer.state[0][BUFFER[name]].pop()
+            return 0.1
+
+    params, optimizer = half_trained(name)
+    optimizer.param_groups[1]["lr"] = Rate(0.1)
+    refused_step(params, optimizer, BufferError, "cannot resize an array")
+
+
 def test_a_step_of_adam_without_a_buffer_moves_nothing():
     """Only momentum may be None before the first step."""
     params, optimizer = half_trained("Adam")

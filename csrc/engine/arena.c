@@ -31,7 +31,10 @@ static bool take_chunk(pg_arena *arena, int32_t chunk)
     if (!pg_take(arena->nodes + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, node_bytes) ||
         !pg_take(arena->blocks + (ptrdiff_t)chunk * PG_CHUNK_BLOCKS, block_bytes))
         return false;
-    arena->reserved_bytes += node_bytes + block_bytes;
+    const size_t birth_bytes = chunk < 0 ? PG_CHUNK_SLOTS * sizeof *arena->births : 0;
+    if (chunk < 0 && !pg_take(arena->births + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, birth_bytes))
+        return false;
+    arena->reserved_bytes += node_bytes + block_bytes + birth_bytes;
     return true;
 }
 
@@ -40,20 +43,24 @@ static bool reserve_addresses(pg_arena *arena, int32_t chunks)
 {
     const size_t node_bytes = (size_t)chunks * PG_CHUNK_SLOTS * sizeof *arena->nodes;
     const size_t block_bytes = (size_t)chunks * PG_CHUNK_BLOCKS * sizeof *arena->blocks;
+    const size_t birth_bytes = (size_t)chunks * PG_CHUNK_SLOTS * sizeof *arena->births;
     char *nodes = pg_reserve(2 * node_bytes), *blocks = nodes ? pg_reserve(2 * block_bytes) : NULL;
-    if (!blocks) {
+    char *births = blocks ? pg_reserve(birth_bytes) : NULL;
+    if (!births) {
+        pg_give_up(blocks, 2 * block_bytes);
         pg_give_up(nodes, 2 * node_bytes);
         return false;
     }
     arena->nodes = (void *)(nodes + node_bytes);
     arena->blocks = (void *)(blocks + block_bytes);
+    arena->births = (void *)(births + birth_bytes);
     arena->most_chunks = chunks;
     return true;
 }
 
 enum { MOST_CHUNKS = INT32_MAX / PG_CHUNK_SLOTS, LEAST_CHUNKS = 8 };
 
-/* As many ids as an int32_t has, which is 128 GiB of addresses; where a process may not have that many (ulimit -v),
+/* As many ids as an int32_t has, which is 146 GiB of addresses; where a process may not have that many (ulimit -v),
  * a part of those it may. */
 static bool reserve_all(pg_arena *arena)
 {
@@ -82,7 +89,8 @@ bool pg_start_arena(pg_arena *arena)
 
 /* --- leaves --- */
 
-bool pg_reserve_leaf(pg_arena *arena)
+/* Put a slot that no leaf had before on the list of free ones; false: out of memory. */
+static bool make_leaf_slot(pg_arena *arena)
 {
     if (arena->leaf_count > (uint32_t)arena->leaf_chunks * PG_CHUNK_SLOTS) {
         if (arena->leaf_chunks == arena->most_chunks || !take_chunk(arena, -arena->leaf_chunks - 1))
@@ -91,7 +99,22 @@ bool pg_reserve_leaf(pg_arena *arena)
     }
     const pg_id id = -(pg_id)arena->leaf_count++;
     *pg_node_at(arena, id) = (pg_node){.op = PG_LEAF, .slots = 1};
-    arena->free_leaf = id;
+    *arena->freed = id;
+    return true;
+}
+
+bool pg_reserve_leaf(pg_arena *arena)
+{
+    if (!*arena->freed && !make_leaf_slot(arena))
+        return false;
+    if (arena->traces) { /* hand out one slot of those set aside */
+        const pg_id id = arena->set_aside;
+        pg_node *leaf = pg_node_at(arena, id);
+        arena->births[id] = arena->next_start;
+        arena->set_aside = leaf->a;
+        leaf->a = 0;
+        arena->free_leaf = id;
+    }
     return true;
 }
 

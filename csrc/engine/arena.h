@@ -10,7 +10,7 @@
  * KiB).
  *
  * Leaves have no operands, so no order binds them: they live in a pool of their own and their slots are reused at
- * once.
+ * once. So the id of a leaf tells nothing of its age; while a trace runs, the birth of a new one is noted (moment.h).
  *
  * References. A node counts one reference for each place in an operand list that names it, and one for its Python
  * proxy (and one while it is the root of a running order, and one for each tape it is a parameter of). At 0 it goes,
@@ -27,7 +27,8 @@
  *       + the tapes it is a parameter of;
  *   I3  a block's live count is the number of its live nodes, and its marks are 0;
  *   I4  a block with live count 0 is on the free list, or is the current one and begins at slot 0;
- *   I5  every leaf slot handed out is live or on a free list: the one in use, or the one that a trace has set aside;
+ *   I5  every leaf slot handed out is live or on a free list: the one in use, or, while a trace runs, the one set
+ *       aside; and no birth is later than now;
  *   I6  the counts of the arena (live nodes, leaves, closures) are what a walk finds;
  *   I7  the sweep's heap is empty, and has room for every block;
  *   I8  a block without live nodes has no proxies;
@@ -110,6 +111,7 @@ typedef struct {
      * addition. The blocks likewise; a block of leaves has nothing but the list of proxies. */
     pg_node *nodes;
     pg_block *blocks;
+    uint64_t *births;        /* of leaves, by their ids; its memory is not touched until a trace notes one there */
     int32_t most_chunks;     /* of either kind */
     int32_t interior_chunks; /* taken so far */
     int32_t leaf_chunks;
@@ -119,11 +121,11 @@ typedef struct {
     pg_block *current;       /* that block */
     pg_node *current_nodes;  /* and its slots */
     uint32_t free_block;     /* head of the list of empty blocks; 0 ends it */
-    uint64_t next_start;
+    uint64_t next_start;     /* the clock: of blocks, traces and births */
 
     uint32_t leaf_count; /* leaf ids ever handed out, 0 (no node) included: -1, -2, ... */
     pg_id free_leaf;     /* head of the list of free leaf slots; 0 ends it */
-    pg_id set_aside;     /* while a trace runs: the list of those not to be used now */
+    pg_id set_aside;     /* while a trace runs: the list of them all, and free_leaf is 0 */
     pg_id *freed;        /* the list that a slot joins when it becomes free: set_aside while a trace runs */
     uint32_t traces;     /* running: pg_trace_begin() without its pg_trace_end() */
 

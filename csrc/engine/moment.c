@@ -1,30 +1,48 @@
-/* moment.c: what was made later than what: traces, moments and the order of creation. */
+/* moment.c: what was made since a moment: traces, moments and the order of creation. */
 #include "engine/moment.h"
+
+/* --- traces: while one runs, the birth of every new leaf is noted --- */
 
 static _Thread_local uint32_t own_traces; /* this thread's: all that is left of them in the child of a fork */
 
-static void end_traces(pg_arena *arena, uint32_t ended)
+/* The clock goes on: births until now are at most the number returned, and those to come are larger. */
+static pg_moment begin_trace(pg_arena *arena)
 {
-    arena->traces -= ended;
-    if (ended > 0 && arena->traces == 0) { /* nothing is free but what was set aside */
-        arena->free_leaf = arena->set_aside;
-        arena->set_aside = 0;
-        arena->freed = &arena->free_leaf;
-    }
-}
-
-pg_id pg_trace_begin(void)
-{
-    pg_arena *arena = pg_lock();
     if (arena->traces++ == 0) {
         arena->set_aside = arena->free_leaf;
         arena->free_leaf = 0;
         arena->freed = &arena->set_aside;
     }
     own_traces++;
-    const pg_id boundary = -(pg_id)arena->leaf_count;
+    return arena->next_start++;
+}
+
+static void end_traces(pg_arena *arena, uint32_t ended)
+{
+    arena->traces -= ended;
+    if (ended > 0 && arena->traces == 0) {
+        arena->free_leaf = arena->set_aside;
+        arena->set_aside = 0;
+        arena->freed = &arena->free_leaf;
+    }
+}
+
+pg_moment pg_trace_begin(void)
+{
+    pg_arena *arena = pg_lock();
+    const pg_moment moment = begin_trace(arena);
     pg_unlock(arena);
-    return boundary;
+    return moment;
+}
+
+pg_status pg_moment_begin(pg_moment *out)
+{
+    pg_arena *arena = pg_lock();
+    const bool begun = arena->current->used == 0 || pg_start_block(arena);
+    if (begun)
+        *out = arena->current->start = begin_trace(arena); /* it is empty, and so may start once more */
+    pg_unlock(arena);
+    return begun ? PG_OK : PG_NO_MEMORY;
 }
 
 void pg_trace_end(void)
@@ -42,15 +60,14 @@ void pg_traces_after_fork(pg_arena *arena)
     end_traces(arena, arena->traces - own_traces);
 }
 
-pg_status pg_moment_begin(pg_moment *out)
+/* --- what is later --- */
+
+int pg_made_since(pg_moment moment, pg_id leaf)
 {
     pg_arena *arena = pg_lock();
-    const bool begun = arena->current->used == 0 || pg_start_block(arena);
-    out->start = arena->current->start;
+    const bool later = pg_was_made_since(arena, moment, leaf);
     pg_unlock(arena);
-    if (begun)
-        out->leaf = pg_trace_begin();
-    return begun ? PG_OK : PG_NO_MEMORY;
+    return later;
 }
 
 void pg_creation_order(uint32_t count, const pg_id *ids, uint64_t *out)

@@ -58,7 +58,7 @@ static void list_operand(pg_walk *w, pg_id id, void *context)
 {
     search *s = context;
     const pg_moment *since = s->listing->since;
-    if (since && !pg_is_later(w->arena, since, id))
+    if (since && !pg_was_made_since(w->arena, *since, id))
         list_once(w->arena, id, s->listing, &s->listing->others);
     else if (pg_is_leaf(id))
         list_leaf(w->arena, id, s);

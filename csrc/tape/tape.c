@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "engine/moment.h"
 #include "engine/node.h"
 #include "engine/reach.h"
 #include "mem.h"
@@ -260,13 +261,13 @@ typedef struct {
     int32_t *entries;
 } place_map;
 
-/* What writing a tape needs. Leaves with an id above `boundary` are older than the trace: parameters. */
+/* What writing a tape needs. Leaves that were not made since the trace began are parameters. */
 typedef struct {
     pg_arena *arena;
     pg_tape *tape;
     size_t capacity;
     place_map map;
-    pg_id boundary;
+    pg_moment since;
     pg_id culprit;
 } writer;
 
@@ -311,7 +312,7 @@ static bool write_leaf(writer *w, pg_id id)
     pg_tape_node *leaf = append(w);
     if (!leaf)
         return false;
-    const bool is_parameter = id > w->boundary;
+    const bool is_parameter = !pg_was_made_since(w->arena, w->since, id);
     *leaf = (pg_tape_node){.literal = pg_node_at(w->arena, id)->data,
                            .op = is_parameter ? PG_TAPE_PARAMETER : PG_TAPE_CONSTANT,
                            .a = is_parameter ? (int32_t)id : 0}; /* number_parameters() makes it a number */
@@ -495,7 +496,7 @@ static pg_status write_tape(writer *w, const pg_id *inputs, const pg_id *outputs
 }
 
 pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output_count, const pg_id *outputs,
-                      pg_id boundary, pg_tape **out, pg_id *culprit)
+                      pg_moment since, pg_tape **out, pg_id *culprit)
 {
     pg_tape *tape = pg_zeroed(sizeof *tape);
     if (!tape)
@@ -503,7 +504,7 @@ pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output
     tape->inputs = input_count;
     tape->output_count = output_count;
     pg_arena *arena = pg_lock();
-    writer w = {.arena = arena, .tape = tape, .boundary = boundary};
+    writer w = {.arena = arena, .tape = tape, .since = since};
     pg_status status = pg_all_live(arena, inputs, input_count) && pg_all_live(arena, outputs, output_count)
                            ? write_tape(&w, inputs, outputs)
                            : PG_NO_NODE;

@@ -493,7 +493,7 @@ _stop_gradient = _unary("stop_gradient")
 
 
 def is_grad_enabled():
-    """See pygrad.recording.is_grad_enabled."""
+    """See pygrad.engine.is_grad_enabled."""
     return not getattr(_thread, "grad_is_off", False)
 
 

@@ -30,18 +30,18 @@ def record(function, structures, numbers, passes, watch=True):
     Returns a Tape. Raises what the function raises; TypeError if it does not return numbers, or if a node of its graph
     cannot be run again.
     """
-    boundary = lib.pg_trace_begin()
+    since = lib.pg_trace_begin()
     try:
         inputs = [engine.Value(number) for number in numbers]
         items = iter(inputs)
         arguments = [build(structure, items) for structure in structures]
         enabled = engine.set_grad_enabled(True)  # the first call may be within no_grad()
         try:
-            with _Watch({v._pg_id for v in inputs}, boundary) if watch else contextlib.nullcontext():
+            with _Watch({v._pg_id for v in inputs}, since) if watch else contextlib.nullcontext():
                 out = function(*arguments)
         finally:
             engine.set_grad_enabled(enabled)
-        tape = Tape(inputs, out, boundary, passes)
+        tape = Tape(inputs, out, since, passes)
         tape.point = array("d", numbers)
         return tape
     finally:
@@ -56,8 +56,8 @@ class _Watch:
 
     lock, running, hook_before = threading.Lock(), 0, None
 
-    def __init__(self, input_ids, boundary):
-        self.input_ids, self.boundary, self.told = input_ids, boundary, set()
+    def __init__(self, input_ids, since):
+        self.input_ids, self.since, self.told = input_ids, since, set()
 
     def __enter__(self):
         self.states = random_states()
@@ -84,7 +84,7 @@ class _Watch:
 def _tell_of_read(value, what):
     id = value._pg_id
     for watch in modes.recordings()[-1:]:
-        if id > 0 or id > watch.boundary or id in watch.input_ids:
+        if id > 0 or id in watch.input_ids or not lib.pg_made_since(watch.since, id):
             _tell(_READS[what], watch.told)
 
 

@@ -23,13 +23,13 @@ class Tape:
     is the numbers it was recorded with, one an input.
     """
 
-    def __init__(self, inputs, out, boundary, passes):
+    def __init__(self, inputs, out, since, passes):
         outputs = []
         self.structure = shape(flatten(out, outputs, _as_output))
         self.passes = passes
         tape, culprit = ffi.new("pg_tape **"), ffi.new("pg_id *")
         ids = [[v._pg_id for v in values] for values in (inputs, outputs)]
-        status = lib.pg_tape_new(len(inputs), ids[0], len(outputs), ids[1], boundary, tape, culprit)
+        status = lib.pg_tape_new(len(inputs), ids[0], len(outputs), ids[1], since, tape, culprit)
         if status == lib.PG_NOT_REPLAYABLE:
             raise TypeError(_not_replayable(culprit[0], outputs))
         check(status, of=_MEMORY)

@@ -208,7 +208,7 @@ class _Group:
         self.frozen = [p for p in params if not p.requires_grad]
         self.spans = ffi.new("pg_fit_span[]", _spans([self._place(id, tape) for id in self.ids]))
         self.data = ffi.new("double[]", n)
-        self.buffers = [ffi.NULL if b is None else ffi.from_buffer("double[]", b) for b in self._buffers()]
+        self.buffers = [optim.hold(buffer, n) for buffer in self._buffers()]
         fields = {"count": n, "ids": self.ids, "data": self.data, "lr": group["lr"]}
         fields |= {"spans": self.spans, "span_count": len(self.spans)}
         fields |= {"first_buffer": self.buffers[0], "is_adam": isinstance(optimizer, optim.Adam)}

@@ -21,12 +21,12 @@ static double xs[MOST];
 
 static pg_tape *record(void)
 {
-    const pg_id boundary = pg_trace_begin();
+    const pg_moment since = pg_trace_begin();
     const pg_id x = pg_leaf(1.0), wx = pg_binary(op_named("mul"), w, x), sum = pg_binary(op_named("add"), wx, b);
     const pg_id y = pg_unary(op_named("square"), sum);
     pg_tape *made;
     pg_id culprit;
-    REQUIRE(pg_tape_new(1, &x, 1, &y, boundary, &made, &culprit) == PG_OK);
+    REQUIRE(pg_tape_new(1, &x, 1, &y, since, &made, &culprit) == PG_OK);
     REQUIRE(pg_tape_optimize(made, ALL_PASSES) == PG_OK);
     pg_trace_end();
     pg_release(x), pg_release(wx), pg_release(sum), pg_release(y);
