@@ -60,20 +60,20 @@ bool pg_grow_now(void *items, size_t *capacity, size_t needed, size_t item_bytes
     return true;
 }
 
-void *pg_reserve(size_t bytes)
+void *pg_reserve_addresses(size_t bytes)
 {
     void *start = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return start == MAP_FAILED ? NULL : start;
 }
 
-bool pg_take(void *start, size_t bytes)
+bool pg_commit_memory(void *start, size_t bytes)
 {
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     const uintptr_t first = (uintptr_t)start / page * page, end = ((uintptr_t)start + bytes + page - 1) / page * page;
     return !fails_now() && mprotect((void *)first, end - first, PROT_READ | PROT_WRITE) == 0;
 }
 
-void pg_give_up(void *start, size_t bytes)
+void pg_give_up_addresses(void *start, size_t bytes)
 {
     if (start)
         munmap(start, bytes);

@@ -25,10 +25,10 @@ static inline bool pg_grow(void *items, size_t *capacity, size_t needed, size_t 
     return needed <= *capacity || pg_grow_now(items, capacity, needed, item_bytes);
 }
 
-/* Addresses without memory, aligned as pages are, or NULL; later to take memory at some of them (zeroed; false:
- * there is none), or to give all of them up. */
-void *pg_reserve(size_t bytes);
-bool pg_take(void *start, size_t bytes);
-void pg_give_up(void *start, size_t bytes);
+/* Addresses without memory, aligned as pages are, or NULL; later to commit memory at some of them (zeroed; false: there is
+ * none), or to give all of them up. */
+void *pg_reserve_addresses(size_t bytes);
+bool pg_commit_memory(void *start, size_t bytes);
+void pg_give_up_addresses(void *start, size_t bytes);
 
 #endif

@@ -290,8 +290,8 @@ static bool has_receiver(const walk *w, const pg_node *node)
     for (uint32_t i = 0; i < to.count; i += to.step)
         if (has_entry(w, to.list[i]))
             return true;
-    const pg_node *row = pg_row_of(w->arena, node);
-    return row && has_receiver(w, row);
+    const pg_node *vector = pg_vector_of(w->arena, node);
+    return vector && has_receiver(w, vector);
 }
 
 /* List what the ys reach, and make entries of the xs and of what lies between. */
@@ -389,7 +389,7 @@ static void use_slope(walk *w, entry *e, pg_id operand, pg_term slope, use_fn *u
 
 static void use_dot(walk *w, entry *e, const pg_node *node, use_fn *use)
 {
-    const pg_id *ws = pg_list_of(node) + 1, *xs = pg_list_of(pg_row_of(w->arena, node));
+    const pg_id *ws = pg_list_of(node) + 1, *xs = pg_list_of(pg_vector_of(w->arena, node));
     for (pg_id i = 0; i < node->b; i++) {
         if (has_entry(w, ws[i]))
             use_slope(w, e, ws[i], node_term(w, xs[i]), use);

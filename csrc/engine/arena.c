@@ -23,16 +23,16 @@ static bool reserve_heap(pg_arena *arena, size_t blocks)
     return true;
 }
 
-/* Take the memory of a chunk: number 0, 1, ... of interior nodes, -1, -2, ... of leaves. */
-static bool take_chunk(pg_arena *arena, int32_t chunk)
+/* Commit the memory of a chunk: number 0, 1, ... of interior nodes, -1, -2, ... of leaves. */
+static bool commit_chunk(pg_arena *arena, int32_t chunk)
 {
     const size_t node_bytes = PG_CHUNK_SLOTS * sizeof *arena->nodes;
     const size_t block_bytes = PG_CHUNK_BLOCKS * sizeof *arena->blocks;
-    if (!pg_take(arena->nodes + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, node_bytes) ||
-        !pg_take(arena->blocks + (ptrdiff_t)chunk * PG_CHUNK_BLOCKS, block_bytes))
+    if (!pg_commit_memory(arena->nodes + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, node_bytes) ||
+        !pg_commit_memory(arena->blocks + (ptrdiff_t)chunk * PG_CHUNK_BLOCKS, block_bytes))
         return false;
     const size_t birth_bytes = chunk < 0 ? PG_CHUNK_SLOTS * sizeof *arena->births : 0;
-    if (chunk < 0 && !pg_take(arena->births + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, birth_bytes))
+    if (chunk < 0 && !pg_commit_memory(arena->births + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, birth_bytes))
         return false;
     arena->reserved_bytes += node_bytes + block_bytes + birth_bytes;
     return true;
@@ -44,11 +44,12 @@ static bool reserve_addresses(pg_arena *arena, int32_t chunks)
     const size_t node_bytes = (size_t)chunks * PG_CHUNK_SLOTS * sizeof *arena->nodes;
     const size_t block_bytes = (size_t)chunks * PG_CHUNK_BLOCKS * sizeof *arena->blocks;
     const size_t birth_bytes = (size_t)chunks * PG_CHUNK_SLOTS * sizeof *arena->births;
-    char *nodes = pg_reserve(2 * node_bytes), *blocks = nodes ? pg_reserve(2 * block_bytes) : NULL;
-    char *births = blocks ? pg_reserve(birth_bytes) : NULL;
+    char *nodes = pg_reserve_addresses(2 * node_bytes);
+    char *blocks = nodes ? pg_reserve_addresses(2 * block_bytes) : NULL;
+    char *births = blocks ? pg_reserve_addresses(birth_bytes) : NULL;
     if (!births) {
-        pg_give_up(blocks, 2 * block_bytes);
-        pg_give_up(nodes, 2 * node_bytes);
+        pg_give_up_addresses(blocks, 2 * block_bytes);
+        pg_give_up_addresses(nodes, 2 * node_bytes);
         return false;
     }
     arena->nodes = (void *)(nodes + node_bytes);
@@ -76,7 +77,7 @@ static bool reserve_all(pg_arena *arena)
  * block 0 (full) and leaf 0 are never handed out, so that 0 can end their free lists. */
 bool pg_start_arena(pg_arena *arena)
 {
-    if (!reserve_all(arena) || !reserve_heap(arena, PG_CHUNK_BLOCKS) || !take_chunk(arena, 0))
+    if (!reserve_all(arena) || !reserve_heap(arena, PG_CHUNK_BLOCKS) || !commit_chunk(arena, 0))
         return false;
     *pg_node_at(arena, 0) = (pg_node){.data = NAN, .grad = NAN, .op = PG_LEAF, .slots = 1};
     arena->current = pg_block_at(arena, 0);
@@ -93,7 +94,7 @@ bool pg_start_arena(pg_arena *arena)
 static bool make_leaf_slot(pg_arena *arena)
 {
     if (arena->leaf_count > (uint32_t)arena->leaf_chunks * PG_CHUNK_SLOTS) {
-        if (arena->leaf_chunks == arena->most_chunks || !take_chunk(arena, -arena->leaf_chunks - 1))
+        if (arena->leaf_chunks == arena->most_chunks || !commit_chunk(arena, -arena->leaf_chunks - 1))
             return false;
         arena->leaf_chunks++;
     }
@@ -133,7 +134,7 @@ static bool make_block(pg_arena *arena)
     if (arena->block_count == (uint32_t)arena->interior_chunks * PG_CHUNK_BLOCKS) {
         const size_t blocks = ((size_t)arena->interior_chunks + 1) * PG_CHUNK_BLOCKS;
         if (arena->interior_chunks == arena->most_chunks || !reserve_heap(arena, blocks) ||
-            !take_chunk(arena, arena->interior_chunks))
+            !commit_chunk(arena, arena->interior_chunks))
             return false;
         arena->interior_chunks++;
     }

@@ -15,7 +15,7 @@
  * References. A node counts one reference for each place in an operand list that names it, and one for its Python
  * proxy (and one while it is the root of a running order, and one for each tape it is a parameter of). At 0 it goes,
  * and gives its operands' references back. A node that only its consumer holds is *hidden*: the constant of `a * 2.0`,
- * a part of a split list. So is a *row*, the inputs of a dot: the dots of a layer share one, so that each input is
+ * a part of a split list. So is a *vector*, the inputs of a dot: the dots of a layer share one, so that each input is
  * listed and counted once, not once a dot.
  *
  * Frozen leaves. No sweep may change a frozen leaf's gradient, and none is to ask about it: so the gradient is kept
@@ -33,7 +33,7 @@
  *   I7  the sweep's heap is empty, and has room for every block;
  *   I8  a block without live nodes has no proxies;
  *   I9  a take has an index and a value, and each part of a split one has the same index; a declared node has its y;
- *   I10 the list of a dot begins with a row, which has an input for each of its weights;
+ *   I10 the list of a dot begins with a vector, which has an input for each of its weights;
  *   I11 a frozen node is a leaf, and its `a` is a hidden one that is not; any other leaf has neither `a` nor `b`.
  */
 #ifndef PG_ARENA_H
@@ -59,7 +59,7 @@
 #endif
 
 #define PG_BLOCK_SLOTS 64
-#define PG_CHUNK_SLOTS 65536 /* the unit in which memory is taken: 2 MiB of slots */
+#define PG_CHUNK_SLOTS 65536 /* the unit in which memory is committed: 2 MiB of slots */
 #define PG_CHUNK_BLOCKS (PG_CHUNK_SLOTS / PG_BLOCK_SLOTS)
 #define PG_REFS_FOREVER (UINT32_MAX / 2 + 1) /* a count that gets this far stays: the node lives on */
 
@@ -67,7 +67,7 @@ enum {
     PG_FLAG_CLOSURE = 1, /* its backward step is a Python closure */
     PG_FLAG_BUSY = 2,    /* a running order holds it */
     PG_FLAG_PART = 4,    /* a part of a split operand list: hidden, and its consumer's `a` */
-    PG_FLAG_ROW = 16,    /* the inputs of dots, a PG_CUSTOM node: hidden, and the first in their lists */
+    PG_FLAG_VECTOR = 16, /* the inputs of dots, a PG_CUSTOM node: hidden, and the first in their lists */
     PG_FLAG_FROZEN = 32, /* a leaf whose gradient no sweep changes: its `a` keeps it */
     PG_FLAG_NUMBER = 64, /* a leaf made of a number in an expression: it does not ask for a gradient */
     PG_FLAG_LISTED = 8,  /* never outside the lock: a leaf, or other end of an order, that its listing has met; a node
@@ -107,13 +107,13 @@ typedef struct {
 typedef struct {
     pg_mutex mutex;
     /* All slots there can be, as one array with 0 in its middle: leaves below, interior nodes above. Its addresses are
-     * reserved from the beginning, its memory is taken a chunk at a time; so a slot never moves, and finding it is one
+     * reserved from the beginning, its memory is committed a chunk at a time; so a slot never moves, and finding it is one
      * addition. The blocks likewise; a block of leaves has nothing but the list of proxies. */
     pg_node *nodes;
     pg_block *blocks;
     uint64_t *births;        /* of leaves, by their ids; its memory is not touched until a trace notes one there */
     int32_t most_chunks;     /* of either kind */
-    int32_t interior_chunks; /* taken so far */
+    int32_t interior_chunks; /* committed so far */
     int32_t leaf_chunks;
 
     uint32_t block_count;    /* blocks ever made */
@@ -217,7 +217,7 @@ static inline pg_operand_span pg_operands_of(const pg_node *node)
 {
     if (node->op < PG_SUM) /* a leaf has neither, a unary op has a, a binary op has a and b */
         return (pg_operand_span){node->a, node->b != 0, &node->b, 1};
-    const uint32_t count = (uint32_t)node->b; /* of a dot: its row, then so many weights */
+    const uint32_t count = (uint32_t)node->b; /* of a dot: its vector, then so many weights */
     const uint32_t entries = node->op == PG_DOT ? count + 1 : node->op == PG_DECLARED ? 2 * count : count;
     const void *payload = node + 1;
     if (node->op == PG_LOCAL)
@@ -232,7 +232,7 @@ static inline const pg_id *pg_list_of(const pg_node *node)
 }
 
 /* The inputs of a dot, node->b of them: a node that the dots of a layer share; NULL if `node` is no dot. */
-static inline pg_node *pg_row_of(const pg_arena *arena, const pg_node *node)
+static inline pg_node *pg_vector_of(const pg_arena *arena, const pg_node *node)
 {
     return node->op == PG_DOT ? pg_node_at(arena, *pg_list_of(node)) : NULL;
 }

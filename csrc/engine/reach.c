@@ -70,7 +70,7 @@ PG_INLINE void list_node(pg_walk *w, pg_id id, pg_node *node, void *context)
 {
     search *s = context;
     pg_listing *listing = s->listing;
-    const bool runs = !(node->flags & PG_FLAG_ROW); /* of a row only what is in it, so that two orders may share one */
+    const bool runs = !(node->flags & PG_FLAG_VECTOR); /* a vector does not, so that two orders may share one */
     if (listing->status == PG_OK && node->flags & PG_FLAG_BUSY && !listing->busy_too)
         listing->status = PG_BUSY;
     if (listing->status == PG_OK && runs && !pg_append_id(&listing->nodes, id))

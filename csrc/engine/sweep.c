@@ -49,11 +49,11 @@ PG_INLINE pg_node *ready(pg_walk *w, pg_node *nodes, pg_id id, bool marking)
     return nodes + id;
 }
 
-/* The inputs of a dot. The first dot of a sweep that has this row makes them ready, for all. */
-PG_INLINE const pg_id *row_of(pg_walk *w, pg_node *nodes, pg_id row, pg_id count, bool marking)
+/* The inputs of a dot. The first dot of a sweep that has this vector makes them ready, for all. */
+PG_INLINE const pg_id *inputs_of(pg_walk *w, pg_node *nodes, pg_id vector, pg_id count, bool marking)
 {
-    const pg_id *xs = pg_list_of(nodes + row);
-    if (marking && pg_mark(w, row))
+    const pg_id *xs = pg_list_of(nodes + vector);
+    if (marking && pg_mark(w, vector))
         for (pg_id i = 0; i < count; i++)
             ready(w, nodes, xs[i], true);
     return xs;
@@ -66,7 +66,7 @@ PG_INLINE void propagate_dot(pg_walk *w, const pg_node *node, bool marking)
     pg_node *const nodes = w->arena->nodes;
     if (node->a) /* the bias, or the part before */
         ready(w, nodes, node->a, marking)->grad += g;
-    const pg_id *xs = row_of(w, nodes, *ws++, node->b, marking);
+    const pg_id *xs = inputs_of(w, nodes, *ws++, node->b, marking);
     for (pg_id i = 0; i < node->b; i++) {
         pg_node *na = ready(w, nodes, ws[i], marking), *nb = nodes + xs[i];
         const double a = na->data, b = nb->data;
@@ -121,7 +121,7 @@ static inline void propagate_declared(pg_walk *w, const pg_node *node, bool mark
  * there. */
 static inline void propagate_custom(pg_walk *w, const pg_node *node, bool marking)
 {
-    if (node->flags & PG_FLAG_ROW) /* the dots have reached what is in it */
+    if (node->flags & PG_FLAG_VECTOR) /* the dots have reached what is in it */
         return;
     const double g = node->grad;
     const pg_operand_span operands = pg_operands_of(node);

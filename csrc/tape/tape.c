@@ -288,10 +288,10 @@ static bool can_be_merged(const pg_node *node)
     return node->op == PG_TAKE || node->op == PG_DECLARED;
 }
 
-/* Is a node no operation of its own: a part of one that is merged, or the row of a dot? */
+/* Is a node no operation of its own: a part of one that is merged, or the vector of a dot? */
 static bool has_no_place(const pg_node *node)
 {
-    return node->flags & PG_FLAG_ROW || (can_be_merged(node) && node->flags & PG_FLAG_PART);
+    return node->flags & PG_FLAG_VECTOR || (can_be_merged(node) && node->flags & PG_FLAG_PART);
 }
 
 /* Room for another node; NULL: out of memory, or of places, which are 32 bits wide. */
@@ -334,15 +334,15 @@ static bool write_leaves_of_list(writer *w, pg_operand_span operands)
     return written;
 }
 
-/* A dot's row is not listed by itself. A dot's base comes last, as a neuron's bias does among a model's parameters:
+/* A dot's vector is not listed by itself. A dot's base comes last, as a neuron's bias does among a model's parameters:
  * numbers that stand side by side everywhere are copied at once. */
 static bool write_leaves(writer *w, const pg_node *node)
 {
-    const pg_node *row = pg_row_of(w->arena, node);
+    const pg_node *vector = pg_vector_of(w->arena, node);
     const pg_operand_span operands = pg_operands_of(node);
-    if (!row)
+    if (!vector)
         return write_leaf_operand(w, operands.first) && write_leaves_of_list(w, operands);
-    return write_leaves_of_list(w, pg_operands_of(row)) && write_leaves_of_list(w, operands) &&
+    return write_leaves_of_list(w, pg_operands_of(vector)) && write_leaves_of_list(w, operands) &&
            write_leaf_operand(w, operands.first);
 }
 
@@ -401,7 +401,7 @@ static pg_id find_culprit(const pg_arena *arena, const pg_id *ids, size_t count)
 {
     for (size_t i = count; i-- > 0;) {
         const pg_node *node = pg_node_at(arena, ids[i]);
-        const bool custom = node->op == PG_LOCAL || (node->op == PG_CUSTOM && !(node->flags & PG_FLAG_ROW));
+        const bool custom = node->op == PG_LOCAL || (node->op == PG_CUSTOM && !(node->flags & PG_FLAG_VECTOR));
         if (custom || node->flags & PG_FLAG_CLOSURE)
             return ids[i];
     }
@@ -419,11 +419,11 @@ static void widen_by(place_map *map, pg_operand_span operands)
 static bool make_map(writer *w, const pg_id *ids, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        const pg_node *node = pg_node_at(w->arena, ids[i]), *row = pg_row_of(w->arena, node);
+        const pg_node *node = pg_node_at(w->arena, ids[i]), *vector = pg_vector_of(w->arena, node);
         widen(&w->map, ids[i]);
         widen_by(&w->map, pg_operands_of(node));
-        if (row)
-            widen_by(&w->map, pg_operands_of(row));
+        if (vector)
+            widen_by(&w->map, pg_operands_of(vector));
     }
     w->map.entries = pg_zeroed(((size_t)((int64_t)w->map.high - w->map.low) + 1) * sizeof *w->map.entries);
     return w->map.entries != NULL;
