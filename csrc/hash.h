@@ -17,8 +17,8 @@ typedef bool pg_equal_fn(const void *context, int32_t x, int32_t y);
 
 bool pg_set_new(pg_set *set, size_t most); /* room for so many things; false: out of memory */
 void pg_set_free(pg_set *set);
-/* The number of the thing in the set that equals x: x itself, which is put in, if there is none yet. Equal things have the
- * same hash. */
+/* The number of the thing in the set that equals x: x itself, which is put in, if there is none yet. Equal things
+ * have the same hash. */
 int32_t pg_set_find(pg_set *set, int32_t x, uint64_t hash, pg_equal_fn *equal, const void *context);
 
 /* A hash of what `hash` is of and another word. */

@@ -287,7 +287,7 @@ size_t pg_tape_read(const pg_tape *tape, uint32_t node, int *op, double *literal
 void pg_tape_outputs(const pg_tape *tape, int32_t *out);
 void pg_tape_parameters(const pg_tape *tape, pg_id *out);
 
-/* A tape as plain arrays, for files (tape_file.c). `words` are the operations in order: op, operand of unary ones; op,
+/* A tape as plain arrays, for files (image.c). `words` are the operations in order: op, operand of unary ones; op,
  * operand, operand of binary ones; and op, first operand or -1, count, so many entries, of those that have a list.
  * An operand is the place of a node: inputs, parameters, constants, operations, each after the other. `numbers` are
  * those of the constants, and then the exponent of each power. */

@@ -106,9 +106,9 @@ typedef struct {
 
 typedef struct {
     pg_mutex mutex;
-    /* All slots there can be, as one array with 0 in its middle: leaves below, interior nodes above. Its addresses are
-     * reserved from the beginning, its memory is committed a chunk at a time; so a slot never moves, and finding it is one
-     * addition. The blocks likewise; a block of leaves has nothing but the list of proxies. */
+    /* All slots there can be, as one array with 0 in its middle: leaves below, interior nodes above. Its addresses
+     * are reserved from the beginning, its memory is committed a chunk at a time; so a slot never moves, and finding
+     * it is one addition. The blocks likewise; a block of leaves has nothing but the list of proxies. */
     pg_node *nodes;
     pg_block *blocks;
     uint64_t *births;        /* of leaves, by their ids; its memory is not touched until a trace notes one there */
@@ -147,8 +147,8 @@ typedef struct {
 /* The process's one arena. A pointer, so that a second binary can be given the first one's. */
 extern pg_arena *pg_the_arena;
 
-/* Take the lock and return the arena; every public function begins with this and ends with pg_unlock(). The native proxy's
- * copy of this code (PG_UNDER_GIL) holds the lock already. */
+/* Take the lock and return the arena; every public function begins with this and ends with pg_unlock(). The native
+ * proxy's copy of this code (PG_UNDER_GIL) holds the lock already. */
 PG_INLINE pg_arena *pg_lock(void)
 {
     pg_arena *arena = pg_the_arena;
@@ -205,7 +205,8 @@ static inline pg_id pg_id_of(uint32_t block, uint32_t slot)
     return (pg_id)(block * PG_BLOCK_SLOTS + slot);
 }
 
-/* The operands of a node, or some of them: `first` (0 if there is none), then list[0], list[step], ... below `count`. */
+/* The operands of a node, or some of them: `first` (0 if there is none), then list[0], list[step], ... below
+ * `count`. */
 typedef struct {
     pg_id first;
     uint32_t count;

@@ -4,8 +4,8 @@
  * its first look at the arena to its last. Whoever holds it does nothing whose time the graph does not bound, calls no
  * function of Python's, and neither takes nor drops the GIL.
  *
- * It is a spin lock. Once the native proxy is there, whose operations hold the GIL anyway, the GIL is the lock: that saves
- * each of those operations two atomic exchanges, and the few calls that come through cffi ask for the GIL.
+ * It is a spin lock. Once the native proxy is there, whose operations hold the GIL anyway, the GIL is the lock: that
+ * saves each of those operations two atomic exchanges, and the few calls that come through cffi ask for the GIL.
  */
 #ifndef PG_LOCK_H
 #define PG_LOCK_H
@@ -56,9 +56,9 @@ static inline void pg_mutex_unlock(pg_mutex *mutex)
 /* Make the GIL the lock, from now on; the caller holds it. */
 void pg_mutex_by_gil(pg_mutex *mutex, void (*enter)(void), void (*leave)(void), int (*is_inside)(void));
 
-/* Before a fork: wait until nobody is inside, and after it let others in again, in the parent and in the child. False:
- * somebody is inside all the same. Python forks with the GIL in hand. C code that forks without it must not wait for the
- * GIL, and its child cannot use Python: that child's copy of the arena may be in any state. */
+/* Before a fork: wait until nobody is inside, and after it let others in again, in the parent and in the child.
+ * False: somebody is inside all the same. Python forks with the GIL in hand. C code that forks without it must not
+ * wait for the GIL, and its child cannot use Python: that child's copy of the arena may be in any state. */
 bool pg_mutex_before_fork(pg_mutex *mutex);
 void pg_mutex_after_fork(pg_mutex *mutex);
 

@@ -1,11 +1,11 @@
 /* moment.h: what was made since a moment.
  *
- * The start number of its block tells when an interior node was made (arena.h). The slot of a leaf is used again, so the id
- * of a leaf tells nothing of its age. Whoever must tell which leaves are made since a moment (tape.c, reach.c) begins a
- * *trace*: while one runs, the birth of every new leaf is noted beside its slot, by the clock that start numbers come from.
- * A leaf made while none runs finds in its slot the birth of an earlier leaf, or 0; that is before every later trace, as it
- * should be. While none runs this costs nothing: a trace sets the free slots aside, so that each new leaf must ask
- * pg_reserve_leaf() for one of them, which notes the birth.
+ * The start number of its block tells when an interior node was made (arena.h). The slot of a leaf is used again, so
+ * the id of a leaf tells nothing of its age. Whoever must tell which leaves are made since a moment (tape.c, reach.c)
+ * begins a *trace*: while one runs, the birth of every new leaf is noted beside its slot, by the clock that start
+ * numbers come from. A leaf made while none runs finds in its slot the birth of an earlier leaf, or 0; that is before
+ * every later trace, as it should be. While none runs this costs nothing: a trace sets the free slots aside, so that
+ * each new leaf must ask pg_reserve_leaf() for one of them, which notes the birth.
  */
 #ifndef PG_MOMENT_H
 #define PG_MOMENT_H

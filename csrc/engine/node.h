@@ -1,5 +1,5 @@
-/* node.h: making nodes, and reading one, for who holds the lock. What makes a node returns 0, and has changed nothing, when
- * memory is short or an operand is no live node. What every operation goes through is inline. */
+/* node.h: making nodes, and reading one, for who holds the lock. What makes a node returns 0, and has changed
+ * nothing, when memory is short or an operand is no live node. What every operation goes through is inline. */
 #ifndef PG_NODE_H
 #define PG_NODE_H
 
@@ -85,12 +85,12 @@ PG_INLINE pg_id pg_make_power(pg_arena *arena, pg_id a, double exponent)
 pg_id pg_make_sum(pg_arena *arena, uint32_t count, const pg_id *xs);
 pg_id pg_make_choice(pg_arena *arena, pg_id index, uint32_t count, const pg_id *values);
 
-/* The operands of a part of a split list behind its first, as pg_operands() gives them: of a dot w0, x0, w1, x1, ..., of a
- * take the index once, before the values of the first part. Returns how many; `out` may be NULL. */
+/* The operands of a part of a split list behind its first, as pg_operands() gives them: of a dot w0, x0, w1, x1,
+ * ..., of a take the index once, before the values of the first part. Returns how many; `out` may be NULL. */
 size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out);
 
-/* The gradient that a program sees. Of a frozen leaf: the one that is kept for it; but while an order of this thread runs,
- * so to a closure, what that sweep has added. */
+/* The gradient that a program sees. Of a frozen leaf: the one that is kept for it; but while an order of this thread
+ * runs, so to a closure, what that sweep has added. */
 PG_INLINE double *pg_grad_of(const pg_arena *arena, pg_node *node)
 {
     const bool is_kept_aside = node->flags & PG_FLAG_FROZEN && !pg_has_own_order(arena);

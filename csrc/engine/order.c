@@ -1,8 +1,8 @@
 /* order.c: the backward pass in pieces: listed, held, resumed.
  *
- * A Python closure may build graphs, free them, sweep another one or raise. So a sweep that may meet one is listed first
- * (an *order*), and run in pieces, from closure to closure; the lock is let go in between. The listed nodes are *busy* until
- * the order ends, and a second order that meets one gives up with its marks undone.
+ * A Python closure may build graphs, free them, sweep another one or raise. So a sweep that may meet one is listed
+ * first (an *order*), and run in pieces, from closure to closure; the lock is let go in between. The listed nodes are
+ * *busy* until the order ends, and a second order that meets one gives up with its marks undone.
  *
  * Without a trace. pg_adjoints() lists what it will reach too, leaves included: it keeps their gradients aside, sets
  * them to 0, sweeps down the list, reads what was asked for and puts back what was there.

@@ -8,7 +8,8 @@
 
 typedef void operand_fn(pg_walk *w, pg_id id, void *context);
 
-/* Call `visit` for the operands that a node leads to: its receivers, or all. Of one with a closure all of every part. */
+/* Call `visit` for the operands that a node leads to: its receivers, or all. Of one with a closure all of every
+ * part. */
 PG_INLINE void each_operand(pg_walk *w, const pg_node *node, bool all, operand_fn *visit, void *context)
 {
     const bool is_closure = node->flags & PG_FLAG_CLOSURE;

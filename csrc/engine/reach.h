@@ -5,8 +5,8 @@
 #include "engine/arena.h"
 #include "mem.h"
 
-/* The operands that the backward step of a node passes its gradient on to. A closure may pass something on to any operand;
- * a dot's vector stands for the inputs in it. */
+/* The operands that the backward step of a node passes its gradient on to. A closure may pass something on to any
+ * operand; a dot's vector stands for the inputs in it. */
 static inline pg_operand_span pg_receivers_of(const pg_arena *arena, const pg_node *node)
 {
     const pg_receivers of_op = pg_receivers_of_op(node->op);
@@ -47,7 +47,8 @@ typedef struct {
     pg_id_list others;
 } pg_listing;
 
-/* List what the roots reach; nothing is changed. The ids in both lists are the caller's to free, whatever the status. */
+/* List what the roots reach; nothing is changed. The ids in both lists are the caller's to free, whatever the
+ * status. */
 void pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_listing *listing);
 
 #endif

@@ -4,15 +4,15 @@
  * gradient on to its operands, which marks them (walk.h). Operands are older than their consumers, so every node is met
  * after all of its consumers, with its gradient complete, and exactly once.
  *
- * It goes on only where a gradient may go: not to the operands of a flat row (a comparison, stop_gradient), to the index
- * of a take, or to y and the derivatives of a declared node. What is reached that way alone keeps its gradient. A 0.0
- * would not do: times the infinite slope of what made such an operand, it is nan.
+ * It goes on only where a gradient may go: not to the operands of a flat row (a comparison, stop_gradient), to the
+ * index of a take, or to y and the derivatives of a declared node. What is reached that way alone keeps its gradient. A
+ * 0.0 would not do: times the infinite slope of what made such an operand, it is nan.
  *
  * The first mark of an interior node sets its gradient to 0, so a second backward() is right; leaves have no marks and
  * only ever add up.
  *
- * A Python closure may build graphs, free them, sweep another one or raise. So a sweep that may meet one is not run here,
- * but in pieces (order.c).
+ * A Python closure may build graphs, free them, sweep another one or raise. So a sweep that may meet one is not run
+ * here, but in pieces (order.c).
  */
 #include "engine/sweep.h"
 

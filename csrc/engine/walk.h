@@ -1,11 +1,11 @@
 /* walk.h: going through a graph from its roots down, for sweep.c and reach.c: inlined into each.
  *
  * A walk visits the marked nodes, newest first; each visit may mark operands of the node at hand, which are older. So
- * every node is visited after all of its consumers that the walk reaches, and exactly once. The cost depends on what the
- * roots reach, not on what else is alive.
+ * every node is visited after all of its consumers that the walk reaches, and exactly once. The cost depends on what
+ * the roots reach, not on what else is alive.
  *
- * Marks are bits, one word a block, and only interior nodes have them. "The newest marked node" is the highest mark of the
- * newest marked block, and a heap keeps the marked blocks (invariant I7: it is empty between walks, and has room).
+ * Marks are bits, one word a block, and only interior nodes have them. "The newest marked node" is the highest mark of
+ * the newest marked block, and a heap keeps the marked blocks (invariant I7: it is empty between walks, and has room).
  */
 #ifndef PG_WALK_H
 #define PG_WALK_H

@@ -5,8 +5,8 @@
 #include "tape/program.h"
 
 /* Run a program forward, or backward, on the first n lanes of its slots x; dx are their adjoints, all 0 after a
- * backward run but those of inputs and splats. A wide run is of PG_WIDE lanes, a narrow one of at most PG_NARROW. Nobody
- * wants the adjoints of slots below `unwanted`. */
+ * backward run but those of inputs and splats. A wide run is of PG_WIDE lanes, a narrow one of at most PG_NARROW.
+ * Nobody wants the adjoints of slots below `unwanted`. */
 typedef void pg_lanes_forward_fn(const pg_program *program, double *x, const double *packed, size_t stride, int n);
 typedef void pg_lanes_backward_fn(const pg_program *program, const double *x, double *dx, const double *packed,
                                   double *accumulators, size_t stride, int n, int32_t unwanted);

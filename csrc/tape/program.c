@@ -288,6 +288,17 @@ static bool join_rows(const pg_program *program, const pg_lane_op *op)
     return true;
 }
 
+static bool lower_list(lowering *l, const pg_tape_node *node, pg_lane_op *op)
+{
+    int32_t *list = list_room(l, node->count);
+    if (!list)
+        return false;
+    op->list = (uint32_t)(list - l->program->lists);
+    for (uint32_t i = 0; i < node->count; i++)
+        list[i] = slot_of(l, l->tape->lists[node->list + i]);
+    return true;
+}
+
 static bool lower_node(lowering *l, int32_t place)
 {
     const pg_tape_node *node = &l->tape->nodes[place];
@@ -313,17 +324,10 @@ static bool lower_node(lowering *l, int32_t place)
     program->take_count += node->op == PG_TAKE;
     if (is_packed_take(l, node))
         return lower_take_packed(l, node, op);
-    if (!pg_has_list(node->op)) {
-        op->b = pg_op_arity((int)node->op) == 2 ? slot_of(l, node->b) : 0;
-        program->op_count -= join_rows(program, op);
-        return true;
-    }
-    int32_t *list = list_room(l, node->count);
-    if (!list)
-        return false;
-    op->list = (uint32_t)(list - program->lists);
-    for (uint32_t i = 0; i < node->count; i++)
-        list[i] = slot_of(l, l->tape->lists[node->list + i]);
+    if (pg_has_list(node->op))
+        return lower_list(l, node, op);
+    op->b = pg_op_arity((int)node->op) == 2 ? slot_of(l, node->b) : 0;
+    program->op_count -= join_rows(program, op);
     return true;
 }
 
@@ -379,6 +383,29 @@ static bool lower_all(lowering *l, bool hoist)
     return find_spans(program);
 }
 
+static bool have_arrays(lowering *l, size_t count)
+{
+    l->varies = pg_zeroed(count * sizeof *l->varies);
+    l->slots = pg_zeroed(count * sizeof *l->slots);
+    l->groups = pg_zeroed(count * sizeof *l->groups);
+    l->next_row = pg_zeroed(count * sizeof *l->next_row);
+    l->last_row = pg_zeroed(count * sizeof *l->last_row);
+    l->splat_nodes = pg_zeroed(count * sizeof *l->splat_nodes);
+    l->uses = pg_zeroed(count * sizeof *l->uses);
+    return l->varies && l->slots && l->groups && l->next_row && l->last_row && l->splat_nodes && l->uses;
+}
+
+static void free_arrays(lowering *l)
+{
+    pg_free(l->varies);
+    pg_free(l->slots);
+    pg_free(l->groups);
+    pg_free(l->next_row);
+    pg_free(l->last_row);
+    pg_free(l->splat_nodes);
+    pg_free(l->uses);
+}
+
 pg_program *pg_program_new(const pg_tape *tape, bool hoist)
 {
     pg_program *program = pg_zeroed(sizeof *program);
@@ -390,22 +417,9 @@ pg_program *pg_program_new(const pg_tape *tape, bool hoist)
     program->uniform = pg_realloc(NULL, count * sizeof *program->uniform);
     program->ops = pg_realloc(NULL, count * sizeof *program->ops);
     program->outputs = pg_realloc(NULL, (tape->output_count + 1) * sizeof *program->outputs);
-    l.varies = pg_zeroed(count * sizeof *l.varies);
-    l.slots = pg_zeroed(count * sizeof *l.slots);
-    l.groups = pg_zeroed(count * sizeof *l.groups);
-    l.next_row = pg_zeroed(count * sizeof *l.next_row);
-    l.last_row = pg_zeroed(count * sizeof *l.last_row);
-    l.splat_nodes = pg_zeroed(count * sizeof *l.splat_nodes);
-    l.uses = pg_zeroed(count * sizeof *l.uses);
-    const bool done = program->uniform && program->ops && program->outputs && l.varies && l.slots && l.groups &&
-                      l.next_row && l.last_row && l.splat_nodes && l.uses && lower_all(&l, hoist);
-    pg_free(l.varies);
-    pg_free(l.slots);
-    pg_free(l.groups);
-    pg_free(l.next_row);
-    pg_free(l.last_row);
-    pg_free(l.splat_nodes);
-    pg_free(l.uses);
+    const bool done = have_arrays(&l, count) && program->uniform && program->ops && program->outputs &&
+                      lower_all(&l, hoist);
+    free_arrays(&l);
     if (done)
         return program;
     pg_program_free(program);

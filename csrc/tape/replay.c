@@ -208,30 +208,25 @@ static double read_column(const pg_column *column, size_t sample)
     return column->data[(ptrdiff_t)sample * column->step];
 }
 
-static pg_status run_single(pg_replay *replay, pg_batch *batch)
+static void write_single(const pg_replay *replay, const pg_batch *batch)
 {
     const pg_tape *tape = replay->tape;
-    const size_t sample = sample_at(batch, 0);
-    double *v = replay->values, *adjoint = replay->adjoints;
-    for (uint32_t i = 0; i < tape->inputs; i++)
-        v[i] = read_column(&batch->columns[i], sample);
-    pg_scalar_forward(tape, NULL, 0, v);
-    if ((batch->bad_node = pg_scalar_bad_index(tape, NULL, 0, v)) >= 0) {
-        batch->bad_sample = sample;
-        return PG_BAD_INDEX;
-    }
     for (uint32_t i = 0; i < tape->output_count; i++) {
-        const double y = v[tape->outputs[i]];
+        const double y = replay->values[tape->outputs[i]];
         if (batch->outputs)
             batch->outputs[i] = y;
         if (batch->sums)
             batch->sums[i] = y / batch->divisor;
     }
-    if (!batch->seeds)
-        return PG_OK;
+}
+
+static void run_single_backward(pg_replay *replay, const pg_batch *batch, size_t sample)
+{
+    const pg_tape *tape = replay->tape;
+    double *adjoint = replay->adjoints;
     for (uint32_t i = 0; i < tape->output_count; i++)
         adjoint[tape->outputs[i]] += read_column(&batch->seeds[i], sample);
-    pg_scalar_backward(tape, NULL, 0, v, adjoint);
+    pg_scalar_backward(tape, NULL, 0, replay->values, adjoint);
     for (uint32_t i = 0; i < tape->inputs; i++) {
         if (batch->input_grads)
             *batch->input_grads[i].data = adjoint[i];
@@ -239,6 +234,23 @@ static pg_status run_single(pg_replay *replay, pg_batch *batch)
     }
     for (uint32_t i = tape->inputs + tape->parameters; i < pg_tape_operations(tape); i++)
         adjoint[i] = 0.0; /* constants */
+}
+
+static pg_status run_single(pg_replay *replay, pg_batch *batch)
+{
+    const pg_tape *tape = replay->tape;
+    const size_t sample = sample_at(batch, 0);
+    double *v = replay->values;
+    for (uint32_t i = 0; i < tape->inputs; i++)
+        v[i] = read_column(&batch->columns[i], sample);
+    pg_scalar_forward(tape, NULL, 0, v);
+    if ((batch->bad_node = pg_scalar_bad_index(tape, NULL, 0, v)) >= 0) {
+        batch->bad_sample = sample;
+        return PG_BAD_INDEX;
+    }
+    write_single(replay, batch);
+    if (batch->seeds)
+        run_single_backward(replay, batch, sample);
     return PG_OK;
 }
 

@@ -207,25 +207,21 @@ static void find_fixed(pg_tape *tape)
             pg_tape_each_receiver(tape, &nodes[i], wake, nodes);
 }
 
-bool pg_tape_compact(pg_tape *tape)
+/* Turn all marks into places, by T1; returns how many there are. */
+static uint32_t place_all(pg_tape *tape, int32_t *places)
 {
-    int32_t *places = pg_zeroed(tape->count * sizeof *places + 1);
-    pg_tape_node *nodes = pg_realloc(NULL, tape->count * sizeof *nodes + 1);
-    int32_t *lists = pg_realloc(NULL, tape->list_size * sizeof *lists + 1);
-    if (!places || !nodes || !lists) {
-        pg_free(places);
-        pg_free(nodes);
-        pg_free(lists);
-        return false;
-    }
-    mark_kept(tape, places);
     tape->inputs = (uint32_t)place_kind(tape, places, PG_TAPE_INPUT, 0);
     tape->parameters = (uint32_t)place_kind(tape, places, PG_TAPE_PARAMETER, (int32_t)tape->inputs) - tape->inputs;
     const uint32_t leaves = tape->inputs + tape->parameters;
     tape->constants = (uint32_t)place_kind(tape, places, PG_TAPE_CONSTANT, (int32_t)leaves) - leaves;
-    const uint32_t count = (uint32_t)place_kind(tape, places, PG_LEAF, (int32_t)pg_tape_operations(tape));
-    tape->takes = 0;
+    return (uint32_t)place_kind(tape, places, PG_LEAF, (int32_t)pg_tape_operations(tape));
+}
+
+/* Copy what has a place there, and the lists of that; returns how many entries these have. */
+static size_t move_all(pg_tape *tape, int32_t *places, pg_tape_node *nodes, int32_t *lists)
+{
     size_t list_size = 0;
+    tape->takes = 0;
     for (uint32_t i = 0; i < tape->count; i++) {
         if (places[i] < 0)
             continue;
@@ -241,13 +237,29 @@ bool pg_tape_compact(pg_tape *tape)
     }
     for (uint32_t i = 0; i < tape->output_count; i++)
         tape->outputs[i] = places[tape->outputs[i]];
+    return list_size;
+}
+
+bool pg_tape_compact(pg_tape *tape)
+{
+    int32_t *places = pg_zeroed(tape->count * sizeof *places + 1);
+    pg_tape_node *nodes = pg_realloc(NULL, tape->count * sizeof *nodes + 1);
+    int32_t *lists = pg_realloc(NULL, tape->list_size * sizeof *lists + 1);
+    if (!places || !nodes || !lists) {
+        pg_free(places);
+        pg_free(nodes);
+        pg_free(lists);
+        return false;
+    }
+    mark_kept(tape, places);
+    const uint32_t count = place_all(tape, places);
+    tape->list_capacity = tape->list_size = move_all(tape, places, nodes, lists);
     pg_free(places);
     pg_free(tape->nodes);
     pg_free(tape->lists);
     tape->nodes = nodes;
     tape->count = count;
     tape->lists = lists;
-    tape->list_capacity = tape->list_size = list_size;
     find_fixed(tape);
     return true;
 }
