@@ -1,6 +1,8 @@
 /* check.c: verify the invariants that arena.h states, from the outside: nothing here is used by the engine. */
 #include "engine/arena.h"
+#include "engine/order.h"
 #include "mem.h"
+#include "tape/tape.h"
 
 /* How many references each slot ought to have, found by walking all operand lists. */
 typedef struct {
@@ -76,8 +78,8 @@ static const char *check_node(census *found, pg_id id)
     const char *broken = operands.first ? check_operand(found, id, operands.first) : NULL;
     for (uint32_t i = 0; i < operands.count && !broken; i++)
         broken = check_operand(found, id, operands.list[i]);
-    const pg_node *row = pg_row_of(found->arena, node);
-    REQUIRE(!row || (row->flags & PG_FLAG_ROW && row->b == node->b), "I10: a dot lacks its row");
+    const pg_node *vector = pg_vector_of(found->arena, node);
+    REQUIRE(!vector || (vector->flags & PG_FLAG_VECTOR && vector->b == node->b), "I10: a dot lacks its vector");
     REQUIRE(node->op < PG_OP_COUNT, "a live node has no op");
     broken = broken ? broken : check_structure(found->arena, node);
     REQUIRE(!(node->flags & PG_FLAG_BUSY) || found->arena->orders, "a node is busy and no order runs");
@@ -157,7 +159,7 @@ static const char *check_refs(const census *found, pg_id id)
     if (refs == 0 || refs == PG_REFS_FOREVER)
         return NULL;
     const size_t expected = *expected_refs(found, id) + pg_order_roots(found->arena, id) +
-                            pg_tape_references(found->arena, id);
+                            pg_tape_references(found->arena->tapes, id);
     REQUIRE(refs >= expected, "I2: a node has too few references");
     REQUIRE(refs <= expected + 1, "I2: a node has too many references");
     return NULL;

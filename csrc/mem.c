@@ -10,17 +10,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "engine/arena.h"
+#include "pygrad.h"
+
+static _Atomic uint64_t until_failure;
+_Atomic uint64_t *pg_until_failure = &until_failure;
 
 void pg_fail_allocation(uint64_t n)
 {
-    atomic_store(&pg_the_arena->until_failure, n);
+    atomic_store(pg_until_failure, n);
 }
 
 static int fails_now(void)
 {
-    _Atomic uint64_t *until = &pg_the_arena->until_failure;
-    return atomic_load(until) != 0 && atomic_fetch_sub(until, 1) == 1;
+    return atomic_load(pg_until_failure) != 0 && atomic_fetch_sub(pg_until_failure, 1) == 1;
 }
 
 void *pg_realloc(void *old, size_t bytes)
@@ -45,20 +47,33 @@ void pg_free(void *memory)
     free(memory);
 }
 
-void *pg_reserve(size_t bytes)
+bool pg_grow_now(void *items, size_t *capacity, size_t needed, size_t item_bytes)
+{
+    const size_t twice = 2 * *capacity, more = needed > twice ? needed : twice, new_capacity = more > 64 ? more : 64;
+    void *old;
+    memcpy(&old, items, sizeof old); /* whatever type of pointer it is */
+    void *grown = pg_realloc(old, new_capacity * item_bytes);
+    if (!grown)
+        return false;
+    memcpy(items, &grown, sizeof grown);
+    *capacity = new_capacity;
+    return true;
+}
+
+void *pg_reserve_addresses(size_t bytes)
 {
     void *start = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return start == MAP_FAILED ? NULL : start;
 }
 
-bool pg_take(void *start, size_t bytes)
+bool pg_commit_memory(void *start, size_t bytes)
 {
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     const uintptr_t first = (uintptr_t)start / page * page, end = ((uintptr_t)start + bytes + page - 1) / page * page;
     return !fails_now() && mprotect((void *)first, end - first, PROT_READ | PROT_WRITE) == 0;
 }
 
-void pg_give_up(void *start, size_t bytes)
+void pg_give_up_addresses(void *start, size_t bytes)
 {
     if (start)
         munmap(start, bytes);

@@ -51,6 +51,13 @@ int pg_op_has_derivative(int op)
     return !pg_op_is_flat(op);
 }
 
+void pg_op_receivers(int op, int *first, int *step)
+{
+    const pg_receivers to = pg_receivers_of_op(op);
+    *first = to.from + !to.front;
+    *step = to.step;
+}
+
 void pg_op_eval(int op, double a, double b, double *out)
 {
     const double y = pg_op_forward(op, a, b);

@@ -30,6 +30,12 @@ typedef enum {
     }
 #include "helpers.def"
 
+/* Does an index choose one of `count` values? */
+static inline bool pg_is_index(double index, uint32_t count)
+{
+    return pg_place(index) < count;
+}
+
 /* The result of a unary (b is ignored) or binary row; nan for a structural op, whose node is computed where it is made.
  * Inline, so that where `op` is a constant only its own row is left. */
 static inline double pg_op_forward(int op, double a, double b)
@@ -58,6 +64,24 @@ static inline bool pg_op_is_flat(int op)
     default:
         return false;
     }
+}
+
+/* The operands that an op passes its gradient on to: whether the one in front of its list (a start, a bias; of a row of
+ * ops.def: a) is among them, and of the list (of a row: b) the operands from number `from` on, every step-th. Step 0:
+ * none. */
+typedef struct {
+    bool front;
+    uint8_t from;
+    uint8_t step;
+} pg_receivers;
+
+static inline pg_receivers pg_receivers_of_op(int op)
+{
+    if (op == PG_TAKE)
+        return (pg_receivers){true, 1, 1}; /* not the index */
+    if (op == PG_DECLARED)
+        return (pg_receivers){false, 0, 2}; /* x0, x1, ...: neither y nor the derivatives */
+    return pg_op_is_flat(op) ? (pg_receivers){false, 0, 0} : (pg_receivers){true, 0, 1};
 }
 
 #endif

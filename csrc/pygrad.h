@@ -49,6 +49,9 @@ const char *pg_op_name(int op);  /* "add", "relu", ...; what Python calls it */
 const char *pg_op_label(int op); /* "+", "ReLU", ...; what a picture shows */
 int pg_op_arity(int op);         /* 0 for an operand list of any length, and for leaves */
 int pg_op_has_derivative(int op); /* 0 for a flat row: a sweep does not go on to its operands */
+/* The operands, as pg_operands() orders them, that an op passes its gradient on to: number *first and every *step-th from
+ * there on; *step 0: none. */
+void pg_op_receivers(int op, int *first, int *step);
 /* Evaluate a unary or binary row at (a, b): out[0] the result, out[1] d/da, out[2] d/db, which are 0 for a row without
  * derivative. For tests and tables. */
 void pg_op_eval(int op, double a, double b, double *out);
@@ -284,7 +287,7 @@ size_t pg_tape_read(const pg_tape *tape, uint32_t node, int *op, double *literal
 void pg_tape_outputs(const pg_tape *tape, int32_t *out);
 void pg_tape_parameters(const pg_tape *tape, pg_id *out);
 
-/* A tape as plain arrays, for files (tape_file.c). `words` are the operations in order: op, operand of unary ones; op,
+/* A tape as plain arrays, for files (image.c). `words` are the operations in order: op, operand of unary ones; op,
  * operand, operand of binary ones; and op, first operand or -1, count, so many entries, of those that have a list.
  * An operand is the place of a node: inputs, parameters, constants, operations, each after the other. `numbers` are
  * those of the constants, and then the exponent of each power. */

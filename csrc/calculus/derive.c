@@ -13,9 +13,8 @@
  */
 #include <string.h>
 
-#include "engine/arena.h"
-#include "mem.h"
 #include "engine/node.h"
+#include "engine/reach.h"
 
 /* --- formulas --- */
 
@@ -86,8 +85,9 @@ typedef struct {
     entry *entries; /* of the xs, then of other nodes, oldest first */
     uint32_t entry_count;
     link *terms; /* from 1 on */
-    uint32_t term_count, term_capacity;
-    uint32_t made_capacity;
+    uint32_t term_count;
+    size_t term_capacity;
+    size_t made_capacity;
 } walk;
 
 static void fail(walk *w, pg_status status)
@@ -134,17 +134,9 @@ static pg_term made(walk *w, pg_id id)
         fail(w, PG_NO_MEMORY);
         return number(0.0);
     }
-    if (job->keep_made && job->made_count == w->made_capacity) {
-        const uint32_t capacity = 2 * w->made_capacity + 64;
-        pg_id *ids = pg_realloc(job->made, capacity * sizeof *ids);
-        if (!ids) {
-            fail(w, PG_NO_MEMORY);
-            return (pg_term){.id = id};
-        }
-        job->made = ids;
-        w->made_capacity = capacity;
-    }
-    if (job->keep_made)
+    if (job->keep_made && !pg_grow(&job->made, &w->made_capacity, job->made_count + 1u, sizeof *job->made))
+        fail(w, PG_NO_MEMORY);
+    else if (job->keep_made)
         job->made[job->made_count++] = node_term(w, id).id;
     return (pg_term){.id = id};
 }
@@ -211,16 +203,10 @@ static void contribute(walk *w, entry *e, pg_term t)
 {
     if (is_number(t, 0.0))
         return;
-    if (w->term_count + 1 >= w->term_capacity) {
-        const uint32_t capacity = 2 * w->term_capacity + 64;
-        link *terms = pg_realloc(w->terms, capacity * sizeof *terms);
-        if (!terms) {
-            drop(w, t);
-            fail(w, PG_NO_MEMORY);
-            return;
-        }
-        w->terms = terms;
-        w->term_capacity = capacity;
+    if (!pg_grow(&w->terms, &w->term_capacity, w->term_count + 2u, sizeof *w->terms)) {
+        drop(w, t);
+        fail(w, PG_NO_MEMORY);
+        return;
     }
     const uint32_t at = ++w->term_count;
     w->terms[at] = (link){.term = t};
@@ -298,17 +284,14 @@ static void set_found(const walk *w, entry *e, pg_term t)
 static bool has_receiver(const walk *w, const pg_node *node)
 {
     const bool is_closure = node->flags & PG_FLAG_CLOSURE;
-    if (!is_closure && pg_op_is_flat(node->op))
-        return false;
-    const pg_operand_span operands = pg_operands_of(node);
-    const bool is_declared = !is_closure && node->op == PG_DECLARED;
-    if (operands.first && has_entry(w, operands.first) && !(is_declared && !pg_part_before(w->arena, node)))
+    const pg_operand_span to = is_closure ? pg_operands_of(node) : pg_receivers_of(w->arena, node);
+    if (to.first && has_entry(w, to.first))
         return true;
-    for (uint32_t i = !is_closure && node->op == PG_TAKE; i < operands.count; i += is_declared ? 2 : 1)
-        if (has_entry(w, operands.list[i]))
+    for (uint32_t i = 0; i < to.count; i += to.step)
+        if (has_entry(w, to.list[i]))
             return true;
-    const pg_node *row = pg_row_of(w->arena, node);
-    return row && has_receiver(w, row);
+    const pg_node *vector = pg_vector_of(w->arena, node);
+    return vector && has_receiver(w, vector);
 }
 
 /* List what the ys reach, and make entries of the xs and of what lies between. */
@@ -319,7 +302,11 @@ static void find_between(walk *w)
         fail(w, PG_NO_NODE);
         return;
     }
-    fail(w, pg_list_reached(w->arena, job->ys, job->y_count, PG_RECEIVERS, &w->nodes, &w->node_count));
+    pg_listing found = {.busy_too = true};
+    pg_list_reached(w->arena, job->ys, job->y_count, &found);
+    w->nodes = found.nodes.ids;
+    w->node_count = found.nodes.count;
+    fail(w, found.status);
     if (w->status == PG_OK && !(w->entries = pg_realloc(NULL, (w->node_count + job->x_count) * sizeof *w->entries + 1)))
         fail(w, PG_NO_MEMORY);
     if (w->status != PG_OK)
@@ -402,7 +389,7 @@ static void use_slope(walk *w, entry *e, pg_id operand, pg_term slope, use_fn *u
 
 static void use_dot(walk *w, entry *e, const pg_node *node, use_fn *use)
 {
-    const pg_id *ws = pg_list_of(node) + 1, *xs = pg_list_of(pg_row_of(w->arena, node));
+    const pg_id *ws = pg_list_of(node) + 1, *xs = pg_list_of(pg_vector_of(w->arena, node));
     for (pg_id i = 0; i < node->b; i++) {
         if (has_entry(w, ws[i]))
             use_slope(w, e, ws[i], node_term(w, xs[i]), use);
@@ -411,31 +398,28 @@ static void use_dot(walk *w, entry *e, const pg_node *node, use_fn *use)
     }
 }
 
-static void use_take(walk *w, entry *e, const pg_node *node, use_fn *use)
+/* The derivative of a sum, take or declared node by a receiver in its list: by the i-th of them, at `place` there. */
+static pg_term slope_in_list(walk *w, const pg_node *node, const pg_id *place, uint32_t i)
 {
-    const pg_id *list = pg_list_of(node);
-    const uint32_t begin = pg_first_place(w->arena, node);
-    for (pg_id i = 1; i < node->b; i++)
-        if (has_entry(w, list[i])) {
-            const pg_id is_it = pg_make_with_number(w->arena, PG_OP_equal, list[0], begin + (uint32_t)i - 1, false);
-            use_slope(w, e, list[i], made(w, is_it), use);
-        }
+    if (node->op == PG_DECLARED)
+        return node_term(w, place[1]);
+    if (node->op == PG_SUM)
+        return number(1.0);
+    const double chosen_by = pg_first_place(w->arena, node) + i; /* this value of the index */
+    return made(w, pg_make_with_number(w->arena, PG_OP_equal, *pg_list_of(node), chosen_by, false));
 }
 
 static void use_list(walk *w, entry *e, const pg_node *node, use_fn *use)
 {
-    const pg_operand_span operands = pg_operands_of(node);
-    const bool is_declared = node->op == PG_DECLARED;
-    if (operands.first && has_entry(w, operands.first) && !(is_declared && !pg_part_before(w->arena, node)))
-        use_slope(w, e, operands.first, number(1.0), use); /* a start, a bias, the part before */
+    const pg_operand_span to = pg_receivers_of(w->arena, node);
+    if (to.first && has_entry(w, to.first))
+        use_slope(w, e, to.first, number(1.0), use); /* a start, a bias, the part before */
     if (node->op == PG_DOT)
         use_dot(w, e, node, use);
-    else if (node->op == PG_TAKE)
-        use_take(w, e, node, use);
     else
-        for (uint32_t i = 0; i < operands.count; i += is_declared ? 2 : 1)
-            if (has_entry(w, operands.list[i]))
-                use_slope(w, e, operands.list[i], is_declared ? node_term(w, operands.list[i + 1]) : number(1.0), use);
+        for (uint32_t i = 0; i < to.count; i += to.step)
+            if (has_entry(w, to.list[i]))
+                use_slope(w, e, to.list[i], slope_in_list(w, node, to.list + i, i), use);
 }
 
 /* Call `use` for every operand with an entry that gets a gradient. */

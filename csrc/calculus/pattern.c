@@ -50,7 +50,7 @@ static void give(int32_t *operand, void *context)
         here->lowest = *operand;
 }
 
-static void take(int32_t *operand, void *context)
+static void gather(int32_t *operand, void *context)
 {
     const at *here = context;
     unite(here->mine, &here->sets[*operand]);
@@ -91,7 +91,7 @@ static double go_up(pg_tape *tape, bit_set *sets, uint32_t first)
     for (uint32_t k = 0; k < BITS && first + k < tape->inputs; k++)
         add_bit(&sets[first + k], k);
     for (uint32_t i = pg_tape_operations(tape); i < tape->count; i++) {
-        pg_tape_each_receiver(tape, &tape->nodes[i], take, &(at){.sets = sets, .mine = &sets[i]});
+        pg_tape_each_receiver(tape, &tape->nodes[i], gather, &(at){.sets = sets, .mine = &sets[i]});
         steps += count_bits(&sets[i]);
     }
     return steps;

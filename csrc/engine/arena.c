@@ -1,111 +1,12 @@
-/* arena.c: blocks, the leaf pool, reference counts and the lock. See arena.h for the idea and the invariants. */
+/* arena.c: blocks, the leaf pool and reference counts. See arena.h for the idea and the invariants. */
 #include "engine/arena.h"
 
 #include <assert.h>
-#include <pthread.h>
-#include <sched.h>
 
 #include "mem.h"
 
 static pg_arena the_arena; /* static and never freed: a release at interpreter exit finds it in place */
 pg_arena *pg_the_arena = &the_arena;
-
-/* --- the lock --- */
-
-static void spin_lock(pg_arena *arena)
-{
-    for (int spins = 0; atomic_exchange_explicit(&arena->lock, 1, memory_order_acquire) != 0; spins++)
-        if (spins >= 64)
-            sched_yield(); /* the holder may be a long sweep, or not on a core at all */
-}
-
-static void spin_unlock(pg_arena *arena)
-{
-    atomic_store_explicit(&arena->lock, 0, memory_order_release);
-}
-
-#if !defined(PG_UNDER_GIL)
-pg_arena *pg_lock(void)
-{
-    pg_arena *arena = pg_the_arena;
-    void (*enter)(void) = arena->enter;
-    if (!enter) {
-        spin_lock(arena);
-        if (!(enter = arena->enter))
-            return arena;
-        spin_unlock(arena); /* while we waited it became the wrong lock */
-    }
-    enter();
-    return arena;
-}
-
-void pg_unlock(pg_arena *arena)
-{
-    if (arena->enter)
-        arena->leave();
-    else
-        spin_unlock(arena);
-}
-#endif
-
-void pg_lock_by_gil(void (*enter)(void), void (*leave)(void), int (*is_inside)(void))
-{
-    pg_arena *arena = pg_the_arena;
-    spin_lock(arena);
-    arena->leave = leave;
-    arena->is_inside = is_inside;
-    arena->enter = enter;
-    spin_unlock(arena);
-}
-
-/* A fork copies the arena as it stands, so it waits until nobody is inside. Python forks with the GIL in hand. C
- * code that forks without it must not wait for the GIL, and its child cannot use Python: that copy may be in any
- * state. */
-static bool forking_inside, spun;
-
-static void before_fork(void)
-{
-    pg_arena *arena = pg_the_arena;
-    spun = !arena->enter;
-    if (spun)
-        spin_lock(arena);
-    forking_inside = spun || arena->is_inside();
-}
-
-static void after_fork_in_parent(void)
-{
-    if (spun)
-        spin_unlock(pg_the_arena);
-}
-
-static void traces_after_fork(pg_arena *arena);
-
-static void after_fork_in_child(void)
-{
-    if (forking_inside) {
-        pg_orders_after_fork(pg_the_arena);
-        traces_after_fork(pg_the_arena);
-    }
-    if (spun)
-        spin_unlock(pg_the_arena);
-}
-
-/* --- the binary --- */
-
-const char *pg_version(void)
-{
-    return PG_VERSION;
-}
-
-uintptr_t pg_arena_address(void)
-{
-    return (uintptr_t)pg_the_arena;
-}
-
-const char *pg_source_digest(void)
-{
-    return PG_SOURCE_DIGEST;
-}
 
 /* --- memory --- */
 
@@ -122,16 +23,16 @@ static bool reserve_heap(pg_arena *arena, size_t blocks)
     return true;
 }
 
-/* Take the memory of a chunk: number 0, 1, ... of interior nodes, -1, -2, ... of leaves. */
-static bool take_chunk(pg_arena *arena, int32_t chunk)
+/* Commit the memory of a chunk: number 0, 1, ... of interior nodes, -1, -2, ... of leaves. */
+static bool commit_chunk(pg_arena *arena, int32_t chunk)
 {
     const size_t node_bytes = PG_CHUNK_SLOTS * sizeof *arena->nodes;
     const size_t block_bytes = PG_CHUNK_BLOCKS * sizeof *arena->blocks;
-    if (!pg_take(arena->nodes + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, node_bytes) ||
-        !pg_take(arena->blocks + (ptrdiff_t)chunk * PG_CHUNK_BLOCKS, block_bytes))
+    if (!pg_commit_memory(arena->nodes + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, node_bytes) ||
+        !pg_commit_memory(arena->blocks + (ptrdiff_t)chunk * PG_CHUNK_BLOCKS, block_bytes))
         return false;
     const size_t birth_bytes = chunk < 0 ? PG_CHUNK_SLOTS * sizeof *arena->births : 0;
-    if (chunk < 0 && !pg_take(arena->births + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, birth_bytes))
+    if (chunk < 0 && !pg_commit_memory(arena->births + (ptrdiff_t)chunk * PG_CHUNK_SLOTS, birth_bytes))
         return false;
     arena->reserved_bytes += node_bytes + block_bytes + birth_bytes;
     return true;
@@ -143,11 +44,12 @@ static bool reserve_addresses(pg_arena *arena, int32_t chunks)
     const size_t node_bytes = (size_t)chunks * PG_CHUNK_SLOTS * sizeof *arena->nodes;
     const size_t block_bytes = (size_t)chunks * PG_CHUNK_BLOCKS * sizeof *arena->blocks;
     const size_t birth_bytes = (size_t)chunks * PG_CHUNK_SLOTS * sizeof *arena->births;
-    char *nodes = pg_reserve(2 * node_bytes), *blocks = nodes ? pg_reserve(2 * block_bytes) : NULL;
-    char *births = blocks ? pg_reserve(birth_bytes) : NULL;
+    char *nodes = pg_reserve_addresses(2 * node_bytes);
+    char *blocks = nodes ? pg_reserve_addresses(2 * block_bytes) : NULL;
+    char *births = blocks ? pg_reserve_addresses(birth_bytes) : NULL;
     if (!births) {
-        pg_give_up(blocks, 2 * block_bytes);
-        pg_give_up(nodes, 2 * node_bytes);
+        pg_give_up_addresses(blocks, 2 * block_bytes);
+        pg_give_up_addresses(nodes, 2 * node_bytes);
         return false;
     }
     arena->nodes = (void *)(nodes + node_bytes);
@@ -173,9 +75,9 @@ static bool reserve_all(pg_arena *arena)
 
 /* Id 0 means none. It has a node all the same, which reads as nan and is never live, so that reading it is harmless;
  * block 0 (full) and leaf 0 are never handed out, so that 0 can end their free lists. */
-static bool make_node_0(pg_arena *arena)
+bool pg_start_arena(pg_arena *arena)
 {
-    if (!reserve_all(arena) || !reserve_heap(arena, PG_CHUNK_BLOCKS) || !take_chunk(arena, 0))
+    if (!reserve_all(arena) || !reserve_heap(arena, PG_CHUNK_BLOCKS) || !commit_chunk(arena, 0))
         return false;
     *pg_node_at(arena, 0) = (pg_node){.data = NAN, .grad = NAN, .op = PG_LEAF, .slots = 1};
     arena->current = pg_block_at(arena, 0);
@@ -186,24 +88,13 @@ static bool make_node_0(pg_arena *arena)
     return true;
 }
 
-pg_status pg_init(void)
-{
-    pg_arena *arena = pg_lock();
-    const bool first = arena->next_start == 0;
-    const bool made = !first || make_node_0(arena);
-    pg_unlock(arena);
-    if (!made || (first && pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0))
-        return PG_NO_MEMORY;
-    return PG_OK;
-}
-
 /* --- leaves --- */
 
 /* Put a slot that no leaf had before on the list of free ones; false: out of memory. */
 static bool make_leaf_slot(pg_arena *arena)
 {
     if (arena->leaf_count > (uint32_t)arena->leaf_chunks * PG_CHUNK_SLOTS) {
-        if (arena->leaf_chunks == arena->most_chunks || !take_chunk(arena, -arena->leaf_chunks - 1))
+        if (arena->leaf_chunks == arena->most_chunks || !commit_chunk(arena, -arena->leaf_chunks - 1))
             return false;
         arena->leaf_chunks++;
     }
@@ -235,74 +126,6 @@ PG_INLINE void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
     arena->live_leaves--;
 }
 
-/* --- traces: while one runs, the birth of every new leaf is noted --- */
-
-static _Thread_local uint32_t own_traces; /* this thread's: all that is left of them in the child of a fork */
-
-/* The clock goes on: births until now are at most the number returned, and those to come are larger. */
-static pg_moment begin_trace(pg_arena *arena)
-{
-    if (arena->traces++ == 0) {
-        arena->set_aside = arena->free_leaf;
-        arena->free_leaf = 0;
-        arena->freed = &arena->set_aside;
-    }
-    own_traces++;
-    return arena->next_start++;
-}
-
-static void end_traces(pg_arena *arena, uint32_t ended)
-{
-    arena->traces -= ended;
-    if (ended > 0 && arena->traces == 0) {
-        arena->free_leaf = arena->set_aside;
-        arena->set_aside = 0;
-        arena->freed = &arena->free_leaf;
-    }
-}
-
-pg_moment pg_trace_begin(void)
-{
-    pg_arena *arena = pg_lock();
-    const pg_moment moment = begin_trace(arena);
-    pg_unlock(arena);
-    return moment;
-}
-
-pg_status pg_moment_begin(pg_moment *out)
-{
-    pg_arena *arena = pg_lock();
-    const bool begun = arena->current->used == 0 || pg_start_block(arena);
-    if (begun)
-        *out = arena->current->start = begin_trace(arena); /* it is empty, and so may start once more */
-    pg_unlock(arena);
-    return begun ? PG_OK : PG_NO_MEMORY;
-}
-
-void pg_trace_end(void)
-{
-    pg_arena *arena = pg_lock();
-    if (own_traces > 0) {
-        own_traces--;
-        end_traces(arena, 1);
-    }
-    pg_unlock(arena);
-}
-
-int pg_made_since(pg_moment moment, pg_id leaf)
-{
-    pg_arena *arena = pg_lock();
-    const bool later = pg_was_made_since(arena, moment, leaf);
-    pg_unlock(arena);
-    return later;
-}
-
-/* In the child of a fork only the forking thread is left: nobody will end the traces of the others. */
-static void traces_after_fork(pg_arena *arena)
-{
-    end_traces(arena, arena->traces - own_traces);
-}
-
 /* --- interior nodes --- */
 
 /* Have one more block; false: out of memory. */
@@ -311,7 +134,7 @@ static bool make_block(pg_arena *arena)
     if (arena->block_count == (uint32_t)arena->interior_chunks * PG_CHUNK_BLOCKS) {
         const size_t blocks = ((size_t)arena->interior_chunks + 1) * PG_CHUNK_BLOCKS;
         if (arena->interior_chunks == arena->most_chunks || !reserve_heap(arena, blocks) ||
-            !take_chunk(arena, arena->interior_chunks))
+            !commit_chunk(arena, arena->interior_chunks))
             return false;
         arena->interior_chunks++;
     }
@@ -415,22 +238,4 @@ void pg_release(pg_id id)
     pg_arena *arena = pg_lock();
     pg_unref(arena, id);
     pg_unlock(arena);
-}
-
-/* --- figures --- */
-
-size_t pg_live_nodes(void)
-{
-    pg_arena *arena = pg_lock();
-    const size_t live = arena->live_nodes;
-    pg_unlock(arena);
-    return live;
-}
-
-size_t pg_reserved_bytes(void)
-{
-    pg_arena *arena = pg_lock();
-    const size_t bytes = arena->reserved_bytes + arena->heap_capacity * sizeof *arena->heap;
-    pg_unlock(arena);
-    return bytes;
 }

@@ -10,16 +10,12 @@
  * KiB).
  *
  * Leaves have no operands, so no order binds them: they live in a pool of their own and their slots are reused at
- * once. So the id of a leaf tells nothing of its age. Whoever must tell which leaves are made since a moment (tape.c,
- * sweep.c) begins a trace: while one runs, the birth of every new leaf is noted beside its slot, by the clock that
- * start numbers come from. A leaf made while none runs finds in its slot the birth of an earlier leaf, or 0; that is
- * before every later trace, as it should be. While none runs this costs nothing: a trace sets the free slots aside, so
- * that each new leaf must ask pg_reserve_leaf() for one of them, which notes the birth.
+ * once. So the id of a leaf tells nothing of its age; while a trace runs, the birth of a new one is noted (moment.h).
  *
  * References. A node counts one reference for each place in an operand list that names it, and one for its Python
  * proxy (and one while it is the root of a running order, and one for each tape it is a parameter of). At 0 it goes,
  * and gives its operands' references back. A node that only its consumer holds is *hidden*: the constant of `a * 2.0`,
- * a part of a split list. So is a *row*, the inputs of a dot: the dots of a layer share one, so that each input is
+ * a part of a split list. So is a *vector*, the inputs of a dot: the dots of a layer share one, so that each input is
  * listed and counted once, not once a dot.
  *
  * Frozen leaves. No sweep may change a frozen leaf's gradient, and none is to ask about it: so the gradient is kept
@@ -37,15 +33,8 @@
  *   I7  the sweep's heap is empty, and has room for every block;
  *   I8  a block without live nodes has no proxies;
  *   I9  a take has an index and a value, and each part of a split one has the same index; a declared node has its y;
- *   I10 the list of a dot begins with a row, which has an input for each of its weights;
+ *   I10 the list of a dot begins with a vector, which has an input for each of its weights;
  *   I11 a frozen node is a leaf, and its `a` is a hidden one that is not; any other leaf has neither `a` nor `b`.
- *
- * Lock. cffi drops the GIL for every call, so threads may be inside at once; each public function holds the lock
- * from its first look at the arena to its last, and nothing that is not bounded by the graph happens under it. No
- * Python API call and no GIL hand-over may happen under it either. It is a spin lock; but once the native proxy is
- * there, whose operations hold the GIL anyway, it is the GIL: that saves each of them two atomic exchanges, and the
- * few calls through cffi ask for the GIL (`enter`, `leave`). pyvalue.c's copy of this code is compiled with
- * PG_UNDER_GIL.
  */
 #ifndef PG_ARENA_H
 #define PG_ARENA_H
@@ -55,6 +44,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/lock.h"
 #include "ops.h"
 #include "pygrad.h"
 
@@ -69,7 +59,7 @@
 #endif
 
 #define PG_BLOCK_SLOTS 64
-#define PG_CHUNK_SLOTS 65536 /* the unit in which memory is taken: 2 MiB of slots */
+#define PG_CHUNK_SLOTS 65536 /* the unit in which memory is committed: 2 MiB of slots */
 #define PG_CHUNK_BLOCKS (PG_CHUNK_SLOTS / PG_BLOCK_SLOTS)
 #define PG_REFS_FOREVER (UINT32_MAX / 2 + 1) /* a count that gets this far stays: the node lives on */
 
@@ -77,7 +67,7 @@ enum {
     PG_FLAG_CLOSURE = 1, /* its backward step is a Python closure */
     PG_FLAG_BUSY = 2,    /* a running order holds it */
     PG_FLAG_PART = 4,    /* a part of a split operand list: hidden, and its consumer's `a` */
-    PG_FLAG_ROW = 16,    /* the inputs of dots, a PG_CUSTOM node: hidden, and the first in their lists */
+    PG_FLAG_VECTOR = 16, /* the inputs of dots, a PG_CUSTOM node: hidden, and the first in their lists */
     PG_FLAG_FROZEN = 32, /* a leaf whose gradient no sweep changes: its `a` keeps it */
     PG_FLAG_NUMBER = 64, /* a leaf made of a number in an expression: it does not ask for a gradient */
     PG_FLAG_LISTED = 8,  /* never outside the lock: a leaf, or other end of an order, that its listing has met; a node
@@ -115,18 +105,15 @@ typedef struct {
 } pg_heap_entry;
 
 typedef struct {
-    atomic_uint lock;
-    _Atomic(void (*)(void)) enter; /* take and drop the GIL, where that is the lock; else NULL */
-    void (*leave)(void);
-    int (*is_inside)(void); /* does this thread hold the GIL? */
-    /* All slots there can be, as one array with 0 in its middle: leaves below, interior nodes above. Its addresses are
-     * reserved from the beginning, its memory is taken a chunk at a time; so a slot never moves, and finding it is one
-     * addition. The blocks likewise; a block of leaves has nothing but the list of proxies. */
+    pg_mutex mutex;
+    /* All slots there can be, as one array with 0 in its middle: leaves below, interior nodes above. Its addresses
+     * are reserved from the beginning, its memory is committed a chunk at a time; so a slot never moves, and finding
+     * it is one addition. The blocks likewise; a block of leaves has nothing but the list of proxies. */
     pg_node *nodes;
     pg_block *blocks;
     uint64_t *births;        /* of leaves, by their ids; its memory is not touched until a trace notes one there */
     int32_t most_chunks;     /* of either kind */
-    int32_t interior_chunks; /* taken so far */
+    int32_t interior_chunks; /* committed so far */
     int32_t leaf_chunks;
 
     uint32_t block_count;    /* blocks ever made */
@@ -151,32 +138,34 @@ typedef struct {
     size_t heap_size;
     size_t heap_capacity;
 
-    pg_order *orders; /* the running ones (sweep.c) */
-    pg_tape *tapes;   /* those with parameters here (tape.c) */
+    pg_order *orders; /* the running ones (order.h) */
+    pg_tape *tapes;   /* those with parameters here (tape.h) */
 
-    _Atomic uint64_t until_failure; /* allocations until one is made to fail; 0: never (mem.c) */
+    _Atomic uint64_t *until_failure; /* mem.h's pg_until_failure, for the second binary */
 } pg_arena;
 
 /* The process's one arena. A pointer, so that a second binary can be given the first one's. */
 extern pg_arena *pg_the_arena;
 
-/* Take the lock and return the arena; every public function begins with this and ends with pg_unlock(). */
-#if defined(PG_UNDER_GIL)
+/* Take the lock and return the arena; every public function begins with this and ends with pg_unlock(). The native
+ * proxy's copy of this code (PG_UNDER_GIL) holds the lock already. */
 PG_INLINE pg_arena *pg_lock(void)
 {
-    return pg_the_arena;
+    pg_arena *arena = pg_the_arena;
+#if !defined(PG_UNDER_GIL)
+    pg_mutex_lock(&arena->mutex);
+#endif
+    return arena;
 }
 
 PG_INLINE void pg_unlock(pg_arena *arena)
 {
+#if defined(PG_UNDER_GIL)
     (void)arena;
-}
 #else
-pg_arena *pg_lock(void);
-void pg_unlock(pg_arena *arena);
+    pg_mutex_unlock(&arena->mutex);
 #endif
-/* Make the GIL the lock, from now on; the caller holds it. */
-void pg_lock_by_gil(void (*enter)(void), void (*leave)(void), int (*is_inside)(void));
+}
 
 PG_INLINE pg_node *pg_node_at(const pg_arena *arena, pg_id id)
 {
@@ -216,23 +205,25 @@ static inline pg_id pg_id_of(uint32_t block, uint32_t slot)
     return (pg_id)(block * PG_BLOCK_SLOTS + slot);
 }
 
-/* The operands of a node: `first` (0 if there is none), then list[0..count). */
+/* The operands of a node, or some of them: `first` (0 if there is none), then list[0], list[step], ... below
+ * `count`. */
 typedef struct {
     pg_id first;
     uint32_t count;
     const pg_id *list;
+    uint32_t step;
 } pg_operand_span;
 
 static inline pg_operand_span pg_operands_of(const pg_node *node)
 {
     if (node->op < PG_SUM) /* a leaf has neither, a unary op has a, a binary op has a and b */
-        return (pg_operand_span){node->a, node->b != 0, &node->b};
-    const uint32_t count = (uint32_t)node->b; /* of a dot: its row, then so many weights */
+        return (pg_operand_span){node->a, node->b != 0, &node->b, 1};
+    const uint32_t count = (uint32_t)node->b; /* of a dot: its vector, then so many weights */
     const uint32_t entries = node->op == PG_DOT ? count + 1 : node->op == PG_DECLARED ? 2 * count : count;
     const void *payload = node + 1;
     if (node->op == PG_LOCAL)
         payload = (const double *)payload + node->b;
-    return (pg_operand_span){node->a, entries, payload};
+    return (pg_operand_span){node->a, entries, payload, 1};
 }
 
 /* The list of a node that has one, but for PG_LOCAL. */
@@ -242,15 +233,32 @@ static inline const pg_id *pg_list_of(const pg_node *node)
 }
 
 /* The inputs of a dot, node->b of them: a node that the dots of a layer share; NULL if `node` is no dot. */
-static inline pg_node *pg_row_of(const pg_arena *arena, const pg_node *node)
+static inline pg_node *pg_vector_of(const pg_arena *arena, const pg_node *node)
 {
     return node->op == PG_DOT ? pg_node_at(arena, *pg_list_of(node)) : NULL;
 }
 
-pg_node *pg_part_before(const pg_arena *arena, const pg_node *node); /* of a split list; NULL at its beginning */
-uint32_t pg_first_place(const pg_arena *arena, const pg_node *node); /* of a take's values: those of parts before */
-size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out);
-const double *pg_local_grads(const pg_node *node); /* of a PG_LOCAL node, b of them; its list follows them */
+/* The part of a split list that comes before this one; NULL: it is the first, or the list is not split. */
+static inline pg_node *pg_part_before(const pg_arena *arena, const pg_node *node)
+{
+    pg_node *first = pg_node_at(arena, node->a);
+    return first->flags & PG_FLAG_PART ? first : NULL; /* node 0 has no flags */
+}
+
+/* How many values of a take stand in the parts before this one. */
+static inline uint32_t pg_first_place(const pg_arena *arena, const pg_node *node)
+{
+    uint32_t place = 0;
+    while ((node = pg_part_before(arena, node)))
+        place += (uint32_t)node->b - 1;
+    return place;
+}
+
+/* Of a PG_LOCAL node, b of them; its list follows them. */
+static inline const double *pg_local_grads(const pg_node *node)
+{
+    return (const void *)(node + 1);
+}
 
 /* False for id 0, and for an id whose node went while the caller was on its way here. */
 static inline bool pg_is_live(const pg_arena *arena, pg_id id)
@@ -266,13 +274,7 @@ static inline bool pg_all_live(const pg_arena *arena, const pg_id *ids, size_t c
     return true;
 }
 
-/* Was a node made since the moment at which a trace began that still runs? Of a result that is known only of one by
- * pg_moment_begin(). */
-static inline bool pg_was_made_since(const pg_arena *arena, pg_moment moment, pg_id id)
-{
-    return pg_is_leaf(id) ? arena->births[id] > moment : pg_block_at(arena, pg_block_of(id))->start >= moment;
-}
-
+bool pg_start_arena(pg_arena *arena);  /* make an empty one; false: out of memory */
 bool pg_reserve_leaf(pg_arena *arena); /* have a free leaf slot; false: out of memory */
 bool pg_start_block(pg_arena *arena);  /* make an empty block the current one; false: out of memory */
 void pg_free_node(pg_arena *arena, pg_id id);
@@ -327,25 +329,5 @@ PG_INLINE void pg_unref(pg_arena *arena, pg_id id)
     else if (node->refs != PG_REFS_FOREVER)
         node->refs--;
 }
-
-/* The gradient of a node as a program sees it. Of a frozen leaf that is what is kept for it; but to a closure that a
- * sweep of this thread has called, what that sweep has added (sweep.c). */
-double *pg_frozen_grad(const pg_arena *arena, pg_node *leaf);
-PG_INLINE double *pg_grad_of(const pg_arena *arena, pg_node *node)
-{
-    return node->flags & PG_FLAG_FROZEN ? pg_frozen_grad(arena, node) : &node->grad;
-}
-
-/* List what the roots reach, interior nodes newest first, then leaves that have a closure (sweep.c): by any operand,
- * unless one is busy; or by those that a sweep goes on to. The array is the caller's, who frees it. PG_NO_MEMORY,
- * PG_BUSY: there is none. */
-typedef enum { PG_OPERANDS, PG_RECEIVERS } pg_reach;
-pg_status pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_reach by, pg_id **ids,
-                          size_t *id_count);
-size_t pg_tape_references(const pg_arena *arena, pg_id id); /* how many tapes have this parameter */
-
-/* In the child of a fork: drop the running orders of the threads that it lacks (sweep.c). */
-void pg_orders_after_fork(pg_arena *arena);
-size_t pg_order_roots(const pg_arena *arena, pg_id id); /* how many running orders have this root */
 
 #endif

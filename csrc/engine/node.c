@@ -1,28 +1,7 @@
 /* node.c: making nodes, and reading and writing one. */
-#include <string.h>
-
 #include "engine/node.h"
 
-/* --- payloads --- */
-
-pg_node *pg_part_before(const pg_arena *arena, const pg_node *node)
-{
-    pg_node *first = pg_node_at(arena, node->a);
-    return first->flags & PG_FLAG_PART ? first : NULL; /* node 0 has no flags */
-}
-
-uint32_t pg_first_place(const pg_arena *arena, const pg_node *node)
-{
-    uint32_t place = 0;
-    while ((node = pg_part_before(arena, node)))
-        place += (uint32_t)node->b - 1;
-    return place;
-}
-
-const double *pg_local_grads(const pg_node *node)
-{
-    return (const void *)(node + 1);
-}
+#include <string.h>
 
 /* --- nodes of a fixed number of operands --- */
 
@@ -108,7 +87,7 @@ static size_t entry_bytes(int op)
     }
 }
 
-/* What each part's list begins with: the index of a take, the row of a dot. */
+/* What each part's list begins with: the index of a take, the vector of a dot. */
 static size_t head_bytes(int op)
 {
     return op == PG_TAKE || op == PG_DOT ? sizeof(pg_id) : 0;
@@ -208,17 +187,17 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
     return id;
 }
 
-/* The node of a row of inputs, for dots. */
-static pg_id make_row(pg_arena *arena, const pg_id *xs, size_t count)
+/* The node of a vector of inputs, for dots. */
+static pg_id make_vector(pg_arena *arena, const pg_id *xs, size_t count)
 {
-    const pg_id row = make_part(arena, &(list_spec){.op = PG_CUSTOM, .xs = xs}, 0, 0, count);
-    if (row)
-        pg_node_at(arena, row)->flags = PG_FLAG_ROW;
-    return row;
+    const pg_id vector = make_part(arena, &(list_spec){.op = PG_CUSTOM, .xs = xs}, 0, 0, count);
+    if (vector)
+        pg_node_at(arena, vector)->flags = PG_FLAG_VECTOR;
+    return vector;
 }
 
-/* A dot of that row. */
-PG_INLINE pg_id make_dot(pg_arena *arena, pg_id first, pg_id row, size_t count, const pg_id *ws)
+/* A dot of that vector. */
+PG_INLINE pg_id make_dot(pg_arena *arena, pg_id first, pg_id vector, size_t count, const pg_id *ws)
 {
     const pg_id id = pg_new_node(arena, PG_DOT, pg_slots_for((1 + count) * sizeof(pg_id)));
     if (!id)
@@ -230,20 +209,20 @@ PG_INLINE pg_id make_dot(pg_arena *arena, pg_id first, pg_id row, size_t count, 
         pg_ref(pg_node_at(arena, first));
     double total = first ? pg_node_at(arena, first)->data : 0.0;
     pg_id *list = (void *)(node + 1);
-    const pg_id *xs = pg_list_of(append_operand(arena, &list, row));
+    const pg_id *xs = pg_list_of(append_operand(arena, &list, vector));
     for (size_t i = 0; i < count; i++)
         total += append_operand(arena, &list, ws[i])->data * pg_node_at(arena, xs[i])->data;
     node->data = total;
     return id;
 }
 
-/* A part of a dot, with a row of its own. */
+/* A part of a dot, with a vector of its own. */
 static pg_id make_dot_part(pg_arena *arena, const list_spec *spec, pg_id first, size_t begin, size_t end)
 {
-    const pg_id row = make_row(arena, spec->xs + begin, end - begin);
-    const pg_id id = row ? make_dot(arena, first, row, end - begin, spec->ws + begin) : 0;
-    if (row)
-        pg_unref(arena, row); /* held by the part now; without it the row goes */
+    const pg_id vector = make_vector(arena, spec->xs + begin, end - begin);
+    const pg_id id = vector ? make_dot(arena, first, vector, end - begin, spec->ws + begin) : 0;
+    if (vector)
+        pg_unref(arena, vector); /* held by the part now; without it the vector goes */
     return id;
 }
 
@@ -318,7 +297,7 @@ static pg_id make_long_dot(pg_arena *arena, pg_id first, size_t count, const pg_
     return make_list(arena, &(list_spec){.op = PG_DOT, .first = first, .count = count, .xs = xs, .ws = ws});
 }
 
-/* The dots of a layer, which share a row; of a list that is too long for one node each has its own. Returns how many
+/* The dots of a layer, which share a vector; of a list that is too long for one node each has its own. Returns how many
  * there was memory for. */
 static uint32_t make_dots(pg_arena *arena, uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws,
                           const pg_id *xs, pg_id *out)
@@ -329,11 +308,11 @@ static uint32_t make_dots(pg_arena *arena, uint32_t rows, uint32_t count, const 
             ws += count;
         return made;
     }
-    const pg_id row = make_row(arena, xs, count);
-    for (; row && made < rows && (out[made] = make_dot(arena, biases[made], row, count, ws)); made++)
+    const pg_id vector = make_vector(arena, xs, count);
+    for (; vector && made < rows && (out[made] = make_dot(arena, biases[made], vector, count, ws)); made++)
         ws += count;
-    if (row)
-        pg_unref(arena, row);
+    if (vector)
+        pg_unref(arena, vector);
     return made;
 }
 
@@ -491,19 +470,17 @@ double pg_exponent(pg_id id)
     return exponent;
 }
 
-/* The operands of a part behind its first, as pg_operands() gives them: of a dot w0, x0, w1, x1, ..., of a take the index
- * once, before the values of the first part. Returns how many; `out` may be NULL. */
 size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out)
 {
     const pg_operand_span operands = pg_operands_of(part);
-    const pg_node *row = pg_row_of(arena, part);
-    if (!row) {
+    const pg_node *vector = pg_vector_of(arena, part);
+    if (!vector) {
         const bool skips = part->op == PG_TAKE && pg_part_before(arena, part);
         if (out)
             memcpy(out, operands.list + skips, (operands.count - skips) * sizeof *out);
         return operands.count - skips;
     }
-    const pg_id *xs = pg_operands_of(row).list;
+    const pg_id *xs = pg_operands_of(vector).list;
     for (pg_id i = 0; out && i < part->b; i++) {
         *out++ = operands.list[i + 1];
         *out++ = xs[i];

@@ -1,11 +1,12 @@
-/* node.h: making nodes, for who holds the lock. Each returns 0, and has changed nothing, when memory is short or an
- * operand is no live node. What every operation goes through is inline. */
+/* node.h: making nodes, and reading one, for who holds the lock. What makes a node returns 0, and has changed
+ * nothing, when memory is short or an operand is no live node. What every operation goes through is inline. */
 #ifndef PG_NODE_H
 #define PG_NODE_H
 
 #include <string.h>
 
 #include "engine/arena.h"
+#include "engine/order.h"
 
 static inline uint32_t pg_slots_for(size_t payload_bytes)
 {
@@ -80,8 +81,20 @@ PG_INLINE pg_id pg_make_power(pg_arena *arena, pg_id a, double exponent)
     return id;
 }
 
-/* xs[0] + xs[1] + ..., from the left; and the one of the values that an index chooses (node.c). */
+/* xs[0] + xs[1] + ..., from the left; and the one of the values that an index chooses. */
 pg_id pg_make_sum(pg_arena *arena, uint32_t count, const pg_id *xs);
 pg_id pg_make_choice(pg_arena *arena, pg_id index, uint32_t count, const pg_id *values);
+
+/* The operands of a part of a split list behind its first, as pg_operands() gives them: of a dot w0, x0, w1, x1,
+ * ..., of a take the index once, before the values of the first part. Returns how many; `out` may be NULL. */
+size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out);
+
+/* The gradient that a program sees. Of a frozen leaf: the one that is kept for it; but while an order of this thread
+ * runs, so to a closure, what that sweep has added. */
+PG_INLINE double *pg_grad_of(const pg_arena *arena, pg_node *node)
+{
+    const bool is_kept_aside = node->flags & PG_FLAG_FROZEN && !pg_has_own_order(arena);
+    return is_kept_aside ? &pg_node_at(arena, node->a)->grad : &node->grad;
+}
 
 #endif

@@ -3,7 +3,7 @@
  * What all parameters share, such as a bias correction, is computed in pygrad/optim.py and comes in the options. */
 #include "engine/optim.h"
 
-#include "engine/arena.h"
+#include "engine/node.h"
 
 pg_status pg_set_grads(uint32_t count, const pg_id *ids, double grad)
 {

@@ -35,12 +35,12 @@ static bool is_shown_by_others(pg_id operand)
 
 typedef bool which_fn(pg_id operand);
 
-/* The same as a test of each operand; NULL is all of them, for the others that show one may have it in a row they
+/* The same as a test of each operand; NULL is all of them, for the others that show one may have it in a vector they
  * share. */
 static which_fn *shown_by_others(const value *v)
 {
-    const pg_node *row = pg_row_of(pg_the_arena, node_of(v));
-    return row && row->refs > 1 ? NULL : is_shown_by_others;
+    const pg_node *vector = pg_vector_of(pg_the_arena, node_of(v));
+    return vector && vector->refs > 1 ? NULL : is_shown_by_others;
 }
 
 /* The proxies of the operands in order, as a tuple: of all of them, or of those that `which` is true for. */
@@ -110,7 +110,7 @@ static pg_id *list_interior(size_t *count)
             const pg_id id = pg_id_of(index, slot);
             pg_node *node = pg_node_at(arena, id);
             slot += node->slots;
-            if (node->refs > 0 && !(node->flags & (PG_FLAG_PART | PG_FLAG_ROW))) {
+            if (node->refs > 0 && !(node->flags & (PG_FLAG_PART | PG_FLAG_VECTOR))) {
                 pg_ref(node);
                 ids[n++] = id;
             }

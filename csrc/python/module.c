@@ -20,6 +20,7 @@
  * another stands in parts.h. The way of one `a + b`: value_add (operators.c), make_binary (make.h), new_proxy and bind
  * (proxy.h), pg_make_binary (engine/node.h); and when the result is dropped, value_dealloc (proxy.c).
  */
+#include "engine/process.h"
 #include "python/modes.h"
 #include "python/parts.h"
 
@@ -94,13 +95,12 @@ static bool attach(void)
 {
     PyObject *arena = import("pygrad.engine._lib", "native_arena");
     PyObject *address = arena ? PyObject_CallFunction(arena, "ss", pg_version(), pg_source_digest()) : NULL;
-    if (address)
-        pg_the_arena = PyLong_AsVoidPtr(address);
+    pg_arena *shared = address ? PyLong_AsVoidPtr(address) : NULL;
     Py_XDECREF(arena);
     Py_XDECREF(address);
-    if (!address || PyErr_Occurred())
+    if (!shared || PyErr_Occurred())
         return false;
-    pg_lock_by_gil(enter, leave, PyGILState_Check);
+    pg_share_arena(shared, enter, leave, PyGILState_Check);
     return true;
 }
 

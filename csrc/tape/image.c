@@ -1,4 +1,4 @@
-/* tape_file.c: a tape as plain arrays, for a file or a pickle; and back, where nothing is taken on trust: an image that
+/* image.c: a tape as plain arrays, for a file or a pickle; and back, where nothing is taken on trust: an image that
  * is read is a tape that a program could have made, or it is refused. */
 #include <string.h>
 

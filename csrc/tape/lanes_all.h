@@ -1,7 +1,7 @@
 /* lanes_all.h: the lanes of one instruction set, whose name (SET) the including file defines. */
 #include <stdbool.h>
 
-#include "tape/program.h"
+#include "tape/lanes.h"
 
 /* As many numbers as a register holds (VEC). Slots need not be aligned. */
 #if defined(__AVX512F__)
@@ -80,11 +80,11 @@ ALWAYS_INLINE bool are_different(const int32_t *xs, int count, int32_t unwanted)
 
 #define WIDTH 8
 #define NAME(name) JOIN(name, SET, 8)
-#include "tape/lanes.h"
+#include "tape/lanes_loops.h"
 
 #define WIDTH 32
 #define NAME(name) JOIN(name, SET, 32)
-#include "tape/lanes.h"
+#include "tape/lanes_loops.h"
 
 #define TABLE_(set) pg_lanes_##set
 #define TABLE(set) TABLE_(set)

@@ -4,6 +4,7 @@
  * A pass leaves behind what nothing needs any more; pg_tape_compact() drops it. */
 #include <string.h>
 
+#include "hash.h"
 #include "mem.h"
 #include "tape/scalar.h"
 
@@ -105,7 +106,7 @@ typedef struct {
     pg_tape *tape;
     int32_t *same;
     int32_t *negative;
-    uint32_t capacity;
+    size_t capacity;
 } simplifier;
 
 static bool is_number(const pg_tape *tape, int32_t place, double number)
@@ -125,15 +126,8 @@ static int32_t negative_of(simplifier *s, int32_t constant)
     pg_tape *tape = s->tape;
     if (s->negative[constant])
         return s->negative[constant] - 1;
-    if (tape->count == s->capacity) {
-        if (s->capacity > INT32_MAX / 2)
-            return -1;
-        pg_tape_node *nodes = pg_realloc(tape->nodes, 2 * (size_t)s->capacity * sizeof *nodes);
-        if (!nodes)
-            return -1;
-        tape->nodes = nodes;
-        s->capacity *= 2;
-    }
+    if (tape->count == INT32_MAX || !pg_grow(&tape->nodes, &s->capacity, tape->count + 1, sizeof *tape->nodes))
+        return -1;
     tape->nodes[tape->count] = (pg_tape_node){.op = PG_TAPE_CONSTANT, .literal = -tape->nodes[constant].literal};
     const int32_t place = (int32_t)tape->count++;
     s->negative[constant] = place + 1;
@@ -209,24 +203,20 @@ static bool simplify(pg_tape *tape)
 
 /* --- common subexpressions --- */
 
-static uint64_t mix(uint64_t hash, uint64_t word)
-{
-    hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
-    return hash ^ hash >> 29;
-}
-
 static uint64_t hash_of(const pg_tape *tape, const pg_tape_node *node)
 {
-    uint64_t hash = mix(mix(node->op, (uint32_t)node->a), bits_of(node->literal));
+    uint64_t hash = pg_mix(pg_mix(node->op, (uint32_t)node->a), bits_of(node->literal));
     if (!pg_has_list(node->op))
-        return mix(hash, (uint32_t)node->b);
+        return pg_mix(hash, (uint32_t)node->b);
     for (uint32_t i = 0; i < node->count; i++)
-        hash = mix(hash, (uint32_t)tape->lists[node->list + i]);
+        hash = pg_mix(hash, (uint32_t)tape->lists[node->list + i]);
     return hash;
 }
 
-static bool are_equal(const pg_tape *tape, const pg_tape_node *x, const pg_tape_node *y)
+static bool are_equal(const void *context, int32_t place_x, int32_t place_y)
 {
+    const pg_tape *tape = context;
+    const pg_tape_node *x = &tape->nodes[place_x], *y = &tape->nodes[place_y];
     if (x->op != y->op || x->a != y->a || bits_of(x->literal) != bits_of(y->literal))
         return false;
     if (!pg_has_list(x->op))
@@ -245,36 +235,24 @@ static void order_operands(pg_tape_node *node)
     }
 }
 
-/* What has the op and operands of an older node becomes that node, for all that use it. A hash table, open addressing:
- * an entry is 1 + a node's place. */
+/* What has the op and operands of an older node becomes that node, for all that use it. */
 static bool share_subexpressions(pg_tape *tape)
 {
-    size_t size = 64;
-    while (size < 2 * (size_t)tape->count)
-        size *= 2;
-    int32_t *table = pg_zeroed(size * sizeof *table);
+    pg_set set;
     int32_t *first = pg_realloc(NULL, tape->count * sizeof *first + 1); /* the oldest node that equals it */
-    for (uint32_t i = 0; table && first && i < tape->count; i++) {
+    const bool done = pg_set_new(&set, tape->count) && first;
+    for (uint32_t i = 0; done && i < tape->count; i++) {
         pg_tape_node *node = &tape->nodes[i];
         first[i] = (int32_t)i;
         pg_tape_each_operand(tape, node, replace_operand, first);
         if (node->op == PG_TAPE_INPUT || node->op == PG_TAPE_PARAMETER)
             continue;
-        pg_tape_node key = *node;
-        order_operands(&key);
-        *node = key;
-        size_t at = hash_of(tape, &key) & (size - 1);
-        while (table[at] && !are_equal(tape, &tape->nodes[table[at] - 1], &key))
-            at = (at + 1) & (size - 1);
-        if (table[at])
-            first[i] = table[at] - 1;
-        else
-            table[at] = (int32_t)i + 1;
+        order_operands(node);
+        first[i] = pg_set_find(&set, (int32_t)i, hash_of(tape, node), are_equal, tape);
     }
-    const bool done = table && first;
     for (uint32_t i = 0; done && i < tape->output_count; i++)
         tape->outputs[i] = first[tape->outputs[i]];
-    pg_free(table);
+    pg_set_free(&set);
     pg_free(first);
     return done;
 }

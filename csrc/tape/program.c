@@ -1,10 +1,9 @@
 /* program.c: making a tape ready for batches. */
 #include "tape/program.h"
 
-#include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
 #include "mem.h"
 #include "tape/scalar.h"
 
@@ -74,8 +73,10 @@ static int32_t uniform_of(const lowering *l, const int32_t *pair)
     return l->varies[pair[0]] ? pair[1] : pair[0];
 }
 
-static bool have_same_inputs(const lowering *l, const pg_tape_node *x, const pg_tape_node *y)
+static bool have_same_inputs(const void *context, int32_t place_x, int32_t place_y)
 {
+    const lowering *l = context;
+    const pg_tape_node *x = &l->tape->nodes[place_x], *y = &l->tape->nodes[place_y];
     const int32_t *xs = l->tape->lists + x->list, *ys = l->tape->lists + y->list;
     bool same = x->count == y->count && x->fixed == y->fixed && (x->a < 0) == (y->a < 0);
     for (uint32_t i = 0; same && i < x->count; i += 2)
@@ -83,41 +84,34 @@ static bool have_same_inputs(const lowering *l, const pg_tape_node *x, const pg_
     return same;
 }
 
-static size_t hash_of_inputs(const lowering *l, const pg_tape_node *node)
+static uint64_t hash_of_inputs(const lowering *l, const pg_tape_node *node)
 {
     uint64_t hash = node->count;
-    for (uint32_t i = 0; i < node->count; i += 2) {
-        hash = (hash ^ (uint64_t)varying_of(l, l->tape->lists + node->list + i)) * UINT64_C(0x9E3779B97F4A7C15);
-        hash ^= hash >> 29;
-    }
-    return (size_t)hash;
+    for (uint32_t i = 0; i < node->count; i += 2)
+        hash = pg_mix(hash, (uint64_t)varying_of(l, l->tape->lists + node->list + i));
+    return hash;
 }
 
 /* Join the rows that have the same inputs, inert ones apart. Where the first of them stands, all their operands are
  * there. */
 static bool group_rows(lowering *l)
 {
-    size_t size = 64;
-    while (size < 2 * (size_t)l->tape->count)
-        size *= 2;
-    int32_t *table = pg_zeroed(size * sizeof *table); /* 1 + the first row */
-    for (uint32_t i = pg_tape_operations(l->tape); table && i < l->tape->count; i++) {
+    pg_set firsts; /* the first rows of layers */
+    if (!pg_set_new(&firsts, l->tape->count))
+        return false;
+    for (uint32_t i = pg_tape_operations(l->tape); i < l->tape->count; i++) {
         const pg_tape_node *node = &l->tape->nodes[i];
         l->groups[i] = -1;
         if (!l->varies[i] || !is_row(l, node))
             continue;
-        size_t at = hash_of_inputs(l, node) & (size - 1);
-        while (table[at] && !have_same_inputs(l, &l->tape->nodes[table[at] - 1], node))
-            at = (at + 1) & (size - 1);
-        if (!table[at])
-            table[at] = (int32_t)i + 1;
-        else
-            l->next_row[l->last_row[table[at] - 1]] = (int32_t)i;
-        l->groups[i] = table[at] - 1;
-        l->last_row[table[at] - 1] = (int32_t)i;
+        const int32_t first = pg_set_find(&firsts, (int32_t)i, hash_of_inputs(l, node), have_same_inputs, l);
+        if (first != (int32_t)i)
+            l->next_row[l->last_row[first]] = (int32_t)i;
+        l->groups[i] = first;
+        l->last_row[first] = (int32_t)i;
     }
-    pg_free(table);
-    return table != NULL;
+    pg_set_free(&firsts);
+    return true;
 }
 
 /* --- slots --- */
@@ -180,14 +174,8 @@ static int32_t slot_of(const lowering *l, int32_t node)
 static bool pack(lowering *l, int32_t node)
 {
     pg_program *program = l->program;
-    if (program->packed_count == l->packed_capacity) {
-        const size_t capacity = 2 * l->packed_capacity + 64;
-        int32_t *packed = pg_realloc(program->packed, capacity * sizeof *packed);
-        if (!packed)
-            return false;
-        program->packed = packed;
-        l->packed_capacity = capacity;
-    }
+    if (!pg_grow(&program->packed, &l->packed_capacity, program->packed_count + 1, sizeof *program->packed))
+        return false;
     program->packed[program->packed_count++] = node;
     return true;
 }
@@ -195,14 +183,9 @@ static bool pack(lowering *l, int32_t node)
 static int32_t *list_room(lowering *l, size_t count)
 {
     pg_program *program = l->program;
-    if (!program->lists || program->list_size + count > l->list_capacity) { /* NULL means no memory */
-        const size_t capacity = 2 * l->list_capacity + count + 64;
-        int32_t *lists = pg_realloc(program->lists, capacity * sizeof *lists);
-        if (!lists)
-            return NULL;
-        program->lists = lists;
-        l->list_capacity = capacity;
-    }
+    const size_t needed = program->list_size + count + 1; /* 1 more: NULL means no memory */
+    if (!pg_grow(&program->lists, &l->list_capacity, needed, sizeof *program->lists))
+        return NULL;
     program->list_size += count;
     return program->lists + program->list_size - count;
 }
@@ -305,6 +288,17 @@ static bool join_rows(const pg_program *program, const pg_lane_op *op)
     return true;
 }
 
+static bool lower_list(lowering *l, const pg_tape_node *node, pg_lane_op *op)
+{
+    int32_t *list = list_room(l, node->count);
+    if (!list)
+        return false;
+    op->list = (uint32_t)(list - l->program->lists);
+    for (uint32_t i = 0; i < node->count; i++)
+        list[i] = slot_of(l, l->tape->lists[node->list + i]);
+    return true;
+}
+
 static bool lower_node(lowering *l, int32_t place)
 {
     const pg_tape_node *node = &l->tape->nodes[place];
@@ -330,17 +324,10 @@ static bool lower_node(lowering *l, int32_t place)
     program->take_count += node->op == PG_TAKE;
     if (is_packed_take(l, node))
         return lower_take_packed(l, node, op);
-    if (!pg_has_list(node->op)) {
-        op->b = pg_op_arity((int)node->op) == 2 ? slot_of(l, node->b) : 0;
-        program->op_count -= join_rows(program, op);
-        return true;
-    }
-    int32_t *list = list_room(l, node->count);
-    if (!list)
-        return false;
-    op->list = (uint32_t)(list - program->lists);
-    for (uint32_t i = 0; i < node->count; i++)
-        list[i] = slot_of(l, l->tape->lists[node->list + i]);
+    if (pg_has_list(node->op))
+        return lower_list(l, node, op);
+    op->b = pg_op_arity((int)node->op) == 2 ? slot_of(l, node->b) : 0;
+    program->op_count -= join_rows(program, op);
     return true;
 }
 
@@ -396,6 +383,29 @@ static bool lower_all(lowering *l, bool hoist)
     return find_spans(program);
 }
 
+static bool have_arrays(lowering *l, size_t count)
+{
+    l->varies = pg_zeroed(count * sizeof *l->varies);
+    l->slots = pg_zeroed(count * sizeof *l->slots);
+    l->groups = pg_zeroed(count * sizeof *l->groups);
+    l->next_row = pg_zeroed(count * sizeof *l->next_row);
+    l->last_row = pg_zeroed(count * sizeof *l->last_row);
+    l->splat_nodes = pg_zeroed(count * sizeof *l->splat_nodes);
+    l->uses = pg_zeroed(count * sizeof *l->uses);
+    return l->varies && l->slots && l->groups && l->next_row && l->last_row && l->splat_nodes && l->uses;
+}
+
+static void free_arrays(lowering *l)
+{
+    pg_free(l->varies);
+    pg_free(l->slots);
+    pg_free(l->groups);
+    pg_free(l->next_row);
+    pg_free(l->last_row);
+    pg_free(l->splat_nodes);
+    pg_free(l->uses);
+}
+
 pg_program *pg_program_new(const pg_tape *tape, bool hoist)
 {
     pg_program *program = pg_zeroed(sizeof *program);
@@ -407,22 +417,9 @@ pg_program *pg_program_new(const pg_tape *tape, bool hoist)
     program->uniform = pg_realloc(NULL, count * sizeof *program->uniform);
     program->ops = pg_realloc(NULL, count * sizeof *program->ops);
     program->outputs = pg_realloc(NULL, (tape->output_count + 1) * sizeof *program->outputs);
-    l.varies = pg_zeroed(count * sizeof *l.varies);
-    l.slots = pg_zeroed(count * sizeof *l.slots);
-    l.groups = pg_zeroed(count * sizeof *l.groups);
-    l.next_row = pg_zeroed(count * sizeof *l.next_row);
-    l.last_row = pg_zeroed(count * sizeof *l.last_row);
-    l.splat_nodes = pg_zeroed(count * sizeof *l.splat_nodes);
-    l.uses = pg_zeroed(count * sizeof *l.uses);
-    const bool done = program->uniform && program->ops && program->outputs && l.varies && l.slots && l.groups &&
-                      l.next_row && l.last_row && l.splat_nodes && l.uses && lower_all(&l, hoist);
-    pg_free(l.varies);
-    pg_free(l.slots);
-    pg_free(l.groups);
-    pg_free(l.next_row);
-    pg_free(l.last_row);
-    pg_free(l.splat_nodes);
-    pg_free(l.uses);
+    const bool done = have_arrays(&l, count) && program->uniform && program->ops && program->outputs &&
+                      lower_all(&l, hoist);
+    free_arrays(&l);
     if (done)
         return program;
     pg_program_free(program);
@@ -440,34 +437,4 @@ void pg_program_free(pg_program *program)
     pg_free(program->spans);
     pg_free(program->outputs);
     pg_free(program);
-}
-
-/* --- the instruction set --- */
-
-static const pg_lanes *choose_lanes(void)
-{
-    const char *wanted = getenv("PYGRAD_LANES");
-    if (wanted && strcmp(wanted, "baseline") == 0)
-        return &pg_lanes_baseline;
-#if defined(__x86_64__) && defined(__GNUC__)
-    __builtin_cpu_init();
-    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                        __builtin_cpu_supports("avx512dq");
-    if (avx512 && !(wanted && strcmp(wanted, "avx2") == 0))
-        return &pg_lanes_avx512;
-    if (__builtin_cpu_supports("avx2"))
-        return &pg_lanes_avx2;
-#endif
-    return &pg_lanes_baseline;
-}
-
-const pg_lanes *pg_lanes_chosen(void)
-{
-    static const pg_lanes *_Atomic chosen; /* any thread finds the same */
-    const pg_lanes *lanes = atomic_load_explicit(&chosen, memory_order_acquire);
-    if (!lanes) {
-        lanes = choose_lanes();
-        atomic_store_explicit(&chosen, lanes, memory_order_release);
-    }
-    return lanes;
 }

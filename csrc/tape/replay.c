@@ -208,30 +208,25 @@ static double read_column(const pg_column *column, size_t sample)
     return column->data[(ptrdiff_t)sample * column->step];
 }
 
-static pg_status run_single(pg_replay *replay, pg_batch *batch)
+static void write_single(const pg_replay *replay, const pg_batch *batch)
 {
     const pg_tape *tape = replay->tape;
-    const size_t sample = sample_at(batch, 0);
-    double *v = replay->values, *adjoint = replay->adjoints;
-    for (uint32_t i = 0; i < tape->inputs; i++)
-        v[i] = read_column(&batch->columns[i], sample);
-    pg_scalar_forward(tape, NULL, 0, v);
-    if (tape->takes && (batch->bad_node = pg_scalar_bad_index(tape, v)) >= 0) {
-        batch->bad_sample = sample;
-        return PG_BAD_INDEX;
-    }
     for (uint32_t i = 0; i < tape->output_count; i++) {
-        const double y = v[tape->outputs[i]];
+        const double y = replay->values[tape->outputs[i]];
         if (batch->outputs)
             batch->outputs[i] = y;
         if (batch->sums)
             batch->sums[i] = y / batch->divisor;
     }
-    if (!batch->seeds)
-        return PG_OK;
+}
+
+static void run_single_backward(pg_replay *replay, const pg_batch *batch, size_t sample)
+{
+    const pg_tape *tape = replay->tape;
+    double *adjoint = replay->adjoints;
     for (uint32_t i = 0; i < tape->output_count; i++)
         adjoint[tape->outputs[i]] += read_column(&batch->seeds[i], sample);
-    pg_scalar_backward(tape, NULL, 0, v, adjoint);
+    pg_scalar_backward(tape, NULL, 0, replay->values, adjoint);
     for (uint32_t i = 0; i < tape->inputs; i++) {
         if (batch->input_grads)
             *batch->input_grads[i].data = adjoint[i];
@@ -239,6 +234,23 @@ static pg_status run_single(pg_replay *replay, pg_batch *batch)
     }
     for (uint32_t i = tape->inputs + tape->parameters; i < pg_tape_operations(tape); i++)
         adjoint[i] = 0.0; /* constants */
+}
+
+static pg_status run_single(pg_replay *replay, pg_batch *batch)
+{
+    const pg_tape *tape = replay->tape;
+    const size_t sample = sample_at(batch, 0);
+    double *v = replay->values;
+    for (uint32_t i = 0; i < tape->inputs; i++)
+        v[i] = read_column(&batch->columns[i], sample);
+    pg_scalar_forward(tape, NULL, 0, v);
+    if ((batch->bad_node = pg_scalar_bad_index(tape, NULL, 0, v)) >= 0) {
+        batch->bad_sample = sample;
+        return PG_BAD_INDEX;
+    }
+    write_single(replay, batch);
+    if (batch->seeds)
+        run_single_backward(replay, batch, sample);
     return PG_OK;
 }
 
@@ -310,7 +322,7 @@ static bool are_indices_good(job *j, const double *x, size_t begin, size_t n)
         const int32_t slot = packed ? op->a : program->lists[op->list];
         const uint32_t values = op->count - !packed;
         for (size_t l = 0; l < n; l++)
-            if (pg_place(x[(size_t)slot * j->replay->stride + l]) >= values) {
+            if (!pg_is_index(x[(size_t)slot * j->replay->stride + l], values)) {
                 if (!atomic_exchange(&j->failed, 1)) {
                     j->batch->bad_node = (int32_t)op->node;
                     j->batch->bad_sample = sample_at(j->batch, begin + l);
@@ -489,20 +501,6 @@ static void add_gradients(pg_replay *replay)
     memset(adjoints + tape->inputs + tape->parameters, 0, tape->constants * sizeof *adjoints);
 }
 
-static bool are_uniform_indices_good(const pg_replay *replay, pg_batch *batch)
-{
-    const pg_tape *tape = replay->tape;
-    for (size_t k = 0; tape->takes && k < replay->program->uniform_count; k++) {
-        const pg_tape_node *node = &tape->nodes[replay->program->uniform[k]];
-        if (node->op == PG_TAKE &&
-            pg_place(replay->values[tape->lists[node->list]]) >= node->count - 1) {
-            batch->bad_node = replay->program->uniform[k];
-            return false;
-        }
-    }
-    return true;
-}
-
 static pg_status run_batch(pg_replay *replay, pg_batch *batch)
 {
     if (!have_program(replay))
@@ -515,8 +513,10 @@ static pg_status run_batch(pg_replay *replay, pg_batch *batch)
     const unsigned workers = chunks < batch->threads ? (unsigned)chunks : batch->threads ? batch->threads : 1;
     if (!have_workspaces(replay, j.wide ? PG_WIDE : PG_NARROW, workers) || !have_parts(replay, chunks))
         return PG_NO_MEMORY;
-    pg_scalar_forward(replay->tape, replay->program->uniform, replay->program->uniform_count, replay->values);
-    if (!are_uniform_indices_good(replay, batch))
+    const pg_program *program = replay->program;
+    pg_scalar_forward(replay->tape, program->uniform, program->uniform_count, replay->values);
+    batch->bad_node = pg_scalar_bad_index(replay->tape, program->uniform, program->uniform_count, replay->values);
+    if (batch->bad_node >= 0)
         return PG_BAD_INDEX;
     pack_numbers(replay);
     pg_pool_run(workers, chunks, run_chunk, &j);

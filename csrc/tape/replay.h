@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "tape/program.h"
+#include "tape/lanes.h"
 #include "tape/scalar.h"
 
 /* Memory of one thread's lanes. */

@@ -1,11 +1,11 @@
 /* scalar.c: a tape run on one sample. */
 #include "tape/scalar.h"
 
-void pg_scalar_forward(const pg_tape *tape, const int32_t *order, size_t count, double *v)
+void pg_scalar_forward(const pg_tape *tape, const int32_t *places, size_t count, double *v)
 {
-    if (order) {
+    if (places) {
         for (size_t i = 0; i < count; i++)
-            v[order[i]] = pg_scalar_value(tape, &tape->nodes[order[i]], v);
+            v[places[i]] = pg_scalar_value(tape, &tape->nodes[places[i]], v);
         return;
     }
     const pg_tape_node *node = tape->nodes + pg_tape_operations(tape), *end = tape->nodes + tape->count;
@@ -76,11 +76,11 @@ static inline void propagate(const pg_tape *tape, const pg_tape_node *node, doub
     }
 }
 
-void pg_scalar_backward(const pg_tape *tape, const int32_t *order, size_t count, const double *v, double *adjoint)
+void pg_scalar_backward(const pg_tape *tape, const int32_t *places, size_t count, const double *v, double *adjoint)
 {
     const uint32_t first = pg_tape_operations(tape);
-    for (size_t left = order ? count : tape->count - first; left > 0; left--) {
-        const size_t i = order ? (size_t)order[left - 1] : first + left - 1;
+    for (size_t left = places ? count : tape->count - first; left > 0; left--) {
+        const size_t i = places ? (size_t)places[left - 1] : first + left - 1;
         if (tape->nodes[i].fixed & PG_INERT)
             continue;
         const double g = adjoint[i];
@@ -104,12 +104,15 @@ double pg_unary_slope(uint32_t op, double a, double y)
     }
 }
 
-int32_t pg_scalar_bad_index(const pg_tape *tape, const double *v)
+int32_t pg_scalar_bad_index(const pg_tape *tape, const int32_t *places, size_t count, const double *v)
 {
-    for (uint32_t i = pg_tape_operations(tape); i < tape->count; i++) {
-        const pg_tape_node *node = &tape->nodes[i];
-        if (node->op == PG_TAKE && pg_place(v[tape->lists[node->list]]) >= node->count - 1)
-            return (int32_t)i;
+    const uint32_t first = pg_tape_operations(tape);
+    const size_t operations = tape->takes == 0 ? 0 : places ? count : tape->count - first;
+    for (size_t i = 0; i < operations; i++) {
+        const int32_t place = places ? places[i] : (int32_t)(first + i);
+        const pg_tape_node *node = &tape->nodes[place];
+        if (node->op == PG_TAKE && !pg_is_index(v[tape->lists[node->list]], node->count - 1))
+            return place;
     }
     return -1;
 }

@@ -51,14 +51,17 @@ static inline double pg_scalar_value(const pg_tape *tape, const pg_tape_node *no
     }
 }
 
-/* Compute the operations that `order` lists, or all of them (NULL). */
-void pg_scalar_forward(const pg_tape *tape, const int32_t *order, size_t count, double *v);
-/* Bring the adjoints of those operations back to 0, newest first, and add to those of the leaves. Before, `adjoint` is
+/* Each of these is about the operations at `count` places, ascending; or, if `places` is NULL, about all operations. */
+
+/* Compute the operations. */
+void pg_scalar_forward(const pg_tape *tape, const int32_t *places, size_t count, double *v);
+/* Bring the adjoints of the operations back to 0, newest first, and add to those of the leaves. Before, `adjoint` is
  * 0 but for the seeds and what the leaves have already. */
-void pg_scalar_backward(const pg_tape *tape, const int32_t *order, size_t count, const double *v, double *adjoint);
+void pg_scalar_backward(const pg_tape *tape, const int32_t *places, size_t count, const double *v, double *adjoint);
+/* The first of the operations that is a take whose index is out of range; -1: none is. */
+int32_t pg_scalar_bad_index(const pg_tape *tape, const int32_t *places, size_t count, const double *v);
+
 /* The derivative of a unary row by its operand, from the operand and the result. */
 double pg_unary_slope(uint32_t op, double a, double y);
-/* The operation, of all, that is a take whose index is out of range; -1: none is. */
-int32_t pg_scalar_bad_index(const pg_tape *tape, const double *v);
 
 #endif

@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-#include "engine/arena.h"
+#include "engine/moment.h"
+#include "engine/node.h"
+#include "engine/reach.h"
 #include "mem.h"
 
 /* --- tapes --- */
@@ -56,10 +58,10 @@ pg_status pg_tape_set_parameters(pg_tape *tape, const pg_id *ids)
     return good ? PG_OK : PG_NO_NODE;
 }
 
-size_t pg_tape_references(const pg_arena *arena, pg_id id)
+size_t pg_tape_references(const pg_tape *tapes, pg_id id)
 {
     size_t count = 0;
-    for (const pg_tape *tape = arena->tapes; tape; tape = tape->next)
+    for (const pg_tape *tape = tapes; tape; tape = tape->next)
         for (uint32_t i = 0; i < tape->parameters; i++)
             count += tape->ids[i] == id;
     return count;
@@ -80,41 +82,35 @@ void pg_tape_free(pg_tape *tape)
 
 size_t pg_tape_room(pg_tape *tape, size_t count)
 {
-    if (!tape->lists || tape->list_size + count > tape->list_capacity) {
-        const size_t capacity = 2 * tape->list_capacity + count + 64;
-        int32_t *lists = pg_realloc(tape->lists, capacity * sizeof *lists);
-        if (!lists)
-            return SIZE_MAX;
-        tape->lists = lists;
-        tape->list_capacity = capacity;
-    }
+    const size_t needed = tape->list_size + count + 1; /* 1 more: then there is an array, even if it has no entry */
+    if (!pg_grow(&tape->lists, &tape->list_capacity, needed, sizeof *tape->lists))
+        return SIZE_MAX;
     tape->list_size += count;
     return tape->list_size - count;
 }
 
-void pg_tape_each_operand(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visit, void *context)
+static inline void visit_each(pg_tape *tape, pg_tape_node *node, pg_receivers which, pg_operand_fn *visit,
+                              void *context)
 {
-    if (node->op == PG_LEAF || node->op >= PG_OP_COUNT)
+    if (node->op == PG_LEAF || node->op >= PG_OP_COUNT || which.step == 0)
         return;
-    if (node->a >= 0)
+    if (which.front && node->a >= 0)
         visit(&node->a, context);
     if (pg_has_list(node->op))
-        for (uint32_t i = 0; i < node->count; i++)
+        for (uint32_t i = which.from; i < node->count; i += which.step)
             visit(&tape->lists[node->list + i], context);
     else if (pg_op_arity((int)node->op) == 2)
         visit(&node->b, context);
 }
 
+void pg_tape_each_operand(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visit, void *context)
+{
+    visit_each(tape, node, (pg_receivers){true, 0, 1}, visit, context);
+}
+
 void pg_tape_each_receiver(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visit, void *context)
 {
-    if (node->op != PG_TAKE && node->op != PG_DECLARED) {
-        if (!pg_op_is_flat(node->op))
-            pg_tape_each_operand(tape, node, visit, context);
-        return;
-    }
-    const bool is_take = node->op == PG_TAKE;
-    for (uint32_t i = is_take; i < node->count; i += is_take ? 1 : 2)
-        visit(&tape->lists[node->list + i], context);
+    visit_each(tape, node, pg_receivers_of_op(node->op), visit, context);
 }
 
 void pg_tape_size(const pg_tape *tape, pg_tape_sizes *sizes)
@@ -211,25 +207,21 @@ static void find_fixed(pg_tape *tape)
             pg_tape_each_receiver(tape, &nodes[i], wake, nodes);
 }
 
-bool pg_tape_compact(pg_tape *tape)
+/* Turn all marks into places, by T1; returns how many there are. */
+static uint32_t place_all(pg_tape *tape, int32_t *places)
 {
-    int32_t *places = pg_zeroed(tape->count * sizeof *places + 1);
-    pg_tape_node *nodes = pg_realloc(NULL, tape->count * sizeof *nodes + 1);
-    int32_t *lists = pg_realloc(NULL, tape->list_size * sizeof *lists + 1);
-    if (!places || !nodes || !lists) {
-        pg_free(places);
-        pg_free(nodes);
-        pg_free(lists);
-        return false;
-    }
-    mark_kept(tape, places);
     tape->inputs = (uint32_t)place_kind(tape, places, PG_TAPE_INPUT, 0);
     tape->parameters = (uint32_t)place_kind(tape, places, PG_TAPE_PARAMETER, (int32_t)tape->inputs) - tape->inputs;
     const uint32_t leaves = tape->inputs + tape->parameters;
     tape->constants = (uint32_t)place_kind(tape, places, PG_TAPE_CONSTANT, (int32_t)leaves) - leaves;
-    const uint32_t count = (uint32_t)place_kind(tape, places, PG_LEAF, (int32_t)pg_tape_operations(tape));
-    tape->takes = 0;
+    return (uint32_t)place_kind(tape, places, PG_LEAF, (int32_t)pg_tape_operations(tape));
+}
+
+/* Copy what has a place there, and the lists of that; returns how many entries these have. */
+static size_t move_all(pg_tape *tape, int32_t *places, pg_tape_node *nodes, int32_t *lists)
+{
     size_t list_size = 0;
+    tape->takes = 0;
     for (uint32_t i = 0; i < tape->count; i++) {
         if (places[i] < 0)
             continue;
@@ -245,13 +237,29 @@ bool pg_tape_compact(pg_tape *tape)
     }
     for (uint32_t i = 0; i < tape->output_count; i++)
         tape->outputs[i] = places[tape->outputs[i]];
+    return list_size;
+}
+
+bool pg_tape_compact(pg_tape *tape)
+{
+    int32_t *places = pg_zeroed(tape->count * sizeof *places + 1);
+    pg_tape_node *nodes = pg_realloc(NULL, tape->count * sizeof *nodes + 1);
+    int32_t *lists = pg_realloc(NULL, tape->list_size * sizeof *lists + 1);
+    if (!places || !nodes || !lists) {
+        pg_free(places);
+        pg_free(nodes);
+        pg_free(lists);
+        return false;
+    }
+    mark_kept(tape, places);
+    const uint32_t count = place_all(tape, places);
+    tape->list_capacity = tape->list_size = move_all(tape, places, nodes, lists);
     pg_free(places);
     pg_free(tape->nodes);
     pg_free(tape->lists);
     tape->nodes = nodes;
     tape->count = count;
     tape->lists = lists;
-    tape->list_capacity = tape->list_size = list_size;
     find_fixed(tape);
     return true;
 }
@@ -269,7 +277,7 @@ typedef struct {
 typedef struct {
     pg_arena *arena;
     pg_tape *tape;
-    uint32_t capacity;
+    size_t capacity;
     place_map map;
     pg_moment since;
     pg_id culprit;
@@ -292,26 +300,18 @@ static bool can_be_merged(const pg_node *node)
     return node->op == PG_TAKE || node->op == PG_DECLARED;
 }
 
-/* Is a node no operation of its own: a part of one that is merged, or the row of a dot? */
+/* Is a node no operation of its own: a part of one that is merged, or the vector of a dot? */
 static bool has_no_place(const pg_node *node)
 {
-    return node->flags & PG_FLAG_ROW || (can_be_merged(node) && node->flags & PG_FLAG_PART);
+    return node->flags & PG_FLAG_VECTOR || (can_be_merged(node) && node->flags & PG_FLAG_PART);
 }
 
 /* Room for another node; NULL: out of memory, or of places, which are 32 bits wide. */
 static pg_tape_node *append(writer *w)
 {
     pg_tape *tape = w->tape;
-    if (tape->count == w->capacity) {
-        if (w->capacity > INT32_MAX / 2)
-            return NULL;
-        const uint32_t capacity = w->capacity ? 2 * w->capacity : 64;
-        pg_tape_node *nodes = pg_realloc(tape->nodes, capacity * sizeof *nodes);
-        if (!nodes)
-            return NULL;
-        tape->nodes = nodes;
-        w->capacity = capacity;
-    }
+    if (tape->count == INT32_MAX || !pg_grow(&tape->nodes, &w->capacity, tape->count + 1, sizeof *tape->nodes))
+        return NULL;
     return &tape->nodes[tape->count++];
 }
 
@@ -346,15 +346,15 @@ static bool write_leaves_of_list(writer *w, pg_operand_span operands)
     return written;
 }
 
-/* A dot's row is not listed by itself. A dot's base comes last, as a neuron's bias does among a model's parameters:
+/* A dot's vector is not listed by itself. A dot's base comes last, as a neuron's bias does among a model's parameters:
  * numbers that stand side by side everywhere are copied at once. */
 static bool write_leaves(writer *w, const pg_node *node)
 {
-    const pg_node *row = pg_row_of(w->arena, node);
+    const pg_node *vector = pg_vector_of(w->arena, node);
     const pg_operand_span operands = pg_operands_of(node);
-    if (!row)
+    if (!vector)
         return write_leaf_operand(w, operands.first) && write_leaves_of_list(w, operands);
-    return write_leaves_of_list(w, pg_operands_of(row)) && write_leaves_of_list(w, operands) &&
+    return write_leaves_of_list(w, pg_operands_of(vector)) && write_leaves_of_list(w, operands) &&
            write_leaf_operand(w, operands.first);
 }
 
@@ -413,7 +413,7 @@ static pg_id find_culprit(const pg_arena *arena, const pg_id *ids, size_t count)
 {
     for (size_t i = count; i-- > 0;) {
         const pg_node *node = pg_node_at(arena, ids[i]);
-        const bool custom = node->op == PG_LOCAL || (node->op == PG_CUSTOM && !(node->flags & PG_FLAG_ROW));
+        const bool custom = node->op == PG_LOCAL || (node->op == PG_CUSTOM && !(node->flags & PG_FLAG_VECTOR));
         if (custom || node->flags & PG_FLAG_CLOSURE)
             return ids[i];
     }
@@ -431,11 +431,11 @@ static void widen_by(place_map *map, pg_operand_span operands)
 static bool make_map(writer *w, const pg_id *ids, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        const pg_node *node = pg_node_at(w->arena, ids[i]), *row = pg_row_of(w->arena, node);
+        const pg_node *node = pg_node_at(w->arena, ids[i]), *vector = pg_vector_of(w->arena, node);
         widen(&w->map, ids[i]);
         widen_by(&w->map, pg_operands_of(node));
-        if (row)
-            widen_by(&w->map, pg_operands_of(row));
+        if (vector)
+            widen_by(&w->map, pg_operands_of(vector));
     }
     w->map.entries = pg_zeroed(((size_t)((int64_t)w->map.high - w->map.low) + 1) * sizeof *w->map.entries);
     return w->map.entries != NULL;
@@ -484,11 +484,13 @@ static pg_status write_tape(writer *w, const pg_id *inputs, const pg_id *outputs
 {
     pg_tape *tape = w->tape;
     tape->outputs = pg_realloc(NULL, tape->output_count * sizeof *tape->outputs + 1);
-    pg_id *ids = NULL;
-    size_t count = 0;
-    pg_status status = tape->outputs ? PG_OK : PG_NO_MEMORY;
-    if (status == PG_OK)
-        status = pg_list_reached(w->arena, outputs, tape->output_count, PG_OPERANDS, &ids, &count);
+    if (!tape->outputs)
+        return PG_NO_MEMORY;
+    pg_listing found = {.all = true};
+    pg_list_reached(w->arena, outputs, tape->output_count, &found);
+    const pg_id *ids = found.nodes.ids;
+    const size_t count = found.nodes.count;
+    pg_status status = found.status;
     if (status == PG_OK && (w->culprit = find_culprit(w->arena, ids, count)))
         status = PG_NOT_REPLAYABLE;
     if (status == PG_OK) {
@@ -501,7 +503,7 @@ static pg_status write_tape(writer *w, const pg_id *inputs, const pg_id *outputs
             status = PG_NO_MEMORY;
     }
     pg_free(w->map.entries);
-    pg_free(ids);
+    pg_free(found.nodes.ids);
     return status;
 }
 

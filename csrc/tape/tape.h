@@ -83,6 +83,8 @@ size_t pg_tape_room(pg_tape *tape, size_t count);
 bool pg_tape_compact(pg_tape *tape);
 /* Make the leaves `ids` its parameters, and take a reference to each. PG_NO_NODE, PG_NO_MEMORY: nothing was changed. */
 pg_status pg_tape_set_parameters(pg_tape *tape, const pg_id *ids);
+/* How many of the arena's tapes, a list, have this leaf as a parameter, each with a reference to it? */
+size_t pg_tape_references(const pg_tape *tapes, pg_id id);
 /* Call `visit` for every operand of a node. */
 typedef void pg_operand_fn(int32_t *operand, void *context);
 void pg_tape_each_operand(pg_tape *tape, pg_tape_node *node, pg_operand_fn *visit, void *context);

@@ -4,7 +4,7 @@ from pygrad.contract.numbers import describe
 from pygrad.contract.value_base import CLOSURE
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import refuse
-from pygrad.engine.optable import CODES
+from pygrad.engine.optable import RECEIVERS
 
 
 def set_frozen(value, requires_grad):
@@ -27,14 +27,11 @@ def is_busy(value):
 
 
 def receivers(v):
-    """Return the operands of a Value that a sweep goes on to (csrc/sweep.c); of one with a closure, all."""
+    """Return the operands of a Value that a sweep goes on to; of one with a closure, all."""
     operands = v._operands_in_order()
     if not operands or CLOSURE in v.__dict__:
         return operands
-    op = lib.pg_op(v._pg_id)
-    if op == CODES["declared"]:
-        return operands[1::2]
-    return operands[op == CODES["take"] :] if lib.pg_op_has_derivative(op) else ()
+    return operands[RECEIVERS[lib.pg_op(v._pg_id)]]
 
 
 def proxies_below(*roots, operands=lambda v: v._operands_in_order()):

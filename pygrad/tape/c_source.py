@@ -11,7 +11,7 @@ from array import array
 
 from pygrad._version import __version__
 from pygrad.engine._lib import ffi, lib
-from pygrad.engine.optable import CODES
+from pygrad.engine.optable import CODES, RECEIVERS
 from pygrad.tape.files import describe, write_whole
 
 
@@ -74,14 +74,13 @@ class _File:
         return [self.first + place not in awake for place in range(len(self.operations))]
 
     def _receivers(self, name, a, b):
-        """Return the operands that an operation passes its adjoint on to; a -1 among them is none."""
+        """Return the operands that an operation passes its adjoint on to."""
         op = CODES[name]
-        if not lib.pg_op_has_derivative(op):
-            return []
-        if _OPS[op][1] > 0:  # a power's b is no node
-            return [a, b] if _OPS[op][1] == 2 else [a]
-        entries = self.lists[b + 1 : b + 1 + self.lists[b]]
-        return entries[1:] if name == "take" else entries[::2] if name == "declared" else [a, *entries]
+        if _OPS[op][1] > 0:
+            operands = [a, b][: _OPS[op][1]]  # a power's b is no node
+        else:
+            operands = [x for x in (a, *self.lists[b + 1 : b + 1 + self.lists[b]]) if x >= 0]
+        return operands[RECEIVERS[op]]
 
     # --- text ---------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ A file is, all little-endian:
     header    JSON: options, structures, and how many numbers of each kind there are
     body      the parameters' numbers, then the arrays of each tape, in the order of `_ARRAYS`
 
-Nothing in it is taken on trust: sizes must add up, and csrc/tape_file.c checks each tape before it can run. The state
+Nothing in it is taken on trust: sizes must add up, and csrc/tape/image.c checks each tape before it can run. The state
 that is written and read is a dict of the header's entries and arrays; `Compiled` makes it, and is made from it.
 """
 

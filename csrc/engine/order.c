@@ -1,0 +1,283 @@
+/* order.c: the backward pass in pieces: listed, held, resumed.
+ *
+ * A Python closure may build graphs, free them, sweep another one or raise. So a sweep that may meet one is listed
+ * first (an *order*), and run in pieces, from closure to closure; the lock is let go in between. The listed nodes are
+ * *busy* until the order ends, and a second order that meets one gives up with its marks undone.
+ *
+ * Without a trace. pg_adjoints() lists what it will reach too, leaves included: it keeps their gradients aside, sets
+ * them to 0, sweeps down the list, reads what was asked for and puts back what was there.
+ */
+#include "engine/order.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "engine/reach.h"
+#include "engine/sweep.h"
+
+struct pg_order {
+    pg_id_list roots;
+    size_t at;         /* the next node to run */
+    pg_id_list nodes;  /* newest first; then the leaves that have a closure */
+    pg_id_list others; /* whose gradients are kept aside too: the other leaves, and what the caller wants to read */
+    double *kept;      /* the gradients of the nodes and the others, as they were; NULL: not kept */
+    pthread_t owner;   /* after a fork, the child lacks the others */
+    pg_order *next;
+};
+
+/* --- holding it --- */
+
+static double *gradient_at(pg_arena *arena, const pg_order *order, size_t i)
+{
+    const size_t count = order->nodes.count;
+    return &pg_node_at(arena, i < count ? order->nodes.ids[i] : order->others.ids[i - count])->grad;
+}
+
+/* Put the gradients aside and set them to 0. A node may be listed twice: so all are read before one is set. */
+static void keep_gradients(pg_arena *arena, pg_order *order)
+{
+    const size_t count = order->nodes.count + order->others.count;
+    for (size_t i = 0; i < count; i++)
+        order->kept[i] = *gradient_at(arena, order, i);
+    for (size_t i = 0; i < count; i++)
+        *gradient_at(arena, order, i) = 0.0;
+}
+
+static void put_gradients_back(pg_arena *arena, pg_order *order)
+{
+    for (size_t i = 0; i < order->nodes.count + order->others.count; i++)
+        *gradient_at(arena, order, i) = order->kept[i];
+}
+
+static void begin_order(pg_arena *arena, pg_order *order, const pg_roots *roots)
+{
+    if (order->kept)
+        keep_gradients(arena, order);
+    for (size_t i = 0; i < order->nodes.count; i++) {
+        pg_node *node = pg_node_at(arena, order->nodes.ids[i]);
+        node->flags |= PG_FLAG_BUSY;
+        if (!pg_is_leaf(order->nodes.ids[i]))
+            node->grad = 0.0;
+    }
+    pg_seed_roots(arena, roots);
+    for (size_t i = 0; i < order->roots.count; i++)
+        pg_ref(pg_node_at(arena, order->roots.ids[i]));
+    order->next = arena->orders;
+    arena->orders = order;
+}
+
+static void free_order(pg_order *order)
+{
+    pg_free(order->roots.ids);
+    pg_free(order->nodes.ids);
+    pg_free(order->others.ids);
+    pg_free(order->kept);
+    pg_free(order);
+}
+
+/* Undo begin_order, but for gradients that were not kept. */
+static void end_order(pg_arena *arena, pg_order *order)
+{
+    for (size_t i = 0; i < order->nodes.count; i++)
+        pg_node_at(arena, order->nodes.ids[i])->flags &= (uint8_t)~PG_FLAG_BUSY;
+    if (order->kept)
+        put_gradients_back(arena, order);
+    for (size_t i = 0; i < order->roots.count; i++)
+        pg_unref(arena, order->roots.ids[i]);
+    pg_order **link = &arena->orders;
+    while (*link != order)
+        link = &(*link)->next;
+    *link = order->next;
+    free_order(order);
+}
+
+static bool append_all(pg_id_list *list, uint32_t count, const pg_id *ids)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (!pg_append_id(list, ids[i]))
+            return false;
+    return true;
+}
+
+/* List what the roots reach, since a moment or ever; with `wanted` also what keeping its gradients aside takes. */
+static pg_status fill_order(pg_arena *arena, pg_order *order, const pg_roots *roots, const pg_wanted *wanted,
+                            const pg_moment *since, bool *has_closure)
+{
+    if (!pg_all_live(arena, roots->ids, roots->count) || (wanted && !pg_all_live(arena, wanted->ids, wanted->count)))
+        return PG_NO_NODE;
+    if (!append_all(&order->roots, roots->count, roots->ids))
+        return PG_NO_MEMORY;
+    pg_listing found = {.every_leaf = wanted != NULL, .since = since};
+    pg_list_reached(arena, roots->ids, roots->count, &found);
+    order->nodes = found.nodes;
+    order->others = found.others;
+    *has_closure = found.has_closure;
+    if (found.status != PG_OK || !wanted)
+        return found.status;
+    if (!append_all(&order->others, wanted->count, wanted->ids))
+        return PG_NO_MEMORY;
+    order->kept = pg_realloc(NULL, (order->nodes.count + order->others.count + 1) * sizeof *order->kept);
+    return order->kept ? PG_OK : PG_NO_MEMORY;
+}
+
+/* A new order, which does not run yet. *has_closure: a node of it has one. */
+static pg_status make_order(pg_arena *arena, const pg_roots *roots, const pg_wanted *wanted, const pg_moment *since,
+                            pg_order **out, bool *has_closure)
+{
+    pg_order *order = pg_realloc(NULL, sizeof *order);
+    if (!order)
+        return PG_NO_MEMORY;
+    *order = (pg_order){.owner = pthread_self()};
+    const pg_status status = fill_order(arena, order, roots, wanted, since, has_closure);
+    if (status == PG_OK)
+        *out = order;
+    else
+        free_order(order);
+    return status;
+}
+
+static pg_status new_order(const pg_roots *roots, const pg_wanted *wanted, const pg_moment *since, pg_order **out)
+{
+    pg_arena *arena = pg_lock();
+    bool has_closure = false;
+    const pg_status status = make_order(arena, roots, wanted, since, out, &has_closure);
+    if (status == PG_OK)
+        begin_order(arena, *out, roots);
+    pg_unlock(arena);
+    return status;
+}
+
+pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **out)
+{
+    return new_order(roots, wanted, NULL, out);
+}
+
+pg_status pg_order_within(const pg_roots *roots, const pg_moment *since, pg_order **out)
+{
+    return new_order(roots, NULL, since, out);
+}
+
+/* FNV-1a (Fowler, Noll and Vo), an op for a byte. */
+uint64_t pg_order_digest(const pg_order *order)
+{
+    pg_arena *arena = pg_lock();
+    uint64_t digest = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < order->nodes.count; i++)
+        digest = (digest ^ pg_node_at(arena, order->nodes.ids[i])->op) * UINT64_C(0x100000001b3);
+    pg_unlock(arena);
+    return digest;
+}
+
+size_t pg_order_outside(const pg_order *order, pg_id *out)
+{
+    if (out && order->others.count > 0)
+        memcpy(out, order->others.ids, order->others.count * sizeof *out);
+    return order->others.count;
+}
+
+int pg_is_busy(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const bool busy = (pg_node_at(arena, id)->flags & PG_FLAG_BUSY) != 0;
+    pg_unlock(arena);
+    return busy;
+}
+
+pg_status pg_order_new(pg_id root, double seed, pg_order **out)
+{
+    return pg_order_from(&(pg_roots){.count = 1, .ids = &root, .seeds = &seed}, NULL, out);
+}
+
+pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted)
+{
+    pg_arena *arena = pg_lock();
+    pg_order *order = NULL;
+    bool has_closure = false;
+    pg_status status = make_order(arena, roots, wanted, NULL, &order, &has_closure);
+    if (status == PG_OK && has_closure) {
+        free_order(order);
+        status = PG_CLOSURES;
+    } else if (status == PG_OK) {
+        begin_order(arena, order, roots);
+        pg_run_steps(arena, order->nodes.ids, order->nodes.count); /* every part of a split list is one of them */
+        for (uint32_t i = 0; i < wanted->count; i++)
+            wanted->grads[i] = pg_node_at(arena, wanted->ids[i])->grad;
+        end_order(arena, order);
+    }
+    pg_unlock(arena);
+    return status;
+}
+
+/* --- running it, in pieces --- */
+
+/* Run the next node, or only name it if its step is a closure; 0 at the end. */
+static pg_id step(pg_arena *arena, pg_order *order, bool *is_closure)
+{
+    pg_node *node;
+    do { /* the parts of a split list have run with it */
+        if (order->at == order->nodes.count)
+            return 0;
+        node = pg_node_at(arena, order->nodes.ids[order->at++]);
+    } while (node->flags & PG_FLAG_PART);
+    *is_closure = (node->flags & PG_FLAG_CLOSURE) != 0;
+    if (!*is_closure)
+        pg_run_whole_step(arena, node);
+    return order->nodes.ids[order->at - 1];
+}
+
+pg_id pg_order_next(pg_order *order)
+{
+    pg_arena *arena = pg_lock();
+    bool is_closure = false;
+    pg_id id;
+    do
+        id = step(arena, order, &is_closure);
+    while (id && !is_closure);
+    pg_unlock(arena);
+    return id;
+}
+
+pg_id pg_order_step(pg_order *order, int *is_closure)
+{
+    pg_arena *arena = pg_lock();
+    bool stopped = false;
+    const pg_id id = step(arena, order, &stopped);
+    *is_closure = stopped;
+    pg_unlock(arena);
+    return id;
+}
+
+void pg_order_free(pg_order *order)
+{
+    pg_arena *arena = pg_lock();
+    end_order(arena, order);
+    pg_unlock(arena);
+}
+
+/* --- looked at from outside --- */
+
+bool pg_has_own_order(const pg_arena *arena)
+{
+    for (const pg_order *order = arena->orders; order; order = order->next)
+        if (pthread_equal(order->owner, pthread_self()))
+            return true;
+    return false;
+}
+
+void pg_orders_after_fork(pg_arena *arena)
+{
+    for (pg_order *order = arena->orders, *next; order; order = next) {
+        next = order->next;
+        if (!pthread_equal(order->owner, pthread_self()))
+            end_order(arena, order);
+    }
+}
+
+size_t pg_order_roots(const pg_arena *arena, pg_id id)
+{
+    size_t count = 0;
+    for (const pg_order *order = arena->orders; order; order = order->next)
+        for (size_t i = 0; i < order->roots.count; i++)
+            count += order->roots.ids[i] == id;
+    return count;
+}

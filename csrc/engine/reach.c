@@ -1,0 +1,138 @@
+/* reach.c: what the roots of a graph lead to. */
+#include "engine/reach.h"
+
+#include "engine/moment.h"
+#include "engine/walk.h"
+
+/* --- from one node --- */
+
+typedef void operand_fn(pg_walk *w, pg_id id, void *context);
+
+/* Call `visit` for the operands that a node leads to: its receivers, or all. Of one with a closure all of every
+ * part. */
+PG_INLINE void each_operand(pg_walk *w, const pg_node *node, bool all, operand_fn *visit, void *context)
+{
+    const bool is_closure = node->flags & PG_FLAG_CLOSURE;
+    for (const pg_node *part = node; part; part = is_closure ? pg_part_before(w->arena, part) : NULL) {
+        const pg_operand_span to = all || is_closure ? pg_operands_of(part) : pg_receivers_of(w->arena, part);
+        if (to.first)
+            visit(w, to.first, context);
+        for (uint32_t i = 0; i < to.count; i += to.step)
+            visit(w, to.list[i], context);
+    }
+}
+
+/* --- a list --- */
+
+/* What the walk carries. Once the status is not PG_OK it goes on without marking: that undoes its marks. A node in
+ * `leaves` or in `others` has PG_FLAG_LISTED meanwhile. */
+typedef struct {
+    pg_listing *listing;
+    pg_id_list leaves; /* those with a closure */
+} search;
+
+static void list_once(pg_arena *arena, pg_id id, pg_listing *listing, pg_id_list *list)
+{
+    pg_node *node = pg_node_at(arena, id);
+    if (node->flags & PG_FLAG_LISTED)
+        return;
+    if (!pg_append_id(list, id))
+        listing->status = PG_NO_MEMORY;
+    else
+        node->flags |= PG_FLAG_LISTED;
+}
+
+static void list_leaf(pg_arena *arena, pg_id id, search *s)
+{
+    const pg_node *leaf = pg_node_at(arena, id);
+    const bool is_closure = leaf->flags & PG_FLAG_CLOSURE;
+    if (!is_closure && !s->listing->every_leaf)
+        return;
+    s->listing->has_closure |= is_closure;
+    if (leaf->flags & PG_FLAG_BUSY && !s->listing->busy_too)
+        s->listing->status = PG_BUSY;
+    else
+        list_once(arena, id, s->listing, is_closure ? &s->leaves : &s->listing->others);
+}
+
+static void list_operand(pg_walk *w, pg_id id, void *context)
+{
+    search *s = context;
+    const pg_moment *since = s->listing->since;
+    if (since && !pg_was_made_since(w->arena, *since, id))
+        list_once(w->arena, id, s->listing, &s->listing->others);
+    else if (pg_is_leaf(id))
+        list_leaf(w->arena, id, s);
+    else
+        pg_mark(w, id);
+}
+
+PG_INLINE void list_node(pg_walk *w, pg_id id, pg_node *node, void *context)
+{
+    search *s = context;
+    pg_listing *listing = s->listing;
+    const bool runs = !(node->flags & PG_FLAG_VECTOR); /* a vector does not, so that two orders may share one */
+    if (listing->status == PG_OK && node->flags & PG_FLAG_BUSY && !listing->busy_too)
+        listing->status = PG_BUSY;
+    if (listing->status == PG_OK && runs && !pg_append_id(&listing->nodes, id))
+        listing->status = PG_NO_MEMORY;
+    if (listing->status != PG_OK)
+        return;
+    listing->has_closure |= (node->flags & PG_FLAG_CLOSURE) != 0;
+    each_operand(w, node, listing->all, list_operand, s);
+}
+
+static void unlist(pg_arena *arena, const pg_id_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        pg_node_at(arena, list->ids[i])->flags &= (uint8_t)~PG_FLAG_LISTED;
+}
+
+void pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_listing *listing)
+{
+    pg_walk w = pg_walk_of(arena);
+    search s = {.listing = listing};
+    for (size_t i = 0; i < count; i++)
+        list_operand(&w, roots[i], &s);
+    pg_walk_marked(&w, list_node, &s);
+    unlist(arena, &s.leaves);
+    unlist(arena, &listing->others);
+    for (size_t i = 0; i < s.leaves.count; i++)
+        if (listing->status == PG_OK && !pg_append_id(&listing->nodes, s.leaves.ids[i]))
+            listing->status = PG_NO_MEMORY;
+    pg_free(s.leaves.ids);
+}
+
+/* --- a question --- */
+
+static void ask_operand(pg_walk *w, pg_id id, void *context)
+{
+    bool *is_free = context;
+    if (pg_is_leaf(id))
+        *is_free |= !(pg_node_at(w->arena, id)->flags & (PG_FLAG_FROZEN | PG_FLAG_NUMBER));
+    else
+        pg_mark(w, id);
+}
+
+/* Once there is a free leaf, the walk only undoes its marks. */
+PG_INLINE void ask_node(pg_walk *w, pg_id id, pg_node *node, void *context)
+{
+    (void)id;
+    if (!*(const bool *)context)
+        each_operand(w, node, false, ask_operand, context);
+}
+
+int pg_requires_grad(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    bool is_free = false;
+    if (pg_is_leaf(id)) {
+        is_free = !(pg_node_at(arena, id)->flags & PG_FLAG_FROZEN);
+    } else if (id) {
+        pg_walk w = pg_walk_of(arena);
+        pg_mark(&w, id);
+        pg_walk_marked(&w, ask_node, &is_free);
+    }
+    pg_unlock(arena);
+    return is_free;
+}
