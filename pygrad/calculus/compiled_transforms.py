@@ -289,6 +289,7 @@ class _BoundLanes:
     def __init__(self, plan, arguments):
         self.inputs = [a.numbers for a in arguments]
         self._plan, self._columns = plan, [column for a in arguments for column in a.columns]
+        self._arguments = arguments  # which hold what the columns point at
         self._xs = array("d", bytes(8 * len(self._columns)))
         self._bound = plan.compiled.bind(self._xs, plan.seeds)
         self.output = array("d", plan.numbers(self._xs, self._bound.output))

@@ -38,17 +38,26 @@ class Argument:
         else:
             self._read(given, is_batch)
         self.width = count(self.structure)
-        pointer = ffi.from_buffer("double[]", self.numbers)
+        self._memory = self._hold()
         step = 0 if self.samples is None else self.width
-        self.columns = [(pointer + i, step) for i in range(self.width)]
+        self.columns = [(self._memory + i, step) for i in range(self.width)]
 
     def take(self, samples):
         """Return these samples, by number, as an argument of their own may be given."""
         if self.samples is None:
             return self.given
-        rows = ffi.cast("double *", ffi.from_buffer(self.numbers))
-        items = (rows[i * self.width + k] for i in samples for k in range(self.width))
+        items = (self._memory[i * self.width + k] for i in samples for k in range(self.width))
         return [build(self.structure, items) for _ in samples]
+
+    def _hold(self):
+        """Return the numbers as C reads them: as many as the columns say. While this lives they stay where they are.
+
+        An array that is made longer or shorter meanwhile says BufferError.
+        """
+        held, needed = ffi.from_buffer("double[]", self.numbers), (self.samples or 1) * self.width
+        if len(held) != needed:
+            raise ValueError(f"{self.name} changed while it was read: of {needed} numbers there are {len(held)}")
+        return held
 
     def _read(self, given, is_batch):
         if found := _from_buffer(given, self.name):
@@ -120,7 +129,7 @@ def _from_buffer(given, name):
         raise TypeError(f"{name} is a masked array: say what stands in its gaps, with .filled(...)")
     if str(getattr(given, "dtype", "")) == "object":
         return None
-    if getattr(getattr(given, "dtype", None), "kind", "") in tuple("fiub") and hasattr(given, "astype"):
+    if getattr(getattr(given, "dtype", None), "kind", "") in tuple("fiub") and hasattr(given, "__array_interface__"):
         given = given.astype("d", order="C", copy=False)  # NumPy's; nothing is done if it is so already
     try:
         view = memoryview(given)
@@ -136,11 +145,16 @@ def _from_buffer(given, name):
     return view.shape, array("d", rows)
 
 
+_PLAIN = {list, tuple}  # no program's code says how long these are, and what is in them
+
+
 def _from_lists(given, name):
     """Read nested lists that are rectangular; (None, None) if they are not."""
     shape, level = [], [given]
     while level and _is_sequence(level[0]):
-        lengths = {len(item) if _is_sequence(item) else -1 for item in level}
+        if not _PLAIN.issuperset(map(type, level)):
+            level = [_items(item, name) if _is_sequence(item) else None for item in level]
+        lengths = {-1 if item is None else len(item) for item in level}
         if len(lengths) > 1:
             return None, None
         shape += lengths
@@ -156,12 +170,12 @@ def _from_lists(given, name):
 
 def _from_trees(given, name):
     """Read samples of any one structure, one by one."""
-    samples = list(given)
-    structure, numbers = _structure(samples[0], name), array("d")
+    samples, structure, numbers = _items(given, name), None, array("d")
     for i, sample in enumerate(samples):
-        if _structure(sample, name) != structure:
+        found = _read_tree(sample, name, numbers)
+        structure = structure if i else found
+        if found != structure:
             raise ValueError(f"{name} is ragged: sample {i} is not shaped like sample 0")
-        numbers.extend(_numbers(sample, name))
     return structure, len(samples), numbers
 
 
@@ -174,20 +188,41 @@ def _is_sequence(x):
     return all(hasattr(x, name) for name in ("__len__", "__getitem__", "__iter__"))
 
 
-def _structure(sample, name):
-    if not _is_sequence(sample):
-        if _one_number(sample) is None:
-            _refuse(sample, name)
-        return None
-    return tuple([_structure(item, name) for item in sample])
+def _items(sequence, name):
+    """Return what a sequence holds, in a tuple; not to be asked again, as it may then say something else.
+
+    TypeError for a table, whose items are its columns, and for what has another length than it says.
+    """
+    if type(sequence) in _PLAIN:
+        return tuple(sequence)
+    if hasattr(sequence, "columns") and not isinstance(sequence, (list, tuple)):
+        raise TypeError(
+            f"{name} is or holds a table, {describe(sequence)}, which gives its columns where rows are needed: pass "
+            "its numbers as an array, as .to_numpy() returns them"
+        )
+    try:
+        n = len(sequence)
+    except TypeError:
+        _refuse(sequence, name)
+    rest = iter(sequence)
+    items, more = tuple(islice(rest, n)), any(True for _ in rest)
+    if more or len(items) != n:
+        raise TypeError(
+            f"{name} is or holds no sequence, but {describe(sequence)}: its length is {n}, and it gives "
+            f"{'more' if more else len(items)} items. Pass a list of its numbers, or an array"
+        )
+    return items
 
 
-def _numbers(sample, name):
-    if not _is_sequence(sample):
-        yield to_float(_one_number(sample), name)
-    else:
-        for item in sample:
-            yield from _numbers(item, name)
+def _read_tree(sample, name, numbers):
+    """Append the numbers of a sample to an array; return its structure."""
+    if _is_sequence(sample):
+        return tuple([_read_tree(item, name, numbers) for item in _items(sample, name)])
+    number = _one_number(sample)
+    if number is None:
+        _refuse(sample, name)
+    numbers.append(to_float(number, name))
+    return None
 
 
 def _refuse(given, name):

@@ -18,6 +18,8 @@ class Bound:
     forward()  runs; `backward()` runs forward and backward, and adds to the parameters' gradients. Neither allocates or
                checks anything; both return None. IndexError, as in a call of the function; ValueError from `backward()`
                if there is not one number to go back from
+
+    While it is bound, the memory keeps its length: an array that is told to grow or shrink raises BufferError.
     """
 
     def __init__(self, run, inputs):

@@ -18,8 +18,8 @@ class Run:
         self.batch = ffi.new("pg_batch *", {"samples": n, "columns": self.columns, "threads": compiled.threads})
         self.batch.divisor = n if self.reduction == "mean" else 1
         self.outputs = array("d", bytes(8 * tape.output_count * (n if self.reduction == "none" else 1)))
-        place = "outputs" if self.reduction == "none" else "sums"
-        setattr(self.batch, place, ffi.from_buffer("double[]", self.outputs))
+        self._held = ffi.from_buffer("double[]", self.outputs)  # bind() gives them out: they may not get shorter
+        setattr(self.batch, "outputs" if self.reduction == "none" else "sums", self._held)
 
     def forward(self):
         self.run()
@@ -75,11 +75,12 @@ class Run:
     def want_input_gradients(self):
         """Have the batch write the inputs' gradients; return their memory: (samples, width) of each argument."""
         grads = array("d", bytes(8 * self.n * self.tape.input_count))
-        first, targets = ffi.from_buffer("double[]", grads), []
+        held, targets = ffi.from_buffer("double[]", grads), []
+        first = held
         for argument in self.arguments:
             targets += [(first + k, argument.width) for k in range(argument.width)]
             first += self.n * argument.width
-        self.targets = ffi.new("pg_target[]", targets), grads
+        self.targets = ffi.new("pg_target[]", targets), held
         self.batch.input_grads = self.targets[0]
         return grads
 

@@ -91,6 +91,38 @@ def test_gradients_of_inputs_are_shaped_like_them():
     assert 172.0 == dc
 
 
+def test_bound_memory_stays_as_long_as_it_is():
+    """What C reads and writes cannot be made shorter or longer while it is bound; afterwards it can."""
+    x = array("d", [3.0] * 100_000)
+    f = pygrad.compile(lambda x, c: x * x * c, reduction="none")
+    bound = f.bind(x, 2.0)
+    for memory in (x, bound.inputs[1], bound.output, bound.gradients):
+        for change in (array.pop, lambda memory: memory.extend(memory)):
+            with pytest.raises(BufferError):
+                change(memory)
+    bound.backward()
+    assert (18.0, 12.0) == (bound.output[-1], bound.gradients[99_999])
+
+    del bound, memory
+    x.append(1.0)
+
+
+def test_memory_of_a_bound_jacobian_stays_as_long_as_it_is():
+    """Likewise, unrolled or in lanes."""
+    for n in (2, 40):
+        x = array("d", [3.0] * n)
+
+        def function(x, c):
+            return [pygrad.sum(x) * a * c for a in x]
+
+        bound = pygrad.jacobian(pygrad.compile(function, batched=False)).bind(x, 2.0)
+        for memory in (x, bound.inputs[1]):
+            with pytest.raises(BufferError):
+                memory.pop()
+        bound.forward()
+        assert n * (n + 1) == len(bound.output)
+
+
 @pytest.mark.parametrize("x", [[1.0, 2.0], (1.0, 2.0), array("f", [1.0, 2.0]), array("i", [1, 2])])
 def test_what_would_have_to_be_copied_is_not_bound(x):
     """Lists and other kinds of numbers are refused: what is written to them later would not be read."""

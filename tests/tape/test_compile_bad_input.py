@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from array import array
 from collections import deque
 
 import numpy as np
@@ -111,6 +112,168 @@ def test_one_sample_is_checked_as_a_batch_is(w, kind):
     given, error = REFUSED[kind]
     with pytest.raises(error, match="argument 1"):
         pygrad.compile(lambda x: w * 2.0, batched=False)(given)
+
+
+LYING = """
+import itertools
+import pygrad
+from pygrad import optim
+
+class Table:
+    # As a DataFrame with int column names: its length is the number of its rows, its items are the names.
+    def __init__(self, rows, columns):
+        self.rows, self.columns = rows, columns
+    def __len__(self):
+        return self.rows
+    def __iter__(self):
+        return iter(self.columns)
+    def __getitem__(self, name):
+        return [0.5] * self.rows
+
+class Lying:
+    def __init__(self, length, items):
+        self.length, self.items = length, items
+    def __len__(self):
+        return self.length
+    def __iter__(self):
+        return iter(self.items)
+    def __getitem__(self, i):
+        return self.items[i]
+
+class Longer(list):
+    def __len__(self):
+        return N
+
+class Shorter(tuple):
+    def __iter__(self):
+        return iter([1.0])
+
+N = 3_000_000
+GIVEN = {
+    "a table": Table(N, range(3)),
+    "a table as wide as long": Table(3, range(3)),
+    "a table in a list": [[Table(N, range(3))], [Table(N, range(3))]],
+    "a table among numbers": [[1.0, Table(3, range(3))]],
+    "longer than it is": Lying(N, [1.0]),
+    "longer, and empty": Lying(N, []),
+    "shorter than it is": Lying(1, [1.0, 2.0]),
+    "empty, and is not": Lying(0, [1.0]),
+    "without end": Lying(2, itertools.repeat(1.0)),
+    "a list that is longer": Longer([1.0]),
+    "a tuple that is shorter": Shorter([1.0] * N),
+    "rows that are longer": [Longer([1.0]), Longer([2.0])],
+    "rows of rows that are longer": [[Longer([1.0])], [Longer([2.0])]],
+    "ragged, with one that is longer": [[1.0, Longer([1.0])], [1.0, Longer([1.0])]],
+}
+def function(x):
+    y = x
+    while isinstance(y, list):
+        y = y[0]
+    return y * 2.0
+f, one = pygrad.compile(function), pygrad.compile(function, batched=False)
+optimizer = optim.SGD([pygrad.Value(1.0)], lr=0.1)
+RUNS = [f, f.backward, f.trace, f.bind, lambda x: f.fit(optimizer, x), lambda x: f.backward(x, inputs=True)]
+RUNS += [one, one.bind, pygrad.gradient(f), pygrad.jacobian(f), pygrad.hessian(one), pygrad.jacobian(one).bind]
+for name, given in GIVEN.items():
+    for run in RUNS:
+        try:
+            print(name, "->", run(given))
+        except (TypeError, ValueError) as error:
+            if "argument 1" not in str(error):
+                print(name, "->", error)
+print("done")
+"""
+
+
+def test_what_lies_about_its_length_is_refused():
+    """Tables, and whatever gives other items than its length says, are refused by name, wherever they are nested."""
+    done = subprocess.run([sys.executable, "-c", LYING], capture_output=True, text=True, timeout=120)
+
+    assert (0, "", "done\n") == (done.returncode, done.stderr, done.stdout)
+
+
+@pytest.mark.parametrize("given", [(3, range(3)), (2, range(3))], ids=["square", "long"])
+def test_a_table_is_refused_with_the_cure(f, given):
+    """The names of a table's columns are not read as numbers: its own are to be passed, as an array."""
+
+    class Table(list):
+        pass
+
+    class Frame:
+        def __init__(self, rows, columns):
+            self.rows, self.columns = rows, columns
+
+        def __len__(self):
+            return self.rows
+
+        def __iter__(self):
+            return iter(self.columns)
+
+        def __getitem__(self, name):
+            return [0.5] * self.rows
+
+    named = Table([1.0, 2.0])
+    named.columns = "a list may have what attributes it likes"
+
+    with pytest.raises(TypeError, match=r"argument 1 is or holds a table, Frame, .* as \.to_numpy\(\) returns them"):
+        f(Frame(*given))
+    assert 3.0 == f(named)
+
+
+def test_what_changes_while_it_is_read():
+    """A sequence that has other items each time is taken at its first word; one that another empties is ragged."""
+
+    class Changing:
+        def __init__(self):
+            self.lengths, self.given = iter([2, 3_000_000]), iter([[1.0, 2.0], [3.0]])
+
+        def __len__(self):
+            return next(self.lengths)
+
+        def __iter__(self):
+            return iter(next(self.given))
+
+        def __getitem__(self, i):
+            raise AssertionError("is not needed")
+
+    class Emptying(list):
+        def __len__(self):
+            other.clear()
+            return 2
+
+    f, other = pygrad.compile(lambda x: x[1][1] if isinstance(x[1], list) else x[1], reduction="none"), [3.0, 4.0]
+
+    assert [2.0] == f([Changing()]) == f([[1.0, Changing()]])
+    assert [4.0, 2.0] == f([other, Emptying([1.0, 2.0])])
+    with pytest.raises(ValueError, match="argument 1 is ragged"):
+        f([Emptying([1.0, 2.0]), other])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs __buffer__")
+@pytest.mark.parametrize("lengths", [(3, 1), (1, 3)])
+def test_a_buffer_that_changes_is_refused(f, lengths):
+    """Memory that is of another size when it is taken than when it was looked at is not read."""
+
+    class Buffer:
+        def __init__(self):
+            self.lengths = iter(lengths)
+
+        def __buffer__(self, flags):
+            return memoryview(np.ones(next(self.lengths)))
+
+    for run in (f, f.backward, f.bind):
+        with pytest.raises(ValueError, match="argument 1 changed while it was read"):
+            run(Buffer())
+
+
+def test_an_array_stays_as_long_as_it_is_while_a_training_reads_it(w, f):
+    """A callback that makes it shorter gets an error, as for any array that is in use; afterwards it is free again."""
+    X = array("d", [1.0] * 100_000)
+    with pytest.raises(BufferError):
+        f.fit(optim.SGD([w], lr=0.1), X, epochs=2, callback=lambda progress: X.pop())
+    X.append(1.0)
+
+    assert 100_001 == len(X)
 
 
 def test_batches_of_different_lengths(w):
