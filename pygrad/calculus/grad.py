@@ -7,7 +7,7 @@ each op from `pygrad.formulas`. What it makes is a graph like any other.
 from pygrad import engine
 from pygrad.calculus import formulas
 from pygrad.contract import anomaly
-from pygrad.contract.nested import flatten, rebuild
+from pygrad.contract.nested import flatten, or_lists, rebuild
 from pygrad.contract.numbers import describe, to_float
 from pygrad.engine import Value, adjoints, modes, sweep
 from pygrad.engine._lib import ffi, lib
@@ -83,6 +83,7 @@ def _roots(ys, seeds, with_values=False):
     return list(ys), [s if with_values and isinstance(s, Value) else to_float(s, "a seed") for s in seeds]
 
 
+@or_lists
 def _as_x(x):
     if not isinstance(x, Value):
         raise TypeError(f"xs must be a Value or lists of Values, not {describe(x)}")

@@ -26,7 +26,7 @@ import threading
 from pygrad.calculus.compiled_transforms import CompiledJacobian, CompiledProduct, Once
 from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.taylor import coefficients
-from pygrad.contract.nested import flatten, rebuild, shape
+from pygrad.contract.nested import flatten, or_lists, plain, rebuild
 from pygrad.contract.numbers import describe, is_number, to_whole
 from pygrad.engine import Value, adjoints, modes
 from pygrad.engine.grad_mode import recorded
@@ -311,7 +311,7 @@ class _Run:
     def same_shape(self, given, structure, message):
         """Return the numbers and Values of `given`, which has this structure; one Value makes all results Values."""
         items = []
-        if shape(flatten(given, items, _as_input)) != shape(structure):
+        if plain(flatten(given, items, _as_input)) != plain(structure):
             raise ValueError(message)
         self.are_numbers = self.are_numbers and all(map(is_number, items))
         return items
@@ -328,6 +328,7 @@ def _arguments(xs):
     return xs if isinstance(xs, tuple) else (xs,)
 
 
+@or_lists
 def _as_input(x):
     if isinstance(x, Value):
         return x
@@ -336,6 +337,7 @@ def _as_input(x):
     return float(x)
 
 
+@or_lists
 def _as_output(y):
     if not (isinstance(y, Value) or is_number(y)):
         raise TypeError(f"the function must return Values or numbers, or lists of them, not {describe(y)}")

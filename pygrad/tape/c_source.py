@@ -10,6 +10,7 @@ import re
 from array import array
 
 from pygrad._version import __version__
+from pygrad.contract.nested import in_words
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.optable import CODES
 from pygrad.tape.files import describe, write_whole
@@ -94,7 +95,7 @@ class _File:
         parts = {
             "version": __version__,
             "arguments": _comment(describe(self.structures)),
-            "output": _comment(describe((self.tape.structure,))[1:-1]),
+            "output": _comment(in_words(self.tape.structure)),
             "inputs": self.inputs,
             "parameters": len(self.parameters),
             "constants": len(self.constants),

@@ -22,8 +22,8 @@ import uuid
 from array import array
 
 from pygrad._version import __version__
+from pygrad.contract.nested import count, in_words
 from pygrad.engine._lib import ffi, lib
-from pygrad.tape.arguments import count
 from pygrad.tape.tape import PASSES
 
 VERSION = 1
@@ -51,15 +51,7 @@ class Loaded:
 
 def describe(structures):
     """Return the structures of a function's arguments in words: "(number, [number, number])"."""
-    return f"({', '.join(map(_describe, structures))})"
-
-
-def _describe(structure):
-    if structure is None:
-        return "number"
-    if len(structure) > 4 and len(set(structure)) == 1:
-        return f"{len(structure)} of {_describe(structure[0])}"
-    return f"[{', '.join(map(_describe, structure))}]"
+    return f"({', '.join(map(in_words, structures))})"
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

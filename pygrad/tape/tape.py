@@ -3,7 +3,7 @@
 from array import array
 
 from pygrad import engine
-from pygrad.contract.nested import flatten, shape
+from pygrad.contract.nested import flatten, or_lists, plain
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 
@@ -25,7 +25,7 @@ class Tape:
 
     def __init__(self, inputs, out, boundary, passes):
         outputs = []
-        self.structure = shape(flatten(out, outputs, _as_output))
+        self.structure = plain(flatten(out, outputs, _as_output))
         self.passes = passes
         tape, culprit = ffi.new("pg_tape **"), ffi.new("pg_id *")
         ids = [[v._pg_id for v in values] for values in (inputs, outputs)]
@@ -119,6 +119,7 @@ class Tape:
         return _line(self.handle, self._sizes, node, _buffers(self._sizes))
 
 
+@or_lists
 def _as_output(out):
     if isinstance(out, engine.Value):
         return out
