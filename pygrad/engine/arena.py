@@ -29,12 +29,14 @@ def is_busy(value):
 def receivers(v):
     """Return the operands of a Value that a sweep goes on to (csrc/sweep.c); of one with a closure, all."""
     operands = v._operands_in_order()
-    if not operands or CLOSURE in v.__dict__:
-        return operands
-    op = lib.pg_op(v._pg_id)
+    return operands if not operands or CLOSURE in v.__dict__ else receivers_among(lib.pg_op(v._pg_id), operands)
+
+
+def receivers_among(op, operands):
+    """Return those of the operands of an op, in the order of `Value._operands_in_order`, that get a gradient of it."""
     if op == CODES["declared"]:
         return operands[1::2]
-    return operands[op == CODES["take"] :] if lib.pg_op_has_derivative(op) else ()
+    return operands[op == CODES["take"] :] if lib.pg_op_has_derivative(op) else operands[:0]
 
 
 def proxies_below(*roots, operands=lambda v: v._operands_in_order()):

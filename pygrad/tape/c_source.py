@@ -12,7 +12,8 @@ from array import array
 from pygrad._version import __version__
 from pygrad.contract.nested import in_words
 from pygrad.engine._lib import ffi, lib
-from pygrad.engine.optable import CODES
+from pygrad.engine.arena import receivers_among
+from pygrad.engine.optable import ARITIES, CODES, NAMES
 from pygrad.tape.files import describe, write_whole
 
 
@@ -51,7 +52,7 @@ class _File:
         out, at, exponents = [], 0, 0
         while at < len(words):
             op, a = words[at], self._place(words[at + 1])
-            name, arity = _OPS[op]
+            name, arity = NAMES[op], ARITIES[op]
             if name == "power":
                 b, size = exponents, 2
                 exponents += 1
@@ -75,21 +76,18 @@ class _File:
         return [self.first + place not in awake for place in range(len(self.operations))]
 
     def _receivers(self, name, a, b):
-        """Return the operands that an operation passes its adjoint on to; a -1 among them is none."""
+        """Return the operands that an operation passes its adjoint on to."""
         op = CODES[name]
-        if not lib.pg_op_has_derivative(op):
-            return []
-        if _OPS[op][1] > 0:  # a power's b is no node
-            return [a, b] if _OPS[op][1] == 2 else [a]
-        entries = self.lists[b + 1 : b + 1 + self.lists[b]]
-        return entries[1:] if name == "take" else entries[::2] if name == "declared" else [a, *entries]
+        rest = [b] if ARITIES[op] else self.lists[b + 1 : b + 1 + self.lists[b]]  # of one operand b is no node
+        operands = [place for place in (a, *rest) if place >= 0][: ARITIES[op] or None]
+        return receivers_among(op, operands)
 
     # --- text ---------------------------------------------------------------------------------------------------------
 
     def text(self):
         """Return the whole file."""
         used = {name for name, _, _ in self.operations}
-        rows = [(name, _formulas(op)) for op, (name, _) in enumerate(_OPS) if name in used]
+        rows = [(name, _formulas(op)) for op, name in enumerate(NAMES) if name in used]
         forward = "".join([_forward(name, formulas) for name, formulas in rows])
         backward = "".join([_backward(name, formulas) for name, formulas in rows])
         parts = {
@@ -161,9 +159,6 @@ class _File:
         if status not in (lib.PG_OK, lib.PG_BAD_INDEX):
             raise MemoryError("no memory to run the tape; nothing was changed")
         return int(status != lib.PG_OK), list(outputs), list(input_grads), grads
-
-
-_OPS = [(ffi.string(lib.pg_op_name(op)).decode(), lib.pg_op_arity(op)) for op in range(lib.pg_op_count())]
 
 
 def _text(chars):

@@ -23,7 +23,7 @@ from array import array
 
 from pygrad._version import __version__
 from pygrad.contract.nested import count, in_words
-from pygrad.engine._lib import ffi, lib
+from pygrad.engine.optable import CODES, NAMES
 from pygrad.tape.tape import PASSES
 
 VERSION = 1
@@ -85,7 +85,7 @@ def pack(state):
     for tape in state["tapes"]:
         header["tapes"].append({**tape, **{name: len(tape[name]) for name in _ARRAYS}})
         arrays += [tape[name] for name in _ARRAYS]
-    header["ops"] = _op_names()
+    header["ops"] = NAMES
     text = json.dumps(header, separators=(",", ":")).encode()
     if _depth(text) > _DEEPEST:
         raise ValueError(f"lists nested {_DEEPEST} deep, as arguments or as result, cannot be saved")
@@ -138,10 +138,6 @@ def _check_prelude(prelude, source):
         newer = "by a newer pygrad, " if version > VERSION else ""
         raise ValueError(f"{source} was written {newer}in format {version}; pygrad {__version__} reads {VERSION}")
     return header_size + body_size
-
-
-def _op_names():
-    return [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------------
@@ -199,8 +195,7 @@ def _header(header):
     unknown = [name for name in state["passes"] if name not in PASSES]
     if unknown or state["reduction"] not in (None, *REDUCTIONS):
         raise ValueError("it has a pass or a reduction that is unknown here")
-    known = {name: op for op, name in enumerate(_op_names())}
-    state["ops"] = [known.get(_typed(name, (str,), "ops"), -1) for name in header["ops"]]
+    state["ops"] = [CODES.get(_typed(name, (str,), "ops"), -1) for name in header["ops"]]
     state["tapes"] = [_tape_header(tape) for tape in _typed(header["tapes"], (list,), "tapes")]
     if len({tape["arguments"] for tape in state["tapes"]}) < max(1, len(state["tapes"])):
         raise ValueError("it has no tape, or two for the same arguments")

@@ -6,6 +6,7 @@ from pygrad import engine
 from pygrad.contract.nested import flatten, or_lists, plain
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
+from pygrad.engine.optable import NAMES
 
 PASSES = {
     "fold": lib.PG_PASS_FOLD,
@@ -142,8 +143,6 @@ def _not_replayable(id, outputs):
 
 # --- printing ---------------------------------------------------------------------------------------------------------
 
-_KINDS = {"input": "x", "parameter": "p", "constant": ""}
-
 
 def _buffers(sizes):
     return ffi.new("int *"), ffi.new("double *"), ffi.new("int32_t[]", sizes.list_size + 2)
@@ -176,7 +175,7 @@ def _operand(tape, sizes, node, buffers):
 def _line(tape, sizes, node, buffers):
     op, literal, operands = buffers
     n = lib.pg_tape_read(tape, node, op, literal, operands)
-    name, number, ids = ffi.string(lib.pg_op_name(op[0])).decode(), literal[0], list(operands[0:n])
+    name, number, ids = NAMES[op[0]], literal[0], list(operands[0:n])
     target = _operand(tape, sizes, node, buffers)
     names = [_operand(tape, sizes, i, _buffers(sizes)) if i >= 0 else "0.0" for i in ids]
     if name in ("dot", "declared"):
