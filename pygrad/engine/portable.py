@@ -25,7 +25,7 @@ from pygrad.contract.value_base import (
 from pygrad.engine import modes
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below, set_frozen
-from pygrad.engine.errors import refuse
+from pygrad.engine.errors import check, refuse
 from pygrad.engine.optable import CODES, LABELS
 from pygrad.engine.sweeps import backward_in_pieces
 
@@ -280,8 +280,7 @@ class Value(ValueBase):
                     self._pg_a, self._pg_b = children, old
             if status in (lib.PG_IN_USE, lib.PG_BUSY):
                 raise AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
-            if status != lib.PG_OK:
-                refuse(*children)
+            check(status, children)
             if CLOSURE in self.__dict__:
                 _with_closure[self._pg_id] = self
 
@@ -474,8 +473,9 @@ def layer(neurons, xs, neuron_type):
 def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
     made = ffi.new("pg_id[]", len(rows))
     outs = [_blank((bias, *ws), xs) for ws, bias in zip(rows, biases)]
-    if lib.pg_dots(len(rows), len(xs), _as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids), made) != lib.PG_OK:
-        refuse(*xs, *biases, *[w for ws in rows for w in ws])
+    status = lib.pg_dots(len(rows), len(xs), _as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids), made)
+    if status != lib.PG_OK:
+        check(status, [*xs, *biases, *[w for ws in rows for w in ws]])
     for out, id in zip(outs, made):
         out._pg_id = id
     if anomaly.depth or _threads_without_grad:
