@@ -21,7 +21,6 @@ from pygrad.engine.grad_mode import enable_grad
 from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import BoundArgument
 from pygrad.tape.compiled import Compiled
-from pygrad.tape.record import record
 
 _GROWTH = 8  # unroll where that makes at most so many steps, and results, of each of the function's
 
@@ -39,7 +38,7 @@ class Once(Compiled):
         return Once(function, batched=batched, threads=self.threads)
 
     def record(self, structures, arguments):
-        return record(self.function, structures, self.numbers_of(arguments), self._passes, watch=False)
+        return self.record_as(self.function, structures, arguments, watch=False)
 
 
 class CompiledProduct(Compiled):
@@ -66,7 +65,7 @@ class CompiledProduct(Compiled):
         def function(*items):
             return self.function(one_or_all(items[:n]), one_or_all(items[n:]))
 
-        return record(function, structures, self.numbers_of(arguments), self._passes)
+        return self.record_as(function, structures, arguments)
 
 
 def _several(xs):

@@ -1,6 +1,14 @@
 """The part of `Value` that does no arithmetic: reading, comparing, printing, copying.
 
-Both engines (`pygrad.engine` and `pygrad.reference`) inherit it, so that there is one contract.
+Both engines (`pygrad.engine` and `pygrad.reference`) inherit it, so that there is one contract. To a program a Value is
+what micrograd's is, `_prev`, `_op` and `_backward` included. All modules of pygrad may use these besides, which are no
+program's business:
+
+    _read()               the data, without telling a trace hook; it is told if `what` says who reads
+    _is_leaf()            True if it was made from a number; RuntimeError if it was not made at all
+    _set_leaf(data)       make it a leaf, or give the leaf that it is another number and gradient 0
+    _operands_in_order()  the operands in a tuple, as the op has them
+    _pg_id                the number of its node in the C arena, 0 if it has none (`pygrad.engine` alone)
 """
 
 import operator

@@ -12,7 +12,7 @@ class Run:
 
     def __init__(self, compiled, tape, arguments, samples):
         self.tape, self.arguments, self.samples = tape, arguments, samples
-        self.reduction = compiled._reduction_of(tape)
+        self.reduction = compiled.reduction_of(tape)
         n = self.n = 1 if samples is None else samples
         self.columns = ffi.new("pg_column[]", [column for a in arguments for column in a.columns])
         self.batch = ffi.new("pg_batch *", {"samples": n, "columns": self.columns, "threads": compiled.threads})

@@ -202,7 +202,7 @@ class _Group:
 
     def __init__(self, optimizer, group, state, tape):
         params = list(group["params"])
-        _, new = optimizer._prepare(params, group, state)  # raises what is wrong
+        _, new = optimizer.prepare(group, state)  # raises what is wrong
         self.params, self.state, self.new, n = params, state, new, len(params)  # they live as long as their ids
         self.ids = plain_ids(params)
         self.frozen = [p for p in params if not p.requires_grad]
