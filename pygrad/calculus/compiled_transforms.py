@@ -25,7 +25,7 @@ from pygrad.tape.compiled import Compiled
 _GROWTH = 8  # unroll where that makes at most so many steps, and results, of each of the function's
 
 
-class Once(Compiled):
+class CompiledOnce(Compiled):
     """A function that is recorded for one call: what it decides by the numbers that it sees is right for that.
 
     There are no passes: they would cost more than they save.
@@ -35,7 +35,7 @@ class Once(Compiled):
         super().__init__(function, reduction, batched, threads, passes)
 
     def like(self, function, batched=False):
-        return Once(function, batched=batched, threads=self.threads)
+        return CompiledOnce(function, batched=batched, threads=self.threads)
 
     def record(self, structures, arguments):
         return self.record_as(self.function, structures, arguments, watch=False)

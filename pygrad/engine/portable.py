@@ -513,14 +513,14 @@ def forget_other_threads():
     _threads_without_grad = int(not is_grad_enabled())
 
 
-def _is_traced():
+def _is_recorded():
     """True while this thread records a function for `pygrad.compile`: then there is a trace hook."""
     return _trace_hook is not None and modes.is_recording()
 
 
 def _drops_operands():
     """True within no_grad(), but not while a function is recorded: what the user's own code makes has no operands."""
-    return not is_grad_enabled() and not _is_traced()
+    return not is_grad_enabled() and not _is_recorded()
 
 
 # --- the trace hook ---
@@ -585,7 +585,7 @@ def _finish(out, operands):
 def _without_graph(out):
     """Return what a result is within no_grad(): a leaf; while a function is recorded, which must not keep the number
     of this one run, a node that passes no gradient on."""
-    if _is_traced():
+    if _is_recorded():
         return _stop_gradient(out) if lib.pg_op_has_derivative(lib.pg_op(out._pg_id)) else out
     return _make(None, None, _pg_leaf, lib.pg_data(out._pg_id)) if out._pg_a is not None else out
 

@@ -43,7 +43,7 @@ class Argument:
         step = 0 if self.samples is None else self.width
         self.columns = [(self._memory + i, step) for i in range(self.width)]
 
-    def take(self, samples):
+    def select(self, samples):
         """Return these samples, by number, as an argument of their own may be given."""
         if self.samples is None:
             return self.given

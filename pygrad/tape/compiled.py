@@ -165,7 +165,7 @@ class Compiled:
         run.check_one_number()
 
         def by_hand(samples):
-            return self.backward(*[a.take(samples) for a in run.arguments])
+            return self.backward(*[a.select(samples) for a in run.arguments])
 
         options = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "seed": seed, "callback": callback}
         options |= {"drop_last": drop_last, "schedule": schedule, "progress": progress, "by_hand": by_hand}

@@ -104,7 +104,7 @@ def unpack(blob, source):
         raise ValueError(f"{source} is damaged: its contents do not match their checksum")
     try:
         state = _header(_parse(bytes(content[:header_size])))
-        _take_arrays(state, content[header_size:])
+        _fill_arrays(state, content[header_size:])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(refusal(source, f"{type(error).__name__}: {error}")) from error
     return state
@@ -158,7 +158,7 @@ def _from_bytes(typecode, data):
     return numbers
 
 
-def _take_arrays(state, body):
+def _fill_arrays(state, body):
     """Put arrays where the header has their lengths. These must add up to the body before anything is made."""
     wanted = [(state, "numbers", "d")]
     wanted += [(tape, name, code) for tape in state["tapes"] for name, code in _ARRAYS.items()]
