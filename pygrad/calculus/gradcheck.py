@@ -107,32 +107,32 @@ def differentiate(f, x, eps=0.01):
     value is taken that differs least from its three neighbours in the table (Ridders has two, which agree by chance too
     easily where f is noisy). What is not finite at a large step is left out.
     """
-    rows = _Rows(f, x, eps * max(1.0, abs(x)))
-    return [_extrapolated(rows, output) for output in range(rows.outputs)]
+    differences = _Differences(f, x, eps * max(1.0, abs(x)))
+    return [_extrapolated(differences, output) for output in range(differences.outputs)]
 
 
-class _Rows:
+class _Differences:
     """Central differences: `at(k)` is (step, quotients, sizes of f) for the k-th step; computed once."""
 
     def __init__(self, f, x, step):
-        self._f, self._x, self._step, self._rows = f, x, step, []
+        self._f, self._x, self._step, self._known = f, x, step, []
         self.outputs = len(self.at(0)[1])
 
     def at(self, k):
-        while len(self._rows) <= k:
-            h = self._step * _SHRINK ** len(self._rows)
+        while len(self._known) <= k:
+            h = self._step * _SHRINK ** len(self._known)
             above, below = self._x + h, self._x - h
             ups, downs = self._f(above), self._f(below)
             width = above - below
             quotients = [(u - d) / width if width else math.nan for u, d in zip(ups, downs)]
-            self._rows.append((h, quotients, [max(abs(u), abs(d)) for u, d in zip(ups, downs)]))
-        return self._rows[k]
+            self._known.append((h, quotients, [max(abs(u), abs(d)) for u, d in zip(ups, downs)]))
+        return self._known[k]
 
 
-def _extrapolated(rows, output):
+def _extrapolated(differences, output):
     best, before, last = Slope(math.nan, math.inf, 0.0), [], 0.0
     for k in range(_MOST_STEPS):
-        h, quotients, sizes = rows.at(k)
+        h, quotients, sizes = differences.at(k)
         line = [quotients[output]]
         if not math.isfinite(line[0]):
             before = []

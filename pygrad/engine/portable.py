@@ -25,7 +25,7 @@ from pygrad.contract.value_base import (
 from pygrad.engine import modes
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below, set_frozen
-from pygrad.engine.errors import refuse
+from pygrad.engine.errors import check, refuse
 from pygrad.engine.optable import CODES, LABELS
 from pygrad.engine.sweeps import backward_in_pieces
 
@@ -280,8 +280,7 @@ class Value(ValueBase):
                     self._pg_a, self._pg_b = children, old
             if status in (lib.PG_IN_USE, lib.PG_BUSY):
                 raise refusals.prev_is_fixed()
-            if status != lib.PG_OK:
-                refuse(*children)
+            check(status, children)
             if CLOSURE in self.__dict__:
                 _with_closure[self._pg_id] = self
 
@@ -474,8 +473,9 @@ def layer(neurons, xs, neuron_type):
 def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
     made = ffi.new("pg_id[]", len(rows))
     outs = [_blank((bias, *ws), xs) for ws, bias in zip(rows, biases)]
-    if lib.pg_dots(len(rows), len(xs), _as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids), made) != lib.PG_OK:
-        refuse(*xs, *biases, *[w for ws in rows for w in ws])
+    status = lib.pg_dots(len(rows), len(xs), _as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids), made)
+    if status != lib.PG_OK:
+        check(status, [*xs, *biases, *[w for ws in rows for w in ws]])
     for out, id in zip(outs, made):
         out._pg_id = id
     if anomaly.depth or _threads_without_grad:
@@ -513,14 +513,14 @@ def forget_other_threads():
     _threads_without_grad = int(not is_grad_enabled())
 
 
-def _is_traced():
+def _is_recorded():
     """True while this thread records a function for `pygrad.compile`: then there is a trace hook."""
     return _trace_hook is not None and modes.is_recording()
 
 
 def _drops_operands():
     """True within no_grad(), but not while a function is recorded: what the user's own code makes has no operands."""
-    return not is_grad_enabled() and not _is_traced()
+    return not is_grad_enabled() and not _is_recorded()
 
 
 # --- the trace hook ---
@@ -585,7 +585,7 @@ def _finish(out, operands):
 def _without_graph(out):
     """Return what a result is within no_grad(): a leaf; while a function is recorded, which must not keep the number
     of this one run, a node that passes no gradient on."""
-    if _is_traced():
+    if _is_recorded():
         return _stop_gradient(out) if lib.pg_op_has_derivative(lib.pg_op(out._pg_id)) else out
     return _make(None, None, _pg_leaf, lib.pg_data(out._pg_id)) if out._pg_a is not None else out
 

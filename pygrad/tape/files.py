@@ -19,8 +19,8 @@ import sys
 from array import array
 
 from pygrad._version import __version__
-from pygrad.engine._lib import ffi, lib
-from pygrad.tape.arguments import count
+from pygrad.contract.nested import count, in_words
+from pygrad.engine.optable import CODES, NAMES
 from pygrad.tape.tape import PASSES
 
 VERSION = 1
@@ -48,15 +48,7 @@ class Loaded:
 
 def describe(structures):
     """Return the structures of a function's arguments in words: "(number, [number, number])"."""
-    return f"({', '.join(map(_describe, structures))})"
-
-
-def _describe(structure):
-    if structure is None:
-        return "number"
-    if len(structure) > 4 and len(set(structure)) == 1:
-        return f"{len(structure)} of {_describe(structure[0])}"
-    return f"[{', '.join(map(_describe, structure))}]"
+    return f"({', '.join(map(in_words, structures))})"
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -90,7 +82,7 @@ def pack(state):
     for tape in state["tapes"]:
         header["tapes"].append({**tape, **{name: len(tape[name]) for name in _ARRAYS}})
         arrays += [tape[name] for name in _ARRAYS]
-    header["ops"] = _op_names()
+    header["ops"] = NAMES
     text = json.dumps(header, separators=(",", ":")).encode()
     if _depth(text) > _DEEPEST:
         raise ValueError(f"lists nested {_DEEPEST} deep, as arguments or as result, cannot be saved")
@@ -109,7 +101,7 @@ def unpack(blob, source):
         raise ValueError(f"{source} is damaged: its contents do not match their checksum")
     try:
         state = _header(_parse(bytes(content[:header_size])))
-        _take_arrays(state, content[header_size:])
+        _fill_arrays(state, content[header_size:])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(refusal(source, f"{type(error).__name__}: {error}")) from error
     return state
@@ -151,10 +143,6 @@ def _check_prelude(prelude, source):
     return header_size + body_size
 
 
-def _op_names():
-    return [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
-
-
 # --- arrays -----------------------------------------------------------------------------------------------------------
 
 
@@ -173,7 +161,7 @@ def _from_bytes(typecode, data):
     return numbers
 
 
-def _take_arrays(state, body):
+def _fill_arrays(state, body):
     """Put arrays where the header has their lengths. These must add up to the body before anything is made."""
     wanted = [(state, "numbers", "d")]
     wanted += [(tape, name, code) for tape in state["tapes"] for name, code in _ARRAYS.items()]
@@ -210,8 +198,7 @@ def _header(header):
     unknown = [name for name in state["passes"] if name not in PASSES]
     if unknown or state["reduction"] not in (None, *REDUCTIONS):
         raise ValueError("it has a pass or a reduction that is unknown here")
-    known = {name: op for op, name in enumerate(_op_names())}
-    state["ops"] = [known.get(_typed(name, (str,), "ops"), -1) for name in header["ops"]]
+    state["ops"] = [CODES.get(_typed(name, (str,), "ops"), -1) for name in header["ops"]]
     state["tapes"] = [_tape_header(tape) for tape in _typed(header["tapes"], (list,), "tapes")]
     if len({tape["arguments"] for tape in state["tapes"]}) < max(1, len(state["tapes"])):
         raise ValueError("it has no tape, or two for the same arguments")

@@ -19,6 +19,7 @@ from array import array
 import pytest
 
 import pygrad
+from pygrad.contract import nested as lists
 from pygrad.engine._lib import ffi, lib
 from pygrad.nn import MLP
 from pygrad.tape import files as tapefile
@@ -702,7 +703,7 @@ def fuzz(contents, rounds, seed, source="fuzz"):
 
 def run_anything(f, n):
     """Run a function forward and backward, whatever it is; what may be wrong is the index of a take."""
-    args = [pygrad.tape.arguments.build(s, iter([0.5] * 1000)) for s in list(f._tapes)[-1]]
+    args = [lists.build_lists(s, iter([0.5] * 1000)) for s in list(f._tapes)[-1]]
     f.reduction, f.threads, f.batched = "sum", 1, n > 1
     with contextlib.suppress(IndexError):
         f(*(args if n == 1 else [[arg] * n for arg in args]))
