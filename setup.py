@@ -1,15 +1,23 @@
 import os
 import runpy
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
+write_formulas = runpy.run_path("csrc/calculus/make_formulas.py")["write"]
 
-class BuildSideBySide(build_ext):
-    """Compile the sources of a binary on all cores: by itself setuptools takes one after the other."""
+
+class Build(build_ext):
+    """Write formulas.h into the build's own folder, then compile.
+
+    The sources of a binary are compiled on all cores: by itself setuptools takes one after the other.
+    """
 
     def build_extensions(self):
+        write_formulas(Path(self.build_temp, "formulas.h"))
+        self.compiler.add_include_dir(self.build_temp)
         compile_all = self.compiler.compile
 
         def compile_each(sources, **options):
@@ -22,7 +30,7 @@ class BuildSideBySide(build_ext):
 
 
 setup(
-    cmdclass={"build_ext": BuildSideBySide},
+    cmdclass={"build_ext": Build},
     cffi_modules=["csrc/ffi_build.py:ffi"],
     ext_modules=[runpy.run_path("csrc/ffi_build.py")["native"]],
 )
