@@ -2,6 +2,7 @@ import os
 import runpy
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build import build
@@ -20,10 +21,18 @@ class CompileFirst(build):
     sub_commands = sorted(build.sub_commands, key=lambda command: command[0] != "build_ext")
 
 
-class BuildSideBySide(build_ext):
-    """Compile the sources of a binary on all cores: by itself setuptools takes one after the other."""
+write_formulas = runpy.run_path("csrc/calculus/make_formulas.py")["write"]
+
+
+class Build(build_ext):
+    """Write formulas.h into the build's own folder, then compile.
+
+    The sources of a binary are compiled on all cores: by itself setuptools takes one after the other.
+    """
 
     def build_extensions(self):
+        write_formulas(Path(self.build_temp, "formulas.h"))
+        self.compiler.add_include_dir(self.build_temp)
         compile_all = self.compiler.compile
         self.require("", "a C compiler, or name yours in CC,")
         self.require("#include <Python.h>\n", "Python's C header files")
@@ -49,7 +58,7 @@ class BuildSideBySide(build_ext):
 
 
 setup(
-    cmdclass={"build": CompileFirst, "build_ext": BuildSideBySide},
+    cmdclass={"build": CompileFirst, "build_ext": Build},
     cffi_modules=["csrc/ffi_build.py:ffi"],
     ext_modules=[runpy.run_path("csrc/ffi_build.py")["native"]],
 )

@@ -1,11 +1,10 @@
 """Derivatives as Values: `grad`, `backward` from several roots, and what `pygrad.transforms` is made of.
 
 Backward (`pull`) and forward (`push`) csrc/derive.c goes through a graph and makes the nodes; it has the derivative of
-each op from `pygrad.formulas`. What it makes is a graph like any other.
+each op from csrc/ops.def. What it makes is a graph like any other.
 """
 
 from pygrad import engine
-from pygrad.calculus import formulas
 from pygrad.contract import anomaly
 from pygrad.contract.nested import flatten, or_lists, rebuild
 from pygrad.contract.numbers import describe, to_float
@@ -115,8 +114,7 @@ def _derive(run, ys, xs, given, count):
     job |= {"given": ffi.new("pg_term[]", terms), "found": ffi.new("pg_term[]", count)}
     keep = bool(anomaly.depth or engine.keeps_proxies())
     job, arrays = ffi.new("pg_derivation *", {**job, "keep_made": keep}), list(job.values())
-    while (status := run(job)) == lib.PG_NO_FORMULA:
-        formulas.tell(job.missing_op, job.missing_place)
+    status = run(job)
     if status == lib.PG_NOT_REPLAYABLE:
         raise TypeError(no_formula(engine.find_value(job.culprit, ys)))
     check(status, [*ys, *xs])
