@@ -14,6 +14,7 @@ import math
 from array import array
 
 from pygrad.calculus.grad import as_value, pull, push
+from pygrad.calculus.points import several
 from pygrad.calculus.sparsity import Pattern
 from pygrad.contract.nested import build_lists, dimensions, flatten, nest, or_lists
 from pygrad.engine import adjoints, modes
@@ -54,7 +55,7 @@ class CompiledProduct(Compiled):
         if len(args) != 2 or kwargs:
             raise TypeError(f"{self.__name__} takes two arguments: xs, a tuple if it is several, and vs")
         xs, vs = args
-        return super().prepare((*_several(xs), *(_several(vs) if self._is_shaped_alike else [vs])), {}, kind)
+        return super().prepare((*several(xs), *(several(vs) if self._is_shaped_alike else [vs])), {}, kind)
 
     def record(self, structures, arguments):
         n = len(structures) // 2 if self._is_shaped_alike else len(structures) - 1
@@ -66,10 +67,6 @@ class CompiledProduct(Compiled):
             return self.function(one_or_all(items[:n]), one_or_all(items[n:]))
 
         return self.record_as(function, structures, arguments)
-
-
-def _several(xs):
-    return xs if isinstance(xs, tuple) else (xs,)
 
 
 class CompiledJacobian:

@@ -15,7 +15,7 @@ class Point:
 
     def __init__(self, xs):
         self.numbers = []
-        self._structures = [flatten(x, self.numbers, _as_number) for x in (xs if isinstance(xs, tuple) else (xs,))]
+        self._structures = [flatten(x, self.numbers, _as_number) for x in several(xs)]
         if not self.numbers:
             raise ValueError("a function is looked at in a point of at least one number, and xs has none")
         arguments = [f"x{i}" for i in range(len(xs))] if isinstance(xs, tuple) else ["x"]
@@ -40,6 +40,11 @@ class Point:
         ys = []
         structure = flatten(fn(*self.arguments(leaves)), ys, _as_value)
         return ys, structure is None
+
+
+def several(xs):
+    """Return the arguments of a function: a tuple is several, anything else is one."""
+    return xs if isinstance(xs, tuple) else (xs,)
 
 
 @or_lists

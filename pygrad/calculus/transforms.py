@@ -25,6 +25,7 @@ import threading
 
 from pygrad.calculus.compiled_transforms import CompiledJacobian, CompiledOnce, CompiledProduct
 from pygrad.calculus.grad import as_value, pull, push
+from pygrad.calculus.points import several
 from pygrad.calculus.taylor import coefficients
 from pygrad.contract.nested import flatten, or_lists, plain, rebuild
 from pygrad.contract.numbers import describe, is_number, to_whole
@@ -174,8 +175,8 @@ def hvp(function):
         return CompiledProduct(function, hvp(function.function), is_shaped_alike=True)
 
     def derived(xs, vs):
-        call = _Call(function, _arguments(xs))
-        vs = call.same_shape(_arguments(vs), call.structures, "vs must be in the structure of xs")
+        call = _Call(function, several(xs))
+        vs = call.same_shape(several(vs), call.structures, "vs must be in the structure of xs")
         firsts = call.gradient_values(call.one_output("hvp"))
         return call.like(xs, call.pull([as_value(first) for first in firsts], vs))
 
@@ -196,8 +197,8 @@ def jvp(function):
         return CompiledProduct(function, jvp(function.function), is_shaped_alike=True)
 
     def derived(xs, vs):
-        call = _Call(function, _arguments(xs))
-        vs = call.same_shape(_arguments(vs), call.structures, "vs must be in the structure of xs")
+        call = _Call(function, several(xs))
+        vs = call.same_shape(several(vs), call.structures, "vs must be in the structure of xs")
         tangents = push(call.ys, call.xs, vs)
         return call.outputs(), call.like_output([call.result(t) for t in tangents])
 
@@ -219,7 +220,7 @@ def vjp(function):
         return CompiledProduct(function, vjp(function.function), is_shaped_alike=False)
 
     def derived(xs, cotangents):
-        call = _Call(function, _arguments(xs))
+        call = _Call(function, several(xs))
         message = "cotangents must be in the structure of what the function returns"
         seeds = call.same_shape(cotangents, call.structure, message)
         return call.outputs(), call.like(xs, call.pull(call.ys, seeds))
@@ -321,11 +322,6 @@ def _of_one_number(function, x, name):
     if not (isinstance(x, Value) or is_number(x)):
         raise TypeError(f"{name} needs one number or Value, not {describe(x)}: see gradient and jacobian")
     return _Call(function, [x])
-
-
-def _arguments(xs):
-    """Return the arguments of the function: a tuple is several, anything else is one."""
-    return xs if isinstance(xs, tuple) else (xs,)
 
 
 @or_lists

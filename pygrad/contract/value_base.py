@@ -191,6 +191,11 @@ def _place(index, count):
     return int(index)
 
 
+def op_and_label(value):
+    """Return what made a Value and how the user calls it: "'tanh' (label 'hidden')"."""
+    return f"{value._op!r}" + (f" (label {value.label!r})" if value.label else "")
+
+
 def is_default(start):
     """True for the integer 0, the start of a sum that was given none."""
     return type(start) is int and start == 0
