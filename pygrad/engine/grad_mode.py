@@ -50,7 +50,7 @@ class _GradMode:
 class no_grad(_GradMode):
     """Within the block, or the decorated function, no graph is built: every result is a leaf with its number.
 
-    The block counts for this thread only. Blocks may be nested; `enable_grad` within a block builds graphs again. In the
+    The block counts for this thread only. Blocks may be nested; `enable_grad` in a block builds graphs again. In the
     block `Value(data, children)` makes a leaf too, and a `_backward` assigned to a leaf is dropped. Of a decorated
     generator function only the code between its yields runs without a graph. (A with block around a `yield` lasts while
     the caller runs.)
