@@ -39,7 +39,7 @@ class Path(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """The result of `explain`: the largest `paths`, the number of all (`count`, a float), and d y / d x (`derivative`)."""
+    """The result of `explain`: the largest `paths`, the `count` of all (a float), and the `derivative` d y / d x."""
 
     y: Value
     x: Value

@@ -87,7 +87,7 @@ class _Differentiated:
         self.x0 = _numpy().array(self._point.numbers)
 
     def arguments(self, x):
-        """Return the numbers of an array (n,), SciPy's result for example, as a tuple: the arguments that `fn` takes."""
+        """Return the numbers of an array (n,), such as SciPy's result, as the tuple of arguments that `fn` takes."""
         return self._point.arguments([float(number) for number in x])
 
     def _read(self, x):
