@@ -16,6 +16,10 @@ class batches:
     an array; a batch of any other sequence is a list. Each pass shuffles anew; equal seeds give equal passes. Python's
     global generator is left alone. The last batch may be smaller; `drop_last` leaves out a smaller one. `len()` is the
     number of batches. Raises ValueError for sequences of different lengths and for a batch_size below 1.
+
+    >>> from pygrad.data import batches
+    >>> list(batches([1, 2, 3], "abc", batch_size=2, shuffle=False))
+    [([1, 2], ['a', 'b']), ([3], ['c'])]
     """
 
     def __init__(self, *sequences, batch_size, shuffle=True, seed=None, drop_last=False):
@@ -42,6 +46,11 @@ def train_test_split(*sequences, test_size=0.25, seed=None):
 
     `test_size` is a number of items (an int), or a fraction (a float); the number of items is then rounded up. Raises
     ValueError for sequences of different lengths, and for a size that leaves a part empty.
+
+    >>> from pygrad.data import train_test_split
+    >>> a_train, a_test, b_train, b_test = train_test_split([1, 2, 3, 4], "abcd", test_size=1, seed=0)
+    >>> len(a_train), len(b_test)
+    (3, 1)
     """
     length = _common_length(sequences)
     n = math.ceil(test_size * length) if isinstance(test_size, float) else operator.index(test_size)

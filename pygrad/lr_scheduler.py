@@ -2,6 +2,13 @@
 
 A schedule is a formula, `rate(base, epoch)`: the rate in an epoch, computed from the rate that the optimizer began
 with. So use one schedule per optimizer: of two, the last to step wins. Write their combination as a LambdaLR.
+
+>>> from pygrad import Value, optim
+>>> optimizer = optim.SGD([Value(1.0)], lr=0.5)
+>>> scheduler = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+>>> scheduler.step()
+>>> scheduler.get_last_lr()
+[0.25]
 """
 
 import math

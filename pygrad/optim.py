@@ -6,6 +6,14 @@ with Values of `pygrad.reference`, is moved here, one parameter at a time.
 
 A parameter always has a gradient here: 0.0 before the first backward pass. (PyTorch skips a parameter whose `.grad` is
 None.) A frozen parameter (`requires_grad` is False) is skipped. Adam counts steps per group, not per parameter.
+
+>>> from pygrad import Value, optim
+>>> w = Value(3.0)
+>>> optimizer = optim.SGD([w], lr=0.25)
+>>> (w * w).backward()
+>>> optimizer.step()
+>>> w.data
+1.5
 """
 
 import copy

@@ -20,7 +20,13 @@ max_nodes = 100  # a notebook shows larger graphs as text only; set it to as man
 
 
 def trace(root):
-    """Return (nodes, edges): the set of Values that `root` reaches, with `root`, and the set of (operand, result)."""
+    """Return (nodes, edges): the set of Values that `root` reaches, with `root`, and the set of (operand, result).
+
+    >>> from pygrad import Value, viz
+    >>> nodes, edges = viz.trace(Value(2.0) * Value(3.0))
+    >>> len(nodes), len(edges)
+    (3, 2)
+    """
     nodes = _reached(root)
     return set(nodes), {(child, parent) for parent in nodes for child in _operands(parent)}
 

@@ -16,7 +16,7 @@ from pygrad.engine.sweeps import moment
 
 
 def checkpoint(function):
-    """Return a function that computes what `function` does, with less memory and more time; usable as a decorator.
+    """Return a version of `function` that needs less memory and more time; usable as a decorator.
 
     The graph of a call is dropped as soon as the call has returned. A backward pass that reaches the results calls
     `function` once more, sweeps the new graph, and drops it. So a program made of checkpointed parts has the graph of
