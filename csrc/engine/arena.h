@@ -39,7 +39,7 @@
  * from its first look at the arena to its last, and nothing that is not bounded by the graph happens under it. No
  * Python API call and no GIL hand-over may happen under it either. It is a spin lock; but once the native proxy is
  * there, whose operations hold the GIL anyway, it is the GIL: that saves each of them two atomic exchanges, and the
- * few calls through cffi ask for the GIL (`enter`, `leave`). pyvalue.c's copy of this code is compiled with
+ * few calls through cffi ask for the GIL (`enter`, `leave`). The native proxy's copy of this code is compiled with
  * PG_UNDER_GIL.
  */
 #ifndef PG_ARENA_H
@@ -100,7 +100,7 @@ typedef struct {
     uint32_t next_free;
     uint8_t used; /* slots filled so far */
     uint8_t live;
-    void *proxies; /* those of its nodes, a list of pyvalue.c's */
+    void *proxies; /* those of its nodes, a list of csrc/python/proxy.h's */
 } pg_block;
 
 /* The sweep's to-do list: a max-heap of the blocks that have marks, keyed by start number. */
