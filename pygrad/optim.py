@@ -87,8 +87,8 @@ class Optimizer:
     """Base class of the optimizers.
 
     `params` is an iterable of leaf Values or of groups: dicts with "params" and hyperparameters. A Value listed twice
-    in a group is one parameter. Raises ValueError if `params` is empty, if a parameter is no leaf or is in
-    two groups, or if a hyperparameter is out of range; TypeError if a parameter is no Value.
+    in a group is one parameter. Raises ValueError if `params` is empty, if a parameter is no leaf or is in two groups,
+    or if a hyperparameter is out of range; TypeError if a parameter is no Value.
 
     `param_groups` is the list of groups; a program may change them between steps. `state` has one dict per group; a
     buffer in it is an array of floats, one per parameter.
@@ -238,7 +238,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: a step multiplies each parameter by 1 - lr * weight_decay."""
+    """Adam with decoupled weight decay: a step first multiplies each parameter by 1 - lr * weight_decay."""
 
     decoupled = True
 

@@ -1,4 +1,4 @@
-"""Backward passes (sweeps) from several roots, in the forms that C offers (csrc/engine/sweep.c).
+"""Backward passes (sweeps) from several roots, in the forms that C offers (csrc/engine/).
 
 `sweep` sets gradients; `adjoints` returns gradients and leaves those of the Values alone; `sweep_within` ends at nodes
 older than a given moment. A sweep over nodes with closures runs in pieces: C up to the next closure, then Python calls
