@@ -1,7 +1,11 @@
 """The plan of the house is kept: imports go down only, without circles, and few modules call the compiled part."""
 
 import ast
+import re
+from fnmatch import fnmatch
 from pathlib import Path
+
+import pytest
 
 import pygrad
 
@@ -67,3 +71,25 @@ def test_few_modules_call_c():
     callers = [module for module, names in NAMES.items() if any("._lib." in name for name in names)]
 
     assert CALL_C == sorted(callers)
+
+
+def _mapped(readme):
+    """Yield (file named from the folder, is it in the first column?) for each file that a README's tables name."""
+    room = ""
+    for line in readme.splitlines():
+        if heading := re.match(r"(?:\*\*)?`(\w+/)`", line):
+            room = heading[1]
+        for column, cell in enumerate(line.split("|")[1:] if line.startswith("| `") else []):
+            yield from ((room + name, column == 0) for name in re.findall(r"`([\w.*]+\.(?:py|c|h|def))`", cell))
+
+
+@pytest.mark.skipif(not (PACKAGE.parent / "csrc").exists(), reason="runs in a source checkout")
+@pytest.mark.parametrize("folder", [PACKAGE, PACKAGE.parent / "csrc"], ids=["pygrad", "csrc"])
+def test_every_file_is_on_the_map(folder):
+    """The folder's README has each file in a line of its table, and none that is not there."""
+    mapped = list(_mapped((folder / "README.md").read_text(encoding="utf-8")))
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix in (".py", ".c", ".h", ".def")}
+    files = {name for name in files if not re.search(r"^demos/|^(tape|calculus|contract)/__init__|^_core", name)}
+
+    assert {name for name in files if not any(fnmatch(name, pattern) for pattern, _ in mapped)} == set()
+    assert {name for name, is_first in mapped if is_first} <= files | {"engine/__init__.py"}
