@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= demo-results
-C_FLAGS = -std=c11 -Icsrc -ffp-contract=off -pthread '-DPG_VERSION="test"' '-DPG_SOURCE_DIGEST="test"'
+C_FLAGS = -std=c11 '-I$(CURDIR)/csrc' '-I$(CURDIR)/build/formulas' -ffp-contract=off -pthread '-DPG_VERSION="test"' '-DPG_SOURCE_DIGEST="test"'
 CORE = $(wildcard $(foreach room,. engine tape calculus,csrc/$(room)/*.c))  # all C but the native proxy
 comma = ,
 C_WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wdouble-promotion -Wstrict-prototypes -Werror
@@ -27,7 +27,7 @@ help:
 $(VENV)/ready: pyproject.toml setup.py csrc/ffi_build.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q "setuptools>=77" "cffi>=1.16"
+	$(BIN)/python -m pip install -q "setuptools>=77" "cffi>=1.16" "pycparser>=2.21"
 	PYGRAD_DEBUG=1 $(BIN)/python -m pip install -q --no-build-isolation -e ".[test]"  # `build` compiles it properly
 	touch $@
 
@@ -112,15 +112,19 @@ asan: sanitized
 	$(SANITIZED) PYGRAD_PROXY=native $(abspath $(BIN))/python -m pytest -q tests -m "not python and not reference" -n 2 --durations=5
 	$(SANITIZED) PYGRAD_PROXY=python $(abspath $(BIN))/python -m pytest -q tests -m "proxy and not reference" -n 2
 
+# What derive.c includes, where it is compiled without setup.py.
+build/formulas/formulas.h: csrc/ops.def csrc/helpers.def csrc/calculus/make_formulas.py | $(VENV)/ready
+	$(BIN)/python csrc/calculus/make_formulas.py $@
+
 # The C tests with these flags, in build/<name>/; all sources are compiled once for both.
 define c_tests
 	mkdir -p build/$(1)
 	cd build/$(1) && printf '%s\n' $(CORE) tests/c/threads.c tests/c/replays.c | \
-	    xargs -P 2 -I{} $(CC) -I../../csrc $(filter-out -Icsrc,$(C_FLAGS)) $(2) -c ../../{}
+	    xargs -P 2 -I{} $(CC) $(C_FLAGS) $(2) -c ../../{}
 	cd build/$(1) && for test in threads replays; do \
 	    $(CC) $(2) $$(ls *.o | grep -v -e threads.o -e replays.o) $$test.o -o $$test -pthread -lm || exit 1; done
 endef
-tsan:
+tsan: build/formulas/formulas.h
 	$(call c_tests,tsan,-g -O1 -fsanitize=thread)
 	cd build/tsan && TSAN_OPTIONS=halt_on_error=1 ./threads && TSAN_OPTIONS=halt_on_error=1 ./replays
 	$(call c_tests,c-asan,-g -O1 -fsanitize=address$(comma)undefined -fno-sanitize-recover)
@@ -131,7 +135,7 @@ tsan:
 valgrind: build
 	$(BIN)/python tests/tools/valgrind_run.py
 
-lint: $(VENV)/ready
+lint: $(VENV)/ready build/formulas/formulas.h
 	$(BIN)/python -m pip install -q "ruff>=0.9,<1"
 	for source in $(CORE); do $(CC) $(C_FLAGS) $(C_WARNINGS) -O2 -fsyntax-only $$source || exit 1; done
 	$(CC) $(C_FLAGS) $(C_WARNINGS) -O2 -fsyntax-only -isystem "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" -DPG_UNDER_GIL csrc/python/*.c

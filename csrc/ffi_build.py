@@ -60,7 +60,7 @@ compile_args, link_args = compile_flags(os.environ)
 digest = runpy.run_path(str(ROOT / "pygrad" / "engine" / "_digest.py"))["source_digest"](CSRC)
 OPTIONS = {
     # What goes into the digest, and what else a binary is made of.
-    "depends": [*files("**/*.[ch]", "**/*.def"), "csrc/ffi_build.py", "pygrad/_version.py"],
+    "depends": [*files("**/*.[ch]", "**/*.def", "**/*.py"), "pygrad/_version.py"],
     "include_dirs": ["csrc"],
     "define_macros": [("PG_VERSION", f'"{version()}"'), ("PG_SOURCE_DIGEST", f'"{digest}"')],
     "extra_compile_args": compile_args,

@@ -29,7 +29,6 @@ typedef enum {
     PG_NOT_REPLAYABLE, /* a node's backward step is Python's or has numbers in it; nothing was changed */
     PG_BAD_INDEX, /* a take's index is no whole number, or out of range; nothing was changed */
     PG_BAD_TAPE,  /* an image of a tape is not one that a tape can have; nothing was changed */
-    PG_NO_FORMULA, /* pg_set_formula() has not been called for a row; nothing was changed */
 } pg_status;
 
 /* --- the process --- */
@@ -186,15 +185,14 @@ typedef struct {
 } pg_step;
 /* The derivative of a row as steps on nodes, for pg_pull() and pg_push(); `result` is named as operands are. */
 typedef struct {
+    int32_t result;
     uint32_t step_count;
     uint32_t number_count;
     const pg_step *steps;
     const double *numbers;
-    int32_t result;
 } pg_formula;
-/* Say what the derivative of a row by its operand (0 or 1) is; said again, it changes nothing. PG_NO_MEMORY;
- * PG_BAD_TAPE: there is no such row or operand, or there are too many steps. */
-pg_status pg_set_formula(int op, int operand, const pg_formula *formula);
+/* The derivative of a row by its operand `place`, 0 or 1; NULL: there is none. */
+const pg_formula *pg_formula_of(int op, int place);
 
 /* A node, or, where the id is 0, a number. */
 typedef struct {
@@ -211,13 +209,11 @@ typedef struct {
     int keep_made;        /* list all the nodes that are made, too: */
     uint32_t made_count;
     pg_id *made;          /* oldest first, each with a reference, until pg_derivation_done() */
-    pg_id culprit;        /* PG_NOT_REPLAYABLE: this node has a closure or local gradients; */
-    int32_t missing_op;   /* PG_NO_FORMULA: the derivative of this row */
-    int32_t missing_place; /* by this operand must be said */
+    pg_id culprit;        /* PG_NOT_REPLAYABLE: this node has a closure or local gradients */
 } pg_derivation;
 /* The adjoints of the xs, from those that the ys get, or the tangents of the ys, from those of the xs, as nodes that
- * depend on all that they are computed from. No gradient is read or changed. PG_NO_MEMORY, PG_NO_NODE, PG_NOT_REPLAYABLE,
- * PG_NO_FORMULA: nothing was changed. */
+ * depend on all that they are computed from. No gradient is read or changed. PG_NO_MEMORY, PG_NO_NODE, PG_NOT_REPLAYABLE:
+ * nothing was changed. */
 pg_status pg_pull(pg_derivation *job);
 pg_status pg_push(pg_derivation *job);
 void pg_derivation_done(pg_derivation *job);

@@ -1,49 +1,63 @@
 """pygrad: micrograd with its graph in C. See `pygrad.engine` for Value and `pygrad.nn` for networks."""
 
-from pygrad import functional, nn, optim, viz
+from pygrad import viz
 from pygrad._version import __version__ as __version__
-from pygrad.calculus.explain import explain, unreached
-from pygrad.calculus.grad import backward, grad
-from pygrad.calculus.gradcheck import gradcheck, gradgradcheck
-from pygrad.calculus.minimize import Objective, Residuals, least_squares, minimize
-from pygrad.calculus.transforms import (
-    derivative,
-    gradient,
-    hessian,
-    hvp,
-    jacobian,
-    jvp,
-    taylor,
-    value_and_grad,
-    vjp,
-)
-from pygrad.compat import install_as_micrograd
 from pygrad.contract.anomaly import detect_anomaly
-from pygrad.engine import (
-    Value,
-    config,
-    dot,
-    equal,
-    greater,
-    greater_equal,
-    is_grad_enabled,
-    less,
-    less_equal,
-    maximum,
-    minimum,
-    not_equal,
-    stop_gradient,
-    sum,
-    take,
-    where,
-)
-from pygrad.engine.checkpoint import checkpoint
-from pygrad.engine.custom_op import custom_op
-from pygrad.engine.grad_mode import enable_grad, no_grad
-from pygrad.functional import logsumexp
-from pygrad.nn import MLP, Layer, Module, Neuron
-from pygrad.storage import load_model, save_model
-from pygrad.tape.compiled import compile, load
+
+try:
+    from pygrad import functional, nn, optim
+    from pygrad.calculus.explain import explain, unreached
+    from pygrad.calculus.grad import backward, grad
+    from pygrad.calculus.gradcheck import gradcheck, gradgradcheck
+    from pygrad.calculus.minimize import Objective, Residuals, least_squares, minimize
+    from pygrad.calculus.transforms import (
+        derivative,
+        gradient,
+        hessian,
+        hvp,
+        jacobian,
+        jvp,
+        taylor,
+        value_and_grad,
+        vjp,
+    )
+    from pygrad.compat import install_as_micrograd
+    from pygrad.engine import (
+        Value,
+        config,
+        dot,
+        equal,
+        greater,
+        greater_equal,
+        is_grad_enabled,
+        less,
+        less_equal,
+        maximum,
+        minimum,
+        not_equal,
+        stop_gradient,
+        sum,
+        take,
+        where,
+    )
+    from pygrad.engine.checkpoint import checkpoint
+    from pygrad.engine.custom_op import custom_op
+    from pygrad.engine.grad_mode import enable_grad, no_grad
+    from pygrad.functional import logsumexp
+    from pygrad.nn import MLP, Layer, Module, Neuron
+    from pygrad.storage import load_model, save_model
+    from pygrad.tape.compiled import compile, load
+except ImportError as error:  # the compiled part may be missing: `pygrad.reference` does without
+    if error.name != "pygrad._core":
+        raise
+    _what_to_do = str(error)
+
+    def __getattr__(name):
+        """Say what to do where a name is used that needs the compiled part."""
+        if name in __all__ or name == "engine":
+            raise ImportError(_what_to_do)
+        raise AttributeError(f"module 'pygrad' has no attribute {name!r}")
+
 
 __all__ = [
     "Layer",

@@ -33,7 +33,7 @@ class batches:
         if self.shuffle:
             _shuffle(order, self._random)
         for i in range(len(self)):
-            batch = _take_all(self.sequences, order[i * self.batch_size : (i + 1) * self.batch_size])
+            batch = _select_all(self.sequences, order[i * self.batch_size : (i + 1) * self.batch_size])
             yield batch[0] if len(batch) == 1 else batch
 
 
@@ -49,7 +49,7 @@ def train_test_split(*sequences, test_size=0.25, seed=None):
         raise ValueError(f"test_size={test_size} of {length} items leaves the train or the test part empty")
     order = list(range(length))
     _shuffle(order, random.Random(seed))
-    pairs = zip(_take_all(sequences, order[n:]), _take_all(sequences, order[:n]), strict=True)
+    pairs = zip(_select_all(sequences, order[n:]), _select_all(sequences, order[:n]), strict=True)
     return [part for pair in pairs for part in pair]
 
 
@@ -69,6 +69,6 @@ def _common_length(sequences):
     return lengths[0]
 
 
-def _take_all(sequences, indices):
+def _select_all(sequences, indices):
     """Return the items at `indices` of every sequence: of a NumPy array as an array, else as a list."""
     return tuple(s[indices] if hasattr(s, "dtype") else [s[i] for i in indices] for s in sequences)

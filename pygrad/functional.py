@@ -14,6 +14,7 @@ import math
 import operator
 
 from pygrad import engine
+from pygrad.contract.nested import as_lists
 from pygrad.engine import modes
 
 _TINY = 3.720075976020836e-44  # exp(-100): a log is at least -100, as in PyTorch
@@ -62,10 +63,11 @@ def cross_entropy(input, target, *, reduction="mean"):
     a compiled function; one that is no class is an IndexError (see `pygrad.take`).
     """
     _check(reduction)
-    rows, target = _rows(input), _plain(target)
+    rows, target = _rows(input), as_lists(target)
     if not isinstance(rows[0], list):
         return _row_cross_entropy(rows, target)
-    return _reduce(_pair(_row_cross_entropy, rows, target), reduction)
+    losses = _pair(_row_cross_entropy, rows, target)
+    return _reduce(losses, losses, reduction)
 
 
 def softmax(input):
@@ -131,7 +133,7 @@ def _peaks(values):
 
 def _rows(input):
     """Return one row of logits, or a list of rows, as lists."""
-    rows = _plain(input)
+    rows = as_lists(input)
     if not isinstance(rows, list) or not rows:
         raise ValueError("a row of logits, or a list of rows, is needed, with at least one in it")
     return rows
@@ -179,12 +181,6 @@ def _row_cross_entropy(row, target):
 # --- shapes and reductions --------------------------------------------------------------------------------------------
 
 
-def _plain(x):
-    """Return `x` as nested lists, whatever sequences or NumPy arrays it came as; a single item as it is."""
-    x = x.tolist() if hasattr(x, "tolist") else x
-    return [_plain(item) for item in x] if hasattr(x, "__iter__") and not isinstance(x, str) else x
-
-
 def _is_value(x):
     return hasattr(x, "backward")
 
@@ -196,15 +192,17 @@ def _value(x):
 def _elementwise(loss, input, target, reduction):
     """Return `loss` of every prediction and its target, reduced."""
     _check(reduction)
+    flat = []
 
     def deep(i, t):
         if isinstance(i, list):
             return _pair(deep, i, t)
         if isinstance(t, list):
             raise ValueError(f"one prediction needs one target, not a list of {len(t)}")
-        return loss(_value(i), t)
+        flat.append(loss(_value(i), t))
+        return flat[-1]
 
-    return _reduce(deep(_plain(input), _plain(target)), reduction)
+    return _reduce(deep(as_lists(input), as_lists(target)), flat, reduction)
 
 
 def _pair(loss, input, target):
@@ -220,22 +218,14 @@ def _check(reduction):
         raise ValueError(f'reduction must be "mean", "sum" or "none", not {reduction!r}')
 
 
-def _reduce(losses, reduction):
-    flat = list(_flat(losses))
+def _reduce(losses, flat, reduction):
+    """Return the losses, nested as the predictions are, or their sum or mean; `flat` are they all in one list."""
     if not flat:
         raise ValueError("a loss needs at least one prediction")
     if reduction == "none":
         return losses
     total = flat[0] if len(flat) == 1 else _sum(flat)
     return total / len(flat) if reduction == "mean" and len(flat) > 1 else total
-
-
-def _flat(losses):
-    if not isinstance(losses, list):
-        yield losses
-    else:
-        for item in losses:
-            yield from _flat(item)
 
 
 # --- sum and dot: one node each for pygrad's own Values, Python's loop for those of another engine ----------------

@@ -3,8 +3,10 @@
 What `parameters()` and `state_dict()` find they find by walking those attributes, in the order they were set.
 """
 
+import math
 from collections.abc import Mapping
 
+from pygrad.contract.nested import build_lists, dimensions, flatten, names
 from pygrad.contract.numbers import describe, to_float
 from pygrad.optim import zero_grads
 
@@ -22,8 +24,8 @@ class Module:
     def named_parameters(self):
         """Yield (name, Value), as ("layers.0.neurons.3.w.1", Value(…)); a shared Value once, by its first name."""
         seen = set()
-        for name, tensor in _tensors(self):
-            for place, p in _leaves(tensor, name):
+        for name, (structure, values) in _tensors(self):
+            for place, p in zip(names(structure, name, ".", ""), values):
                 if p not in seen:
                     seen.add(p)
                     yield place, p
@@ -51,7 +53,8 @@ class Module:
         A shared Value is in every entry that holds it, as in PyTorch. Lists that are not rectangular, or hold other
         things too, become one entry an item.
         """
-        return {name: _numbers(tensor) for name, tensor in _tensors(self)}
+        tensors = _tensors(self)
+        return {name: build_lists(structure, (p.data for p in values)) for name, (structure, values) in tensors}
 
     def load_state_dict(self, state, strict=True):
         """Write the numbers of a `state_dict()` into the Values here, and return (missing names, unexpected names).
@@ -68,7 +71,8 @@ class Module:
         problems, writes = problems if strict else [], []
         for name in [name for name in own if name in state]:
             try:
-                writes += _fit(own[name], state[name], name)
+                structure, values = own[name]
+                writes += zip(values, _fitting(structure, state[name], name))
             except ValueError as error:
                 problems.append(str(error))
         if problems:
@@ -78,15 +82,17 @@ class Module:
         return missing, unexpected
 
 
-# --- walking a Module; a "tensor" is a leaf Value or a rectangular nested list of them --------------------------------
+# --- walking a Module; a "tensor" is a leaf Value or a rectangular nested list of them: its structure, and they -------
 
 
 def _tensors(x, name="", path=()):
     """Yield (name, tensor) for all that `x` holds; `path` is what we came through, so that a cycle ends."""
     if str(getattr(x, "dtype", "")) == "object":  # a NumPy array of Values
         x = x.tolist()
-    if _shape(x) is not None:
-        yield name, x
+    values = []
+    structure = flatten(x, values, _as_item, math.inf)
+    if dimensions(structure) is not None and all(map(_is_leaf, values)):
+        yield name, (structure, values)
     elif not any(x is above for above in path):
         for key, item in _items(x):
             yield from _tensors(item, f"{name}.{key}" if name else str(key), (*path, x))
@@ -100,38 +106,24 @@ def _items(x):
     return enumerate(x) if isinstance(x, (list, tuple)) else ()
 
 
-def _shape(x):
-    """Return the shape of a tensor, () for a leaf Value; None for anything else."""
-    if isinstance(x, (list, tuple)):
-        shapes = {_shape(item) for item in x}
-        inner = shapes.pop() if len(shapes) == 1 else None
-        return None if inner is None else (len(x), *inner)
-    return None if getattr(x, "_prev", True) else ()  # of any engine: operands, but none
+def _as_item(x):
+    return list(x) if isinstance(x, (list, tuple)) else x
 
 
-def _leaves(tensor, name):
-    """Yield (name, Value) for every Value of a tensor."""
-    if not isinstance(tensor, (list, tuple)):
-        yield name, tensor
-    else:
-        for i, item in enumerate(tensor):
-            yield from _leaves(item, f"{name}.{i}")
+def _is_leaf(x):
+    return not getattr(x, "_prev", True)  # of any engine: operands, but none
 
 
-def _numbers(tensor):
-    return [_numbers(item) for item in tensor] if isinstance(tensor, (list, tuple)) else tensor.data
-
-
-def _fit(tensor, entry, name):
-    """Return the list of (Value, float) that puts `entry` into `tensor`, or raise a ValueError."""
+def _fitting(structure, entry, name):
+    """Return the numbers of an entry, in a list, or raise a ValueError if it is not in this structure."""
     entry = entry.tolist() if hasattr(entry, "tolist") else entry  # a NumPy array
-    if not isinstance(tensor, (list, tuple)):
+    if structure is None:
         try:
-            return [(tensor, to_float(entry, name))]
+            return [to_float(entry, name)]
         except (TypeError, OverflowError) as error:
             raise ValueError(str(error)) from None
     if not isinstance(entry, (list, tuple)):
-        raise ValueError(f"{name} must be a list of {len(tensor)}, not {describe(entry)}")
-    if len(entry) != len(tensor):
-        raise ValueError(f"{name} must have length {len(tensor)}, not {len(entry)}")
-    return [pair for i, item in enumerate(tensor) for pair in _fit(item, entry[i], f"{name}.{i}")]
+        raise ValueError(f"{name} must be a list of {len(structure)}, not {describe(entry)}")
+    if len(entry) != len(structure):
+        raise ValueError(f"{name} must have length {len(structure)}, not {len(entry)}")
+    return [x for i, part in enumerate(structure) for x in _fitting(part, entry[i], f"{name}.{i}")]

@@ -22,7 +22,7 @@ class Neuron(Module):
         self.b = Value(0)
 
     def __call__(self, x):
-        x = _row(x)
+        x = _inputs(x)
         if len(x) != len(self.w):
             raise ValueError(f"this neuron takes {len(self.w)} inputs, and the input has length {len(x)}")
         if out := engine.layer([self], x, type(self)):
@@ -47,7 +47,7 @@ class Layer(Module):
         self.neurons = [Neuron(nin, **kwargs) for _ in range(nout)]
 
     def __call__(self, x):
-        x = _row(x)
+        x = _inputs(x)
         out = engine.layer(self.neurons, x, Neuron) if Neuron.__call__ is _plain_call else None
         out = out or [n(x) for n in self.neurons]
         return out[0] if len(out) == 1 else out
@@ -86,7 +86,7 @@ class MLP(Module):
 # --- inputs and activations -------------------------------------------------------------------------------------------
 
 
-def _row(x):
+def _inputs(x):
     """Return the inputs as a list; a lone Value, as a layer of one neuron gives, is a row of one."""
     return x if type(x) is list else [x] if hasattr(x, "backward") else list(x)
 

@@ -119,10 +119,14 @@ class Optimizer:
                 "to add one, use add_param_group()"
             )
         pairs = zip(self.param_groups, self.state)
-        moves = [(*self._prepare(list(group["params"]), group, state), state) for group, state in pairs]
+        moves = [(*self.prepare(group, state), state) for group, state in pairs]
         for move, new, state in moves:
             move()
             state.update(new)
+
+    def prepare(self, group, state):
+        """Do all of a group's step that can fail; return what moves its parameters, and the state that then holds."""
+        return self._prepare(list(group["params"]), group, state)
 
     def state_dict(self):
         """Return a copy of the state, its buffers as lists, and of the hyperparameters; "params" says how many."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pygrad.contract import anomaly, value_base
+from pygrad.contract import anomaly, refusals, value_base
 from pygrad.contract.custom_op import CustomOp
 from pygrad.contract.numbers import operand, to_float
 from pygrad.contract.value_base import (
@@ -292,6 +292,54 @@ def _declared_partials(data, y, *pairs):
 DECLARED = Op("", lambda y, *pairs: y, _declared_partials, lambda y, *pairs: pairs[::2])
 LEAF = _given_row("", None)
 
+# --- the methods that make nodes --------------------------------------------------------------------------------------
+
+
+def _unary(name):
+    """Return the method of an op of one operand."""
+
+    def method(self):
+        return _make(OPS[name], (self,))
+
+    return _named(method, name)
+
+
+def _binary(name):
+    """Return the operator `self op other`; a foreign type of `other` may have an operator for that itself."""
+
+    def method(self, other):
+        return NotImplemented if _is_foreign(other) else _make(OPS[name], (self, _as_value(other)))
+
+    return _named(method, name)
+
+
+def _reflected(name):
+    """Return the operator `other op self`, which Python calls if `other` has none."""
+
+    def method(self, other):
+        return NotImplemented if _is_foreign(other) else _make(OPS[name], (_as_value(other), self))
+
+    return _named(method, name)
+
+
+def _by_name(name):
+    """Return the method `self.name(other)` of an op of two operands."""
+
+    def method(self, other):
+        return _make(OPS[name], (self, _as_value(other)))
+
+    return _named(method, name)
+
+
+def _named(method, name):
+    method.__name__, method.__qualname__ = name, f"Value.{name}"
+    return method
+
+
+def _is_foreign(x):
+    return not isinstance(x, Value) and operand(x) is NotImplemented
+
+
 # --- Value ------------------------------------------------------------------------------------------------------------
 
 _serials = itertools.count()
@@ -311,7 +359,7 @@ class Value(ValueBase):
         children, _op, local_grads = parse_dialect(Value, _children, _op, dialect)
         data = to_float(data)
         if children and self._row is not None:
-            raise RuntimeError("this Value exists already: make a new one to give it children")
+            raise refusals.children_too_late()
         if children:
             self._set_node(_given_row("", local_grads), children, data)
             if anomaly.depth:
@@ -325,7 +373,7 @@ class Value(ValueBase):
 
     def _set_leaf(self, data):
         if self._row not in (None, LEAF):
-            raise RuntimeError(f"this Value is the result of {self._op!r}: only a leaf can be set by __init__")
+            raise refusals.init_of_result(self)
         if self._row is None:
             self._set_node(LEAF, (), data)
         self._data, self._grad = data, 0.0
@@ -339,7 +387,7 @@ class Value(ValueBase):
 
     def _alive(self):
         if self._row is None:
-            raise RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
+            raise refusals.uninitialised()
         return self
 
     def _is_leaf(self):
@@ -376,13 +424,13 @@ class Value(ValueBase):
         if not children and self._is_leaf():
             return
         if not self._is_leaf() or self._used or self._busy:
-            raise AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
+            raise refusals.prev_is_fixed()
         grad = self._grad
         self._set_node(_given_row("", None), children, self._data)
         self._grad = grad
 
     def _operands_in_order(self):
-        """The operands as a tuple: see `pygrad.portable.Value._operands_in_order`."""
+        """The operands as a tuple: see `pygrad.engine.portable.Value._operands_in_order`."""
         return self._alive()._operands
 
     @property
@@ -393,7 +441,7 @@ class Value(ValueBase):
     @_backward.setter
     def _backward(self, closure):
         if not callable(closure):
-            raise TypeError("_backward must be a function of no arguments")
+            raise refusals.no_closure()
         self._alive().__dict__[CLOSURE] = closure
 
     def _propagate(self):
@@ -412,83 +460,38 @@ class Value(ValueBase):
 
     # --- operators, in micrograd's order ---
 
-    def __add__(self, other):
-        return _binary("add", self, other)
-
-    def __mul__(self, other):
-        return _binary("mul", self, other)
+    __add__ = _binary("add")
+    __mul__ = _binary("mul")
 
     def __pow__(self, other):
         if isinstance(other, Value):
-            return _binary("pow", self, other)
+            return _make(OPS["pow"], (self, other))
         exponent = operand(other)
         return exponent if exponent is NotImplemented else _make(_power_row(exponent), (self,))
 
-    def __rpow__(self, other):  # other ** self
-        return _binary("pow", other, self)
+    __rpow__ = _reflected("pow")  # other ** self
 
-    def relu(self):
-        return _make(OPS["relu"], (self,))
-
-    def tanh(self):
-        return _make(OPS["tanh"], (self,))
-
-    def exp(self):
-        return _make(OPS["exp"], (self,))
-
-    def log(self):
-        return _make(OPS["log"], (self,))
-
-    def sigmoid(self):
-        return _make(OPS["sigmoid"], (self,))
-
-    def sqrt(self):
-        return _make(OPS["sqrt"], (self,))
-
-    def sin(self):
-        return _make(OPS["sin"], (self,))
-
-    def cos(self):
-        return _make(OPS["cos"], (self,))
-
-    def tan(self):
-        return _make(OPS["tan"], (self,))
-
-    def asin(self):
-        return _make(OPS["asin"], (self,))
-
-    def acos(self):
-        return _make(OPS["acos"], (self,))
-
-    def atan(self):
-        return _make(OPS["atan"], (self,))
-
-    def sinh(self):
-        return _make(OPS["sinh"], (self,))
-
-    def cosh(self):
-        return _make(OPS["cosh"], (self,))
-
-    def log1p(self):
-        return _make(OPS["log1p"], (self,))
-
-    def expm1(self):
-        return _make(OPS["expm1"], (self,))
-
-    def erf(self):
-        return _make(OPS["erf"], (self,))
-
-    def erfc(self):
-        return _make(OPS["erfc"], (self,))
-
-    def softplus(self):
-        return _make(OPS["softplus"], (self,))
-
-    def silu(self):
-        return _make(OPS["silu"], (self,))
-
-    def gelu(self):
-        return _make(OPS["gelu"], (self,))
+    relu = _unary("relu")
+    tanh = _unary("tanh")
+    exp = _unary("exp")
+    log = _unary("log")
+    sigmoid = _unary("sigmoid")
+    sqrt = _unary("sqrt")
+    sin = _unary("sin")
+    cos = _unary("cos")
+    tan = _unary("tan")
+    asin = _unary("asin")
+    acos = _unary("acos")
+    atan = _unary("atan")
+    sinh = _unary("sinh")
+    cosh = _unary("cosh")
+    log1p = _unary("log1p")
+    expm1 = _unary("expm1")
+    erf = _unary("erf")
+    erfc = _unary("erfc")
+    softplus = _unary("softplus")
+    silu = _unary("silu")
+    gelu = _unary("gelu")
 
     def leaky_relu(self, negative_slope=0.01):
         """self where it is above 0, else negative_slope * self."""
@@ -498,26 +501,13 @@ class Value(ValueBase):
         """self where it is above 0, else alpha * (exp(self) - 1)."""
         return _make(OPS["elu"], (self, _as_value(alpha)))
 
-    def minimum(self, other):
-        return minimum(self, other)
-
-    def maximum(self, other):
-        return maximum(self, other)
-
-    def less(self, other):
-        return less(self, other)
-
-    def less_equal(self, other):
-        return less_equal(self, other)
-
-    def equal(self, other):
-        return equal(self, other)
-
-    def not_equal(self, other):
-        return not_equal(self, other)
-
-    def stop_gradient(self):
-        return stop_gradient(self)
+    minimum = _by_name("minimum")
+    maximum = _by_name("maximum")
+    less = _by_name("less")
+    less_equal = _by_name("less_equal")
+    equal = _by_name("equal")
+    not_equal = _by_name("not_equal")
+    stop_gradient = _unary("stop_gradient")
 
     def backward(self, seed=1.0):
         """Set the gradients of all that this Value was computed from; leaves add theirs to what they have.
@@ -541,31 +531,20 @@ class Value(ValueBase):
             for v in order:
                 v._busy = False
 
-    def __neg__(self):  # -self
-        return _make(OPS["neg"], (self,))
-
-    def __abs__(self):  # abs(self)
-        return _make(OPS["abs"], (self,))
-
-    abs = __abs__
+    __neg__ = _unary("neg")  # -self
+    __abs__ = abs = _unary("abs")  # abs(self)
 
     def __radd__(self, other):  # other + self
         return self.__add__(other)
 
-    def __sub__(self, other):  # self - other
-        return _binary("sub", self, other)
-
-    def __rsub__(self, other):  # other - self
-        return _binary("sub", other, self)
+    __sub__ = _binary("sub")  # self - other
+    __rsub__ = _reflected("sub")  # other - self
 
     def __rmul__(self, other):  # other * self
         return self.__mul__(other)
 
-    def __truediv__(self, other):  # self / other
-        return _binary("div", self, other)
-
-    def __rtruediv__(self, other):  # other / self
-        return _binary("div", other, self)
+    __truediv__ = _binary("div")  # self / other
+    __rtruediv__ = _reflected("div")  # other / self
 
 
 def _order(root):
@@ -578,7 +557,7 @@ def _order(root):
                 stack.append(child)
     order = [v for v in reached.values() if v is root or not v._is_leaf() or CLOSURE in v.__dict__]
     if any(v._busy for v in order):
-        raise RuntimeError("a backward pass is still running over part of this graph: let it end first")
+        raise refusals.busy()
     return sorted(order, key=lambda v: (v._is_leaf(), -v._serial))
 
 
@@ -591,36 +570,28 @@ def _make(row, operands):
     return out
 
 
-def _binary(name, a, b):
-    """Make the node of a binary op whose operands are Values or numbers; one of them is a Value."""
-    for other in (a, b):
-        if not isinstance(other, Value) and operand(other) is NotImplemented:
-            return NotImplemented
-    return _make(OPS[name], (_as_value(a), _as_value(b)))
-
-
 def _as_value(x):
     return x if isinstance(x, Value) else Value(x)
 
 
 def minimum(a, b):
     """Return the smaller of two Values or numbers; equal ones share the gradient."""
-    return _make(OPS["minimum"], (_as_value(a), _as_value(b)))
+    return _as_value(a).minimum(b)
 
 
 def maximum(a, b):
     """Return the larger of two Values or numbers; equal ones share the gradient."""
-    return _make(OPS["maximum"], (_as_value(a), _as_value(b)))
+    return _as_value(a).maximum(b)
 
 
 def less(a, b):
     """Return the Value 1.0 if a < b, else 0.0, of two Values or numbers; like all comparisons it has no derivative."""
-    return _make(OPS["less"], (_as_value(a), _as_value(b)))
+    return _as_value(a).less(b)
 
 
 def less_equal(a, b):
     """Return the Value 1.0 if a <= b, else 0.0."""
-    return _make(OPS["less_equal"], (_as_value(a), _as_value(b)))
+    return _as_value(a).less_equal(b)
 
 
 def greater(a, b):
@@ -635,17 +606,17 @@ def greater_equal(a, b):
 
 def equal(a, b):
     """Return the Value 1.0 if a and b are the same number, else 0.0 (`==` asks for the same object)."""
-    return _make(OPS["equal"], (_as_value(a), _as_value(b)))
+    return _as_value(a).equal(b)
 
 
 def not_equal(a, b):
     """Return the Value 0.0 if a and b are the same number, else 1.0, also for a nan."""
-    return _make(OPS["not_equal"], (_as_value(a), _as_value(b)))
+    return _as_value(a).not_equal(b)
 
 
 def stop_gradient(x):
     """Return a Value of the same data as `x`, a Value or number, that passes no gradient on to it."""
-    return _make(OPS["stop_gradient"], (_as_value(x),))
+    return _as_value(x).stop_gradient()
 
 
 def sum(values, start=0):
@@ -683,7 +654,7 @@ def choose(index, values):
 def declared(y, xs, derivatives):
     """Return `y` as one node that passes its gradient times `derivatives` on to `xs`: what `custom_op` makes."""
     if len(xs) != len(derivatives):
-        raise ValueError("declared needs as many derivatives as xs")
+        raise refusals.derivatives_missing()
     pairs = [_as_value(v) for pair in zip(xs, derivatives) for v in pair]
     return _make(DECLARED, (_as_value(y), *pairs))
 

@@ -8,8 +8,6 @@ Only public attributes of a Value are read, so the Values of both engines are dr
 """
 
 import os
-import shutil
-import subprocess
 import sysconfig
 from typing import Any, NamedTuple
 
@@ -46,6 +44,8 @@ def render_svg(picture):
 
     Uses Graphviz's own `dot` program, or else `graphviz-pure`, which pip installs. RuntimeError when neither is there.
     """
+    import subprocess  # here, for its import takes a while
+
     program = dot_program()
     if program is None:
         raise RuntimeError("drawing a graph needs Graphviz's `dot` program on PATH, or: pip install graphviz-pure")
@@ -57,6 +57,8 @@ def render_svg(picture):
 
 def dot_program():
     """Return the path of a program that draws dot files, or None."""
+    import shutil  # here, for its import takes a while
+
     scripts = sysconfig.get_path("scripts")  # an environment that was not activated is not on PATH
     return shutil.which("dot") or shutil.which("graphviz-pure") or shutil.which("graphviz-pure", path=scripts)
 

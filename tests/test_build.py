@@ -3,6 +3,7 @@
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -93,6 +94,34 @@ def test_the_digest_sees_every_change(tmp_path):
     assert 4 == len(digests)
 
 
+@needs_sources
+@pytest.mark.parametrize(
+    "environ, missing",
+    [
+        ({"CC": "/nonexistent"}, "a C compiler"),
+        ({"PATH": ""}, "a C compiler"),
+        ({"CC": "./cc"}, "Python's C header files"),
+    ],
+)
+def test_where_nothing_can_be_compiled_the_last_line_says_what_to_install(environ, missing, tmp_path):
+    """`pip install` without a C compiler, and without Python's header files, ends in one line of ours."""
+    for name in ("csrc", "pygrad"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "cc").write_text('#!/bin/sh\n! grep -qs -- Python.h "$@" && exec cc "$@"\n')  # as if it were not there
+    (tmp_path / "cc").chmod(0o755)
+    install = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "."]
+    inherited = {name: value for name, value in os.environ.items() if name != "CC"}
+    done = subprocess.run(install, capture_output=True, text=True, cwd=tmp_path, timeout=120, env=inherited | environ)
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines()]
+    last = lines[lines.index("[end of output]") - 1]
+
+    assert last.startswith(f"pygrad-engine is built from C: install {missing}")
+    assert "apt install" in last
+    assert len(lines) < 30
+
+
 def _run(program, **environ):
     """Run a program in a fresh process, which has of our environment variables only those given."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYGRAD_")}
@@ -106,9 +135,9 @@ def _run(program, **environ):
     )
 
 
-def _import_with(patch, **environ):
+def _import_with(patch, statement="import pygrad", **environ):
     """Import pygrad in a fresh process after `patch`; return the last line of what it says."""
-    done = _run(textwrap.dedent(patch) + "\nimport pygrad\n", **environ)
+    done = _run(f"{textwrap.dedent(patch)}\n{statement}\n", **environ)
     return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
 
@@ -145,14 +174,25 @@ def test_a_binary_of_older_sources_is_refused():
 
 
 def test_a_missing_binary_is_explained():
-    """Without the compiled part the import says how to get it."""
-    said = _import_with("""
+    """Without the compiled part the import of what needs it says how to get it."""
+    said = _import_with(
+        """
         import sys
         sys.modules["pygrad._core"] = None
-    """)
+        """,
+        "from pygrad import Value",
+    )
 
     assert "ImportError" in said
     assert "missing" in said
+
+
+def test_the_import_waits_for_no_module_that_only_rare_calls_need():
+    """What draws, pickles, names files or reads signatures is imported where it is used."""
+    rare = {"inspect", "pickle", "shutil", "subprocess", "uuid"}
+    said = _run("import sys; before = {*sys.modules}; import pygrad; print(*{*sys.modules} - before)").stdout
+
+    assert set() == rare & set(said.split())
 
 
 # --- the two proxies --------------------------------------------------------------------------------------------------

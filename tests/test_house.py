@@ -14,7 +14,7 @@ compat __init__ demos cli __main__""".split()
 # Who may touch `ffi` and `lib`. Each calls what C has for it; nodes are made and freed by the engine alone.
 CALL_C = """calculus/formulas calculus/grad calculus/gradcheck calculus/sparsity calculus/taylor calculus/traversal
 engine/__init__ engine/arena engine/errors engine/optable engine/portable engine/sweeps optim
-tape/arguments tape/bound tape/c_source tape/compiled tape/files tape/record tape/run tape/tape tape/training""".split()
+tape/arguments tape/bound tape/c_source tape/compiled tape/record tape/run tape/tape tape/training""".split()
 
 
 def _imported(tree):

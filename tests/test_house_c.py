@@ -1,4 +1,4 @@
-"""The plan of the house is kept in C too: includes go down only, without circles, and a header is implemented by its unit.
+"""The plan of the house is kept in C: includes go down only, without circles, and a header is implemented by its unit.
 
 A unit is all files of a folder that share the beginning of their name: engine/node.h and engine/node.c; tape/lanes.h,
 tape/lanes.c and tape/lanes_avx2.c.

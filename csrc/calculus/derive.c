@@ -4,8 +4,8 @@
  * up, these make nodes: products of an adjoint or tangent with a derivative, and sums of such. What is a number and not
  * a node, as the seed 1.0, stays one for as long as it can, and a product with 0 or 1 makes no node.
  *
- * The derivative of a row of ops.def is a *formula*: a few steps, each an op on nodes. They are made from the row's text
- * (pygrad/formulas.py), and given here before they are first used.
+ * The derivative of a row of ops.def is a *formula*: a few steps, each an op on nodes. make_formulas.py makes them from
+ * the row's text when the extension is built (formulas.h).
  *
  * Only what lies between takes part: nodes that the ys are computed from, and that are computed from the xs. Each has an
  * entry. While one of these walks runs, under the lock, such a node has PG_FLAG_LISTED, and the number of its entry in
@@ -15,49 +15,20 @@
 
 #include "engine/node.h"
 #include "engine/reach.h"
+#include "formulas.h"
 
 /* --- formulas --- */
 
-enum { MOST_STEPS = 64 };
+static const pg_formula *const formulas[PG_POWER][2] = {
+#define PG_UNARY(name, label, forward, da) [PG_OP_##name] = {&name##_by_a, NULL},
+#define PG_BINARY(name, label, forward, da, db) [PG_OP_##name] = {&name##_by_a, &name##_by_b},
+#define PG_FLAT(name, label, arity, forward) [PG_OP_##name] = {NULL, NULL},
+#include "ops.def"
+};
 
-static struct {
-    bool known;
-    pg_step *steps;
-    uint32_t step_count;
-    double *numbers;
-    int32_t result;
-} formulas[PG_POWER][2];
-
-static void *copied(const void *from, size_t bytes)
+const pg_formula *pg_formula_of(int op, int place)
 {
-    void *to = pg_realloc(NULL, bytes + 1);
-    if (to)
-        memcpy(to, from, bytes);
-    return to;
-}
-
-pg_status pg_set_formula(int op, int place, const pg_formula *formula)
-{
-    if (op <= PG_LEAF || op >= PG_POWER || place < 0 || place > 1 || formula->step_count > MOST_STEPS)
-        return PG_BAD_TAPE;
-    pg_arena *arena = pg_lock();
-    bool done = formulas[op][place].known;
-    if (!done) {
-        pg_step *steps = copied(formula->steps, formula->step_count * sizeof *steps);
-        double *numbers = copied(formula->numbers, formula->number_count * sizeof *numbers);
-        done = steps && numbers;
-        formulas[op][place].steps = steps;
-        formulas[op][place].numbers = numbers;
-        formulas[op][place].step_count = formula->step_count;
-        formulas[op][place].result = formula->result;
-        formulas[op][place].known = done;
-        if (!done) {
-            pg_free(steps);
-            pg_free(numbers);
-        }
-    }
-    pg_unlock(arena);
-    return done ? PG_OK : PG_NO_MEMORY;
+    return op > PG_LEAF && op < PG_POWER && (place == 0 || place == 1) ? formulas[op][place] : NULL;
 }
 
 /* --- one walk --- */
@@ -326,33 +297,26 @@ static void find_between(walk *w)
 /* What is done with d node / d operand, both of which have an entry. */
 typedef void use_fn(walk *w, entry *node, pg_id operand, pg_term slope);
 
-static pg_term operand_of_step(int op, int place, const pg_term *registers, int32_t which)
+static pg_term operand_of_step(const pg_formula *formula, const pg_term *registers, int32_t which)
 {
-    return which < 0 ? number(formulas[op][place].numbers[-1 - which]) : registers[which];
+    return which < 0 ? number(formula->numbers[-1 - which]) : registers[which];
 }
 
-/* The derivative of the row `op`, by its formula. */
-static pg_term slope_by_formula(walk *w, int op, int place, pg_term a, pg_term b, pg_term y)
+/* The derivative of a row, by its formula. */
+static pg_term slope_by_formula(walk *w, const pg_formula *formula, pg_term a, pg_term b, pg_term y)
 {
-    if (!formulas[op][place].known) {
-        w->job->missing_op = op;
-        w->job->missing_place = place;
-        fail(w, PG_NO_FORMULA);
-        return number(0.0);
-    }
     pg_term registers[3 + MOST_STEPS] = {a, b, y};
-    const uint32_t count = formulas[op][place].step_count;
-    for (uint32_t i = 0; i < count; i++) {
-        const pg_step *step = &formulas[op][place].steps[i];
+    for (uint32_t i = 0; i < formula->step_count; i++) {
+        const pg_step *step = &formula->steps[i];
         pg_term on[3];
         for (int k = 0; k < 3; k++)
-            on[k] = operand_of_step(op, place, registers, step->operands[k]);
+            on[k] = operand_of_step(formula, registers, step->operands[k]);
         registers[3 + i] = step->op == PG_TAKE          ? choose(w, on[0], on + 1)
                            : pg_op_arity(step->op) == 1 ? apply_unary(w, step->op, on[0])
                                                         : apply_binary(w, step->op, on[0], on[1]);
     }
-    const pg_term slope = copy(w, operand_of_step(op, place, registers, formulas[op][place].result));
-    for (uint32_t i = 0; i < count; i++)
+    const pg_term slope = copy(w, operand_of_step(formula, registers, formula->result));
+    for (uint32_t i = 0; i < formula->step_count; i++)
         drop(w, registers[3 + i]);
     return slope;
 }
@@ -361,7 +325,7 @@ static pg_term row_slope(walk *w, pg_id id, int place)
 {
     const pg_node *node = pg_node_at(w->arena, id);
     const pg_term a = {.id = node->a}, b = {.id = node->b};
-    return slope_by_formula(w, node->op, place, a, b, (pg_term){.id = id});
+    return slope_by_formula(w, formulas[node->op][place], a, b, (pg_term){.id = id});
 }
 
 /* k * a**(k-1); where k - 1 is rounded, as pg_power_slope does it. */
@@ -372,7 +336,7 @@ static pg_term power_slope(walk *w, const pg_node *node)
     if (k == 0.0 || k == 1.0)
         return number(k);
     if (k - 1.0 + 1.0 != k)
-        return slope_by_formula(w, PG_OP_pow, 0, (pg_term){.id = node->a}, number(k), number(0.0));
+        return slope_by_formula(w, formulas[PG_OP_pow][0], (pg_term){.id = node->a}, number(k), number(0.0));
     const pg_term power = made(w, pg_make_power(w->arena, node->a, k - 1.0));
     const pg_term slope = times(w, number(k), power);
     drop(w, power);

@@ -14,19 +14,19 @@ import math
 from array import array
 
 from pygrad.calculus.grad import as_value, pull, push
+from pygrad.calculus.points import several
 from pygrad.calculus.sparsity import Pattern
-from pygrad.contract.nested import flatten
+from pygrad.contract.nested import build_lists, dimensions, flatten, nest, or_lists
 from pygrad.engine import adjoints, modes
 from pygrad.engine.grad_mode import enable_grad
-from pygrad.tape.arguments import Argument, HasValues, build, shape_of
+from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import BoundArgument
 from pygrad.tape.compiled import Compiled
-from pygrad.tape.record import record
 
 _GROWTH = 8  # unroll where that makes at most so many steps, and results, of each of the function's
 
 
-class Once(Compiled):
+class CompiledOnce(Compiled):
     """A function that is recorded for one call: what it decides by the numbers that it sees is right for that.
 
     There are no passes: they would cost more than they save.
@@ -36,10 +36,10 @@ class Once(Compiled):
         super().__init__(function, reduction, batched, threads, passes)
 
     def like(self, function, batched=False):
-        return Once(function, batched=batched, threads=self.threads)
+        return CompiledOnce(function, batched=batched, threads=self.threads)
 
     def record(self, structures, arguments):
-        return record(self.function, structures, self.numbers_of(arguments), self._passes, watch=False)
+        return self.record_as(self.function, structures, arguments, watch=False)
 
 
 class CompiledProduct(Compiled):
@@ -55,7 +55,7 @@ class CompiledProduct(Compiled):
         if len(args) != 2 or kwargs:
             raise TypeError(f"{self.__name__} takes two arguments: xs, a tuple if it is several, and vs")
         xs, vs = args
-        return super().prepare((*_several(xs), *(_several(vs) if self._is_shaped_alike else [vs])), {}, kind)
+        return super().prepare((*several(xs), *(several(vs) if self._is_shaped_alike else [vs])), {}, kind)
 
     def record(self, structures, arguments):
         n = len(structures) // 2 if self._is_shaped_alike else len(structures) - 1
@@ -66,11 +66,7 @@ class CompiledProduct(Compiled):
         def function(*items):
             return self.function(one_or_all(items[:n]), one_or_all(items[n:]))
 
-        return record(function, structures, self.numbers_of(arguments), self._passes)
-
-
-def _several(xs):
-    return xs if isinstance(xs, tuple) else (xs,)
+        return self.record_as(function, structures, arguments)
 
 
 class CompiledJacobian:
@@ -132,8 +128,8 @@ class _Plan:
         self.base, self.pattern, self.is_sparse = base, pattern, is_sparse
         self.structures = structures
         if not is_sparse:
-            self.structure = _nested(structure, structures[0] if len(structures) == 1 else tuple(structures))
-            self.shape = shape_of(self.structure)  # None: it is not rectangular
+            self.structure = nest(structure, structures[0] if len(structures) == 1 else tuple(structures))
+            self.shape = dimensions(self.structure)  # None: it is not rectangular
 
     def shaped(self, numbers, run):
         """Return the derivatives of one sample, or of all in a batch, from all numbers of all rows."""
@@ -145,7 +141,7 @@ class _Plan:
             found = np.frombuffer(numbers, dtype=float).reshape(run.n, *self.shape)
         else:
             items = iter(numbers)
-            found = [build(self.structure, items) for _ in range(run.n)]
+            found = [build_lists(self.structure, items) for _ in range(run.n)]
         return found[0] if run.samples is None else found
 
     def _sparse(self, numbers, run):
@@ -169,7 +165,7 @@ class _Unrolled(_Plan):
         """Return the derivatives as Values, from arguments that are Values: those of the pattern, or all."""
         xs, ys = [], []
         flatten(arguments, xs, lambda x: x)
-        flatten(self.base.function(*arguments), ys, as_value)
+        flatten(self.base.function(*arguments), ys, or_lists(as_value))
         by_rows = self.pattern.row_steps <= self.pattern.column_steps
         found = (self._by_rows if by_rows else self._by_columns)(ys, xs)
         if self.is_sparse:
@@ -235,7 +231,7 @@ class _Lanes(_Plan):
     def _call(self, xs):
         """Return what the function returns of these Values, one an input, in a list."""
         items, ys = iter(xs), []
-        flatten(self.base.function(*[build(s, items) for s in self.structures]), ys, as_value)
+        flatten(self.base.function(*[build_lists(s, items) for s in self.structures]), ys, or_lists(as_value))
         return ys
 
     def _adjoints(self, xs, seeds):
@@ -300,11 +296,6 @@ class _BoundLanes:
             self._xs[i] = pointer[0]
         self._bound.forward()
         self.output[:] = array("d", self._plan.numbers(self._xs, self._bound.output))
-
-
-def _nested(outer, inner):
-    """Return the structure `outer` with `inner` in each of its places."""
-    return inner if outer is None else tuple([_nested(item, inner) for item in outer])
 
 
 def _scipy_sparse():

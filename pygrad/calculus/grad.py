@@ -1,17 +1,16 @@
 """Derivatives as Values: `grad`, `backward` from several roots, and what `pygrad.transforms` is made of.
 
 Backward (`pull`) and forward (`push`) csrc/derive.c goes through a graph and makes the nodes; it has the derivative of
-each op from `pygrad.formulas`. What it makes is a graph like any other.
+each op from csrc/ops.def. What it makes is a graph like any other.
 """
 
 from pygrad import engine
-from pygrad.calculus import formulas
 from pygrad.contract import anomaly
-from pygrad.contract.nested import flatten, rebuild
+from pygrad.contract.nested import flatten, or_lists, rebuild
 from pygrad.contract.numbers import describe, to_float
 from pygrad.engine import Value, adjoints, modes, sweep
 from pygrad.engine._lib import ffi, lib
-from pygrad.engine.errors import refuse
+from pygrad.engine.errors import check
 from pygrad.tape.record import warn_here
 
 # --- for users --------------------------------------------------------------------------------------------------------
@@ -83,6 +82,7 @@ def _roots(ys, seeds, with_values=False):
     return list(ys), [s if with_values and isinstance(s, Value) else to_float(s, "a seed") for s in seeds]
 
 
+@or_lists
 def _as_x(x):
     if not isinstance(x, Value):
         raise TypeError(f"xs must be a Value or lists of Values, not {describe(x)}")
@@ -114,12 +114,10 @@ def _derive(run, ys, xs, given, count):
     job |= {"given": ffi.new("pg_term[]", terms), "found": ffi.new("pg_term[]", count)}
     keep = bool(anomaly.depth or engine.keeps_proxies())
     job, arrays = ffi.new("pg_derivation *", {**job, "keep_made": keep}), list(job.values())
-    while (status := run(job)) == lib.PG_NO_FORMULA:
-        formulas.tell(job.missing_op, job.missing_place)
+    status = run(job)
     if status == lib.PG_NOT_REPLAYABLE:
         raise TypeError(no_formula(engine.find_value(job.culprit, ys)))
-    if status != lib.PG_OK:
-        refuse(*ys, *xs)
+    check(status, [*ys, *xs])
     found, made = arrays[-1], job.made[0 : job.made_count] if keep else []
     try:
         nodes = [t.id for t in found if t.id]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from pygrad.calculus import traversal
 from pygrad.calculus.grad import grad
 from pygrad.calculus.points import Point
+from pygrad.contract.value_base import op_and_label
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.grad_mode import enable_grad
 from pygrad.engine.optable import CODES
@@ -107,32 +108,32 @@ def differentiate(f, x, eps=0.01):
     value is taken that differs least from its three neighbours in the table (Ridders has two, which agree by chance too
     easily where f is noisy). What is not finite at a large step is left out.
     """
-    rows = _Rows(f, x, eps * max(1.0, abs(x)))
-    return [_extrapolated(rows, output) for output in range(rows.outputs)]
+    differences = _Differences(f, x, eps * max(1.0, abs(x)))
+    return [_extrapolated(differences, output) for output in range(differences.outputs)]
 
 
-class _Rows:
+class _Differences:
     """Central differences: `at(k)` is (step, quotients, sizes of f) for the k-th step; computed once."""
 
     def __init__(self, f, x, step):
-        self._f, self._x, self._step, self._rows = f, x, step, []
+        self._f, self._x, self._step, self._known = f, x, step, []
         self.outputs = len(self.at(0)[1])
 
     def at(self, k):
-        while len(self._rows) <= k:
-            h = self._step * _SHRINK ** len(self._rows)
+        while len(self._known) <= k:
+            h = self._step * _SHRINK ** len(self._known)
             above, below = self._x + h, self._x - h
             ups, downs = self._f(above), self._f(below)
             width = above - below
             quotients = [(u - d) / width if width else math.nan for u, d in zip(ups, downs)]
-            self._rows.append((h, quotients, [max(abs(u), abs(d)) for u, d in zip(ups, downs)]))
-        return self._rows[k]
+            self._known.append((h, quotients, [max(abs(u), abs(d)) for u, d in zip(ups, downs)]))
+        return self._known[k]
 
 
-def _extrapolated(rows, output):
+def _extrapolated(differences, output):
     best, before, last = Slope(math.nan, math.inf, 0.0), [], 0.0
     for k in range(_MOST_STEPS):
-        h, quotients, sizes = rows.at(k)
+        h, quotients, sizes = differences.at(k)
         line = [quotients[output]]
         if not math.isfinite(line[0]):
             before = []
@@ -216,7 +217,7 @@ class _Check:
         texts, moves = [], None
         for node in nodes:
             if lib.pg_op(node._pg_id) == CODES["stop_gradient"]:
-                texts.append(f"{self.name(node)} passes no gradient on, by design")
+                texts.append(f"{op_and_label(node)} passes no gradient on, by design")
                 continue
             expected = _by_formula(node, self.eps)
             if expected is None:
@@ -265,7 +266,7 @@ class _Check:
         actual, moved = traversal.slopes(node), moves[node._pg_id]
         columns = [moves[v._pg_id] for v in traversal.receivers(node)]
         if not all(map(math.isfinite, [*moved, *[x for column in columns for x in column]])):
-            return [f"{self.name(node)} could not be looked at: the graph is another one at each point"]
+            return [f"{op_and_label(node)} could not be looked at: the graph is another one at each point"]
         by_chain_rule = [math.fsum(s * m for s, m in zip(actual, row)) for row in zip(*columns)]
         size = max(max(map(abs, moved)), *[abs(s * m) for s, c in zip(actual, columns) for m in c])
         if all(abs(a - b) <= _LARGEST_ERROR * size for a, b in zip(by_chain_rule, moved)):
@@ -277,10 +278,10 @@ class _Check:
         true = _least_squares([columns[k] for k in live], moved)
         if true is None:
             named = " or ".join(self.value(v) for v in traversal.receivers(node))
-            return [f"{self.name(node)}: the derivative by {named}; their inputs do not move them apart"]
+            return [f"{op_and_label(node)}: the derivative by {named}; their inputs do not move them apart"]
         rest = [m - math.fsum(t * columns[k][i] for t, k in zip(true, live)) for i, m in enumerate(moved)]
         if max(map(abs, rest)) > _LARGEST_ERROR * size:
-            return [f"{self.name(node)}: its data depends on a Value that is not among its operands"]
+            return [f"{op_and_label(node)}: its data depends on a Value that is not among its operands"]
         wrong = [(k, t) for k, t in zip(live, true) if not _near(actual[k], t)]
         hint = ""
         if len(wrong) == 2 and _near(actual[wrong[0][0]], wrong[1][1]) and _near(actual[wrong[1][0]], wrong[0][1]):
@@ -289,12 +290,9 @@ class _Check:
 
     # --- names --------------------------------------------------------------------------------------------------------
 
-    def name(self, node):
-        return f"{node._op!r}" + (f" (label {node.label!r})" if node.label else "")
-
     def operand(self, node, place):
         to = traversal.receivers(node)
-        return f"{self.name(node)}, operand {place + 1} of {len(to)} ({self.value(to[place])})"
+        return f"{op_and_label(node)}, operand {place + 1} of {len(to)} ({self.value(to[place])})"
 
     def value(self, v):
         ours = [name for name, x in zip(self.point.names, self.leaves) if x is v]

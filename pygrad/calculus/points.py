@@ -5,7 +5,7 @@ number or a list; a number is one argument, a Value. Lists and tuples in them ma
 list. A Value among them is read, and not used: its graph and its gradient are left alone.
 """
 
-from pygrad.contract.nested import flatten, rebuild
+from pygrad.contract.nested import flatten, names, or_lists, rebuild
 from pygrad.contract.numbers import describe, is_number
 from pygrad.engine import Value
 
@@ -15,11 +15,11 @@ class Point:
 
     def __init__(self, xs):
         self.numbers = []
-        self._structures = [flatten(x, self.numbers, _as_number) for x in (xs if isinstance(xs, tuple) else (xs,))]
+        self._structures = [flatten(x, self.numbers, _as_number) for x in several(xs)]
         if not self.numbers:
             raise ValueError("a function is looked at in a point of at least one number, and xs has none")
         arguments = [f"x{i}" for i in range(len(xs))] if isinstance(xs, tuple) else ["x"]
-        self.names = [name for pair in zip(self._structures, arguments) for name in _names(*pair)]
+        self.names = [name for pair in zip(self._structures, arguments) for name in names(*pair)]
 
     def leaves(self, numbers=None):
         """Return new leaves of these numbers, by default the point's own, in a list."""
@@ -42,16 +42,17 @@ class Point:
         return ys, structure is None
 
 
-def _names(structure, name):
-    if structure is None:
-        return [name]
-    return [inner for i, part in enumerate(structure) for inner in _names(part, f"{name}[{i}]")]
+def several(xs):
+    """Return the arguments of a function: a tuple is several, anything else is one."""
+    return xs if isinstance(xs, tuple) else (xs,)
 
 
+@or_lists
 def _as_number(x):
     return x._read() if isinstance(x, Value) else float(_checked(x))
 
 
+@or_lists
 def _as_value(x):
     return x if isinstance(x, Value) else Value(_checked(x))
 

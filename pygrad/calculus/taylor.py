@@ -14,10 +14,9 @@ import threading
 
 from pygrad import engine
 from pygrad.calculus.formulas import evaluate, formula
-from pygrad.calculus.grad import no_formula
+from pygrad.calculus.grad import as_value, no_formula
 from pygrad.contract.numbers import is_number
 from pygrad.contract.value_base import CLOSURE
-from pygrad.engine import Value
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below, receivers
 from pygrad.engine.optable import CODES, NAMES
@@ -227,10 +226,6 @@ def _dot(v, operands):
 
 
 # --- Values and numbers -----------------------------------------------------------------------------------------------
-
-
-def as_value(x):
-    return x if isinstance(x, Value) else Value(x)
 
 
 def total(terms):

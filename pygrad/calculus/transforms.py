@@ -23,10 +23,11 @@ Hessian at an array is an array.
 
 import threading
 
-from pygrad.calculus.compiled_transforms import CompiledJacobian, CompiledProduct, Once
+from pygrad.calculus.compiled_transforms import CompiledJacobian, CompiledOnce, CompiledProduct
 from pygrad.calculus.grad import as_value, pull, push
+from pygrad.calculus.points import several
 from pygrad.calculus.taylor import coefficients
-from pygrad.contract.nested import flatten, rebuild, shape
+from pygrad.contract.nested import flatten, or_lists, plain, rebuild
 from pygrad.contract.numbers import describe, is_number, to_whole
 from pygrad.engine import Value, adjoints, modes
 from pygrad.engine.grad_mode import recorded
@@ -54,13 +55,13 @@ def derivative(function, order=1):
         return function.like(derivative(function.function, order))
 
     def derived(x):
-        run = _of_one_number(function, x, "derivative")
-        y = run.one_output("derivative")
+        call = _of_one_number(function, x, "derivative")
+        y = call.one_output("derivative")
         for _ in range(order - 1):
-            y = run.gradient_values(y)[0]
+            y = call.gradient_values(y)[0]
             if is_number(y):  # all further derivatives of it are 0
-                return run.result(0.0)
-        return run.gradient(y)[0] if order else run.result(y)
+                return call.result(0.0)
+        return call.gradient(y)[0] if order else call.result(y)
 
     return _named(derived, function, "derivative")
 
@@ -96,9 +97,9 @@ def value_and_grad(function):
         return function.like(value_and_grad(function.function))
 
     def derived(*args):
-        run = _Run(function, args)
-        y = run.one_output("gradient")
-        return run.result(y), run.like_arguments(run.gradient(y))
+        call = _Call(function, args)
+        y = call.one_output("gradient")
+        return call.result(y), call.like_arguments(call.gradient(y))
 
     return _named(derived, function, "value_and_grad")
 
@@ -128,8 +129,8 @@ def jacobian(function, sparse=False):
         return CompiledJacobian(function, function.function, jacobian(function.function), sparse)
 
     def derived(*args):
-        run = _Run(function, args)
-        return run.like_output([run.like_arguments(run.gradient(y)) for y in run.ys])
+        call = _Call(function, args)
+        return call.like_output([call.like_arguments(call.gradient(y)) for y in call.ys])
 
     return _named(_sparse(function, function) if sparse else derived, function, "jacobian")
 
@@ -150,9 +151,9 @@ def hessian(function, sparse=False):
         return CompiledJacobian(function, gradient(function.function), hessian(function.function), sparse)
 
     def derived(*args):
-        run = _Run(function, args)
-        firsts = run.gradient_values(run.one_output("hessian"))
-        return run.like_arguments([run.like_arguments(run.gradient(as_value(first))) for first in firsts])
+        call = _Call(function, args)
+        firsts = call.gradient_values(call.one_output("hessian"))
+        return call.like_arguments([call.like_arguments(call.gradient(as_value(first))) for first in firsts])
 
     return _named(_sparse(function, gradient(function)) if sparse else derived, function, "hessian")
 
@@ -174,10 +175,10 @@ def hvp(function):
         return CompiledProduct(function, hvp(function.function), is_shaped_alike=True)
 
     def derived(xs, vs):
-        run = _Run(function, _arguments(xs))
-        vs = run.same_shape(_arguments(vs), run.structures, "vs must be in the structure of xs")
-        firsts = run.gradient_values(run.one_output("hvp"))
-        return run.like(xs, run.pull([as_value(first) for first in firsts], vs))
+        call = _Call(function, several(xs))
+        vs = call.same_shape(several(vs), call.structures, "vs must be in the structure of xs")
+        firsts = call.gradient_values(call.one_output("hvp"))
+        return call.like(xs, call.pull([as_value(first) for first in firsts], vs))
 
     return _named(derived, function, "hvp")
 
@@ -196,10 +197,10 @@ def jvp(function):
         return CompiledProduct(function, jvp(function.function), is_shaped_alike=True)
 
     def derived(xs, vs):
-        run = _Run(function, _arguments(xs))
-        vs = run.same_shape(_arguments(vs), run.structures, "vs must be in the structure of xs")
-        tangents = push(run.ys, run.xs, vs)
-        return run.outputs(), run.like_output([run.result(t) for t in tangents])
+        call = _Call(function, several(xs))
+        vs = call.same_shape(several(vs), call.structures, "vs must be in the structure of xs")
+        tangents = push(call.ys, call.xs, vs)
+        return call.outputs(), call.like_output([call.result(t) for t in tangents])
 
     return _named(derived, function, "jvp")
 
@@ -219,10 +220,10 @@ def vjp(function):
         return CompiledProduct(function, vjp(function.function), is_shaped_alike=False)
 
     def derived(xs, cotangents):
-        run = _Run(function, _arguments(xs))
+        call = _Call(function, several(xs))
         message = "cotangents must be in the structure of what the function returns"
-        seeds = run.same_shape(cotangents, run.structure, message)
-        return run.outputs(), run.like(xs, run.pull(run.ys, seeds))
+        seeds = call.same_shape(cotangents, call.structure, message)
+        return call.outputs(), call.like(xs, call.pull(call.ys, seeds))
 
     return _named(derived, function, "vjp")
 
@@ -244,8 +245,8 @@ def taylor(function, order):
         return function.like(taylor(function.function, order))
 
     def derived(x):
-        run = _of_one_number(function, x, "taylor")
-        return [run.result(c) for c in coefficients(run.one_output("taylor"), run.xs[0], order)]
+        call = _of_one_number(function, x, "taylor")
+        return [call.result(c) for c in coefficients(call.one_output("taylor"), call.xs[0], order)]
 
     return _named(derived, function, "taylor")
 
@@ -253,7 +254,7 @@ def taylor(function, order):
 # --- one call ---------------------------------------------------------------------------------------------------------
 
 
-class _Run:
+class _Call:
     """A function called on fresh Values: `xs` went in, `ys` came out, both flat lists."""
 
     def __init__(self, function, args):
@@ -311,7 +312,7 @@ class _Run:
     def same_shape(self, given, structure, message):
         """Return the numbers and Values of `given`, which has this structure; one Value makes all results Values."""
         items = []
-        if shape(flatten(given, items, _as_input)) != shape(structure):
+        if plain(flatten(given, items, _as_input)) != plain(structure):
             raise ValueError(message)
         self.are_numbers = self.are_numbers and all(map(is_number, items))
         return items
@@ -320,14 +321,10 @@ class _Run:
 def _of_one_number(function, x, name):
     if not (isinstance(x, Value) or is_number(x)):
         raise TypeError(f"{name} needs one number or Value, not {describe(x)}: see gradient and jacobian")
-    return _Run(function, [x])
+    return _Call(function, [x])
 
 
-def _arguments(xs):
-    """Return the arguments of the function: a tuple is several, anything else is one."""
-    return xs if isinstance(xs, tuple) else (xs,)
-
-
+@or_lists
 def _as_input(x):
     if isinstance(x, Value):
         return x
@@ -336,6 +333,7 @@ def _as_input(x):
     return float(x)
 
 
+@or_lists
 def _as_output(y):
     if not (isinstance(y, Value) or is_number(y)):
         raise TypeError(f"the function must return Values or numbers, or lists of them, not {describe(y)}")
@@ -346,7 +344,7 @@ def _sparse(function, outputs_of):
     """Return what gives the Jacobian of `outputs_of` as an array of SciPy, for any function: recorded for each call."""
 
     def derived(*args):
-        return CompiledJacobian(Once(function), outputs_of, derived, is_sparse=True, unrolls=False)(*args)
+        return CompiledJacobian(CompiledOnce(function), outputs_of, derived, is_sparse=True, unrolls=False)(*args)
 
     return derived
 

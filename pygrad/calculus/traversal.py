@@ -8,7 +8,7 @@ import contextlib
 from pygrad.contract.value_base import CLOSURE
 from pygrad.engine import arena
 from pygrad.engine._lib import ffi, lib
-from pygrad.engine.optable import CODES
+from pygrad.engine.optable import ARITIES, CODES
 
 _POWER = CODES["power"]  # its exponent is no operand
 
@@ -64,7 +64,7 @@ def slopes(node, seed=1.0, start=0.0):
 def slopes_now(node, to):
     """Return `slopes(node)`, of which `to` are the receivers, faster where the node is one of the table's."""
     op, ids = lib.pg_op(node._pg_id), [v._pg_id for v in to]
-    if len(ids) == lib.pg_op_arity(op) > 0 and op != _POWER and not is_closure(node):
+    if len(ids) == ARITIES[op] > 0 and op != _POWER and not is_closure(node):
         datas = [lib.pg_data(id) for id in ids]
         out = ffi.new("double[3]")
         lib.pg_op_eval(op, datas[0], datas[-1], out)

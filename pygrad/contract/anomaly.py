@@ -7,7 +7,7 @@ import os
 import threading
 
 from pygrad.contract.caller import caller
-from pygrad.contract.value_base import MADE_AT
+from pygrad.contract.value_base import MADE_AT, op_and_label
 
 depth = 0  # how many detect_anomaly() blocks are open, in all threads; the engines look at it for every operation
 _told = []  # functions that are called with each new depth: the native proxy cannot look at it here
@@ -74,7 +74,7 @@ def check_forward(node, operands):
     data = node._read()
     if not math.isfinite(data):
         raise FloatingPointError(
-            f"{_name(node)} gave {data} from {_data(operands)}{_place(node)}{_inherited(operands)}"
+            f"{op_and_label(node)} gave {data} from {_data(operands)}{_place(node)}{_inherited(operands)}"
         )
 
 
@@ -90,13 +90,9 @@ def check_backward(node, operands, receivers):
     for v in receivers:
         if not math.isfinite(v.grad):
             raise FloatingPointError(
-                f"the derivative of {_name(node)} at {_data(operands)} gave a gradient of {v.grad}"
+                f"the derivative of {op_and_label(node)} at {_data(operands)} gave a gradient of {v.grad}"
                 f"{_to(v)}{_place(node)}{_inherited(operands)}"
             )
-
-
-def _name(node):
-    return f"{node._op!r}" + (f" (label {node.label!r})" if node.label else "")
 
 
 def _data(operands):

@@ -2,9 +2,8 @@
 
 import os
 import sys
-from pathlib import Path
 
-_PACKAGE = str(Path(__file__).parent.parent) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _DEMOS = os.path.join(_PACKAGE, "demos") + os.sep  # written as a user would: their lines count as a program's
 
 

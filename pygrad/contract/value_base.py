@@ -1,10 +1,19 @@
 """The part of `Value` that does no arithmetic: reading, comparing, printing, copying.
 
-Both engines (`pygrad.engine` and `pygrad.reference`) inherit it, so that there is one contract.
+Both engines (`pygrad.engine` and `pygrad.reference`) inherit it, so that there is one contract. To a program a Value is
+what micrograd's is, `_prev`, `_op` and `_backward` included. All modules of pygrad may use these besides, which are no
+program's business:
+
+    _read()               the data, without telling a trace hook; it is told if `what` says who reads
+    _is_leaf()            True if it was made from a number; RuntimeError if it was not made at all
+    _set_leaf(data)       make it a leaf, or give the leaf that it is another number and gradient 0
+    _operands_in_order()  the operands in a tuple, as the op has them
+    _pg_id                the number of its node in the C arena, 0 if it has none (`pygrad.engine` alone)
 """
 
 import operator
 
+from pygrad.contract.nested import build_lists, count, flatten, has_gap
 from pygrad.contract.numbers import describe, is_number, operand, to_float
 
 # What an engine keeps in a Value's __dict__, under keys that no attribute of a user's can have.
@@ -145,24 +154,26 @@ def take(value_type, choose, values, index):
 
     `choose(index, column)` makes the node for an index that is a Value.
     """
-    values = _nested(value_type, values)
-    if not isinstance(values, list) or not values:
+
+    def read(x):
+        if isinstance(x, value_type) or is_number(x):
+            return x
+        if isinstance(x, (str, bytes, dict)) or not hasattr(x, "__iter__"):
+            raise TypeError(f"take chooses from Values and numbers, or rows of them, not {describe(x)}")
+        return list(x)
+
+    items, is_fixed = [], not isinstance(index, value_type)
+    rows = flatten(values, items, read)
+    if not rows:
         raise ValueError("take needs a list of values, or of rows of one length, with at least one in it")
-    is_fixed = not isinstance(index, value_type)
-    place = _place(_whole(index) if is_fixed else index._read(), len(values))
-    columns = _columns(values)  # also where they are not needed: a ragged list is an error always
+    place = _place(_whole(index) if is_fixed else index._read(), len(rows))
+    row, width = rows[0], count(rows[0])
+    if has_gap(row) or rows.count(row) < len(rows):  # also where the others are not needed
+        raise ValueError("take needs rows of one length, 1 or more, or no rows at all: the values are ragged")
     if is_fixed:
-        return _each(lambda v: v if isinstance(v, value_type) else value_type(v), values[place])
-    return _each(lambda column: choose(index, column), columns)
-
-
-def _nested(value_type, x):
-    """Return `x`, a Value, a number or any sequence of such, as nested lists; or raise TypeError."""
-    if isinstance(x, value_type) or is_number(x):
-        return x
-    if isinstance(x, (str, bytes, dict)) or not hasattr(x, "__iter__"):
-        raise TypeError(f"take chooses from Values and numbers, or rows of them, not {describe(x)}")
-    return [_nested(value_type, item) for item in x]
+        chosen = items[place * width : (place + 1) * width]
+        return build_lists(row, (v if isinstance(v, value_type) else value_type(v) for v in chosen))
+    return build_lists(row, (choose(index, items[i::width]) for i in range(width)))
 
 
 def _whole(index):
@@ -180,19 +191,9 @@ def _place(index, count):
     return int(index)
 
 
-def _columns(rows):
-    """Turn rows, lists of one length, into one of columns, tuples; numbers and Values are one column."""
-    lengths = {len(row) if isinstance(row, list) else None for row in rows}
-    if len(lengths) > 1 or 0 in lengths:
-        raise ValueError("take needs rows of one length, 1 or more, or no rows at all: the values are ragged")
-    if lengths == {None}:
-        return tuple(rows)
-    return [_columns(column) for column in zip(*rows)]
-
-
-def _each(f, nested):
-    """Apply `f` to what is no list in nested lists, and keep their shape."""
-    return [_each(f, item) for item in nested] if isinstance(nested, list) else f(nested)
+def op_and_label(value):
+    """Return what made a Value and how the user calls it: "'tanh' (label 'hidden')"."""
+    return f"{value._op!r}" + (f" (label {value.label!r})" if value.label else "")
 
 
 def is_default(start):

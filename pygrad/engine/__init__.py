@@ -8,12 +8,12 @@
 PYGRAD_PROXY=python or native chooses one of them; PYGRAD_REQUIRE_NATIVE=1 makes a missing native one an error.
 """
 
-import importlib
 import os
 
 from pygrad.contract import anomaly, value_base
 from pygrad.contract.numbers import to_float
 from pygrad.engine import sweeps
+from pygrad.engine._binaries import import_binary
 from pygrad.engine._lib import ffi
 from pygrad.engine.arena import check_arena, live_nodes, proxies_below, reserved_bytes
 from pygrad.engine.optable import OPS
@@ -53,7 +53,7 @@ def _choose(environ):
     if wanted == "python":
         return _portable(), "asked for by PYGRAD_PROXY"
     try:
-        _native = importlib.import_module("pygrad._native")
+        _native = import_binary("pygrad._native")
     except ImportError as error:
         missing = f"pygrad's native proxy is missing or does not load ({error})"
         if wanted or environ.get("PYGRAD_REQUIRE_NATIVE") == "1":

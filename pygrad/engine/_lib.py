@@ -1,17 +1,30 @@
 """Load the compiled arena and refuse one that does not belong to this Python code."""
 
 import sys
-from pathlib import Path
 
 from pygrad._version import __version__
-from pygrad.engine._digest import source_digest
+from pygrad.engine import _binaries
 
 _REBUILD = "run `make build` in a source checkout, or reinstall pygrad-engine"
 
-try:
-    from pygrad._core import ffi, lib
-except ImportError as error:
-    raise ImportError(f"pygrad's compiled part is missing or does not load ({error}): {_REBUILD}") from error
+
+def _import_core():
+    """Return pygrad._core. ImportError, with its name, if the compiled part is missing or cffi is, which it needs."""
+    core = "pygrad._core"
+    try:
+        return _binaries.import_binary(core)
+    except ModuleNotFoundError as error:
+        if error.name == core:
+            said = _binaries.why_missing()
+        else:
+            said = f"pygrad needs cffi, and {sys.executable} cannot find it ({error}): run `pip install cffi`"
+        raise ImportError(said, name=core) from error
+    except ImportError as error:
+        raise ImportError(f"pygrad's compiled part does not load ({error}): {_REBUILD}") from error
+
+
+_core = _import_core()
+ffi, lib = _core.ffi, _core.lib
 
 
 def _string(chars):
@@ -24,9 +37,8 @@ def _check_version(built):
 
 
 def _check_sources(digest):
-    csrc = Path(__file__).resolve().parents[2] / "csrc"
-    if (csrc / "ops.def").exists() and digest != source_digest(csrc):
-        raise ImportError(f"pygrad's binary is older than csrc/: {_REBUILD}")
+    if _binaries.digest_of_csrc() not in (None, digest):
+        raise ImportError(f"pygrad's binary is older than csrc/: run `make build` in {_binaries.ROOT}")
 
 
 def native_arena(version, digest):

@@ -3,7 +3,7 @@
 from pygrad.contract.numbers import describe
 from pygrad.contract.value_base import CLOSURE
 from pygrad.engine._lib import ffi, lib
-from pygrad.engine.errors import refuse
+from pygrad.engine.errors import check
 from pygrad.engine.optable import RECEIVERS
 
 
@@ -17,8 +17,7 @@ def set_frozen(value, requires_grad):
             f"requires_grad can be set on a leaf only, and this Value is the result of {value._op!r}: "
             "use .detach() for a new leaf with its data, or pygrad.no_grad()"
         )
-    if status != lib.PG_OK:
-        refuse(value)
+    check(status, [value])
 
 
 def is_busy(value):

@@ -1,14 +1,15 @@
-"""What a status of C means, said once: the exception that it becomes. The reference engine has its own sentences."""
+"""What a status of C means, said once: the exception that it becomes."""
 
+from pygrad.contract import refusals
 from pygrad.engine._lib import lib
 
 
 def check(status, values=(), of="another node"):
     """Raise what the status of a C function means; `values` went into the call, and `of` names what needed memory."""
     if status == lib.PG_BUSY:
-        raise RuntimeError("a backward pass is still running over part of this graph: let it end first")
+        raise refusals.busy()
     if status == lib.PG_NO_NODE:
-        raise RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
+        raise refusals.uninitialised()
     if status != lib.PG_OK:
         refuse(*values, of=of)
 

@@ -6,7 +6,6 @@ one leaf, everywhere.)
 """
 
 import functools
-import inspect
 import threading
 
 from pygrad.contract.nested import each
@@ -34,6 +33,8 @@ class _GradMode:
             raise TypeError(
                 f"{type(self).__name__} takes no argument, or decorates a function, not {describe(function)}"
             )
+        import inspect  # here, for its import takes a while
+
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"{type(self).__name__} cannot decorate an async function: use it in a with block inside")
         if inspect.isgeneratorfunction(function):

@@ -3,8 +3,10 @@
 from pygrad.engine._lib import ffi, lib
 
 NAMES = [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
-LABELS = [ffi.string(lib.pg_op_label(op)).decode() for op in range(lib.pg_op_count())]
+LABELS = tuple([ffi.string(lib.pg_op_label(op)).decode() for op in range(lib.pg_op_count())])  # the native proxy's too
+ARITIES = [lib.pg_op_arity(op) for op in range(len(NAMES))]
 CODES = {name: op for op, name in enumerate(NAMES)}
+OPS = {name: (LABELS[op], ARITIES[op]) for name, op in CODES.items()}  # the table of csrc/ops.def
 
 
 def _receivers(op):
@@ -14,4 +16,3 @@ def _receivers(op):
 
 
 RECEIVERS = [_receivers(op) for op in range(len(NAMES))]  # which of its operands an op passes its gradient on to
-OPS = {name: (LABELS[op], lib.pg_op_arity(op)) for name, op in CODES.items()}  # the table of csrc/ops.def

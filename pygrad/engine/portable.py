@@ -1,8 +1,8 @@
 """The portable proxy: micrograd's `Value` in Python, with the graph in C. `pygrad.engine` says when it is used.
 
-A Value is a thin proxy. The number, its gradient and how it was computed live in a node of the C arena (csrc/arena.h);
-the proxy holds the node's id and its operands' proxies, and gives the node back when it dies. So `backward()` is one
-call into C, and a graph is freed by reference counting as soon as nothing needs it.
+A Value is a thin proxy. The number, its gradient and how it was computed live in a node of the C arena
+(csrc/engine/arena.h); the proxy holds the node's id and its operands' proxies, and gives the node back when it dies. So
+`backward()` is one call into C, and a graph is freed by reference counting as soon as nothing needs it.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import os
 import threading
 from weakref import WeakValueDictionary
 
-from pygrad.contract import anomaly
+from pygrad.contract import anomaly, refusals
 from pygrad.contract.numbers import is_number, operand, to_float
 from pygrad.contract.value_base import (
     CLOSURE,
@@ -25,7 +25,7 @@ from pygrad.contract.value_base import (
 from pygrad.engine import modes
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below, set_frozen
-from pygrad.engine.errors import refuse
+from pygrad.engine.errors import check, refuse
 from pygrad.engine.optable import CODES, LABELS
 from pygrad.engine.sweeps import backward_in_pieces
 
@@ -179,7 +179,7 @@ class Value(ValueBase):
             lib.pg_set_data(self._pg_id, data)
             lib.pg_set_grad(self._pg_id, 0.0)
         else:
-            raise RuntimeError(f"this Value is the result of {self._op!r}: only a leaf can be set by __init__")
+            raise refusals.init_of_result(self)
 
     def _init_node(self, data, children, op, local_grads):
         if not children:
@@ -188,7 +188,7 @@ class Value(ValueBase):
             self._set_leaf(data)
             return
         elif self._pg_id:
-            raise RuntimeError("this Value exists already: make a new one to give it children")
+            raise refusals.children_too_late()
         else:
             grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
             self._pg_id = lib.pg_custom(data, len(children), _ids(children), grads) or refuse(*children)
@@ -279,9 +279,8 @@ class Value(ValueBase):
                     old._pg_id, self._pg_id = self._pg_id, new[0]
                     self._pg_a, self._pg_b = children, old
             if status in (lib.PG_IN_USE, lib.PG_BUSY):
-                raise AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
-            if status != lib.PG_OK:
-                refuse(*children)
+                raise refusals.prev_is_fixed()
+            check(status, children)
             if CLOSURE in self.__dict__:
                 _with_closure[self._pg_id] = self
 
@@ -313,7 +312,7 @@ class Value(ValueBase):
     @_backward.setter
     def _backward(self, closure):
         if not callable(closure):
-            raise TypeError("_backward must be a function of no arguments")
+            raise refusals.no_closure()
         if self._is_leaf() and _drops_operands():
             return
         _with_closure[self._alive()] = self
@@ -439,7 +438,7 @@ def declared(y, xs, derivatives):
     """Return `y` as one node that passes its gradient times `derivatives` on to `xs`: see `pygrad.custom_op`."""
     y, xs, derivatives = _as_value(y), tuple(map(_as_value, xs)), tuple(map(_as_value, derivatives))
     if len(xs) != len(derivatives):
-        raise ValueError("declared needs as many derivatives as xs")
+        raise refusals.derivatives_missing()
     operands = (y, *[v for pair in zip(xs, derivatives) for v in pair])
     return _make(operands, None, lib.pg_declared, y._pg_id, len(xs), _ids(xs), _ids(derivatives))
 
@@ -474,8 +473,9 @@ def layer(neurons, xs, neuron_type):
 def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
     made = ffi.new("pg_id[]", len(rows))
     outs = [_blank((bias, *ws), xs) for ws, bias in zip(rows, biases)]
-    if lib.pg_dots(len(rows), len(xs), _as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids), made) != lib.PG_OK:
-        refuse(*xs, *biases, *[w for ws in rows for w in ws])
+    status = lib.pg_dots(len(rows), len(xs), _as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids), made)
+    if status != lib.PG_OK:
+        check(status, [*xs, *biases, *[w for ws in rows for w in ws]])
     for out, id in zip(outs, made):
         out._pg_id = id
     if anomaly.depth or _threads_without_grad:
@@ -513,14 +513,14 @@ def forget_other_threads():
     _threads_without_grad = int(not is_grad_enabled())
 
 
-def _is_traced():
+def _is_recorded():
     """True while this thread records a function for `pygrad.compile`: then there is a trace hook."""
     return _trace_hook is not None and modes.is_recording()
 
 
 def _drops_operands():
     """True within no_grad(), but not while a function is recorded: what the user's own code makes has no operands."""
-    return not is_grad_enabled() and not _is_traced()
+    return not is_grad_enabled() and not _is_recorded()
 
 
 # --- the trace hook ---
@@ -530,7 +530,7 @@ def set_trace_hook(hook):
     """See pygrad.engine.set_trace_hook."""
     global _trace_hook
     if hook is not None and not callable(hook):
-        raise TypeError("a trace hook must be a function of a Value and what reads its data, or None")
+        raise refusals.no_hook()
     before, _trace_hook = _trace_hook, hook
     return before
 
@@ -585,7 +585,7 @@ def _finish(out, operands):
 def _without_graph(out):
     """Return what a result is within no_grad(): a leaf; while a function is recorded, which must not keep the number
     of this one run, a node that passes no gradient on."""
-    if _is_traced():
+    if _is_recorded():
         return _stop_gradient(out) if lib.pg_op_has_derivative(lib.pg_op(out._pg_id)) else out
     return _make(None, None, _pg_leaf, lib.pg_data(out._pg_id)) if out._pg_a is not None else out
 

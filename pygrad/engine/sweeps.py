@@ -5,7 +5,7 @@ import contextlib
 from pygrad.contract import anomaly
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below, receivers
-from pygrad.engine.errors import check, refuse
+from pygrad.engine.errors import check
 
 
 def sweep(roots, seeds, value_of):
@@ -52,8 +52,7 @@ def _in_pieces(roots, seeds, value_of, wanted=None):
 def moment():
     """Within the block nodes are told that are made there: give what this yields to `sweep_within`."""
     since = ffi.new("pg_moment *")
-    if lib.pg_moment_begin(since) != lib.PG_OK:
-        refuse()
+    check(lib.pg_moment_begin(since))
     try:
         yield since
     finally:

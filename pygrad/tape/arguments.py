@@ -5,6 +5,7 @@ looks like is its *structure*: None for a number, or a tuple of the structures o
 for each combination of structures; its numbers arrive as *columns*, one an input, each a place in memory and a step.
 """
 
+import math
 import sys
 from array import array
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from decimal import Decimal
 from itertools import chain, islice
 from numbers import Real
 
-from pygrad.contract.nested import MOST_DIMENSIONS
+from pygrad.contract.nested import MOST_DIMENSIONS, build_lists, count, flatten, plain, rectangle
 from pygrad.contract.numbers import describe, is_number, to_float
 from pygrad.engine._lib import ffi
 
@@ -42,12 +43,12 @@ class Argument:
         step = 0 if self.samples is None else self.width
         self.columns = [(self._memory + i, step) for i in range(self.width)]
 
-    def take(self, samples):
+    def select(self, samples):
         """Return these samples, by number, as an argument of their own may be given."""
         if self.samples is None:
             return self.given
         items = (self._memory[i * self.width + k] for i in samples for k in range(self.width))
-        return [build(self.structure, items) for _ in samples]
+        return [build_lists(self.structure, items) for _ in samples]
 
     def _hold(self):
         """Return the numbers as C reads them: as many as the columns say. While this lives they stay where they are.
@@ -68,39 +69,11 @@ class Argument:
         if shape is None:
             self.structure, self.samples, self.numbers = _from_trees(given, self.name)
         else:
-            self.structure, self.samples = _rectangle(shape[1:]), shape[0]
+            self.structure, self.samples = rectangle(shape[1:]), shape[0]
         if not self.samples:
             raise ValueError(f"{self.name} is an empty batch: its first dimension, the samples, has length 0")
         if not is_batch:
             self.samples = None
-
-
-def count(structure):
-    """Return how many numbers a structure holds."""
-    return 1 if structure is None else sum(map(count, structure))
-
-
-def build(structure, items):
-    """Return nested lists as the structure says, of what the iterator `items` gives."""
-    if structure is None:
-        return next(items)
-    if structure.count(None) == len(structure):
-        return list(islice(items, len(structure)))
-    return [build(inner, items) for inner in structure]
-
-
-def shape_of(structure):
-    """Return the shape of a structure, as () for a number; None if it is not rectangular."""
-    if structure is None:
-        return ()
-    if 0 < len(structure) == structure.count(None):
-        return (len(structure),)
-    inner = {shape_of(item) for item in structure}
-    return (len(structure), *inner.pop()) if len(inner) == 1 and None not in inner else None
-
-
-def _rectangle(shape):
-    return (_rectangle(shape[1:]),) * shape[0] if shape else None
 
 
 # --- three ways to read an argument; each returns a shape and the numbers, or None if it is not of that kind ----------
@@ -171,8 +144,15 @@ def _from_lists(given, name):
 def _from_trees(given, name):
     """Read samples of any one structure, one by one."""
     samples, structure, numbers = _items(given, name), None, array("d")
+
+    def read(x):
+        number = _one_number(x)
+        if number is not None:
+            return to_float(number, name)
+        return _items(x, name) if _is_sequence(x) else _refuse(x, name)
+
     for i, sample in enumerate(samples):
-        found = _read_tree(sample, name, numbers)
+        found = plain(flatten(sample, numbers, read, math.inf))
         structure = structure if i else found
         if found != structure:
             raise ValueError(f"{name} is ragged: sample {i} is not shaped like sample 0")
@@ -212,17 +192,6 @@ def _items(sequence, name):
             f"{'more' if more else len(items)} items. Pass a list of its numbers, or an array"
         )
     return items
-
-
-def _read_tree(sample, name, numbers):
-    """Append the numbers of a sample to an array; return its structure."""
-    if _is_sequence(sample):
-        return tuple([_read_tree(item, name, numbers) for item in _items(sample, name)])
-    number = _one_number(sample)
-    if number is None:
-        _refuse(sample, name)
-    numbers.append(to_float(number, name))
-    return None
 
 
 def _refuse(given, name):

@@ -10,8 +10,9 @@ import re
 from array import array
 
 from pygrad._version import __version__
+from pygrad.contract.nested import in_words
 from pygrad.engine._lib import ffi, lib
-from pygrad.engine.optable import CODES, RECEIVERS
+from pygrad.engine.optable import ARITIES, CODES, NAMES, RECEIVERS
 from pygrad.tape.files import describe, write_whole
 
 
@@ -50,7 +51,7 @@ class _File:
         out, at, exponents = [], 0, 0
         while at < len(words):
             op, a = words[at], self._place(words[at + 1])
-            name, arity = _OPS[op]
+            name, arity = NAMES[op], ARITIES[op]
             if name == "power":
                 b, size = exponents, 2
                 exponents += 1
@@ -76,24 +77,21 @@ class _File:
     def _receivers(self, name, a, b):
         """Return the operands that an operation passes its adjoint on to."""
         op = CODES[name]
-        if _OPS[op][1] > 0:
-            operands = [a, b][: _OPS[op][1]]  # a power's b is no node
-        else:
-            operands = [x for x in (a, *self.lists[b + 1 : b + 1 + self.lists[b]]) if x >= 0]
-        return operands[RECEIVERS[op]]
+        rest = [b] if ARITIES[op] else self.lists[b + 1 : b + 1 + self.lists[b]]  # of one operand b is no node
+        return [place for place in (a, *rest) if place >= 0][: ARITIES[op] or None][RECEIVERS[op]]
 
     # --- text ---------------------------------------------------------------------------------------------------------
 
     def text(self):
         """Return the whole file."""
         used = {name for name, _, _ in self.operations}
-        rows = [(name, _formulas(op)) for op, (name, _) in enumerate(_OPS) if name in used]
+        rows = [(name, _formulas(op)) for op, name in enumerate(NAMES) if name in used]
         forward = "".join([_forward(name, formulas) for name, formulas in rows])
         backward = "".join([_backward(name, formulas) for name, formulas in rows])
         parts = {
             "version": __version__,
             "arguments": _comment(describe(self.structures)),
-            "output": _comment(describe((self.tape.structure,))[1:-1]),
+            "output": _comment(in_words(self.tape.structure)),
             "inputs": self.inputs,
             "parameters": len(self.parameters),
             "constants": len(self.constants),
@@ -159,9 +157,6 @@ class _File:
         if status not in (lib.PG_OK, lib.PG_BAD_INDEX):
             raise MemoryError("no memory to run the tape; nothing was changed")
         return int(status != lib.PG_OK), list(outputs), list(input_grads), grads
-
-
-_OPS = [(ffi.string(lib.pg_op_name(op)).decode(), lib.pg_op_arity(op)) for op in range(lib.pg_op_count())]
 
 
 def _text(chars):

@@ -4,8 +4,6 @@
 """
 
 import functools
-import inspect
-import pickle
 from array import array
 
 from pygrad import engine
@@ -165,7 +163,7 @@ class Compiled:
         run.check_one_number()
 
         def by_hand(samples):
-            return self.backward(*[a.take(samples) for a in run.arguments])
+            return self.backward(*[a.select(samples) for a in run.arguments])
 
         options = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "seed": seed, "callback": callback}
         options |= {"drop_last": drop_last, "schedule": schedule, "progress": progress, "by_hand": by_hand}
@@ -267,6 +265,8 @@ class Compiled:
         """Copies and pickles have what was traced, and the parameters, but not the Python function."""
         if self._tapes:
             return _unpickle, (files.pack(self._state()), self.parameters())
+        import pickle  # here, for its import takes a while
+
         try:
             pickle.dumps(self.function)
         except Exception as error:
@@ -285,6 +285,8 @@ class Compiled:
 
     def prepare(self, args, kwargs, kind=Argument):
         if kwargs:
+            import inspect  # here, for its import takes a while
+
             bound = inspect.signature(self.function).bind(*args, **kwargs)
             if bound.kwargs:
                 raise TypeError(f"arguments by keyword alone cannot be compiled: {', '.join(bound.kwargs)}")
@@ -312,14 +314,16 @@ class Compiled:
         return self.batched[i]
 
     def record(self, structures, arguments):
-        return record(self.function, structures, self.numbers_of(arguments), self._passes)
+        """Return the tape for arguments in these structures."""
+        return self.record_as(self.function, structures, arguments)
 
-    @staticmethod
-    def numbers_of(arguments):
-        """Return the numbers of the first sample, in a list."""
-        return [column[0] for argument in arguments for column, _ in argument.columns]
+    def record_as(self, function, structures, arguments, watch=True):
+        """Return the tape of what stands for the function, recorded at the numbers of the first sample."""
+        numbers = [column[0] for argument in arguments for column, _ in argument.columns]
+        return record(function, structures, numbers, self._passes, watch)
 
-    def _reduction_of(self, tape):
+    def reduction_of(self, tape):
+        """Return the reduction of a batch that this tape runs over."""
         if self.reduction is not None:
             return self.reduction
         return "none" if tape.structure is not None or self._is_module else "mean"

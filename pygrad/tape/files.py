@@ -10,20 +10,17 @@ Nothing in it is taken on trust: sizes must add up, and csrc/tape/image.c checks
 that is written and read is a dict of the header's entries and arrays; `Compiled` makes it, and is made from it.
 """
 
-import hashlib
-import inspect
 import itertools
 import json
 import os
 import re
 import struct
 import sys
-import uuid
 from array import array
 
 from pygrad._version import __version__
-from pygrad.engine._lib import ffi, lib
-from pygrad.tape.arguments import count
+from pygrad.contract.nested import count, in_words
+from pygrad.engine.optable import CODES, NAMES
 from pygrad.tape.tape import PASSES
 
 VERSION = 1
@@ -51,15 +48,7 @@ class Loaded:
 
 def describe(structures):
     """Return the structures of a function's arguments in words: "(number, [number, number])"."""
-    return f"({', '.join(map(_describe, structures))})"
-
-
-def _describe(structure):
-    if structure is None:
-        return "number"
-    if len(structure) > 4 and len(set(structure)) == 1:
-        return f"{len(structure)} of {_describe(structure[0])}"
-    return f"[{', '.join(map(_describe, structure))}]"
+    return f"({', '.join(map(in_words, structures))})"
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -93,12 +82,12 @@ def pack(state):
     for tape in state["tapes"]:
         header["tapes"].append({**tape, **{name: len(tape[name]) for name in _ARRAYS}})
         arrays += [tape[name] for name in _ARRAYS]
-    header["ops"] = _op_names()
+    header["ops"] = NAMES
     text = json.dumps(header, separators=(",", ":")).encode()
     if _depth(text) > _DEEPEST:
         raise ValueError(f"lists nested {_DEEPEST} deep, as arguments or as result, cannot be saved")
     body = b"".join(map(_to_bytes, arrays))
-    digest = hashlib.sha256(text + body).digest()
+    digest = _checksum(text + body)
     return _PRELUDE.pack(_MAGIC, VERSION, len(text), len(body), digest) + text + body
 
 
@@ -108,14 +97,20 @@ def unpack(blob, source):
         raise ValueError(f"{source} is damaged: it is cut, or something was added to it")
     *_, header_size, _, digest = _PRELUDE.unpack_from(blob)
     content = memoryview(blob)[_PRELUDE.size :]
-    if digest != hashlib.sha256(content).digest():
+    if digest != _checksum(content):
         raise ValueError(f"{source} is damaged: its contents do not match their checksum")
     try:
         state = _header(_parse(bytes(content[:header_size])))
-        _take_arrays(state, content[header_size:])
+        _fill_arrays(state, content[header_size:])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(refusal(source, f"{type(error).__name__}: {error}")) from error
     return state
+
+
+def _checksum(content):
+    import hashlib  # here, for its import takes a while
+
+    return hashlib.sha256(content).digest()
 
 
 def _parse(text):
@@ -148,10 +143,6 @@ def _check_prelude(prelude, source):
     return header_size + body_size
 
 
-def _op_names():
-    return [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
-
-
 # --- arrays -----------------------------------------------------------------------------------------------------------
 
 
@@ -170,7 +161,7 @@ def _from_bytes(typecode, data):
     return numbers
 
 
-def _take_arrays(state, body):
+def _fill_arrays(state, body):
     """Put arrays where the header has their lengths. These must add up to the body before anything is made."""
     wanted = [(state, "numbers", "d")]
     wanted += [(tape, name, code) for tape in state["tapes"] for name, code in _ARRAYS.items()]
@@ -207,8 +198,7 @@ def _header(header):
     unknown = [name for name in state["passes"] if name not in PASSES]
     if unknown or state["reduction"] not in (None, *REDUCTIONS):
         raise ValueError("it has a pass or a reduction that is unknown here")
-    known = {name: op for op, name in enumerate(_op_names())}
-    state["ops"] = [known.get(_typed(name, (str,), "ops"), -1) for name in header["ops"]]
+    state["ops"] = [CODES.get(_typed(name, (str,), "ops"), -1) for name in header["ops"]]
     state["tapes"] = [_tape_header(tape) for tape in _typed(header["tapes"], (list,), "tapes")]
     if len({tape["arguments"] for tape in state["tapes"]}) < max(1, len(state["tapes"])):
         raise ValueError("it has no tape, or two for the same arguments")
@@ -256,6 +246,8 @@ def _structure(entry):
 
 def signature_entry(function):
     """Return the parameters of a function as [name, kind, has a default], for the header; None if nobody knows them."""
+    import inspect  # here, for its import takes a while
+
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -265,6 +257,8 @@ def signature_entry(function):
 
 def signature(entry):
     """Return the signature that binds keywords as the function's own does. Raises ValueError, TypeError or KeyError."""
+    import inspect  # here, for its import takes a while
+
     if entry is None:
         return inspect.Signature([inspect.Parameter("arguments", inspect.Parameter.VAR_POSITIONAL)])
     kinds = {kind.name: kind for kind in type(inspect.Parameter.POSITIONAL_ONLY)}
@@ -278,7 +272,7 @@ def signature(entry):
 
 def write_whole(path, blob):
     """Write a file beside `path` and rename it, so that at any moment the old file or the new one is there, whole."""
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    temporary = f"{path}.{os.urandom(16).hex()}.tmp"
     try:
         with open(temporary, "xb") as file:
             file.write(blob)

@@ -11,10 +11,10 @@ from array import array
 
 from pygrad import engine
 from pygrad.contract.caller import caller
+from pygrad.contract.nested import build_lists
 from pygrad.engine import modes
 from pygrad.engine._lib import lib
 from pygrad.engine.randomness import random_states
-from pygrad.tape.arguments import build
 from pygrad.tape.tape import Tape
 
 
@@ -34,7 +34,7 @@ def record(function, structures, numbers, passes, watch=True):
     try:
         inputs = [engine.Value(number) for number in numbers]
         items = iter(inputs)
-        arguments = [build(structure, items) for structure in structures]
+        arguments = [build_lists(structure, items) for structure in structures]
         enabled = engine.set_grad_enabled(True)  # the first call may be within no_grad()
         try:
             with _Watch({v._pg_id for v in inputs}, since) if watch else contextlib.nullcontext():

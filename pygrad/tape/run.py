@@ -2,9 +2,9 @@
 
 from array import array
 
+from pygrad.contract.nested import build_lists, dimensions
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
-from pygrad.tape.arguments import build, shape_of
 
 
 class Run:
@@ -12,7 +12,7 @@ class Run:
 
     def __init__(self, compiled, tape, arguments, samples):
         self.tape, self.arguments, self.samples = tape, arguments, samples
-        self.reduction = compiled._reduction_of(tape)
+        self.reduction = compiled.reduction_of(tape)
         n = self.n = 1 if samples is None else samples
         self.columns = ffi.new("pg_column[]", [column for a in arguments for column in a.columns])
         self.batch = ffi.new("pg_batch *", {"samples": n, "columns": self.columns, "threads": compiled.threads})
@@ -59,18 +59,18 @@ class Run:
 
     def _output(self):
         if self.reduction != "none" or self.samples is None:
-            return build(self.tape.structure, iter(self.outputs))
+            return build_lists(self.tape.structure, iter(self.outputs))
         as_array = any(a.is_array for a in self.arguments if a.samples is not None)
         return self._shaped(self.outputs, self.tape.structure, as_array)
 
     def _shaped(self, numbers, structure, as_array):
         """Return the numbers of all samples, (samples, ...): nested lists, or an array as the arguments are."""
-        if as_array and (shape := shape_of(structure)) is not None:
+        if as_array and (shape := dimensions(structure)) is not None:
             import numpy
 
             return numpy.frombuffer(numbers, dtype=float).reshape(self.n, *shape).copy()
         items = iter(numbers)
-        return list(items) if structure is None else [build(structure, items) for _ in range(self.n)]
+        return list(items) if structure is None else [build_lists(structure, items) for _ in range(self.n)]
 
     def want_input_gradients(self):
         """Have the batch write the inputs' gradients; return their memory: (samples, width) of each argument."""
@@ -93,5 +93,5 @@ class Run:
             if argument.samples is not None:
                 out.append(self._shaped(mine, argument.structure, argument.is_array))
             else:
-                out.append(build(argument.structure, (sum(mine[k::width]) for k in range(width))))
+                out.append(build_lists(argument.structure, (sum(mine[k::width]) for k in range(width))))
         return tuple(out)

@@ -3,9 +3,10 @@
 from array import array
 
 from pygrad import engine
-from pygrad.contract.nested import flatten, shape
+from pygrad.contract.nested import flatten, or_lists, plain
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
+from pygrad.engine.optable import NAMES
 
 PASSES = {
     "fold": lib.PG_PASS_FOLD,
@@ -25,7 +26,7 @@ class Tape:
 
     def __init__(self, inputs, out, since, passes):
         outputs = []
-        self.structure = shape(flatten(out, outputs, _as_output))
+        self.structure = plain(flatten(out, outputs, _as_output))
         self.passes = passes
         tape, culprit = ffi.new("pg_tape **"), ffi.new("pg_id *")
         ids = [[v._pg_id for v in values] for values in (inputs, outputs)]
@@ -119,6 +120,7 @@ class Tape:
         return _line(self.handle, self._sizes, node, _buffers(self._sizes))
 
 
+@or_lists
 def _as_output(out):
     if isinstance(out, engine.Value):
         return out
@@ -140,8 +142,6 @@ def _not_replayable(id, outputs):
 
 
 # --- printing ---------------------------------------------------------------------------------------------------------
-
-_KINDS = {"input": "x", "parameter": "p", "constant": ""}
 
 
 def _buffers(sizes):
@@ -175,7 +175,7 @@ def _operand(tape, sizes, node, buffers):
 def _line(tape, sizes, node, buffers):
     op, literal, operands = buffers
     n = lib.pg_tape_read(tape, node, op, literal, operands)
-    name, number, ids = ffi.string(lib.pg_op_name(op[0])).decode(), literal[0], list(operands[0:n])
+    name, number, ids = NAMES[op[0]], literal[0], list(operands[0:n])
     target = _operand(tape, sizes, node, buffers)
     names = [_operand(tape, sizes, i, _buffers(sizes)) if i >= 0 else "0.0" for i in ids]
     if name in ("dot", "declared"):

@@ -65,7 +65,7 @@ class Schedule:
             self.per_epoch.step()
 
 
-class Order:
+class SampleOrder:
     """The samples of each epoch, as `pygrad.data.batches` shuffles them with this seed."""
 
     def __init__(self, samples, shuffle, seed):
@@ -82,37 +82,44 @@ class Order:
 
 def fit(run, optimizer, *, epochs, batch_size, shuffle, seed, drop_last, schedule, progress, callback, by_hand):
     """Train, and return the loss of every step; see `Compiled.fit`. `by_hand(samples)` runs a batch in Python."""
-    epochs, samples = operator.index(epochs), run.n
+    samples, epochs = run.n, operator.index(epochs)
     batch_size = samples if batch_size is None else operator.index(batch_size)
     if epochs < 0 or batch_size < 1:
         raise ValueError(f"epochs must be at least 0 and batch_size at least 1, not {epochs} and {batch_size}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a function of a Progress, not {describe(callback)}")
-    batches = samples // batch_size if drop_last else math.ceil(samples / batch_size)
-    if batches == 0:
-        raise ValueError(f"drop_last leaves no batch: there are {samples} samples, and a batch has {batch_size}")
-    order = Order(samples, batch_size < samples if shuffle is None else shuffle, seed)
+    batches = _batches(samples, batch_size, drop_last)
+    order = SampleOrder(samples, batch_size < samples if shuffle is None else shuffle, seed)
     schedule = Schedule(schedule, optimizer)
     trainer = _InC.of(run, optimizer, batch_size, batches) or _ByHand(optimizer, batch_size, batches, samples, by_hand)
+    together = 1 if order.shuffle or schedule.per_epoch or callback else max(epochs, 1)  # epochs without a look at us
     bar, losses = _bar(progress, epochs * batches), array("d")
     try:
         with bar:
-            epoch = 0
-            while epoch < epochs:
-                together = 1 if order.shuffle or schedule.per_epoch or callback else epochs  # without a look at us
+            for epoch in range(together, epochs + 1, together):
                 trainer.begin_epoch(order.next())
-                left = batches * together
-                while left:
-                    done = trainer.take(min(left, MOST_STEPS), len(losses), schedule, losses)
-                    left -= done
-                    bar.update(done, losses)
-                epoch += together
+                _run_all(trainer, batches * together, schedule, bar, losses)
                 schedule.end_epoch()
                 if callback is not None and callback(Progress(epoch, epochs, len(losses), losses[-1])):
                     break
     finally:
         trainer.settle()  # Ctrl-C may have come anywhere, in the middle of this too
     return losses.tolist()
+
+
+def _batches(samples, batch_size, drop_last):
+    """Return how many batches an epoch has."""
+    batches = samples // batch_size if drop_last else math.ceil(samples / batch_size)
+    if batches == 0:
+        raise ValueError(f"drop_last leaves no batch: there are {samples} samples, and a batch has {batch_size}")
+    return batches
+
+
+def _run_all(trainer, steps, schedule, bar, losses):
+    while steps:
+        done = trainer.run_steps(min(steps, MOST_STEPS), len(losses), schedule, losses)
+        steps -= done
+        bar.update(done, losses)
 
 
 class _ByHand:
@@ -125,7 +132,7 @@ class _ByHand:
     def begin_epoch(self, order):
         self.order, self.next = list(order) if order else list(range(self.samples)), 0
 
-    def take(self, most, step, schedule, losses):
+    def run_steps(self, most, step, schedule, losses):
         rates = schedule.rates(step, 1)
         if rates:
             schedule.set(rates[0])
@@ -171,7 +178,7 @@ class _InC:
         self.groups, self.structs = groups, structs
         self.fit.group_count, self.fit.groups = len(self.groups), self.structs
 
-    def take(self, most, step, schedule, losses):
+    def run_steps(self, most, step, schedule, losses):
         rates = schedule.rates(step, most)
         room, fit = ffi.new("double[]", most), self.fit
         fit.losses, fit.steps, fit.done = room, most, 0
@@ -202,7 +209,7 @@ class _Group:
 
     def __init__(self, optimizer, group, state, tape):
         params = list(group["params"])
-        _, new = optimizer._prepare(params, group, state)  # raises what is wrong
+        _, new = optimizer.prepare(group, state)  # raises what is wrong
         self.params, self.state, self.new, n = params, state, new, len(params)  # they live as long as their ids
         self.ids = plain_ids(params)
         self.frozen = [p for p in params if not p.requires_grad]

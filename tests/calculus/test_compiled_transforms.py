@@ -13,7 +13,7 @@ from test_transforms import V, X, flat, scalar, vector
 
 import pygrad
 from pygrad import Value, derivative, gradient, hessian, hvp, jacobian, jvp, taylor, value_and_grad, vjp
-from pygrad.calculus.compiled_transforms import CompiledJacobian, Once, _Lanes, _Unrolled
+from pygrad.calculus.compiled_transforms import CompiledJacobian, CompiledOnce, _Lanes, _Unrolled
 from pygrad.calculus.sparsity import Pattern, colors
 from pygrad.engine._lib import lib
 
@@ -368,7 +368,7 @@ def test_unrolling_goes_the_shorter_way():
 
 def test_a_single_call_is_not_unrolled():
     """Recording the derivatives as well costs more than one run of lanes saves."""
-    transformed = CompiledJacobian(Once(band), band, jacobian(band), True, unrolls=False)
+    transformed = CompiledJacobian(CompiledOnce(band), band, jacobian(band), True, unrolls=False)
     transformed([0.1, 0.2, 0.3])
     assert _Lanes is type(plan_of(transformed))
 

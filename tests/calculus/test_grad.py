@@ -5,12 +5,11 @@ import math
 
 import pytest
 import sympy
-from programs import apply, same
+from programs import same
 
 import pygrad
 from pygrad import Value
 from pygrad import engine as arena
-from pygrad.calculus import formulas
 from pygrad.calculus import grad as derive
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below
@@ -611,39 +610,3 @@ def test_anomalies_in_derivatives_are_named():
     y = x.sqrt()
     with pygrad.detect_anomaly(), pytest.raises(FloatingPointError, match="inf"):
         pygrad.grad(y, x, create_graph=True)
-
-
-def test_formulas_that_are_said_twice_or_of_no_row_change_nothing():
-    """C keeps what it was told first, and refuses what has no place."""
-    x, formula = Value(1.0), ffi.new("pg_formula *")
-    pygrad.grad(x + 1.0, x, create_graph=True)
-    assert lib.PG_OK == lib.pg_set_formula(NAMES.index("add"), 0, formula)
-    assert lib.PG_BAD_TAPE == lib.pg_set_formula(NAMES.index("power"), 0, formula)
-    assert lib.PG_BAD_TAPE == lib.pg_set_formula(NAMES.index("add"), 2, formula)
-    assert 1.0 == pygrad.grad(x + 1.0, x, create_graph=True).data
-
-
-@pytest.mark.parametrize(
-    "text, function",
-    [
-        ("!a ? b : y", lambda a, b, y: b if a == 0.0 else y),
-        ("a > 1.0 || b == 1.0 ? 2.0 : 3.0", lambda a, b, y: 2.0 if a > 1.0 or b == 1.0 else 3.0),
-        ("a - 1.0 ? 1.0 / (a - 1.0) : b", lambda a, b, y: 1.0 / (a - 1.0) if a - 1.0 else b),
-        ("a > b ? -1.5 : a >= b ? +y : -(a * -0.0)", lambda a, b, y: -1.5 if a > b else y if a == b else 0.0),
-    ],
-)
-def test_what_a_formula_may_say(text, function):
-    """Also what no row says yet: a number as a condition, as C takes it, and what is not."""
-    out = formulas.Formula()
-    expression = formulas._parse(f"double f(double a, double b, double y) {{ return {text}; }}")[1]
-    out.result = formulas._translate(expression, out, {"a": formulas.A, "b": formulas.B, "y": formulas.Y})
-    for point in itertools.product([0.0, 1.0, 2.0], repeat=3):
-        values = map(Value, point)
-        found = formulas.evaluate(out, *values, lambda name, operands: apply(arena, name, *operands))
-        assert function(*point) == getattr(found, "data", found), point
-
-
-def test_numbers_of_a_formula_are_told_apart_by_their_bits():
-    """A zero by its sign; and nan is one number."""
-    f = formulas.Formula()
-    assert [-1, -2, -3, -1, -2, -3] == [f.number(x) for x in (0.0, -0.0, math.nan, 0.0, -0.0, float("nan"))]

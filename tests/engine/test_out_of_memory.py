@@ -56,8 +56,6 @@ def tangents():
 deep = x
 for _ in range(1000):
     deep = (deep * x + deep + deep).tanh()
-derive.grad(deep, [x], create_graph=True)  # formulas are there from now on
-derivatives_of_leaves()
 gc.collect()
 
 refused = 0
@@ -110,29 +108,3 @@ def test_a_failed_sweep_leaves_gradients_alone():
         out.backward()
 
     assert (7.0, 0.0) == (y.grad, x.grad)
-
-
-FIRST_FORMULA = """
-import pygrad
-from pygrad.calculus import formulas
-from pygrad.engine._lib import lib
-from pygrad.engine.optable import CODES
-
-for n in (1, 2):
-    lib.pg_fail_allocation(n)
-    try:
-        formulas.tell(CODES["tanh"], 0)
-    except MemoryError:
-        print("refused")
-lib.pg_fail_allocation(0)
-x = pygrad.Value(0.0)
-print(pygrad.grad(x.tanh(), x, create_graph=True).data)
-"""
-
-
-def test_a_formula_may_have_no_memory():
-    """Then it is not known yet, and can be told again."""
-    done = subprocess.run([sys.executable, "-c", FIRST_FORMULA], capture_output=True, text=True, timeout=120)
-
-    assert "" == done.stderr
-    assert ["refused", "refused", "1.0"] == done.stdout.split()

@@ -1,0 +1,308 @@
+/* attributes.c: a Value's data and grad, `_op`, `_prev`, `_backward`, and what a program hangs on it.
+ *
+ * Numbers, op and operands are the node's. What a program hangs on a Value is in the proxy's dict, and makes it KEPT
+ * (proxy.h). A label or closure that a program assigns to `_op` or `_backward` is there too, under a key that no
+ * attribute has.
+ */
+#include "python/make.h"
+#include "python/parts.h"
+
+static int cannot_delete(const char *name)
+{
+    PyErr_Format(PyExc_AttributeError, "a Value's %s cannot be deleted", name);
+    return -1;
+}
+
+/* --- data, grad, requires_grad ------------------------------------------------------------------------------------ */
+
+PG_NOINLINE PyObject *told_data(value *v)
+{
+    return tell_hook(v, py.data) && is_alive(v) ? PyFloat_FromDouble(node_of(v)->data) : NULL;
+}
+
+/* Numbers are read and written without the lock: they are whole words, and no invariant hangs on them. */
+static PyObject *get_data(PyObject *self, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    if (trace_hook)
+        return told_data(v);
+    return is_alive(v) ? PyFloat_FromDouble(node_of(v)->data) : NULL;
+}
+
+static PyObject *value_read(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count > 1) {
+        PyErr_SetString(PyExc_TypeError, "_read() takes one argument");
+        return NULL;
+    }
+    if (trace_hook && count == 1 && args[0] != Py_None && !tell_hook((value *)self, args[0]))
+        return NULL;
+    return read_quietly(self);
+}
+
+static PyObject *get_grad(PyObject *self, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    return is_alive(v) ? PyFloat_FromDouble(*pg_grad_of(pg_the_arena, node_of(v))) : NULL;
+}
+
+static int set_data(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    double number;
+    if (!x)
+        return cannot_delete("data");
+    if (!is_alive(v) || !to_double(x, py.data_of_a_value, &number))
+        return -1;
+    node_of(v)->data = number;
+    return 0;
+}
+
+static int set_grad(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    double number;
+    if (!x)
+        return cannot_delete("grad");
+    if (!is_alive(v) || !to_double(x, py.a_gradient, &number))
+        return -1;
+    *pg_grad_of(pg_the_arena, node_of(v)) = number;
+    return 0;
+}
+
+static PyObject *get_requires_grad(PyObject *self, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    return is_alive(v) ? PyBool_FromLong(pg_requires_grad(v->id)) : NULL;
+}
+
+static int set_requires_grad(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
+{
+    if (!x)
+        return cannot_delete("requires_grad");
+    PyObject *none = PyObject_CallFunctionObjArgs(py.set_frozen, self, x, NULL);
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
+/* --- what hangs on a Value ---------------------------------------------------------------------------------------- */
+
+/* What hangs on a Value under this key: a new reference, or NULL (without an error if there is nothing). */
+static PyObject *get_hung(const value *v, PyObject *key)
+{
+    if (!v->dict)
+        return NULL;
+    PyObject *dict = Py_NewRef(v->dict); /* looking up may run a program's code, which may replace it */
+    PyObject *found = Py_XNewRef(PyDict_GetItemWithError(dict, key));
+    Py_DECREF(dict);
+    return found;
+}
+
+/* True for what cannot lead back to a Value. */
+static bool is_atom(PyObject *x)
+{
+    return x == Py_None || PyBool_Check(x) || PyFloat_CheckExact(x) || PyLong_CheckExact(x) ||
+           PyUnicode_CheckExact(x) || PyBytes_CheckExact(x);
+}
+
+static unsigned flags_for(PyObject *x)
+{
+    return is_atom(x) ? KEPT : KEPT | TRACKED;
+}
+
+int hang(value *v, PyObject *key, PyObject *x)
+{
+    if (keep(v, flags_for(x)) < 0)
+        return -1;
+    if (!v->dict && !(v->dict = PyDict_New()))
+        return -1;
+    PyObject *dict = Py_NewRef(v->dict);
+    const int status = PyDict_SetItem(dict, key, x);
+    Py_DECREF(dict);
+    return status;
+}
+
+bool is_original(PyObject *name)
+{
+    PyObject *original = PyDict_GetItemWithError(py.originals, name);
+    return original && PyDict_GetItemWithError(value_type->tp_dict, name) == original;
+}
+
+/* True if `Value.data` and `Value.grad` are ours: checked anew whenever an attribute of the class has changed. */
+static bool numbers_are_plain(void)
+{
+    static unsigned plain_version;
+#if PY_VERSION_HEX < 0x030B0000
+    if (!PyType_HasFeature(value_type, Py_TPFLAGS_VALID_VERSION_TAG))
+        return false;
+#endif
+    const unsigned version = value_type->tp_version_tag; /* 0: none yet */
+    if (version && version != plain_version && is_original(py.data) && is_original(py.grad))
+        plain_version = version;
+    return version && version == plain_version;
+}
+
+int value_setattro(PyObject *self, PyObject *name, PyObject *x)
+{
+    const bool number = name == py.data || name == py.grad;
+    if (number && x && PyFloat_CheckExact(x) && Py_IS_TYPE(self, value_type) && numbers_are_plain()) /* no lookups */
+        return name == py.data ? set_data(self, x, NULL) : set_grad(self, x, NULL);
+    const bool special = name == py._op || name == py._prev || name == py._backward || name == py.requires_grad;
+    const bool ours = (number || special) && is_original(name);
+    const bool harmless = PyUnicode_CheckExact(name) && (!x || is_atom(x));
+    if (!ours && keep((value *)self, harmless ? KEPT : KEPT | TRACKED) < 0)
+        return -1;
+    return PyObject_GenericSetAttr(self, name, x);
+}
+
+static PyObject *get_dict(PyObject *self, void *closure)
+{
+    return keep((value *)self, KEPT | TRACKED) < 0 ? NULL : PyObject_GenericGetDict(self, closure);
+}
+
+static int set_dict(PyObject *self, PyObject *dict, void *closure)
+{
+    return keep((value *)self, KEPT | TRACKED) < 0 ? -1 : PyObject_GenericSetDict(self, dict, closure);
+}
+
+static PyObject *value_attributes(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    value *v = (value *)self;
+    return v->dict ? PyDict_Copy(v->dict) : PyDict_New();
+}
+
+/* --- _op, _backward ----------------------------------------------------------------------------------------------- */
+
+static PyObject *get_op(PyObject *self, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    PyObject *label = is_alive(v) ? get_hung(v, py.op_key) : NULL;
+    if (label || PyErr_Occurred())
+        return label;
+    const int op = pg_op(v->id);
+    if (op == PG_POWER)
+        return PyObject_CallFunction(py.power_label, "d", pg_exponent(v->id));
+    return Py_NewRef(PyTuple_GET_ITEM(py.labels, op));
+}
+
+static int set_op(PyObject *self, PyObject *label, void *Py_UNUSED(closure))
+{
+    return label ? hang((value *)self, py.op_key, label) : cannot_delete("_op");
+}
+
+static PyObject *get_backward(PyObject *self, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    PyObject *closure = is_alive(v) ? get_hung(v, py.closure_key) : NULL;
+    return closure || PyErr_Occurred() ? closure : PyObject_GetAttrString(self, "_propagate");
+}
+
+static int set_backward(PyObject *self, PyObject *closure, void *Py_UNUSED(context))
+{
+    value *v = (value *)self;
+    if (!closure)
+        return cannot_delete("_backward");
+    if (!PyCallable_Check(closure))
+        return raise_error(PyObject_CallNoArgs(py.no_closure));
+    const int plain = is_alive(v) && pg_is_leaf(v->id) ? drops_operands() : 0;
+    if (plain != 0)
+        return plain < 0 ? -1 : 0;
+    if (!is_alive(v) || keep(v, KEPT | TRACKED) < 0 || hang(v, py.closure_key, closure) < 0)
+        return -1;
+    pg_set_closure(v->id, 1);
+    return 0;
+}
+
+/* --- _prev -------------------------------------------------------------------------------------------------------- */
+
+static PyObject *value_operands(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    value *v = (value *)self;
+    if (!is_alive(v))
+        return NULL;
+    const Py_ssize_t count = (Py_ssize_t)pg_operand_count(v->id);
+    if (count == 0)
+        return PyTuple_New(0);
+    if (v->a && PyTuple_CheckExact(v->a) && PyTuple_GET_SIZE(v->a) == count)
+        return Py_NewRef(v->a);
+    if (keep(v, KEPT) < 0)
+        return NULL;
+    PyObject *operands = operand_proxies(v);
+    if (operands)
+        hold(v, Py_NewRef(operands));
+    return operands;
+}
+
+static PyObject *get_prev(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *operands = value_operands(self, NULL);
+    PyObject *set = operands ? PySet_New(operands) : NULL;
+    Py_XDECREF(operands);
+    return set;
+}
+
+/* Put a custom node with these operands in the place of the leaf of `v`. */
+static int rewire(value *v, PyObject *children)
+{
+    unsigned flags = 0;
+    pg_id *ids = ids_of(children, &flags), leaf = v->id, custom = 0;
+    if (!ids || keep(v, KEPT | TRACKED) < 0) {
+        PyMem_Free(ids);
+        return -1;
+    }
+    const pg_status status = pg_leaf_to_custom(leaf, (uint32_t)PyTuple_GET_SIZE(children), ids, &custom);
+    PyMem_Free(ids);
+    if (status == PG_OK) {
+        pg_arena *arena = pg_lock();
+        unlist(v);
+        bind(v, custom);
+        pg_unref(arena, leaf);
+        pg_unlock(arena);
+        hold(v, Py_NewRef(children));
+        return 0;
+    }
+    if (status == PG_IN_USE || status == PG_BUSY)
+        return raise_error(PyObject_CallNoArgs(py.prev_is_fixed));
+    refuse(Py_NewRef(children));
+    return -1;
+}
+
+static int set_prev(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
+{
+    value *v = (value *)self;
+    if (!x)
+        return cannot_delete("_prev");
+    if (!is_alive(v))
+        return -1;
+    PyObject *children = PyObject_CallFunctionObjArgs(py.parse_prev, value_type, self, x, NULL);
+    if (!children)
+        return -1;
+    const int plain = pg_is_leaf(v->id) ? PyTuple_GET_SIZE(children) == 0 ? 1 : drops_operands() : 0;
+    const int status = plain < 0 ? -1 : plain ? 0 : rewire(v, children);
+    Py_DECREF(children);
+    return status;
+}
+
+/* --- the tables --------------------------------------------------------------------------------------------------- */
+
+PyGetSetDef value_getset[] = {
+    {"data", get_data, set_data, "The number, a float. It may be set, and backward() then uses what it is.", NULL},
+    {"grad", get_grad, set_grad, "d root / d self, a float, after `root.backward()`. It may be set.", NULL},
+    {"_op", get_op, set_op, "The label of the op that made this Value; '' for a leaf.", NULL},
+    {"_prev", get_prev, set_prev, "The operands, as a new set; always the same objects.", NULL},
+    {"_backward", get_backward, set_backward,
+     "Pass `grad` on to the operands, once. Assign a function of no arguments to define an op of your own.", NULL},
+    {"requires_grad", get_requires_grad, set_requires_grad,
+     "False of a frozen leaf: see pygrad.engine.portable.Value.requires_grad.", NULL},
+    {"__dict__", get_dict, set_dict, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyMethodDef attribute_methods[] = {
+    {"_operands_in_order", value_operands, METH_NOARGS,
+     "The operands as a tuple: see pygrad.engine.portable.Value._operands_in_order."},
+    {"_read", (PyCFunction)(void (*)(void))value_read, METH_FASTCALL,
+     "See pygrad.contract.value_base.ValueBase._read."},
+    {"_attributes", value_attributes, METH_NOARGS, "A copy of what hangs on this Value."},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,105 @@
+/* contract.c: which object of which module of Python is what in `py`; failures (contract.h). */
+#include "python/contract.h"
+
+struct contract py;
+
+PyObject *import(const char *module_name, const char *name)
+{
+    PyObject *module = PyImport_ImportModule(module_name);
+    PyObject *attribute = module ? PyObject_GetAttrString(module, name) : NULL;
+    Py_XDECREF(module);
+    return attribute;
+}
+
+static bool import_python_parts(void)
+{
+    const struct {
+        PyObject **part;
+        const char *module, *name;
+    } parts[] = {
+        {&py.to_float, "pygrad.contract.numbers", "to_float"},
+        {&py.is_number, "pygrad.contract.numbers", "is_number"},
+        {&py.operand, "pygrad.contract.numbers", "operand"},
+        {&py.surface, "pygrad.contract.value_base", "ValueBase"},
+        {&py.parse_prev, "pygrad.contract.value_base", "parse_prev"},
+        {&py.pair_up, "pygrad.contract.value_base", "pair_up"},
+        {&py.power_label, "pygrad.contract.value_base", "power_label"},
+        {&py.closure_key, "pygrad.contract.value_base", "CLOSURE"},
+        {&py.op_key, "pygrad.contract.value_base", "OP_NAME"},
+        {&py.init_of_result, "pygrad.contract.refusals", "init_of_result"},
+        {&py.children_too_late, "pygrad.contract.refusals", "children_too_late"},
+        {&py.prev_is_fixed, "pygrad.contract.refusals", "prev_is_fixed"},
+        {&py.no_closure, "pygrad.contract.refusals", "no_closure"},
+        {&py.derivatives_missing, "pygrad.contract.refusals", "derivatives_missing"},
+        {&py.no_hook, "pygrad.contract.refusals", "no_hook"},
+        {&py.refuse, "pygrad.engine.errors", "refuse"},
+        {&py.backward_in_pieces, "pygrad.engine.sweeps", "backward_in_pieces"},
+        {&py.set_frozen, "pygrad.engine.arena", "set_frozen"},
+        {&py.is_recording, "pygrad.engine.modes", "is_recording"},
+        {&py.labels, "pygrad.engine.optable", "LABELS"},
+        {&py.check_forward, "pygrad.contract.anomaly", "check_forward"},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (!(*parts[i].part = import(parts[i].module, parts[i].name)))
+            return false;
+    return true;
+}
+
+static bool make_names(void)
+{
+    const struct {
+        PyObject **name;
+        const char *text;
+    } names[] = {
+        {&py.data, "data"},
+        {&py.grad, "grad"},
+        {&py._op, "_op"},
+        {&py._prev, "_prev"},
+        {&py._backward, "_backward"},
+        {&py.label, "label"},
+        {&py.requires_grad, "requires_grad"},
+        {&py.w, "w"},
+        {&py.b, "b"},
+        {&py.nonlin, "nonlin"},
+        {&py.activation, "activation"},
+        {&py.add, "__add__"},
+        {&py.mul, "__mul__"},
+        {&py.data_of_a_value, "a Value's data"},
+        {&py.a_gradient, "a gradient"},
+        {&py.a_comparison, "a comparison"},
+        {&py.by_detach, "detach()"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))
+            return false;
+    return true;
+}
+
+bool import_contract(void)
+{
+    return import_python_parts() && make_names();
+}
+
+PyObject *refuse(PyObject *values)
+{
+    if (values) {
+        PyObject *none = PyObject_Call(py.refuse, values, NULL);
+        Py_XDECREF(none);
+        Py_DECREF(values);
+    }
+    return NULL;
+}
+
+int raise_error(PyObject *error)
+{
+    if (error)
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_XDECREF(error);
+    return -1;
+}
+
+void *allocate(Py_ssize_t count, size_t size)
+{
+    void *memory = PyMem_Malloc((size_t)(count + 1) * size);
+    return memory ? memory : PyErr_NoMemory();
+}

@@ -1,0 +1,279 @@
+/* layer.c: a layer of neurons in one call: see pygrad.engine.portable.layer, which says when that may be done at all.
+ *
+ * In order: the neurons' parts are looked up (parts_of), the inputs made Values (inputs_of), all ids written into one
+ * array (take_layer); then pg_dots() makes the nodes, and bind_layer() gives them proxies, put through the activation.
+ * Where proxies must hold their operands, and within detect_anomaly(), it goes neuron by neuron (make_neurons). Each
+ * step before the last gives up, with None, when it meets what is not plain.
+ */
+#include "python/make.h"
+#include "python/parts.h"
+
+enum { ROW, BIAS, ACTIVATION, PARTS }; /* of a neuron: a list of weights, a bias, and a method's name or None */
+
+typedef struct {
+    Py_ssize_t rows, nin;
+    PyObject *xs; /* the inputs: a tuple of Values */
+    PyObject *parts; /* a tuple with PARTS entries a neuron */
+    pg_id *ids;      /* of the inputs, the biases, and the weights row by row; then room for the results */
+    unsigned flags;  /* of all of them */
+} layer;
+
+static PyObject *part(const layer *l, Py_ssize_t row, int which)
+{
+    return PyTuple_GET_ITEM(l->parts, row * PARTS + which);
+}
+
+/* Read all ids and flags, which runs no program's code; false if something is no plain Value, or a row is of another
+ * length. */
+static bool take_layer(layer *l)
+{
+    pg_id *biases = l->ids + l->nin, *ws = biases + l->rows;
+    bool plain = read_plain_ids(l->xs, l->nin, l->ids, &l->flags);
+    for (Py_ssize_t i = 0; plain && i < l->rows; i++) {
+        const value *bias = (value *)part(l, i, BIAS);
+        plain = Py_IS_TYPE(bias, value_type) && bias->id &&
+                read_plain_ids(part(l, i, ROW), l->nin, ws + i * l->nin, &l->flags);
+        biases[i] = plain ? bias->id : 0;
+        l->flags |= plain ? bias->flags : 0;
+    }
+    return plain;
+}
+
+static bool are_plain(PyObject *tuple)
+{
+    Py_ssize_t i = 0;
+    while (i < PyTuple_GET_SIZE(tuple) && Py_IS_TYPE(PyTuple_GET_ITEM(tuple, i), value_type))
+        i++;
+    return i == PyTuple_GET_SIZE(tuple);
+}
+
+/* Inputs as Values: a tuple; None if one is neither a plain Value nor a number; NULL with an error. */
+static PyObject *inputs_of(PyObject *x)
+{
+    PyObject *given = PySequence_Tuple(x);
+    if (given && are_plain(given))
+        return given;
+    const Py_ssize_t count = given ? PyTuple_GET_SIZE(given) : 0;
+    PyObject *xs = given ? PyTuple_New(count) : NULL;
+    for (Py_ssize_t i = 0; xs && xs != Py_None && i < count; i++) {
+        PyObject *xi = PyTuple_GET_ITEM(given, i), *number = NULL;
+        if (!Py_IS_TYPE(xi, value_type) && !PyFloat_CheckExact(xi) && !(number = PyObject_CallOneArg(py.is_number, xi)))
+            Py_CLEAR(xs);
+        else if (number == Py_False)
+            Py_SETREF(xs, Py_NewRef(Py_None));
+        else if ((xi = value_or_number(xi)))
+            PyTuple_SET_ITEM(xs, i, xi);
+        else
+            Py_CLEAR(xs);
+        Py_XDECREF(number);
+    }
+    Py_XDECREF(given);
+    return xs;
+}
+
+/* Find four attributes in a dict, borrowed: by the identity of the names, a quarter of the time of asking for each. */
+static void find_attributes(PyObject *dict, PyObject *const *names, PyObject **found)
+{
+    Py_ssize_t at = 0;
+    PyObject *name, *attribute;
+    int missing = 4;
+    while (missing > 0 && PyDict_Next(dict, &at, &name, &attribute))
+        for (int i = 0; i < 4; i++)
+            if (name == names[i]) {
+                found[i] = attribute;
+                missing--;
+                break;
+            }
+}
+
+/* Put the parts of a neuron into `parts`; false with an error. What its __dict__ lacks the neuron is asked for. */
+static bool take_parts(PyObject *neuron, PyObject *parts, Py_ssize_t at)
+{
+    PyObject *const names[4] = {py.w, py.b, py.nonlin, py.activation};
+    PyObject *found[4] = {NULL, NULL, NULL, NULL}, *dict = PyObject_GenericGetDict(neuron, NULL);
+    if (!dict)
+        return false;
+    find_attributes(dict, names, found);
+    bool all = true;
+    for (int i = 0; i < 4; i++)
+        Py_XINCREF(found[i]);
+    for (int i = 0; i < 4 && all; i++)
+        all = found[i] || (found[i] = PyObject_GetAttr(neuron, names[i]));
+    Py_DECREF(dict);
+    const int active = !all ? -1 : found[2] == Py_True ? 1 : PyObject_IsTrue(found[2]);
+    if (active == 0)
+        Py_SETREF(found[3], Py_NewRef(Py_None));
+    PyTuple_SET_ITEM(parts, at + ROW, found[0]);
+    PyTuple_SET_ITEM(parts, at + BIAS, found[1]);
+    PyTuple_SET_ITEM(parts, at + ACTIVATION, found[3]);
+    Py_XDECREF(found[2]);
+    return active >= 0;
+}
+
+/* The parts of all neurons: a tuple; None if one of them is not of that very type; NULL with an error. */
+static PyObject *parts_of(PyObject *neurons, PyObject *neuron_type)
+{
+    const Py_ssize_t rows = PyTuple_GET_SIZE(neurons);
+    PyObject *parts = PyTuple_New(rows * PARTS);
+    for (Py_ssize_t i = 0; parts && parts != Py_None && i < rows; i++) {
+        PyObject *neuron = PyTuple_GET_ITEM(neurons, i);
+        if ((PyObject *)Py_TYPE(neuron) != neuron_type)
+            Py_SETREF(parts, Py_NewRef(Py_None));
+        else if (!take_parts(neuron, parts, i * PARTS))
+            Py_CLEAR(parts);
+    }
+    return parts;
+}
+
+/* Give each of `outs`, proxies without nodes, one of the ids, through its activation where that is a row of the
+ * table. */
+static bool bind_layer(PyObject *outs, const pg_id *ids, const int *ops)
+{
+    bool all = true;
+    pg_arena *arena = pg_lock();
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(outs); i++) {
+        const bool through = ops[i] != PG_LEAF && ops[i] != PG_CUSTOM;
+        const pg_id id = through ? pg_make_unary(arena, ops[i], ids[i]) : ids[i];
+        if (through)
+            pg_unref(arena, ids[i]);
+        bind((value *)PyList_GET_ITEM(outs, i), id);
+        all = all && id;
+    }
+    pg_unlock(arena);
+    return all;
+}
+
+/* Put outs[i] through its activation; those that are rows of the table only if `all`. `outs` is given away. */
+static PyObject *activate(const layer *l, PyObject *outs, const int *ops, bool all)
+{
+    for (Py_ssize_t i = 0; outs && i < l->rows; i++) {
+        if (ops[i] == PG_LEAF || (ops[i] != PG_CUSTOM && !all))
+            continue;
+        PyObject *out = PyObject_CallMethodNoArgs(PyList_GET_ITEM(outs, i), part(l, i, ACTIVATION));
+        if (!out || PyList_SetItem(outs, i, out) < 0)
+            Py_CLEAR(outs);
+    }
+    return outs;
+}
+
+static PyObject *new_proxies(Py_ssize_t count)
+{
+    PyObject *proxies = PyList_New(count);
+    for (Py_ssize_t i = 0; proxies && i < count; i++) {
+        PyObject *proxy = (PyObject *)new_proxy();
+        if (proxy)
+            PyList_SET_ITEM(proxies, i, proxy);
+        else
+            Py_CLEAR(proxies);
+    }
+    return proxies;
+}
+
+/* All nodes of a plain layer in two calls into the arena, for `outs`, proxies that are given away. */
+static PyObject *make_layer(const layer *l, const int *ops, PyObject *outs)
+{
+    const pg_id *xs = l->ids, *biases = xs + l->nin, *ws = biases + l->rows;
+    pg_id *made = l->ids + l->nin + l->rows + l->rows * l->nin;
+    if (pg_dots((uint32_t)l->rows, (uint32_t)l->nin, biases, ws, xs, made) != PG_OK || !bind_layer(outs, made, ops)) {
+        Py_DECREF(outs);
+        return refuse(PyTuple_New(0));
+    }
+    for (Py_ssize_t i = 0; grad_is_off && i < l->rows; i++) {
+        PyObject *plain = without_graph(Py_NewRef(PyList_GET_ITEM(outs, i)));
+        if (!plain || PyList_SetItem(outs, i, plain) < 0) {
+            Py_DECREF(outs);
+            return NULL;
+        }
+    }
+    return outs;
+}
+
+/* Take the rows as they are now: a program's code may run before they are used. */
+static bool fix_rows(const layer *l)
+{
+    for (Py_ssize_t i = 0; i < l->rows; i++) {
+        PyObject *row = PySequence_Tuple(part(l, i, ROW));
+        if (!row)
+            return false;
+        Py_DECREF(part(l, i, ROW));
+        PyTuple_SET_ITEM(l->parts, i * PARTS + ROW, row);
+    }
+    return true;
+}
+
+/* The same, neuron by neuron: for proxies that must hold their operands, and under detect_anomaly(). */
+static PyObject *make_neurons(layer *l, const int *ops)
+{
+    if (!fix_rows(l))
+        return NULL;
+    if (!take_layer(l))
+        return Py_NewRef(Py_None);
+    PyObject *outs = PyList_New(0);
+    for (Py_ssize_t i = 0; outs && i < l->rows; i++) {
+        PyObject *out = make_list(PG_DOT, part(l, i, BIAS), part(l, i, ROW), l->xs);
+        if (!out || PyList_Append(outs, out) < 0)
+            Py_CLEAR(outs);
+        Py_XDECREF(out);
+    }
+    return activate(l, outs, ops, true);
+}
+
+/* True if one of them is a method to be called. */
+static bool take_activations(const layer *l, int *ops)
+{
+    bool calls = false;
+    for (Py_ssize_t i = 0; i < l->rows; i++) { /* mostly the same one */
+        const bool same = i > 0 && part(l, i, ACTIVATION) == part(l, i - 1, ACTIVATION);
+        ops[i] = same ? ops[i - 1] : activation_op(part(l, i, ACTIVATION));
+        calls = calls || ops[i] == PG_CUSTOM;
+    }
+    return calls;
+}
+
+/* The outputs of a layer whose parts are known; None if they are not all plain. */
+static PyObject *layer_of(layer *l)
+{
+    int *ops = allocate(l->rows, sizeof(int));
+    l->ids = allocate(l->nin + 2 * l->rows + l->rows * l->nin, sizeof(pg_id));
+    PyObject *outs = l->ids && ops ? new_proxies(l->rows) : NULL; /* first: it may run a program's code */
+    if (outs) {
+        const bool calls = take_activations(l, ops);
+        if (take_layer(l) && !l->flags && !anomaly_depth) {
+            outs = make_layer(l, ops, outs);
+            outs = calls ? activate(l, outs, ops, false) : outs;
+        } else {
+            Py_DECREF(outs);
+            outs = make_neurons(l, ops);
+        }
+    }
+    PyMem_Free(l->ids);
+    PyMem_Free(ops);
+    return outs;
+}
+
+static PyObject *module_layer(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    static const char *const parameters[] = {"neurons", "xs", "neuron_type"};
+    PyObject *given[3] = {NULL, NULL, NULL}, *outs = NULL;
+    if (!parse("layer", args, count, names, 3, 3, parameters, given))
+        return NULL;
+    if (!is_plain_arithmetic())
+        Py_RETURN_NONE;
+    PyObject *neurons = PySequence_Tuple(given[0]), *parts = neurons ? parts_of(neurons, given[2]) : NULL;
+    PyObject *xs = parts ? inputs_of(given[1]) : NULL;
+    if (xs && (parts == Py_None || xs == Py_None)) {
+        outs = Py_NewRef(Py_None);
+    } else if (xs) {
+        layer l = {.rows = PyTuple_GET_SIZE(neurons), .nin = PyTuple_GET_SIZE(xs), .xs = xs, .parts = parts};
+        outs = layer_of(&l);
+    }
+    Py_XDECREF(xs);
+    Py_XDECREF(parts);
+    Py_XDECREF(neurons);
+    return outs;
+}
+
+PyMethodDef layer_functions[] = {
+    {"layer", FAST(module_layer), "See pygrad.engine.portable.layer."},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,209 @@
+/* operators.c: `a + b`, `a.exp()`, `a < b`.
+ *
+ * An operator asks which of its sides are Values (is_value), reads the other side as a number (to_operand), and makes
+ * the node of its row of ops.def (make.h). A row without an operator is a method under its own name.
+ */
+#include "python/make.h"
+#include "python/parts.h"
+
+/* --- arithmetic --------------------------------------------------------------------------------------------------- */
+
+PG_INLINE PyObject *operator_with(int op, value *a, PyObject *other, bool other_first)
+{
+    double number;
+    const int found = to_operand(other, &number);
+    if (found > 0)
+        return make_with_number(op, a, number, other_first);
+    return found == 0 ? Py_NewRef(Py_NotImplemented) : NULL;
+}
+
+/* `left op right`, at least one of which is a Value. */
+PG_INLINE PyObject *operator(int op, PyObject *left, PyObject *right)
+{
+    if (!is_value(left))
+        return operator_with(op, (value *)right, left, true);
+    if (!is_value(right))
+        return operator_with(op, (value *)left, right, false);
+    return make_binary(op, (value *)left, (value *)right);
+}
+
+PyObject *value_subtract(PyObject *left, PyObject *right)
+{
+    return operator(PG_OP_sub, left, right);
+}
+
+PyObject *value_divide(PyObject *left, PyObject *right)
+{
+    return operator(PG_OP_div, left, right);
+}
+
+/* `number + self` and `number * self` are self.__add__(number) and self.__mul__(number), whoever has defined those. */
+#define COMMUTATIVE(function, op, slot, method)                              \
+    PyObject *function(PyObject *left, PyObject *right)                      \
+    {                                                                        \
+        if (is_value(left))                                                  \
+            return operator(op, left, right);                                \
+        if (Py_TYPE(right)->tp_as_number->slot != function)                  \
+            return PyObject_CallMethodOneArg(right, py.method, left);        \
+        return operator_with(op, (value *)right, left, false);               \
+    }
+COMMUTATIVE(value_add, PG_OP_add, nb_add, add)
+COMMUTATIVE(value_multiply, PG_OP_mul, nb_multiply, mul)
+
+PyObject *value_power(PyObject *base, PyObject *exponent, PyObject *modulus)
+{
+    double number;
+    if (modulus != Py_None)
+        Py_RETURN_NOTIMPLEMENTED;
+    if (!is_value(base) || is_value(exponent))
+        return operator(PG_OP_pow, base, exponent);
+    const int found = to_operand(exponent, &number);
+    if (found > 0)
+        return make_power((value *)base, number);
+    return found == 0 ? Py_NewRef(Py_NotImplemented) : NULL;
+}
+
+PyObject *value_negative(PyObject *self)
+{
+    return make_unary(PG_OP_neg, (value *)self);
+}
+
+PyObject *value_absolute(PyObject *self)
+{
+    return make_unary(PG_OP_abs, (value *)self);
+}
+
+bool is_plain_arithmetic(void)
+{
+    const PyNumberMethods *as_number = value_type->tp_as_number;
+    return as_number->nb_add == value_add && as_number->nb_multiply == value_multiply;
+}
+
+/* --- methods ------------------------------------------------------------------------------------------------------ */
+
+/* One method a row of the op table: add_op_methods() takes those that have a name of their own. */
+static PyObject *binary_method(int op, PyObject *self, PyObject *other)
+{
+    double number;
+    if (is_value(other))
+        return make_binary(op, (value *)self, (value *)other);
+    return to_double(other, py.data_of_a_value, &number) ? make_with_number(op, (value *)self, number, false) : NULL;
+}
+
+#define PG_UNARY(name, label, forward, da)                                      \
+    static PyObject *method_##name(PyObject *self, PyObject *Py_UNUSED(nothing)) \
+    {                                                                           \
+        return make_unary(PG_OP_##name, (value *)self);                         \
+    }
+#define PG_BINARY(name, label, forward, da, db)                                 \
+    static PyObject *method_##name(PyObject *self, PyObject *other)             \
+    {                                                                           \
+        return binary_method(PG_OP_##name, self, other);                        \
+    }
+#define PG_FLAT(name, label, arity, forward)                                    \
+    static PyObject *method_##name(PyObject *self, PyObject *other)             \
+    {                                                                           \
+        return (arity) == 1 ? make_unary(PG_OP_##name, (value *)self) : binary_method(PG_OP_##name, self, other); \
+    }
+#include "ops.def"
+
+#define OP_METHOD(name, label, flags, signature)     \
+    [PG_OP_##name] = {#name, method_##name, (flags), \
+                      #name signature "\n--\n\n"                          \
+                      "Return the Value of the op '" label "': see csrc/ops.def for its derivative."},
+#define PG_UNARY(name, label, forward, da) OP_METHOD(name, label, METH_NOARGS, "($self)")
+#define PG_BINARY(name, label, forward, da, db) OP_METHOD(name, label, METH_O, "($self, other)")
+#define PG_FLAT(name, label, arity, forward) PG_FLAT_##arity(name, label)
+#define PG_FLAT_1(name, label) PG_UNARY(name, label, , )
+#define PG_FLAT_2(name, label) PG_BINARY(name, label, , , )
+static PyMethodDef op_methods[PG_OP_COUNT] = {
+#include "ops.def"
+};
+
+/* self.name(other=number), of a binary row whose second operand has PyTorch's name and default. */
+static PyObject *with_default(int op, PyObject *self, PyObject *args, PyObject *kwargs, const char *format, char *name,
+                              double number)
+{
+    char *names[] = {name, NULL};
+    PyObject *other = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &other))
+        return NULL;
+    return other ? binary_method(op, self, other) : make_with_number(op, (value *)self, number, false);
+}
+
+static PyObject *value_leaky_relu(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return with_default(PG_OP_leaky_relu, self, args, kwargs, "|O:leaky_relu", "negative_slope", 0.01);
+}
+
+static PyObject *value_elu(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return with_default(PG_OP_elu, self, args, kwargs, "|O:elu", "alpha", 1.0);
+}
+
+static PyMethodDef methods_with_default[] = {
+    {"leaky_relu", (PyCFunction)(void (*)(void))value_leaky_relu, METH_VARARGS | METH_KEYWORDS,
+     "leaky_relu($self, negative_slope=0.01)\n--\n\n"
+     "Return self where it is above 0, else negative_slope * self; the slope may be a Value."},
+    {"elu", (PyCFunction)(void (*)(void))value_elu, METH_VARARGS | METH_KEYWORDS,
+     "elu($self, alpha=1.0)\n--\n\n"
+     "Return self where it is above 0, else alpha * (exp(self) - 1); alpha may be a Value."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* A row is a method under its own name if no operator stands for it; `<` and the like compare data. */
+static bool is_method(int op)
+{
+    const char first = pg_op_label(op)[0];
+    const bool is_letter = (first >= 'A' && first <= 'Z') || (first >= 'a' && first <= 'z');
+    const bool is_special = op == PG_OP_neg || op == PG_OP_leaky_relu || op == PG_OP_elu;
+    return op_methods[op].ml_name && (is_letter || pg_op_is_flat(op)) && !is_special;
+}
+
+bool add_op_methods(void)
+{
+    for (int op = 0; op < PG_OP_COUNT; op++)
+        if (is_method(op) && !add_method(&op_methods[op]))
+            return false;
+    return add_methods(methods_with_default);
+}
+
+int activation_op(PyObject *name)
+{
+    if (name == Py_None)
+        return PG_LEAF;
+    for (int op = 0; PyUnicode_Check(name) && op < PG_OP_COUNT; op++)
+        if (op_methods[op].ml_flags == METH_NOARGS &&
+            PyUnicode_CompareWithASCIIString(name, op_methods[op].ml_name) == 0)
+            return is_original(name) ? op : PG_CUSTOM;
+    return PG_CUSTOM;
+}
+
+/* --- comparison: by data; `==`, `!=` and hash stay Python's own, by identity -------------------------------------- */
+
+/* As to_operand(), but a Value of any engine stands for its data. */
+static int to_comparable(PyObject *x, double *number)
+{
+    const int has_data = is_value(x) ? 1 : PyFloat_CheckExact(x) ? 0 : PyObject_IsInstance(x, py.surface);
+    if (has_data <= 0)
+        return has_data < 0 ? -1 : to_operand(x, number);
+    PyObject *data = trace_hook ? read_quietly(x) : PyObject_GetAttr(x, py.data);
+    if (!data)
+        return -1;
+    *number = PyFloat_AsDouble(data);
+    Py_DECREF(data);
+    return PyErr_Occurred() ? -1 : 1;
+}
+
+PyObject *value_richcompare(PyObject *self, PyObject *other, int op)
+{
+    double a, b;
+    if (op == Py_EQ || op == Py_NE)
+        return PyBaseObject_Type.tp_richcompare(self, other, op);
+    const int found = to_comparable(other, &b);
+    if (found == 0)
+        Py_RETURN_NOTIMPLEMENTED;
+    if (found < 0 || (trace_hook && !tell_hook((value *)self, py.a_comparison)) || to_comparable(self, &a) < 0)
+        return NULL;
+    return PyBool_FromLong(op == Py_LT ? a < b : op == Py_LE ? a <= b : op == Py_GT ? a > b : a >= b);
+}

@@ -1,0 +1,167 @@
+/* proxy.c: the birth and the end of a proxy.
+ *
+ * A proxy without flags, as nearly all are, ends by giving back its reference of the node; its memory waits among the
+ * spare ones for the next proxy. One with flags may hold others, whose end may follow from its own: these are taken
+ * down within one another to a certain depth, beyond it one after the other. The cycle collector sees those that are
+ * TRACKED, through value_traverse() and value_clear().
+ */
+#include "python/proxy.h"
+
+/* --- memory ------------------------------------------------------------------------------------------------------- */
+
+enum { MOST_SPARE = 4096 };
+
+value *spare;
+int spare_count;
+uint64_t proxies_made;
+
+/* Up to Python 3.11 an allocation may collect garbage, and so run a program's code: none of ours may. */
+value *allocate_proxy(void)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    const int collecting = PyGC_Disable();
+    value *v = PyObject_GC_New(value, value_type);
+    if (collecting)
+        PyGC_Enable();
+    return v;
+#else
+    return PyObject_GC_New(value, value_type);
+#endif
+}
+
+/* Take back the memory of a proxy that holds nothing any more. */
+PG_INLINE void recycle(value *v)
+{
+    PyTypeObject *type = Py_TYPE(v);
+    if (type == value_type && spare_count < MOST_SPARE) {
+        v->flags = 0;
+        v->next = spare;
+        spare = v;
+        spare_count++;
+        return;
+    }
+    PyObject_GC_Del(v);
+    Py_DECREF(type);
+}
+
+/* --- a node's proxy ----------------------------------------------------------------------------------------------- */
+
+value *proxy_of(pg_id id)
+{
+    for (value *v = *proxies_near(id); v; v = v->next)
+        if (v->id == id && Py_REFCNT(v) > 0)
+            return v;
+    return NULL;
+}
+
+value *adopt(pg_id id)
+{
+    value *v = proxy_of(id);
+    if (v)
+        return (value *)Py_NewRef((PyObject *)v);
+    v = new_proxy();
+    if (v) {
+        pg_arena *arena = pg_lock();
+        pg_ref(pg_node_at(arena, id));
+        bind(v, id);
+        pg_unlock(arena);
+    }
+    return v;
+}
+
+/* --- the end of a proxy ------------------------------------------------------------------------------------------- */
+
+/* So many proxies are taken down within one another, no more: a chain of a million must not need the stack. */
+enum { DEEPEST = 50 };
+
+static _Thread_local int depth;
+static _Thread_local value *waiting; /* for their turn */
+
+int value_clear(PyObject *self)
+{
+    value *v = (value *)self;
+    Py_CLEAR(v->a);
+    Py_CLEAR(v->b);
+    Py_CLEAR(v->dict);
+    return 0;
+}
+
+int value_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    value *v = (value *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(v->a);
+    Py_VISIT(v->b);
+    Py_VISIT(v->dict);
+    return 0;
+}
+
+PG_INLINE void release_node(value *v)
+{
+    const pg_id id = v->id;
+    if (!id)
+        return;
+    pg_arena *arena = pg_lock();
+    unlist(v);
+    v->id = 0;
+    pg_unref(arena, id);
+    pg_unlock(arena);
+}
+
+static void take_down(value *v)
+{
+    depth++;
+    value_clear((PyObject *)v);
+    release_node(v);
+    recycle(v);
+    depth--;
+}
+
+/* Take a proxy down that may hold others: nested to a certain depth, beyond that one after the other. */
+static void take_down_in_turn(value *v)
+{
+    if (depth >= DEEPEST) {
+        if (v->id)
+            unlist(v); /* a proxy is in one list at a time */
+        v->next = waiting;
+        waiting = v;
+        return;
+    }
+    take_down(v);
+    while (depth == 0 && waiting) {
+        v = waiting;
+        waiting = v->next;
+        take_down(v);
+    }
+}
+
+/* True if weak references and consumers ask `v` to live on; then the consumers hold it. */
+static bool is_still_wanted(value *v)
+{
+    if (v->flags & KEPT || !v->id || node_of(v)->refs == 1)
+        return false;
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    Py_SET_REFCNT((PyObject *)v, 1);
+    if (keep(v, KEPT) < 0)
+        PyErr_Clear(); /* no memory: then the weak references are cleared too early */
+    Py_SET_REFCNT((PyObject *)v, Py_REFCNT(v) - 1);
+    PyErr_Restore(type, error, traceback);
+    return Py_REFCNT(v) > 0;
+}
+
+void value_dealloc(PyObject *self)
+{
+    value *v = (value *)self;
+    if (!v->flags && !v->weakrefs && Py_IS_TYPE(self, value_type)) {
+        release_node(v);
+        recycle(v);
+        return;
+    }
+    if (v->weakrefs && is_still_wanted(v))
+        return;
+    PyObject_GC_UnTrack(self);
+    if (v->weakrefs)
+        PyObject_ClearWeakRefs(self); /* runs a program's code, which proxy_of() gives no dying proxy */
+    take_down_in_turn(v);
+}

@@ -1,0 +1,159 @@
+/* type.c: the type, `Value`: backward() and what else has no file of its own; and the making of the type, of this and
+ * what the other files give it. */
+#include "python/make.h"
+#include "python/parts.h"
+
+#include <structmember.h>
+
+PyTypeObject *value_type;
+
+/* --- methods ------------------------------------------------------------------------------------------------------ */
+
+/* Read the arguments (seed=1.0), as Python would. */
+static bool parse_seed(PyObject *const *args, Py_ssize_t count, PyObject *names, double *seed)
+{
+    const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
+    if (count + named > 1) {
+        PyErr_SetString(PyExc_TypeError, "backward() takes at most one argument, seed");
+        return false;
+    }
+    if (named && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "seed") != 0) {
+        PyErr_Format(PyExc_TypeError, "backward() got an unexpected keyword argument %R", PyTuple_GET_ITEM(names, 0));
+        return false;
+    }
+    PyObject *what = PyUnicode_FromString("a seed");
+    const bool ok = what && to_double(args[0], what, seed);
+    Py_XDECREF(what);
+    return ok;
+}
+
+static PyObject *value_backward(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    value *v = (value *)self;
+    double seed = 1.0;
+    if (!is_alive(v) || ((count || names) && !parse_seed(args, count, names, &seed)))
+        return NULL;
+    if (!anomaly_depth && pg_backward(v->id, seed) == PG_OK)
+        Py_RETURN_NONE;
+    return PyObject_CallFunction(py.backward_in_pieces, "(O)(d)O", self, seed, py.value_of);
+}
+
+static PyObject *value_propagate(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    value *v = (value *)self;
+    if (!is_alive(v))
+        return NULL;
+    pg_backprop(v->id);
+    Py_RETURN_NONE;
+}
+
+static PyObject *value_is_leaf(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    value *v = (value *)self;
+    return is_alive(v) ? PyBool_FromLong(pg_is_leaf(v->id)) : NULL;
+}
+
+static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    value *v = (value *)self;
+    if (trace_hook && !tell_hook(v, py.by_detach))
+        return NULL;
+    return is_alive(v) ? make_leaf(node_of(v)->data, 0) : NULL;
+}
+
+static Py_hash_t value_hash(PyObject *self)
+{
+    return PyBaseObject_Type.tp_hash(self);
+}
+
+/* --- the type ----------------------------------------------------------------------------------------------------- */
+
+static PyMethodDef value_methods[] = {
+    {"backward", (PyCFunction)(void (*)(void))value_backward, METH_FASTCALL | METH_KEYWORDS,
+     "backward($self, seed=1.0)\n--\n\n"
+     "Set the gradients of all that this Value was computed from; leaves add theirs to what they have.\n\n"
+     "seed: the gradient of this Value itself."},
+    {"detach", value_detach, METH_NOARGS,
+     "detach($self)\n--\n\nReturn a new leaf with the same data: the graph is left behind."},
+    {"_propagate", value_propagate, METH_NOARGS, "Pass `grad` on to the operands, once."},
+    {"_is_leaf", value_is_leaf, METH_NOARGS, NULL},
+    {"_set_leaf", value_set_leaf, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef value_members[] = {
+    {"_pg_id", T_INT, offsetof(value, id), READONLY, NULL},
+    {"__dictoffset__", T_PYSSIZET, offsetof(value, dict), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(value, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+#define VALUE_DOC                                                                                               \
+    "Value(data, _children=(), _op='', label='', **dialect)\n--\n\n"                                           \
+    "A number that remembers how it was computed.\n\n"                                                          \
+    "Value(data, _children=(), _op='', label='') as in micrograd; a tuple or list of numbers as third argument\n" \
+    "(or `local_grads=`) gives d self / d child instead, as in microgpt. Raises TypeError for what is no real\n"  \
+    "number."
+
+static PyType_Slot value_slots[] = {
+    {Py_tp_doc, VALUE_DOC},
+    {Py_tp_new, value_new},
+    {Py_tp_init, value_init},
+    {Py_tp_dealloc, value_dealloc},
+    {Py_tp_traverse, value_traverse},
+    {Py_tp_clear, value_clear},
+    {Py_tp_free, PyObject_GC_Del},
+    {Py_tp_setattro, value_setattro},
+    {Py_tp_richcompare, value_richcompare},
+    {Py_tp_hash, value_hash},
+    {Py_tp_methods, value_methods},
+    {Py_tp_members, value_members},
+    {Py_tp_getset, value_getset},
+    {Py_nb_add, value_add},
+    {Py_nb_subtract, value_subtract},
+    {Py_nb_multiply, value_multiply},
+    {Py_nb_true_divide, value_divide},
+    {Py_nb_power, value_power},
+    {Py_nb_negative, value_negative},
+    {Py_nb_absolute, value_absolute},
+    {0, NULL},
+};
+
+static PyType_Spec value_spec = {
+    .name = "pygrad.engine.Value",
+    .basicsize = sizeof(value),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = value_slots,
+};
+
+bool add_method(PyMethodDef *method)
+{
+    PyObject *descriptor = PyDescr_NewMethod(value_type, method);
+    const bool added = descriptor && PyObject_SetAttrString((PyObject *)value_type, method->ml_name, descriptor) == 0;
+    Py_XDECREF(descriptor);
+    return added;
+}
+
+bool add_methods(PyMethodDef *methods)
+{
+    while (methods->ml_name && add_method(methods))
+        methods++;
+    return !methods->ml_name;
+}
+
+bool make_type(void)
+{
+    PyObject *bases = PyTuple_Pack(1, py.surface);
+    value_type = bases ? (PyTypeObject *)PyType_FromSpecWithBases(&value_spec, bases) : NULL;
+    Py_XDECREF(bases);
+    if (!value_type || !add_methods(attribute_methods) || !add_op_methods())
+        return false;
+    value_type->tp_vectorcall = value_vectorcall;
+    PyObject *argument_parser = import("pygrad.contract.value_base", "argument_parser");
+    py.parse_arguments = argument_parser ? PyObject_CallOneArg(argument_parser, (PyObject *)value_type) : NULL;
+    Py_XDECREF(argument_parser);
+    if (!py.parse_arguments)
+        return false;
+    py.originals = PyDict_Copy(value_type->tp_dict);
+    return py.originals != NULL;
+}

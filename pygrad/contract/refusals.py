@@ -1,0 +1,36 @@
+"""What every make of Value refuses in the same words: each function here returns the exception to raise.
+
+pygrad.engine.portable and pygrad.reference raise them, and so does the native proxy (csrc/python/).
+"""
+
+
+def uninitialised():
+    return RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
+
+
+def busy():
+    return RuntimeError("a backward pass is still running over part of this graph: let it end first")
+
+
+def init_of_result(value):
+    return RuntimeError(f"this Value is the result of {value._op!r}: only a leaf can be set by __init__")
+
+
+def children_too_late():
+    return RuntimeError("this Value exists already: make a new one to give it children")
+
+
+def prev_is_fixed():
+    return AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
+
+
+def no_closure():
+    return TypeError("_backward must be a function of no arguments")
+
+
+def no_hook():
+    return TypeError("a trace hook must be a function of a Value and what reads its data, or None")
+
+
+def derivatives_missing():
+    return ValueError("declared needs as many derivatives as xs")

@@ -1,0 +1,66 @@
+"""Where the two binaries are, `pygrad._core` and `pygrad._native`, and what to do where they are missing.
+
+They lie in the package. But Python started in the source folder finds the package there first, which `make build` alone
+compiles: if it is not compiled, the binaries of an installed pygrad-engine are used, if they were built of this csrc/.
+"""
+
+import importlib.util
+import os
+import sys
+from importlib.machinery import PathFinder
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+ROOT = os.path.dirname(_PACKAGE)
+_IS_SOURCE_FOLDER = os.path.exists(os.path.join(ROOT, "csrc", "ops.def"))
+
+
+def digest_of_csrc():
+    """Return the digest of the csrc/ beside this package, or None: only a source folder has one."""
+    if not _IS_SOURCE_FOLDER:
+        return None
+    from pathlib import Path  # here: an installed pygrad starts faster without these two
+
+    from pygrad.engine._digest import source_digest
+
+    return source_digest(Path(ROOT, "csrc"))
+
+
+def import_binary(name):
+    """Import "pygrad._core" or "pygrad._native"; ModuleNotFoundError if it is missing, or a module that it needs is."""
+    spec = PathFinder.find_spec(name, _borrowed) if name not in sys.modules else None
+    if not spec:
+        return importlib.import_module(name)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def why_missing():
+    """Say why pygrad has no compiled part here, and what to do."""
+    missing = "pygrad's compiled part is missing"
+    if not _IS_SOURCE_FOLDER:
+        return f"{missing} from {_PACKAGE}: reinstall pygrad-engine"
+    missing += f"; this is the source folder, {ROOT}"
+    if not _installed:
+        return f"{missing}: run `make build` or `pip install .` in it"
+    return (
+        f"{missing}, and the binaries in {os.path.dirname(_installed[0])} are built of other C sources: "
+        "run `make build` or `pip install .` in it, or start Python in another folder"
+    )
+
+
+def _compiled(folders):
+    """Return the files of pygrad._core in these folders."""
+    specs = [PathFinder.find_spec("pygrad._core", [folder]) for folder in folders]
+    return [spec.origin for spec in specs if spec]
+
+
+def _is_of(digest, file):
+    with open(file, "rb") as binary:
+        return digest.encode() in binary.read()
+
+
+_installed, _borrowed = [], []  # files of pygrad._core elsewhere on sys.path; the folder of the first that fits
+if _IS_SOURCE_FOLDER and not _compiled([_PACKAGE]):
+    _installed = _compiled(os.path.join(folder, "pygrad") for folder in sys.path)
+    _borrowed = [os.path.dirname(file) for file in _installed if _is_of(digest_of_csrc(), file)][:1]
