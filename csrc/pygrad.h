@@ -38,7 +38,7 @@ pg_status pg_init(void);
 /* The version and the digest of the sources that this binary was built from. */
 const char *pg_version(void);
 const char *pg_source_digest(void);
-/* Where the arena is, for the binary of the native proxy (pyvalue.c) to work on. */
+/* Where the arena is, for the binary of the native proxy (csrc/python) to work on. */
 uintptr_t pg_arena_address(void);
 
 /* --- the op table (ops.def): 0 <= op < pg_op_count() --- */

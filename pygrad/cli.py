@@ -1,7 +1,7 @@
 """The `pygrad` command: run a micrograd script on pygrad, or show what pygrad does.
 
-pygrad run script.py [args]                  an unmodified micrograd script, on pygrad
-pygrad demo [name]                           train, draw, measure; optimise, control, price, fit: or all of it
+pygrad run script.py [args]                  run an unmodified micrograd script on pygrad
+pygrad demo [name]                           run a demo, or all of them
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pygrad import compat, demos
 def main(argv=None):
     """Run the command line `argv` (default: sys.argv[1:]) and return its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    ours = argv[:2] if argv[:1] == ["run"] else argv  # what follows the script is the script's own, "--" included
+    ours = argv[:2] if argv[:1] == ["run"] else argv  # arguments after the script are for the script, "--" too
     args = _parser().parse_args(ours)
     if args.command is _run:
         args.args = argv[len(ours) :]
@@ -30,13 +30,13 @@ def _parser():
 
     run = commands.add_parser("run", help="run a micrograd script, unmodified, on pygrad")
     run.add_argument("script", help="the script's file")
-    run.add_argument("args", nargs=argparse.REMAINDER, help="all that follows goes to the script")
+    run.add_argument("args", nargs=argparse.REMAINDER, help="arguments for the script")
     run.set_defaults(command=_run)
 
     demo = commands.add_parser("demo", help="train networks, race engines, and four worked examples of calculus")
     demo.add_argument("name", nargs="?", default="all", choices=(*demos.NAMES, "all"))
-    demo.add_argument("--out", default="demo-results", metavar="DIR", help="where results go (default: %(default)s)")
-    demo.add_argument("--quick", action="store_true", help="a few seconds' worth, to see that it works")
+    demo.add_argument("--out", default="demo-results", metavar="DIR", help="folder for results (default: %(default)s)")
+    demo.add_argument("--quick", action="store_true", help="run for a few seconds, to see that it works")
     demo.set_defaults(command=_demo)
     return parser
 
@@ -45,7 +45,7 @@ def _parser():
 
 
 def _run(args):
-    """Do what `python script.py args` does, with pygrad in micrograd's place."""
+    """Do the same as `python script.py args`, with pygrad in micrograd's place."""
     try:
         with open(args.script, "rb") as file:
             source = file.read()

@@ -1,4 +1,4 @@
-"""Names from elsewhere that lead to pygrad: micrograd's modules, and the paths of pygrad 0.1's own."""
+"""Other module names that lead to pygrad's modules: those of micrograd, and those of pygrad 0.1."""
 
 import sys
 
@@ -7,7 +7,7 @@ from pygrad.calculus import gradcheck
 from pygrad.contract import value_base
 from pygrad.tape import compiled, record, training
 
-# Where users of 0.1 found these: pickles name the first two, programs the others.
+# The paths that these modules had in pygrad 0.1. Its pickles name the first two, programs the others.
 _OLD_PATHS = {
     "pygrad.surface": value_base,
     "pygrad.compiled": compiled,
@@ -19,10 +19,10 @@ sys.modules.update(_OLD_PATHS)
 
 
 def install_as_micrograd():
-    """From now on `import micrograd`, `micrograd.engine` and `micrograd.nn` give pygrad's modules.
+    """Make `import micrograd`, `micrograd.engine` and `micrograd.nn` give pygrad's modules from now on.
 
-    Call it before anything imports micrograd: it is a RuntimeError if the real one is loaded already.
-    A second call is harmless.
+    Call it before anything imports micrograd: raises RuntimeError if the real micrograd is loaded already.
+    A second call does nothing.
     """
     stand_ins = {"micrograd": sys.modules["pygrad"], "micrograd.engine": engine, "micrograd.nn": nn}
     for name, module in stand_ins.items():

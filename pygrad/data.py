@@ -1,4 +1,4 @@
-"""Mini-batches and a train/test split of lists or NumPy arrays, shuffled by a generator of their own."""
+"""Mini-batches of lists or NumPy arrays, and their train/test split; shuffling leaves Python's generator alone."""
 
 import math
 import operator
@@ -12,10 +12,14 @@ from pygrad.tape.record import TraceWarning
 class batches:
     """Iterate over mini-batches of sequences of one length: `for x, y in batches(X, Y, batch_size=32, seed=1)`.
 
-    Each pass shuffles anew; the same seed gives the same passes, and Python's global generator is left alone. Of one
-    sequence you get its batches, of several a tuple of one batch of each: arrays of arrays, lists of other sequences.
-    The last batch may be smaller, unless `drop_last`. `len()` is the number of batches.
-    Raises ValueError for sequences of different lengths and a batch_size below 1.
+    With one sequence an item is a batch of it; with several, a tuple of one batch of each. A batch of a NumPy array is
+    an array; a batch of any other sequence is a list. Each pass shuffles anew; equal seeds give equal passes. Python's
+    global generator is left alone. The last batch may be smaller; `drop_last` leaves out a smaller one. `len()` is the
+    number of batches. Raises ValueError for sequences of different lengths and for a batch_size below 1.
+
+    >>> from pygrad.data import batches
+    >>> list(batches([1, 2, 3], "abc", batch_size=2, shuffle=False))
+    [([1, 2], ['a', 'b']), ([3], ['c'])]
     """
 
     def __init__(self, *sequences, batch_size, shuffle=True, seed=None, drop_last=False):
@@ -38,10 +42,15 @@ class batches:
 
 
 def train_test_split(*sequences, test_size=0.25, seed=None):
-    """Return train and test part of each sequence, [a_train, a_test, b_train, b_test, …], after one common shuffle.
+    """Return [a_train, a_test, b_train, b_test, …] of the sequences a, b, …, after one shuffle common to all.
 
-    `test_size` is a fraction (rounded up) or a number of items. ValueError for sequences of different lengths, and for
-    a size that leaves one of the parts empty.
+    `test_size` is a number of items (an int), or a fraction (a float); the number of items is then rounded up. Raises
+    ValueError for sequences of different lengths, and for a size that leaves a part empty.
+
+    >>> from pygrad.data import train_test_split
+    >>> a_train, a_test, b_train, b_test = train_test_split([1, 2, 3, 4], "abcd", test_size=1, seed=0)
+    >>> len(a_train), len(b_test)
+    (3, 1)
     """
     length = _common_length(sequences)
     n = math.ceil(test_size * length) if isinstance(test_size, float) else operator.index(test_size)
@@ -55,7 +64,7 @@ def train_test_split(*sequences, test_size=0.25, seed=None):
 
 def _shuffle(order, generator):
     if modes.is_recording():
-        message = "this order is kept by the function that is being recorded: shuffle outside of it"
+        message = "the function that is being recorded keeps this shuffle for all its runs: shuffle outside of it"
         warnings.warn(message, TraceWarning, stacklevel=3)
     generator.shuffle(order)
 
@@ -70,5 +79,5 @@ def _common_length(sequences):
 
 
 def _select_all(sequences, indices):
-    """Return the items at `indices` of every sequence: of a NumPy array as an array, else as a list."""
+    """Return the items at `indices` of every sequence: an array of a NumPy array, a list of any other sequence."""
     return tuple(s[indices] if hasattr(s, "dtype") else [s[i] for i in indices] for s in sequences)

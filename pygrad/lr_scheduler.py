@@ -1,17 +1,27 @@
 """Learning-rate schedules with PyTorch's names: after each epoch, `scheduler.step()` sets the optimizer's "lr".
 
-Each schedule is one formula for the rate of an epoch, `rate(base, epoch)`, from the rate the optimizer began with. So
-one schedule an optimizer: of two, the last to step wins; write their combination as a LambdaLR.
+A schedule is a formula, `rate(base, epoch)`: the rate in an epoch, computed from the rate that the optimizer began
+with. So use one schedule per optimizer: of two, the last to step wins. Write their combination as a LambdaLR.
+
+>>> from pygrad import Value, optim
+>>> optimizer = optim.SGD([Value(1.0)], lr=0.5)
+>>> scheduler = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+>>> scheduler.step()
+>>> scheduler.get_last_lr()
+[0.25]
 """
 
 import math
 
 
 class LRScheduler:
-    """Base class. `base_lrs` are the optimizer's rates at the start, one a parameter group; `last_epoch` counts steps.
+    """Base class of the schedules. A subclass defines `rate(base, epoch)`, or `rates(epoch)` for all groups.
 
-    To go on after a break, load the optimizer's and the scheduler's `state_dict()`, or pass the last epoch, when the
-    optimizer's groups must have their "initial_lr" (else a ValueError).
+    `base_lrs` are the rates that the optimizer began with, one per parameter group. `last_epoch` is the current epoch;
+    the first is 0.
+
+    To go on after a break, load the `state_dict()` of the optimizer and of the scheduler. Or pass `last_epoch`: then
+    each group of the optimizer must have its "initial_lr", else a ValueError.
     """
 
     def __init__(self, optimizer, last_epoch=-1):
@@ -25,23 +35,24 @@ class LRScheduler:
         self.step()
 
     def step(self):
-        """Go to the next epoch."""
+        """Go to the next epoch: set "lr" in each parameter group."""
         self.last_epoch += 1
         for group, rate in zip(self.optimizer.param_groups, self.rates(self.last_epoch), strict=True):
             group["lr"] = rate
 
     def rates(self, epoch):
+        """Return the rate of each parameter group in this epoch."""
         return [self.rate(base, epoch) for base in self.base_lrs]
 
     def get_last_lr(self):
-        """Return the rate of each parameter group."""
+        """Return the rate that each parameter group has now."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self):
         return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs)}
 
     def load_state_dict(self, state_dict):
-        """Take over a `state_dict()`; ValueError, and no change, if it is of another number of parameter groups."""
+        """Load a `state_dict()`; ValueError, and no change, if it has another number of parameter groups."""
         last_epoch, base_lrs = state_dict["last_epoch"], list(state_dict["base_lrs"])
         if len(base_lrs) != len(self.base_lrs):
             raise ValueError(f"this state has {len(base_lrs)} learning rates, and the optimizer {len(self.base_lrs)}")
@@ -49,7 +60,7 @@ class LRScheduler:
 
 
 class LambdaLR(LRScheduler):
-    """base * lr_lambda(epoch), of a function of your own, or of a list of them, one a parameter group."""
+    """base * lr_lambda(epoch), with a function of your own, or a list of functions, one per parameter group."""
 
     def __init__(self, optimizer, lr_lambda, last_epoch=-1):
         groups = len(optimizer.param_groups)
@@ -63,7 +74,7 @@ class LambdaLR(LRScheduler):
 
 
 class StepLR(LRScheduler):
-    """base * gamma**(epoch // step_size): a step down every `step_size` epochs."""
+    """base * gamma**(epoch // step_size): the rate is multiplied by `gamma` every `step_size` epochs."""
 
     def __init__(self, optimizer, step_size, gamma=0.1, last_epoch=-1):
         self.step_size, self.gamma = _at_least_one("step_size", step_size), gamma
@@ -96,7 +107,7 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """base times a factor that goes in a line from `start_factor` to `end_factor` in `total_iters` epochs."""
+    """base * factor; the factor changes linearly from `start_factor` to `end_factor` in `total_iters` epochs."""
 
     def __init__(self, optimizer, start_factor=1.0 / 3, end_factor=1.0, total_iters=5, last_epoch=-1):
         if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:

@@ -8,12 +8,14 @@ from pygrad.module import Module
 
 
 class Neuron(Module):
-    """`nin` weights and a bias; called with `nin` inputs it gives one Value, activation(w·x + b).
+    """A neuron of `nin` weights `w` and a bias `b`; called with `nin` inputs it returns the Value activation(w·x + b).
 
-    `activation` is the name of a method of Value, or None or "linear" for none; `nonlin=False` also means none.
+    `activation` is the name of a method of Value without arguments, such as "tanh". None or "linear" means no
+    activation, and so does `nonlin=False`. Weights are drawn from -1 to 1 by Python's `random`; the bias is 0. Raises
+    ValueError for an unknown activation, and for an input of another length.
     """
 
-    activation = "relu"  # for subclasses that set no more than micrograd's neuron has
+    activation = "relu"  # for a subclass whose __init__ sets only what micrograd's neuron has: w, b and nonlin
 
     def __init__(self, nin, nonlin=True, activation="relu"):
         self.activation = _known(activation)
@@ -41,7 +43,7 @@ _plain_call = Neuron.__call__
 
 
 class Layer(Module):
-    """`nout` neurons side by side; called with `nin` inputs it gives a list of Values, or one Value if `nout` is 1."""
+    """`nout` neurons, all with the same `nin` inputs; a call returns a list of Values, or one Value if `nout` is 1."""
 
     def __init__(self, nin, nout, **kwargs):
         self.neurons = [Neuron(nin, **kwargs) for _ in range(nout)]
@@ -60,9 +62,14 @@ class Layer(Module):
 
 
 class MLP(Module):
-    """Layers of the sizes `nouts`, one after the other.
+    """A multi-layer perceptron: layers of `nouts` neurons each; the outputs of one layer are the inputs of the next.
 
-    `activation="tanh"` is that of all layers but the last, `output_activation` that of the last (none, as micrograd).
+    `activation` is that of all layers but the last, "relu" by default. `output_activation` is that of the last layer;
+    by default there is none, as in micrograd.
+
+    >>> from pygrad.nn import MLP
+    >>> MLP(2, [2, 1], activation="tanh")
+    MLP of [Layer of [TanhNeuron(2), TanhNeuron(2)], Layer of [LinearNeuron(2)]]
     """
 
     def __init__(self, nin, nouts, *, output_activation=None, **kwargs):
@@ -87,12 +94,12 @@ class MLP(Module):
 
 
 def _inputs(x):
-    """Return the inputs as a list; a lone Value, as a layer of one neuron gives, is a row of one."""
+    """Return the inputs as a list; a lone Value, the output of a layer of one neuron, becomes a list of one."""
     return x if type(x) is list else [x] if hasattr(x, "backward") else list(x)
 
 
 def _known(activation):
-    """Return the name, None for "linear"; any method of Value without arguments will do, yours included."""
+    """Return the name, or None for "linear"; any method of Value without arguments will do, yours included."""
     if activation is None or activation == "linear":
         return None
     others = {"backward", "detach", "item", "minimum", "maximum"}
@@ -103,5 +110,5 @@ def _known(activation):
 
 
 def _title(activation):
-    """Return the name as a class would be called: ReLU, Tanh."""
+    """Return the name in the spelling of a class: ReLU, Tanh."""
     return activation.title().replace("_", "").replace("Relu", "ReLU")

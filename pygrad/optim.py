@@ -1,9 +1,19 @@
 """Optimizers with PyTorch's names, defaults and formulas: SGD, Adam, AdamW.
 
-The formula of each is one function on floats, `sgd` and `adam`; the classes keep its buffers. Plain Values are moved
-in C (csrc/optim.c), a group in one call, by the same operations and so to the same bits; all others one by one, here.
-A parameter here always has a gradient (0.0 until a backward pass), where PyTorch skips one whose `.grad` is None. One
-that is frozen (`Value.requires_grad`) is skipped here too; the count of Adam's steps is its group's.
+Each formula is a function on floats, `sgd` or `adam`; the optimizers keep its buffers. A group of plain Values is moved
+by one call of C, with the same operations, so with the same bits. Any other group, with a subclass of Value in it or
+with Values of `pygrad.reference`, is moved here, one parameter at a time.
+
+A parameter always has a gradient here: 0.0 before the first backward pass. (PyTorch skips a parameter whose `.grad` is
+None.) A frozen parameter (`requires_grad` is False) is skipped. Adam counts steps per group, not per parameter.
+
+>>> from pygrad import Value, optim
+>>> w = Value(3.0)
+>>> optimizer = optim.SGD([w], lr=0.25)
+>>> (w * w).backward()
+>>> optimizer.step()
+>>> w.data
+1.5
 """
 
 import copy
@@ -19,9 +29,9 @@ from pygrad.engine._lib import ffi, lib
 
 
 def sgd(p, grad, buf, *, lr, momentum, dampening, weight_decay, nesterov):
-    """One step for one parameter; returns its new data and momentum buffer (None before the first step).
+    """Return the new data and momentum buffer of one parameter after one step; `buf` is None before the first step.
 
-    Sutskever et al., "On the importance of initialization and momentum in deep learning" (2013), as PyTorch has it.
+    Sutskever et al., "On the importance of initialization and momentum in deep learning" (2013), in PyTorch's form.
     """
     if weight_decay != 0:
         grad = grad + weight_decay * p
@@ -32,9 +42,9 @@ def sgd(p, grad, buf, *, lr, momentum, dampening, weight_decay, nesterov):
 
 
 def adam(p, grad, exp_avg, exp_avg_sq, *, beta1, beta2, eps, weight_decay, shrink, step_size, bias_root):
-    """One step for one parameter, with `adam_options`; returns its new data and the two running averages.
+    """Return the new data and the two new running averages of one parameter; `adam_options` makes the keywords.
 
-    Kingma and Ba, "Adam" (2015); `shrink` is AdamW's: Loshchilov and Hutter (2019).
+    Kingma and Ba, "Adam" (2015); `shrink` is the weight decay of AdamW: Loshchilov and Hutter (2019).
     """
     p = p * shrink
     if weight_decay != 0:
@@ -47,7 +57,7 @@ def adam(p, grad, exp_avg, exp_avg_sq, *, beta1, beta2, eps, weight_decay, shrin
 
 
 def adam_options(step, lr, betas, eps, weight_decay, decoupled):
-    """Return what all parameters share in step number `step` (from 1); `decoupled` weight decay is AdamW's."""
+    """Return the keywords of `adam` for step number `step` (the first is 1); AdamW's weight decay is `decoupled`."""
     beta1, beta2 = betas
     return {
         "beta1": beta1,
@@ -61,7 +71,7 @@ def adam_options(step, lr, betas, eps, weight_decay, decoupled):
 
 
 def _sqrt(x):
-    return math.sqrt(x) if x >= 0 else math.nan  # no exception: as in C
+    return math.sqrt(x) if x >= 0 else math.nan  # C has no exception here either
 
 
 def zero_grads(values):
@@ -74,11 +84,14 @@ def zero_grads(values):
 
 
 class Optimizer:
-    """Base class: `param_groups` is a list of dicts, each with its "params" and hyperparameters, to change at will.
+    """Base class of the optimizers.
 
-    `params` is an iterable of leaf Values, or of such dicts. A Value listed twice in a group is one parameter.
-    `state` has one dict a group, with the group's buffers as arrays of floats in the order of its "params".
-    Hyperparameters out of range raise a ValueError, as does an empty list or an interior Value among the parameters.
+    `params` is an iterable of leaf Values or of groups: dicts with "params" and hyperparameters. A Value listed twice
+    in a group is one parameter. Raises ValueError if `params` is empty, if a parameter is no leaf or is in
+    two groups, or if a hyperparameter is out of range; TypeError if a parameter is no Value.
+
+    `param_groups` is the list of groups; a program may change them between steps. `state` has one dict per group; a
+    buffer in it is an array of floats, one per parameter.
     """
 
     def __init__(self, params, **defaults):
@@ -88,7 +101,7 @@ class Optimizer:
             self.add_param_group(group)
 
     def add_param_group(self, group):
-        """Add parameters with hyperparameters of their own, as {"params": [...], "lr": 0.1}; the rest are defaults."""
+        """Add a group with hyperparameters of its own, as {"params": [...], "lr": 0.1}; defaults fill what it lacks."""
         if "params" not in group:
             raise ValueError('a parameter group needs its list of Values as "params"')
         params = list(dict.fromkeys(_leaves(group["params"])))
@@ -99,19 +112,20 @@ class Optimizer:
         self.param_groups.append(group)
         self.state.append(self._new_state(len(params)))
 
-    # A subclass has _validate(group), which raises what is wrong with the hyperparameters; _new_state(n), the state of
-    # n Values before the first step; and _prepare(params, group, state), which does all of a step that can fail, and
-    # returns a function that moves the parameters and a dict of the state that then holds.
+    # A subclass defines three methods. _validate(group) raises if a hyperparameter is wrong. _new_state(n) returns the
+    # state of n parameters before the first step. _prepare(params, group, state) does every part of a step that can
+    # fail, and returns (a function that moves the parameters, a dict with the state after the step).
 
     def zero_grad(self):
+        """Set the gradient of every parameter to 0."""
         zero_grads(chain.from_iterable(group["params"] for group in self.param_groups))
 
     def step(self):
         """Move every parameter once, by its gradient.
 
-        Raises TypeError or ValueError, and moves nothing, if param_groups was changed to what cannot be: an lr that is
-        no number, betas out of range, more or fewer "params" than the state is of. (Only if a class derived from Value
-        refuses what is assigned to its `data` may others have moved.)
+        Raises, mostly a TypeError or ValueError, and moves nothing if a program has put something impossible into
+        param_groups: an lr that is no number, betas out of range, more or fewer "params" than before. (If a subclass
+        of Value refuses its new `data`, or another thread gives a parameter `_prev`, some parameters may have moved.)
         """
         if len(self.param_groups) != len(self.state):
             raise ValueError(
@@ -129,12 +143,15 @@ class Optimizer:
         return self._prepare(list(group["params"]), group, state)
 
     def state_dict(self):
-        """Return a copy of the state, its buffers as lists, and of the hyperparameters; "params" says how many."""
+        """Return a copy of state and param_groups: a buffer is a list, and "params" the number of parameters."""
         groups = [{**group, "params": len(group["params"])} for group in self.param_groups]
         return {"state": [_with_lists(state) for state in self.state], "param_groups": groups}
 
     def load_state_dict(self, state_dict):
-        """Take over a `state_dict()`; ValueError, and no change, if it is not one of an optimizer like this."""
+        """Load what `state_dict()` returned for the same kind of optimizer, with groups of the same sizes.
+
+        Raises ValueError or TypeError, and changes nothing, if `state_dict` does not fit or is damaged.
+        """
         try:
             given = list(zip(state_dict["param_groups"], state_dict["state"], strict=True))
             sizes = [group["params"] for group, _ in given]
@@ -142,18 +159,18 @@ class Optimizer:
             raise ValueError("this is not the state_dict() of an optimizer") from None
         own = [len(group["params"]) for group in self.param_groups]
         if sizes != own:
-            raise ValueError(f"this state has parameter groups of {sizes} Values, and the optimizer of {own}")
+            raise ValueError(f"this state has groups of {sizes} parameters, and the optimizer has groups of {own}")
         loaded = [self._loaded(n, group, state) for n, (group, state) in zip(own, given)]
         for group, (new, _) in zip(self.param_groups, given, strict=True):
             group.update({**new, "params": group["params"]})
         self.state = loaded
 
     def _loaded(self, n, group, state):
-        """Return the state of a group of n Values as it is kept, from a state_dict()'s; a ValueError if it is not."""
+        """Return the state to keep for a group of n parameters, made of its entry in a state_dict(), or raise."""
         fresh = self._new_state(n)
         try:
             if state.keys() != fresh.keys() or not self.defaults.keys() <= group.keys():
-                raise ValueError("its entries are not those of one")
+                raise ValueError("it has other entries")
             loaded = {key: _as_kept(key, state[key], fresh[key], n) for key in fresh}
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"this is not the state of {type(self).__name__}, or it is damaged: {error}") from None
@@ -162,7 +179,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum, weight decay and Nesterov's momentum: see `sgd`."""
+    """Stochastic gradient descent with weight decay and momentum, Nesterov's if you like: the formula is `sgd`."""
 
     def __init__(self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False):
         hyper = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
@@ -192,7 +209,7 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam; its weight decay is added to the gradient: see `adam`."""
+    """Adam; weight decay is added to the gradient. The formula is `adam`."""
 
     decoupled = False
 
@@ -221,7 +238,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: the parameters shrink by themselves, not through the gradient."""
+    """Adam with decoupled weight decay: a step multiplies each parameter by 1 - lr * weight_decay."""
 
     decoupled = True
 
@@ -233,7 +250,10 @@ class AdamW(Adam):
 
 
 def _move_in_c(step, params, ids, options, *buffers):
-    """Return the function that lets C move the parameters, which live until then, and update their buffers in place."""
+    """Return a function that calls `step` of C: it moves the parameters and updates their buffers in place.
+
+    The function holds `params`, so that the ids stay those of living nodes.
+    """
     pointers = [hold(buffer, len(params)) for buffer in buffers]
 
     def move():
@@ -244,7 +264,7 @@ def _move_in_c(step, params, ids, options, *buffers):
 
 
 def hold(buffer, n):
-    """Return a buffer of n numbers as C takes it, NULL for None. While this lives nobody can make it shorter."""
+    """Return the address of a buffer of n numbers for C, NULL for None; its length is fixed while the result lives."""
     if buffer is None:
         return ffi.NULL
     held = ffi.from_buffer("double[]", buffer)
@@ -254,7 +274,7 @@ def hold(buffer, n):
 
 
 def _by_formula(formula, params, *buffers):
-    """Return the function that moves the parameters as the formula says, then the new buffers; a None stays None."""
+    """Return (a function that moves the parameters by the formula, the new buffers...); a None stays None."""
     frozen = [not getattr(p, "requires_grad", True) for p in params]
     rows = [
         (p.data, *row) if stays else formula(p.data, p.grad, *row) for p, stays, *row in zip(params, frozen, *buffers)
@@ -278,10 +298,10 @@ def _zeros(n):
 
 
 def _buffer(name, given, n):
-    """Return n numbers as an array of floats, the same one if they are that already."""
+    """Return n numbers as an array of floats; `given` itself if it is such an array."""
     buffer = given if type(given) is array and given.typecode == "d" else array("d", [to_float(x, name) for x in given])
     if len(buffer) != n:
-        raise ValueError(f"{name} is of {len(buffer)} parameters, and the group has {n}; new ones need a new optimizer")
+        raise ValueError(f"{name} is of {len(buffer)} parameters, and its group has {n}: make a new optimizer for them")
     return buffer
 
 
@@ -291,7 +311,7 @@ def _with_lists(state):
 
 
 def _as_kept(name, given, fresh, n):
-    """Return a piece of a state_dict() as an optimizer keeps it; `fresh` is what it is before the first step."""
+    """Return one entry of a state_dict() in the form that an optimizer keeps; `fresh` is the entry of a new one."""
     if isinstance(fresh, int):
         if not isinstance(given, int) or given < 0:
             raise ValueError(f"{name} must be a whole number, at least 0")

@@ -1,7 +1,7 @@
 """Models on disk, as safetensors files: one float64 tensor for each entry of `Module.state_dict()`.
 
-A file holds numbers only, so loading one from elsewhere runs nobody's code. It carries a CRC-32 of them: safetensors
-itself would not notice a flipped bit.
+A file holds only numbers and their names, so loading a file from elsewhere runs nobody's code. It carries a CRC-32 of
+the numbers, because safetensors itself does not notice a flipped bit.
 """
 
 import json
@@ -12,9 +12,9 @@ from pygrad.tape.files import write_whole
 
 
 def save_model(module, path):
-    """Write the parameters of `module` to the file `path`, which is replaced in one go or not at all.
+    """Write the parameters of `module` to the file `path`; an old file there is replaced as a whole or not at all.
 
-    Raises ImportError if safetensors or NumPy is not installed, and OSError if the file can not be written.
+    Raises ImportError if safetensors or NumPy is not installed, and OSError if the file cannot be written.
     """
     numpy, safetensors = _libraries()
     tensors = {name: numpy.array(entry, numpy.float64) for name, entry in module.state_dict().items()}
@@ -23,10 +23,11 @@ def save_model(module, path):
 
 
 def load_model(module, path):
-    """Read a file of `save_model` into `module`, to the last bit, and return the module.
+    """Read the file `path`, written by `save_model`, into `module`, and return the module. Not a bit is lost.
 
-    Raises FileNotFoundError if there is no such file, ValueError if it is damaged, no safetensors file, or of another
-    model, and ImportError if safetensors or NumPy is not installed. The module is then as it was.
+    Raises OSError if the file cannot be read (FileNotFoundError if there is none), ValueError if it is damaged, is no
+    safetensors file or holds another model, and ImportError if safetensors or NumPy is not installed. The module then
+    stays as it was.
     """
     numpy, safetensors = _libraries()
     with open(path, "rb") as file:
@@ -38,7 +39,7 @@ def load_model(module, path):
             raise ValueError(f"{'; '.join(foreign)}, not float64")
         if _stored_checksum(blob) not in (None, str(_checksum(tensors))):
             raise ValueError("its numbers do not match their checksum")
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:  # KeyError: a type that NumPy does not have
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:  # KeyError: of a type that NumPy lacks
         raise ValueError(f"{path} is damaged, or is no model file of pygrad: {error}") from error
     try:
         module.load_state_dict(tensors)
@@ -64,6 +65,6 @@ def _checksum(tensors):
 
 
 def _stored_checksum(blob):
-    """Return the checksum in the header (length, then JSON) of a valid file; None if another tool wrote it."""
+    """Return the checksum in the header of a valid file (8 bytes of length, then JSON); None if it has none."""
     header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
     return (header.get("__metadata__") or {}).get("crc32")

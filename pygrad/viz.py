@@ -1,10 +1,11 @@
 """Pictures of expression graphs, as in the micrograd lecture: every Value a box, every op a circle.
 
-`trace(root)` lists what a Value was computed from; `draw_dot(root)` makes a `graphviz.Digraph` of it, with labels, data
-and gradients. A fused node (`dot`, `sum`) can be opened up into the multiplies and adds it stands for. In a notebook a
-Value of a small graph shows itself as a picture, through `mimebundle`.
+`trace(root)` lists the Values that `root` was computed from; `draw_dot(root)` makes a `graphviz.Digraph` of them, with
+labels, data and gradients. A fused node (`dot`, `sum`) can be opened up into the multiplies and adds it stands for. In
+a notebook a Value of a small graph shows itself as a picture, through `mimebundle`.
 
-Only public attributes of a Value are read, so the Values of both engines are drawn, and micrograd's own too.
+A picture needs only what a Value of micrograd has: `data`, `grad`, `_op` and `_prev`. So it can show the Values of both
+engines, and micrograd's own.
 """
 
 import os
@@ -13,24 +14,31 @@ from typing import Any, NamedTuple
 
 from pygrad.contract.value_base import ValueBase
 
-max_nodes = 100  # a notebook shows larger graphs as text only; set it to what your screen holds
+max_nodes = 100  # a notebook shows larger graphs as text only; set it to as many as your screen holds
 
 
 def trace(root):
-    """Return (nodes, edges): the set of Values that `root` reaches, itself included, and of pairs (child, parent)."""
+    """Return (nodes, edges): the set of Values that `root` reaches, with `root`, and the set of (operand, result).
+
+    >>> from pygrad import Value, viz
+    >>> nodes, edges = viz.trace(Value(2.0) * Value(3.0))
+    >>> len(nodes), len(edges)
+    (3, 2)
+    """
     nodes = _reached(root)
     return set(nodes), {(child, parent) for parent in nodes for child in _operands(parent)}
 
 
 def draw_dot(root, format="svg", rankdir="LR", open_fused=False, highlight=None):
-    """Return the graph of `root` as a `graphviz.Digraph`, which `render_svg` turns into a picture.
+    """Return the graph of `root` as a `graphviz.Digraph`; `render_svg` turns it into a picture.
 
-    With Graphviz's own `dot` on PATH its `.render(path)` works too, and a notebook shows it.
+    If Graphviz's own `dot` program is on PATH, the Digraph's `.render(path)` works too, and a notebook shows it.
 
     format: a Graphviz output format: "svg", "png", …
-    rankdir: "LR" (from left to right) or "TB" (from top to bottom); else a ValueError.
+    rankdir: "LR" (from left to right) or "TB" (from top to bottom); anything else is a ValueError.
     open_fused: draw a fused `dot` or `sum` node as the multiplies and adds that it stands for.
-    highlight: drawn in red: the paths of a `pygrad.explain(root, x)`, or a list of Values, each with the next.
+    highlight: the paths to draw in red: the result of `pygrad.explain(root, x)`, a path of it, or a list of Values,
+        from a result to its operand and so on.
 
     Raises ImportError when the `graphviz` package is missing.
     """
@@ -42,7 +50,8 @@ def draw_dot(root, format="svg", rankdir="LR", open_fused=False, highlight=None)
 def render_svg(picture):
     """Return a `graphviz.Digraph` drawn as SVG text.
 
-    Uses Graphviz's own `dot` program, or else `graphviz-pure`, which pip installs. RuntimeError when neither is there.
+    Uses Graphviz's own `dot` program, or else `graphviz-pure`, which pip installs. Raises RuntimeError if neither is
+    installed, or if the program fails.
     """
     import subprocess  # here, for its import takes a while
 
@@ -64,9 +73,9 @@ def dot_program():
 
 
 def mimebundle(value):
-    """Return what a notebook shows for `value`: text always, a picture when it is small and Graphviz is there.
+    """Return what a notebook shows for `value`: its text, and a picture if its graph is small and can be drawn.
 
-    Never raises: a cell's result must not turn into an error because a picture of it cannot be drawn.
+    Never raises: the result of a cell must not become an error because its picture cannot be drawn.
     """
     try:
         bundle = {"text/plain": repr(value)}
@@ -85,15 +94,15 @@ def _repr_mimebundle_(value, include=None, exclude=None):
     return mimebundle(value)
 
 
-ValueBase._repr_mimebundle_ = _repr_mimebundle_  # what a notebook asks; Value itself knows nothing of pictures
+ValueBase._repr_mimebundle_ = _repr_mimebundle_  # a notebook calls it; Value knows nothing of pictures
 
 
 # --- the graph --------------------------------------------------------------------------------------------------------
 
 
 def _reached(root, limit=float("inf")):
-    """List what `root` reaches, itself first, each Value once; stop soon after `limit` Values."""
-    nodes, stack = {root: None}, [root]  # a dict is an ordered set
+    """List the Values that `root` reaches, `root` first, each once; stop soon after `limit` Values."""
+    nodes, stack = {root: None}, [root]  # a dict: a set that keeps the sequence of insertion
     while stack and len(nodes) <= limit:
         for child in _operands(stack.pop()):
             if child not in nodes:
@@ -103,7 +112,7 @@ def _reached(root, limit=float("inf")):
 
 
 def _operands(value):
-    """Return the operands of `value`, in order where it knows the order (micrograd's Values do not)."""
+    """Return the operands of `value`, from left to right if it knows (micrograd's Values have a set of operands)."""
     in_order = getattr(value, "_operands_in_order", None)
     return in_order() if in_order else tuple(value._prev)
 
@@ -112,7 +121,7 @@ def _operands(value):
 
 
 class _Box(NamedTuple):
-    """One Value in the picture, and the op that made it: `operands` are the names of other boxes."""
+    """A Value in the picture, and the op that made it: `operands` are the names of its operands' boxes."""
 
     name: str
     label: Any
@@ -123,7 +132,7 @@ class _Box(NamedTuple):
 
 
 def _marked(highlight):
-    """Return the pairs (child, parent) that are to be drawn in red, of an explanation, a path or a list of Values."""
+    """Return the pairs (operand, result) to draw in red, from an explanation, a path or a list of Values."""
     lines = [path.values for path in getattr(highlight, "paths", ())]
     if highlight is not None and not hasattr(highlight, "paths"):
         lines = [list(getattr(highlight, "values", highlight))]
@@ -141,10 +150,10 @@ def _picture(nodes, format, rankdir, open_fused, marked=()):
 
 
 def _boxes(value, names, open_fused):
-    """Return the boxes of `value`: one, or those of its parts where it is to be opened.
+    """Return the boxes of `value`: one, or one for each of its parts if it is to be opened.
 
-    It stays closed where its parts do not add up to its data: its operands' data has changed since the forward pass,
-    or it is an op of the user's that has a fused op's name.
+    A node stays closed if its parts do not add up to its data. Then the data of an operand has changed since the
+    forward pass, or the node is an op of the user's that has the name of a fused op.
     """
     whole = _Box(
         names[value],
@@ -159,12 +168,12 @@ def _boxes(value, names, open_fused):
 
 
 def _opened(value, whole):
-    """Return the multiplies and adds that a fused node stands for, in its order; the last one is the node itself.
+    """Return boxes for the multiplies and adds that a fused node stands for, in the sequence in which it computes them.
 
-    An add passes its gradient on unchanged, so all of them have the gradient of the node.
+    The last box is the node itself. An add passes its gradient on unchanged, so each part has the gradient of the node.
     """
     datas = [child.data for child in _operands(value)]
-    terms = list(zip(whole.operands, datas))  # what is added up: (name of a box, its data)
+    terms = list(zip(whole.operands, datas))  # the numbers to add up: (name of a box, its data)
     parts = []
     if value._op == "dot":
         odd = len(terms) % 2  # (bias, w0, x0, w1, x1, …): an odd count means a bias
@@ -185,7 +194,7 @@ def _opened(value, whole):
 
 
 def _same(a, b):
-    return a == b or (a != a and b != b)  # nan is the same as nan here
+    return a == b or (a != a and b != b)  # nan equals nan here
 
 
 # --- the drawing ------------------------------------------------------------------------------------------------------
@@ -196,9 +205,9 @@ def _draw(picture, box, red):
     ends = {name for pair in red for name in pair}
     look = {"color": "red"} if box.name in ends else {}
     picture.node(box.name, f"{{ {label}data {box.data:.4f} | grad {box.grad:.4f} }}", shape="record", **look)
-    whole = box.name.partition("p")[0].partition("s")[0]  # of an opened node the parts are named after it
+    whole = box.name.partition("p")[0].partition("s")[0]  # a part is named after its opened node
     ways = {operand for operand in box.operands if (operand, whole) in red}
-    op = box.name  # edges lead straight to the box of a node without an op label, as in micrograd
+    op = box.name  # without an op label there is no circle: edges lead to the box itself, as in micrograd
     if box.op:
         op = f"{box.name}op"
         look = {"color": "red"} if ways else {}
@@ -208,7 +217,7 @@ def _draw(picture, box, red):
         picture.edge(operand, op, **({"color": "red"} if operand in ways else {}))
 
 
-# What Graphviz reads as structure in a record label, or as an entity or a line break.
+# Characters that Graphviz would read as the structure of a record, as an entity or as a line break.
 _SPECIAL = str.maketrans({**{c: "\\" + c for c in "\\{}|<>"}, "&": "&amp;", "\n": "\\n", "\0": None})
 
 

@@ -95,7 +95,7 @@ typedef struct {
     uint32_t next_free;
     uint8_t used; /* slots filled so far */
     uint8_t live;
-    void *proxies; /* those of its nodes, a list of pyvalue.c's */
+    void *proxies; /* those of its nodes, a list of csrc/python/proxy.c */
 } pg_block;
 
 /* The sweep's to-do list: a max-heap of the blocks that have marks, keyed by start number. */

@@ -322,7 +322,7 @@ pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_i
 {
     pg_arena *arena = pg_lock();
 #if defined(PG_UNDER_GIL)
-    const bool live = true; /* pyvalue.c calls it with the ids of proxies, which nobody can take away meanwhile */
+    const bool live = true; /* csrc/python calls it with the ids of proxies, which nobody can take away meanwhile */
 #else
     const bool live = pg_all_live(arena, biases, rows) && pg_all_live(arena, xs, count) &&
                       pg_all_live(arena, ws, (size_t)rows * count);

@@ -23,6 +23,25 @@ static PyObject *part(const layer *l, Py_ssize_t row, int which)
     return PyTuple_GET_ITEM(l->parts, row * PARTS + which);
 }
 
+bool read_plain_ids(PyObject *sequence, Py_ssize_t expected, pg_id *ids, unsigned *flags)
+{
+    if (!PyList_CheckExact(sequence) && !PyTuple_CheckExact(sequence))
+        return false;
+    if (PySequence_Fast_GET_SIZE(sequence) != expected)
+        return false;
+    PyObject *const *items = PySequence_Fast_ITEMS(sequence);
+    unsigned found = *flags;
+    for (Py_ssize_t i = 0; i < expected; i++) {
+        const value *v = (value *)items[i];
+        if (!Py_IS_TYPE(v, value_type) || !v->id)
+            return false;
+        ids[i] = v->id;
+        found |= v->flags;
+    }
+    *flags = found;
+    return true;
+}
+
 /* Read all ids and flags, which runs no program's code; false if something is no plain Value, or a row is of another
  * length. */
 static bool take_layer(layer *l)

@@ -47,25 +47,6 @@ pg_id *ids_of(PyObject *values, unsigned *flags)
     return ids;
 }
 
-bool read_plain_ids(PyObject *sequence, Py_ssize_t expected, pg_id *ids, unsigned *flags)
-{
-    if (!PyList_CheckExact(sequence) && !PyTuple_CheckExact(sequence))
-        return false;
-    if (PySequence_Fast_GET_SIZE(sequence) != expected)
-        return false;
-    PyObject *const *items = PySequence_Fast_ITEMS(sequence);
-    unsigned found = *flags;
-    for (Py_ssize_t i = 0; i < expected; i++) {
-        const value *v = (value *)items[i];
-        if (!Py_IS_TYPE(v, value_type) || !v->id)
-            return false;
-        ids[i] = v->id;
-        found |= v->flags;
-    }
-    *flags = found;
-    return true;
-}
-
 /* --- nodes of any length ------------------------------------------------------------------------------------------ */
 
 /* bias, w0, x0, w1, x1, ...; or start or index, x0, x1, ... where there is no `ws`. */

@@ -53,10 +53,6 @@ PyObject *value_or_number(PyObject *x);
 /* The ids of a tuple of Values, for PyMem_Free; their flags are added to `flags`. */
 pg_id *ids_of(PyObject *values, unsigned *flags);
 
-/* Read the ids of a list or tuple of so many plain Values, which runs no program's code, and add their flags. False,
- * and no flags, if it is not that. */
-bool read_plain_ids(PyObject *sequence, Py_ssize_t expected, pg_id *ids, unsigned *flags);
-
 /* The Value of pg_dot(first, ws, xs) or pg_declared; or, where there is no `ws`, of pg_sum(first, xs) or pg_choose.
  * `first` may be NULL. */
 PyObject *make_list(int op, PyObject *first, PyObject *ws, PyObject *xs);
@@ -69,6 +65,10 @@ bool parse(const char *name, PyObject *const *args, Py_ssize_t count, PyObject *
 PG_SHARED PyMethodDef list_functions[];
 
 /* --- layer.c, trigger.c ------------------------------------------------------------------------------------------- */
+
+/* Read the ids of a list or tuple of so many plain Values, which runs no program's code, and add their flags. False,
+ * and no flags, if it is not that. */
+bool read_plain_ids(PyObject *sequence, Py_ssize_t expected, pg_id *ids, unsigned *flags);
 
 PG_SHARED PyMethodDef layer_functions[], trigger_functions[];
 

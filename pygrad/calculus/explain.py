@@ -1,11 +1,11 @@
-"""explain(y, x): which paths a derivative comes by; and unreached(loss, parameters): which parameters have none.
+"""explain(y, x): the paths that make up a derivative; unreached(loss, parameters): the parameters without a path.
 
-The chain rule makes d y / d x a sum over all paths from y to x of the products of the local derivatives on them. There
-may be more paths than atoms, so they are not listed: the largest are found, one by one. A backward pass over the nodes
-gives each its best tail, the largest product from there to x. The best path follows the tails from y; each other path
-leaves an earlier one at some node by another operand and follows the tails from there (Lawler's partition of the paths
-that are left: E. L. Lawler, "A procedure for computing the k best solutions", Management Science 18 (7), 1972). Each
-path costs its own length, so k of them over n nodes cost O(n + k * length), however many there are.
+By the chain rule d y / d x is a sum over all paths from y to x; the term of a path is the product of the local
+derivatives along it. There may be far too many paths to list, so only the largest are found, one by one. First a pass
+over the nodes, operands first, gives each node its best tail: the largest product from the node to x. The best path
+follows the tails from y. Every other path leaves an earlier path at some node by another operand, and follows the tails
+from there (Lawler's partition of the remaining paths: E. L. Lawler, "A procedure for computing the k best solutions",
+Management Science 18 (7), 1972). So k paths over n nodes cost O(n + k * length), however many paths there are.
 """
 
 import heapq
@@ -18,12 +18,12 @@ from pygrad.calculus import traversal
 from pygrad.contract.numbers import describe
 from pygrad.engine import Value
 
-_HUGE = 1e200  # the logarithm of an infinite or nan derivative, and minus that of 0: sums of them stay finite
+_HUGE = 1e200  # stands for the logarithm of inf and nan, and -_HUGE for that of 0: sums of these stay finite
 _MOST_SHOWN = 8  # steps of a path that its text shows
 
 
 class Path(NamedTuple):
-    """One way from y to x: `values` from y to x, `slopes` between each and the next, and their `product`."""
+    """A path: its `values` from y to x, the derivatives (`slopes`) from each to the next, and their `product`."""
 
     values: tuple
     slopes: tuple
@@ -39,7 +39,7 @@ class Path(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """What `explain` found: `paths`, largest product first, of `count` (a float); `derivative` is the sum over all."""
+    """The result of `explain`: the largest `paths`, the `count` of all (a float), and the `derivative` d y / d x."""
 
     y: Value
     x: Value
@@ -61,10 +61,10 @@ class Explanation(NamedTuple):
 def explain(y, x, limit=10):
     """Return the paths by which the Value `y` depends on the Value `x`, at most `limit`, the largest product first.
 
-    `str()` of the `Explanation` is readable, and `viz.draw_dot(y, highlight=it)` shows its paths. The local derivatives
-    are those that backward() uses, with the data as it is now; all places of an operand (x * x) are one step. Products
-    are compared by magnitude; a nan or inf comes first. Nobody's `.grad` is touched. Quick also where there are 10^30
-    paths. TypeError unless y and x are Values; ValueError unless `limit` is at least 1.
+    The result is an `Explanation`: print it, or draw its paths with `viz.draw_dot(y, highlight=explanation)`. The local
+    derivatives are those of backward(), at the present data. If an operand has several places (x * x), these are one
+    step. Products are compared by magnitude; nan and inf come first. No `.grad` is changed. Even 10^30 paths take no
+    longer. Raises TypeError unless y and x are Values; ValueError unless `limit` is at least 1.
 
     >>> import pygrad
     >>> x = pygrad.Value(3.0, label="x")
@@ -88,10 +88,13 @@ def explain(y, x, limit=10):
 
 
 def unreached(loss, parameters, warn=True):
-    """Return those of the parameters, Values or a Module, that `loss` has no path to: backward() will not move them.
+    """Return the parameters to which `loss` has no path, in a list: backward() gives them no gradient.
 
-    A path is what gradients go along: not through `stop_gradient`, `detach()`, a comparison or the index of a take. A
-    parameter whose gradient happens to be 0 has a path. With `warn`, a UserWarning names them.
+    parameters  Values, or a Module
+    warn        name these parameters in a UserWarning
+
+    A path leads where gradients go: not through `stop_gradient`, `detach()`, a comparison or the index of a take. A
+    parameter whose gradient happens to be 0 has a path. Raises TypeError unless all are Values.
 
     >>> import pygrad
     >>> w, b = pygrad.Value(1.0, label="w"), pygrad.Value(0.5, label="b")
@@ -117,7 +120,7 @@ def unreached(loss, parameters, warn=True):
 
 
 class _Step(NamedTuple):
-    """From a node to an operand on the way to x. `best` is the log of the largest product from the node on, by it."""
+    """A step from a node to an operand that reaches x. `best` is the log of the largest product that begins with it."""
 
     best: float
     size: float  # log |slope|
@@ -126,7 +129,7 @@ class _Step(NamedTuple):
 
 
 def _to(x, order):
-    """Return, by id, of the nodes that reach x: their steps, the best first; the derivative; the number of paths."""
+    """Return three dicts by the id of a node that reaches x: its steps, best first; its derivative; its path count."""
     steps, sums, counts = {x._pg_id: []}, {x._pg_id: 1.0}, {x._pg_id: 1.0}
     for node in order:  # operands first
         id = node._pg_id
@@ -149,11 +152,13 @@ def _step(to, slope, steps):
 def _best_paths(y, steps):
     """Yield the paths from y, the largest product first.
 
-    On the heap is what has not been yielded, in parts: (-log of its best product, a number, a path, how many of its
-    steps it keeps, the log of their product, where it leaves, by which of the steps there). The part is split when its
-    best path is taken: at each node after the one where it left, by the next step there.
+    The paths that remain are on the heap, in sets. A set holds the paths that begin with some steps of an earlier path,
+    and then leave a node by its step number `choice` or a later one. Its entry: (-log of the best product in the set, a
+    serial number, the earlier path, how many of its steps are kept, the log of their product, the id of the node,
+    choice). When the best path of a set is yielded, the other paths become new sets, one for each node of that path
+    from the leaving node on: the paths that leave it by its next step or a later one.
     """
-    number = itertools.count()  # of equal ones the earlier first; the rest is never compared
+    number = itertools.count()  # makes entries differ: the earlier of two equal ones comes first
     heap = [(0.0, next(number), [], 0, 0.0, y._pg_id, 0)]
     while heap:
         _, _, parent, kept, size, at, choice = heapq.heappop(heap)

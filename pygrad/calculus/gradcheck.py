@@ -1,11 +1,11 @@
-"""gradcheck: is the derivative that backward() gives the one that the function has?
+"""gradcheck: does backward() give the derivative that the function has?
 
-Three steps. (1) Each exact derivative is compared with central differences, extrapolated to step 0: Richardson's method
+Three steps. (1) Compare each exact derivative with central differences, extrapolated to step 0: Richardson's method
 with Ridders' error estimate (C. J. F. Ridders, "Accurate computation of F'(x) and F'(x)F''(x)", Advances in Engineering
-Software 4 (2), 1982), so that the step need not be chosen well. Values are real, so there is no complex step. (2) Each
-`_backward` closure is run with two seeds: it must add, and in proportion to its node's gradient. (3) If something is
-wrong, each node is looked at by itself, to name the op and the operand: an op of the table against its own formula; an
-op of the user's against how its data moves with its operands' when `fn` is run again.
+Software 4 (2), 1982), so that any moderate first step will do. Values are real, so there is no complex step. (2) Run
+each `_backward` closure with two seeds: it must add to gradients, in proportion to its node's own. (3) If something is
+wrong, check each node by itself, to name the op and the operand. The derivative of an op of the table is compared with
+differences of its formula; that of a user's op with the way its data follows its operands' data in new runs of `fn`.
 """
 
 import math
@@ -20,30 +20,32 @@ from pygrad.engine.grad_mode import enable_grad
 from pygrad.engine.optable import CODES
 
 _UNIT = 2.0**-52
-_LARGEST_ERROR = 1e-4  # relative: what Ridders' error estimate may excuse, so that 0.1 % never is
-_SHRINK = 0.6  # each step by the one before; not a half: quotients of coarse numbers would agree by chance
-_RANGE = 1e-4  # the last step by the first that gave a number: below it, coarse numbers do not move at all
+_LARGEST_ERROR = 1e-4  # relative: Ridders' error estimate may excuse no more, so never an error of 0.1 %
+_SHRINK = 0.6  # each step / the step before; not a half: quotients of coarse numbers would agree by chance
+_RANGE = 1e-4  # the last step / the first with a finite quotient: for smaller steps coarse numbers do not move at all
 _MOST_STEPS = 50
 _MOST_NAMED = 10  # mismatches, and faults, that a report lists
 
 
 class GradcheckError(AssertionError):
-    """A derivative is wrong; the message says which, by how much, and what op it comes from."""
+    """A derivative is wrong; the message names it, the size of the error, and the op at fault."""
 
 
 def gradcheck(fn, xs, *, eps=0.01, rtol=1e-6, atol=0.0, raise_exception=True):
     """Compare the gradients of `fn` at `xs` with finite differences; return True if they agree.
 
-    fn      takes Values and returns a Value or a list of them: one list for a list `xs`, several arguments for a tuple,
-            one Value for a number. It is run some twenty times a number, and must give the same result each time
-    xs      the numbers; at a point where `fn` is smooth: beside a kink, not on it
-    eps     the first step, relative to max(1, |x|); smaller ones follow until the quotients settle
-    rtol    how far the two may differ, relative to the larger one
-    atol    what they may differ besides. 0 is right unless the report says that the differences are too noisy
+    fn      takes Values and returns a Value or a list of Values. It gets one list if `xs` is a list, several arguments
+            for a tuple, one Value for a number. It is run some ten times for each number, at most a hundred times, and
+            must return equal results for equal numbers
+    xs      the numbers: a point where `fn` is smooth, so beside a kink, not on it
+    eps     the first step, relative to max(1, |x|); smaller steps follow until the quotients settle
+    rtol    the allowed difference between gradient and quotient, relative to the larger one
+    atol    the allowed difference besides. Leave it 0 unless the report says that fn is noisy
 
-    The rounding error of the differences is allowed for. Nobody's `.grad` is touched, of Values that `fn` uses neither.
-    If they differ: GradcheckError, or False with `raise_exception=False`. It names the inputs with both numbers, and
-    then the op and the operand whose derivative is wrong. ValueError if `fn` gives another result each time.
+    The rounding error of the differences is allowed for. No `.grad` changes, not even of other Values that `fn` uses.
+    Raises GradcheckError if a gradient is wrong; with `raise_exception=False` returns False instead. The error names
+    the inputs with both numbers, then the op and the operand whose derivative is wrong. Raises ValueError if `fn`
+    returns another result when it is run again.
 
     >>> import pygrad
     >>> pygrad.gradcheck(lambda x: x[0] * x[1].tanh(), [2.0, 0.5])
@@ -75,7 +77,7 @@ def gradcheck(fn, xs, *, eps=0.01, rtol=1e-6, atol=0.0, raise_exception=True):
 def gradgradcheck(fn, xs, *, eps=0.01, rtol=1e-6, atol=0.0, raise_exception=True):
     """Compare the second derivatives of `fn` at `xs` with finite differences of its gradients: see `gradcheck`.
 
-    In a report y[i] is the i-th gradient, those of the first result by all numbers of `xs` first.
+    In a report y[i] is the i-th gradient: first the gradients of the first result by all numbers of `xs`, and so on.
 
     >>> import pygrad
     >>> pygrad.gradgradcheck(lambda x: x[0] * x[1].tanh(), [2.0, 0.5])
@@ -94,7 +96,7 @@ def gradgradcheck(fn, xs, *, eps=0.01, rtol=1e-6, atol=0.0, raise_exception=True
 
 
 class Slope(NamedTuple):
-    """A numerical derivative: `error` is Ridders' estimate, `noise` what rounding makes of it."""
+    """A numerical derivative: `error` is Ridders' estimate, `noise` the error that rounding can make."""
 
     value: float
     error: float
@@ -102,18 +104,18 @@ class Slope(NamedTuple):
 
 
 def differentiate(f, x, eps=0.01):
-    """Return the derivatives of `f`, a function of a number that returns a list of numbers, at `x`, as `Slope`s.
+    """Return the derivatives at `x` of `f`, a function of a number that returns a list of numbers, as `Slope`s.
 
-    Ridders' method: central differences with steps that shrink from eps * max(1, |x|), extrapolated to 0. Of these the
-    value is taken that differs least from its three neighbours in the table (Ridders has two, which agree by chance too
-    easily where f is noisy). What is not finite at a large step is left out.
+    Ridders' method: central differences with steps that shrink from eps * max(1, |x|), extrapolated to step 0. The
+    result is the entry of the table that differs least from its three neighbours. (Ridders compares with two: they
+    agree by chance too easily where f is noisy.) After a quotient that is not finite the table starts anew.
     """
     differences = _Differences(f, x, eps * max(1.0, abs(x)))
     return [_extrapolated(differences, output) for output in range(differences.outputs)]
 
 
 class _Differences:
-    """Central differences: `at(k)` is (step, quotients, sizes of f) for the k-th step; computed once."""
+    """Central differences: `at(k)` returns (step, quotients, sizes of f) of the k-th step, computed only once."""
 
     def __init__(self, f, x, step):
         self._f, self._x, self._step, self._known = f, x, step, []
@@ -166,7 +168,7 @@ class _Check:
         self.leaves = point.leaves()
         self.ys, self.is_one = point.call(fn, self.leaves)
         before = [y._read() for y in self.ys]
-        if repr(before) != repr(self.data_at(0, point.numbers[0])):  # by repr: a nan is itself
+        if repr(before) != repr(self.data_at(0, point.numbers[0])):  # by repr: there a nan equals a nan
             raise ValueError(
                 "fn gives another result each time it is called: it cannot be differentiated by running it"
             )
@@ -180,7 +182,7 @@ class _Check:
         return self.point.call(self.fn, self.point.leaves(numbers))[0]
 
     def mismatches(self):
-        """Compare all derivatives; return a text for each that differs."""
+        """Compare all derivatives with differences; return a text for each that is wrong."""
         exact = [grad(y, self.leaves) for y in self.ys]
         scales = [max(map(abs, row)) for row in exact]
         texts = []
@@ -193,7 +195,7 @@ class _Check:
         return texts
 
     def misdeeds(self):
-        """Run each closure with two seeds; return a text for each that does not add its gradient's share."""
+        """Run each closure with two seeds; return a text for each that does not add in proportion to its seed."""
         texts = []
         for node in filter(traversal.is_closure, traversal.in_order(*self.ys)):
             once, again = traversal.slopes(node), traversal.slopes(node, seed=3.0, start=1.0)
@@ -212,7 +214,7 @@ class _Check:
     # --- node by node -------------------------------------------------------------------------------------------------
 
     def faults(self):
-        """Look at each node by itself; return a text for each derivative that is not that of its op."""
+        """Check each node by itself; return a text for each derivative that is not its op's."""
         nodes = self.active()
         texts, moves = [], None
         for node in nodes:
@@ -230,7 +232,7 @@ class _Check:
         return texts
 
     def active(self):
-        """List the nodes between the leaves and the results, leaves not included."""
+        """List the nodes on the ways from the leaves to the results, operands first; not the leaves themselves."""
         ours, nodes = {x._pg_id for x in self.leaves}, []
         for node in traversal.in_order(*self.ys, operands=_followed):
             if node._pg_id not in ours and any(v._pg_id in ours for v in _followed(node)):
@@ -239,9 +241,10 @@ class _Check:
         return nodes
 
     def moves(self, nodes):
-        """Return {id: how the data of a node moves with each input}, for user's ops and what they are made of.
+        """Return {id: derivatives of a node's data by each input, from differences}, for user's ops and their operands.
 
-        Empty if the graph is another one at another point: then nodes cannot be told by their place.
+        A node is found again in another run by its place in the graph. If the graph changes with the inputs that is
+        impossible, and the derivatives are nan.
         """
         order = traversal.in_order(*self.ys, operands=_followed)
         opaque = [node for node in nodes if _is_opaque(node)]
@@ -262,11 +265,14 @@ class _Check:
         return {order[place]._pg_id: row for place, row in zip(places, zip(*columns))}
 
     def faults_of_opaque(self, node, moves):
-        """A node moves as its operands do, each times its derivative: over all inputs that gives the derivatives."""
+        """Return texts for the wrong derivatives of a user's op.
+
+        By the chain rule the node moves, for each input, by the sum over its operands of derivative * move of operand.
+        """
         actual, moved = traversal.slopes(node), moves[node._pg_id]
         columns = [moves[v._pg_id] for v in traversal.receivers(node)]
         if not all(map(math.isfinite, [*moved, *[x for column in columns for x in column]])):
-            return [f"{op_and_label(node)} could not be looked at: the graph is another one at each point"]
+            return [f"{op_and_label(node)} cannot be checked: the graph is another one at each point"]
         by_chain_rule = [math.fsum(s * m for s, m in zip(actual, row)) for row in zip(*columns)]
         size = max(max(map(abs, moved)), *[abs(s * m) for s, c in zip(actual, columns) for m in c])
         if all(abs(a - b) <= _LARGEST_ERROR * size for a, b in zip(by_chain_rule, moved)):
@@ -278,7 +284,7 @@ class _Check:
         true = _least_squares([columns[k] for k in live], moved)
         if true is None:
             named = " or ".join(self.value(v) for v in traversal.receivers(node))
-            return [f"{op_and_label(node)}: the derivative by {named}; their inputs do not move them apart"]
+            return [f"{op_and_label(node)}: the derivative by {named}; no input moves them apart"]
         rest = [m - math.fsum(t * columns[k][i] for t, k in zip(true, live)) for i, m in enumerate(moved)]
         if max(map(abs, rest)) > _LARGEST_ERROR * size:
             return [f"{op_and_label(node)}: its data depends on a Value that is not among its operands"]
@@ -304,14 +310,14 @@ class _Check:
 
 
 def _followed(node):
-    """The operands by which the data of a node moves: those that get a gradient, and what is cut off by design."""
+    """Return the operands that move the data of a node: those that get a gradient, and that of stop_gradient."""
     if lib.pg_op(node._pg_id) == CODES["stop_gradient"]:
         return node._operands_in_order()
     return traversal.receivers(node)
 
 
 def _is_opaque(node):
-    """True for an op of the user's: by a closure, by numbers, or declared."""
+    """True for an op of the user's: with a closure, with local gradients, or with a declared derivative."""
     return traversal.is_closure(node) or lib.pg_op(node._pg_id) in _OPAQUE
 
 
@@ -319,7 +325,7 @@ _OPAQUE = {CODES[name] for name in ("custom", "local", "declared") if name in CO
 
 
 def _by_formula(node, eps):
-    """Return the derivatives of a table's op by its receivers, as `Slope`s, from its result alone; None for others."""
+    """Return the derivatives of a node by its receivers, from differences of its op's result; None for a user's op."""
     op, operands, to = lib.pg_op(node._pg_id), node._operands_in_order(), traversal.receivers(node)
     if _is_opaque(node):
         return None
@@ -338,7 +344,7 @@ def _by_formula(node, eps):
 
 
 def _of_list(op, ids, datas, to):
-    """A sum, a dot or a take is linear in each operand: its derivatives need no differences."""
+    """Return the derivatives of a sum, a dot or a take: it is linear in each operand, so no differences are needed."""
     slopes = dict.fromkeys([v._pg_id for v in to], 0.0)
     if op == CODES["sum"]:
         shares = [1.0] * len(ids)
@@ -354,7 +360,7 @@ def _of_list(op, ids, datas, to):
 
 
 def _least_squares(columns, target):
-    """Return the shares of the columns that add up to the target best; None if they cannot be told apart.
+    """Return the factors with which the columns add up nearest to the target; None if the columns are dependent.
 
     Modified Gram-Schmidt (Björck, "Numerical Methods for Least Squares Problems", SIAM 1996, section 2.4).
     """
@@ -416,7 +422,7 @@ def _near(a, b):
 
 
 def _shown(number):
-    """A number as measured: with the digits that differences can be trusted for."""
+    """Return a number as text, with no more digits than differences can give."""
     return repr(float(f"{number:.9g}"))
 
 

@@ -1,14 +1,14 @@
-"""Minimising and fitting with SciPy, given exact derivatives: `minimize`, `least_squares`, and what they are made of.
+"""Minimise and fit with SciPy and exact derivatives: `minimize`, `least_squares`, and the classes below them.
 
-SciPy's optimisers take functions of an array and, beside them, functions for the gradient, the Hessian or the Jacobian;
-where those are missing, it makes do with differences. Here they are exact, from the function itself. `Objective` and
-`Residuals` have them as methods, to be handed to any function of `scipy.optimize`:
+SciPy's optimisers take a function of an array and, if you have them, functions for its gradient, Hessian or Jacobian;
+for a missing one they use finite differences. Here they get exact derivatives of the function. `Objective` and
+`Residuals` have them as methods, for any function of `scipy.optimize`:
 
     objective = pygrad.Objective(fn, x0)
     scipy.optimize.basinhopping(objective.fun, objective.x0, minimizer_kwargs={"jac": objective.jac})
 
-A gradient is one backward pass, a Jacobian one for each row, a Hessian one for each row over the graph of the gradient.
-Of a compiled function all of them are compiled too.
+A gradient takes one backward pass, a Jacobian one per row, a Hessian one per row over the graph of the gradient. If the
+function is compiled, its derivatives are compiled too.
 """
 
 from pygrad.calculus.grad import grad
@@ -18,24 +18,24 @@ from pygrad.engine import dot
 from pygrad.engine.grad_mode import recorded
 from pygrad.tape.compiled import Compiled
 
-# What a method of scipy.optimize.minimize can use: those that take a Hessian, those that need no gradient.
+# The methods of scipy.optimize.minimize that take a Hessian, and those that take no gradient.
 _WITH_HESSIAN = ("newton-cg", "trust-ncg", "trust-exact", "trust-krylov", "trust-constr", "dogleg")
 _WITHOUT_GRADIENT = ("nelder-mead", "powell", "cobyla", "cobyqa")
 
 
 def minimize(fn, x0, method=None, **options):
-    """Minimise `fn` from `x0` with `scipy.optimize.minimize`, given its exact gradient, and Hessian where that is used.
+    """Minimise `fn` from `x0` with `scipy.optimize.minimize`, by its exact gradient, and its Hessian if it is used.
 
-    fn       takes Values and returns one: one list for a list `x0`, several arguments for a tuple, one Value for a
-             number. Or a function that `pygrad.compile` compiled with batched=False
-    x0       where to begin
-    method   one of SciPy's, by name; None leaves the choice to it. The methods that take a Hessian get it, and those
-             that take no gradient none
+    fn       takes Values and returns one Value. It gets one list if `x0` is a list, several arguments for a tuple, one
+             Value for a number. Or a function compiled by `pygrad.compile` with batched=False
+    x0       the numbers to begin with
+    method   the name of a SciPy method; with None SciPy chooses. A method gets the gradient and the Hessian if it takes
+             them
     options  all other arguments of `scipy.optimize.minimize`: bounds, constraints, tol, callback, options, ...; but
-             not `args`: let `fn` have them itself
+             not `args`: write a lambda that passes them to `fn`
 
-    Returns SciPy's OptimizeResult, whose `x` is an array. No `.grad` is touched. ImportError without SciPy: it is the
-    extra `scipy`.
+    Returns SciPy's OptimizeResult; its `x` is an array (n,). No `.grad` is changed. Raises ImportError without SciPy,
+    which the extra `scipy` installs.
 
     >>> import pygrad
     >>> found = pygrad.minimize(lambda x: (x[0] - 1) ** 2 + 10 * (x[1] - x[0] ** 2) ** 2, [-1.0, 2.0])
@@ -54,12 +54,12 @@ def minimize(fn, x0, method=None, **options):
 
 
 def least_squares(fn, x0, **options):
-    """Minimise the sum of squares of what `fn` returns, with `scipy.optimize.least_squares`, given its exact Jacobian.
+    """Minimise the sum of the squares of `fn`'s results, by `scipy.optimize.least_squares` and its exact Jacobian.
 
     fn       as for `minimize`, but it returns a list of Values: the residuals
     options  all other arguments of `scipy.optimize.least_squares`: method, bounds, loss, ...; but not `args`, `kwargs`
 
-    Returns SciPy's OptimizeResult. No `.grad` is touched. ImportError without SciPy: it is the extra `scipy`.
+    Returns SciPy's OptimizeResult. No `.grad` is changed. Raises ImportError without SciPy: the extra `scipy`.
 
     >>> import pygrad
     >>> found = pygrad.least_squares(lambda a, b: [a * t + b - (3 * t + 1) for t in range(5)], (0.0, 0.0))
@@ -76,22 +76,22 @@ def least_squares(fn, x0, **options):
 def _refuse_extra_arguments(options):
     for name in ("args", "kwargs"):
         if options.get(name):
-            raise TypeError(f"there is no {name} here: write lambda x: fn(x, ...), with what else fn takes")
+            raise TypeError(f"there is no {name} here: write lambda x: fn(x, ...), with the other arguments of fn")
 
 
 class _Differentiated:
-    """A function of Values as one of an array. The last point's results are kept: SciPy asks for them one by one."""
+    """A function of Values as a function of an array; keeps the last results, as SciPy asks for them one by one."""
 
     def __init__(self, fn, x0):
         self.fn, self._point, self._at = fn, Point(x0), None
         self.x0 = _numpy().array(self._point.numbers)
 
     def arguments(self, x):
-        """Return the numbers of an array as the arguments that `fn` takes, a tuple; SciPy's result is such an array."""
+        """Return the numbers of an array (n,), such as SciPy's result, as the tuple of arguments that `fn` takes."""
         return self._point.arguments([float(number) for number in x])
 
     def _read(self, x):
-        """Return an array as a list of as many floats as x0 has."""
+        """Return an array (n,) as a list of floats; a ValueError if x0 has not as many."""
         numbers = [float(number) for number in x]
         if len(numbers) != len(self._point.numbers):
             raise ValueError(f"{len(self._point.numbers)} numbers are needed here, as in x0, not {len(numbers)}")
@@ -99,18 +99,19 @@ class _Differentiated:
 
     @recorded
     def _move(self, x):
-        """Run the function at `x`, unless that is where it was run last."""
+        """Run the function at `x`, unless its last run was there."""
         numbers = self._read(x)
         if numbers != self._at:
-            self._at = None  # if the function raises, it was not run
+            self._at = None  # if the function raises, there was no run
             self._run(numbers)
             self._at = numbers
 
 
 class Objective(_Differentiated):
-    """A function to minimise, for `scipy.optimize`: see `minimize`. `x` is an array of n numbers, `x0` the first.
+    """The function `fn` and its derivatives, to minimise with `scipy.optimize`; `fn` and `x0` are as for `minimize`.
 
-    The value and gradient of the last `x` are kept: what else the function reads should not change meanwhile.
+    The attribute `x0` is an array (n,). The value and gradient at the last `x` are kept and not computed again, so
+    nothing else that `fn` reads should change.
 
     >>> import pygrad
     >>> f = pygrad.Objective(lambda x: x[0] ** 2 * x[1], [3.0, 2.0])
@@ -143,7 +144,7 @@ class Objective(_Differentiated):
 
     @recorded
     def hessp(self, x, p):
-        """Return the Hessian at `x` times the array `p`, (n,): two passes, whatever n is."""
+        """Return the Hessian at `x` times `p`, both arrays (n,): an array (n,), by two backward passes."""
         if self._compiled:
             return self._compiled.product(self._read(x) + self._read(p))
         leaves = self._point.leaves(self._read(x))
@@ -167,7 +168,9 @@ class Objective(_Differentiated):
 
 
 class Residuals(_Differentiated):
-    """A function whose squares are to be summed, for `scipy.optimize`: see `least_squares`; fn returns m Values.
+    """Residuals and their Jacobian, for `scipy.optimize`; `fn` and `x0` are as for `least_squares`.
+
+    The attribute `x0` is an array (n,). The residuals at the last `x` are kept and not computed again.
 
     >>> import pygrad
     >>> r = pygrad.Residuals(lambda a, b: [a * b, a - 1.0], (2.0, 3.0))
@@ -186,7 +189,7 @@ class Residuals(_Differentiated):
 
     @recorded
     def jac(self, x):
-        """Return their Jacobian at `x`, an array (m, n)."""
+        """Return the Jacobian of the residuals at `x`, an array (m, n)."""
         if self._compiled:
             return self._compiled.jacobian(self._read(x))
         self._move(x)
@@ -201,7 +204,7 @@ class Residuals(_Differentiated):
 
 
 class _Memory:
-    """What a compiled function and its derivatives are bound to: new arrays of a point's numbers."""
+    """The memory that a compiled function and its derivatives are bound to: new arrays with a point's numbers."""
 
     def __init__(self, fn, point):
         if fn.batched is not False:
@@ -211,7 +214,7 @@ class _Memory:
         self.arguments = [np.array(a, dtype=float) if isinstance(a, (list, tuple)) else a for a in arguments]
 
     def run(self, bound, numbers):
-        """Write the numbers where `bound` reads them, and run it forward; return its output as an array."""
+        """Write the numbers into the memory of `bound`, and run it forward; return its output as an array."""
         start = 0
         for memory in bound.inputs:
             flat = _numpy().asarray(memory).reshape(-1)
@@ -225,7 +228,7 @@ class _CompiledObjective(_Memory):
     def __init__(self, fn, point):
         super().__init__(fn, point)
         self._fn, self._both = fn, value_and_grad(fn).bind(*self.arguments)
-        self._hessian = self._product = None  # until it is asked for
+        self._hessian = self._product = None  # made at the first use
 
     def value_and_gradient(self, numbers):
         found = self.run(self._both, numbers)

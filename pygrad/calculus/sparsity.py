@@ -1,4 +1,4 @@
-"""Which numbers of a Jacobian can be other than 0, and which of its rows or columns can be had together."""
+"""The pattern of a Jacobian: the entries that can be other than 0, and the rows or columns to compute together."""
 
 from array import array
 from itertools import chain
@@ -8,9 +8,11 @@ from pygrad.engine.errors import check
 
 
 class Pattern:
-    """Which numbers of an m x n Jacobian may be other than 0: `columns` of row i are from starts[i] to starts[i + 1].
+    """The entries of an m x n Jacobian that may be other than 0: row i has them in columns[starts[i]:starts[i + 1]].
 
-    `row_steps` and `column_steps` are what unrolling would take, from the outputs or from the inputs.
+    `row_steps` is the cost of all rows one by one: for each output the number of operations that it depends on.
+    `column_steps` is the cost of all columns: for each input the number of operations that depend on it. (It is not
+    counted, but inf, if the rows cost at most two passes over the tape.)
     """
 
     def __init__(self, tape):
@@ -25,7 +27,7 @@ class Pattern:
             lib.pg_pattern_free(found)
 
     def is_full(self):
-        """True if every number may be other than 0."""
+        """True if every entry may be other than 0."""
         return len(self.columns) == self.shape[0] * self.shape[1]
 
     def rows(self):
@@ -33,15 +35,15 @@ class Pattern:
         return [self.columns[a:b] for a, b in zip(self.starts, self.starts[1:])]
 
     def row_colors(self):
-        """Return a color for each row, see `colors`."""
+        """Return a color for each row: rows of one color have no column in common; see `colors`."""
         return range(self.shape[0]) if self.is_full() else colors(self.rows(), self.shape[1])
 
     def column_colors(self):
-        """Return a color for each column."""
+        """Return a color for each column: columns of one color have no row in common."""
         return range(self.shape[1]) if self.is_full() else colors(self.by_columns(), self.shape[0])
 
     def row_of_each(self):
-        """Return the row of each pair, in an array."""
+        """Return the row of each entry, in an array as long as `columns`."""
         sizes = (b - a for a, b in zip(self.starts, self.starts[1:]))
         return array("i", chain.from_iterable([i] * size for i, size in enumerate(sizes)))
 
@@ -56,10 +58,10 @@ class Pattern:
 def colors(lines, others):
     """Return a color, 0, 1, ..., for every line, such that lines of one color have no number in common.
 
-    `lines` are lists of the numbers, from 0 to `others` - 1, that each has. Greedy, the longest lines first.
+    A line is a list of numbers from 0 to `others` - 1. Greedy: the longest line first, each with the lowest free color.
     (Gebremedhin, Manne and Pothen, What color is your Jacobian?, SIAM Review 47, 2005.)
     """
-    used, found = [0] * others, array("i", bytes(4 * len(lines)))  # used: of each number the colors it has met, as bits
+    used, found = [0] * others, array("i", bytes(4 * len(lines)))  # used: for each number, its lines' colors as bits
     for i in sorted(range(len(lines)), key=lambda i: -len(lines[i])):
         taken = 0
         for j in lines[i]:

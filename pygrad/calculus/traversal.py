@@ -1,6 +1,6 @@
-"""A graph seen from outside: its nodes in order, the derivative of each by its operands, and gradients on the side.
+"""Look into a graph: list its nodes, and read the derivatives of a node by its operands.
 
-Everything here leaves `.grad` as it was, of every node: what a backward step writes there is read, and taken back.
+Every `.grad` stays as it was: these functions read what a backward step writes there, and put the old number back.
 """
 
 import contextlib
@@ -14,13 +14,13 @@ _POWER = CODES["power"]  # its exponent is no operand
 
 
 def receivers(node):
-    """Return the operands of a Value that a backward pass goes on to, each once, in order."""
+    """Return the operands of a Value that a backward pass goes on to, from left to right, each once."""
     to = arena.receivers(node)
     return to if len(to) < 2 else tuple(dict.fromkeys(to))
 
 
 def in_order(*roots, operands=receivers):
-    """List all that the roots reach by these operands, each after its operands, in an order that is always the same."""
+    """List the Values that the roots reach by `operands`: operands before results, and in every run the same list."""
     done, listed, stack = set(), [], [(root, False) for root in reversed(roots)]
     while stack:
         node, is_ready = stack.pop()
@@ -35,7 +35,7 @@ def in_order(*roots, operands=receivers):
 
 @contextlib.contextmanager
 def gradients_kept(nodes):
-    """Within the block the gradients of these Values are 0, and may be written; after it they are as they were."""
+    """Set the gradients of these Values to 0 for the block, which may change them; put the old ones back after it."""
     kept = [(v, lib.pg_grad(v._pg_id)) for v in nodes]
     try:
         for v, _ in kept:
@@ -47,10 +47,11 @@ def gradients_kept(nodes):
 
 
 def slopes(node, seed=1.0, start=0.0):
-    """Return what the backward step of one Value adds to the gradient of each of its receivers, in a list.
+    """Return the gradients of a Value's receivers after its backward step, in a list.
 
-    That is d node / d receiver, all places of it together (2x for x * x), times `seed`, the node's gradient; plus
-    `start`, the receivers' gradients before: unless the step, a closure of the user's, does not add.
+    `seed` is the gradient of the node and `start` that of the receivers before the step. So the result is
+    start + seed * (d node / d receiver), over all places of a receiver together: 2x for x * x. A closure of the user's
+    may do otherwise.
     """
     to = receivers(node)
     with gradients_kept([node, *to]):
@@ -62,13 +63,13 @@ def slopes(node, seed=1.0, start=0.0):
 
 
 def slopes_now(node, to):
-    """Return `slopes(node)`, of which `to` are the receivers, faster where the node is one of the table's."""
+    """Return `slopes(node)`, given its receivers `to`; this is faster for a unary or binary op of the table."""
     op, ids = lib.pg_op(node._pg_id), [v._pg_id for v in to]
     if len(ids) == ARITIES[op] > 0 and op != _POWER and not is_closure(node):
         datas = [lib.pg_data(id) for id in ids]
         out = ffi.new("double[3]")
         lib.pg_op_eval(op, datas[0], datas[-1], out)
-        if out[0] == lib.pg_data(node._pg_id):  # else somebody has set its data, which its derivative may use
+        if out[0] == lib.pg_data(node._pg_id):  # else its data was set since: the derivative may use it
             return list(out[1 : 1 + len(ids)])
     return slopes(node)
 

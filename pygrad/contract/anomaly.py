@@ -9,18 +9,19 @@ import threading
 from pygrad.contract.caller import caller
 from pygrad.contract.value_base import MADE_AT, op_and_label
 
-depth = 0  # how many detect_anomaly() blocks are open, in all threads; the engines look at it for every operation
-_told = []  # functions that are called with each new depth: the native proxy cannot look at it here
+depth = 0  # how many detect_anomaly() blocks are open, in all threads; the engines read it in every operation
+_told = []  # functions to call with each new depth: the native proxy keeps a copy in C
 _changing = threading.Lock()
-_thread = threading.local()  # .depth: how many of the open blocks are this thread's
+_thread = threading.local()  # .depth: how many blocks this thread has open
 
 
 @contextlib.contextmanager
 def detect_anomaly():
     """Within the block, raise FloatingPointError at the first operation whose result, or gradient, is not finite.
 
-    The message names the op, its operands, their labels and the line of your program; and an operand that was nan or
-    inf before: a leaf, or what was made or set outside the block. Costs time: use it to look for an error.
+    The message names the op, its operands, their labels and the line of your program. It also names an operand that was
+    nan or inf already: a leaf, or a Value that was made or set outside the block. While the block is open, every thread
+    is checked. Checking costs time: use it to look for an error.
 
     >>> import pygrad
     >>> x = pygrad.Value(0.0, label="x")
@@ -28,7 +29,7 @@ def detect_anomaly():
     ...     with pygrad.detect_anomaly():
     ...         y = x.log()
     ... except FloatingPointError as error:
-    ...     print(str(error).partition(", in ")[0])  # and then file, line and source
+    ...     print(str(error).partition(", in ")[0])  # file, line and source follow
     'log' gave -inf from (x=0.0)
     """
     _add_to_depth(1)
@@ -58,7 +59,7 @@ def _add_to_depth(change):
 
 
 def _forget_other_threads():
-    """In the child of a fork only this thread's blocks are still open."""
+    """Count only this thread's blocks: the child of a fork has no other thread."""
     global _changing
     _set_depth(getattr(_thread, "depth", 0))
     _changing = threading.Lock()
@@ -79,14 +80,14 @@ def check_forward(node, operands):
 
 
 def check_before(receivers):
-    """Raise if a gradient is not finite before the pass has begun: it would be blamed on the wrong op."""
+    """Raise if a gradient is not finite before the pass begins: the pass would blame it on the wrong op."""
     for v in receivers:
         if not math.isfinite(v.grad):
             raise FloatingPointError(f"a gradient is {v.grad} before backward() has begun: set it to 0 first")
 
 
 def check_backward(node, operands, receivers):
-    """Raise if `node`, which has just passed its gradient on, gave a receiver one that is not finite."""
+    """Raise if the gradient of a receiver is not finite after `node` has passed its own gradient on to it."""
     for v in receivers:
         if not math.isfinite(v.grad):
             raise FloatingPointError(
@@ -105,7 +106,7 @@ def _to(receiver):
 
 
 def _inherited(operands):
-    """Say which operand was not finite to begin with: the op did not make it, and no op before it within the block."""
+    """Name the first operand that is not finite, if there is one: then this op is not to blame."""
     for i, v in enumerate(operands, 1):
         if not math.isfinite(v._read()):
             return f"; operand {i} of {len(operands)} was {v._read()} already"

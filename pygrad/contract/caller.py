@@ -1,10 +1,10 @@
-"""Which line of the user's program is at work: warnings and errors name it."""
+"""The line of the user's program that is running now, for warnings and errors to name."""
 
 import os
 import sys
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_DEMOS = os.path.join(_PACKAGE, "demos") + os.sep  # written as a user would: their lines count as a program's
+_DEMOS = os.path.join(_PACKAGE, "demos") + os.sep  # their lines count as a user's program
 
 
 def caller():

@@ -1,4 +1,4 @@
-"""CustomOp: an op of a user's, over the Values of either engine; see `pygrad.custom_op`."""
+"""CustomOp: an op that the user defines, for the Values of either engine; see `pygrad.custom_op`."""
 
 import functools
 
@@ -6,7 +6,7 @@ from pygrad.contract.numbers import describe, is_number
 
 
 class CustomOp:
-    """An op of the user's: what `custom_op` returns. `value_type` and `declared` are those of an engine."""
+    """An op that the user defines: `custom_op` returns it. `value_type` and `declared` come from the engine in use."""
 
     def __init__(self, forward, value_type, declared):
         if not callable(forward):
@@ -19,7 +19,7 @@ class CustomOp:
     def derivative(self, function):
         """Declare the derivative: `function(y, *arguments)` returns d y / d argument, a Value or number.
 
-        Of several arguments a tuple, one derivative for each. Returns the op, so this too is usable as a decorator.
+        With several arguments it returns a tuple, one derivative per argument. Returns the op; usable as a decorator.
         """
         if not callable(function):
             raise TypeError(f"the derivative of {self._name} must be a function, not {describe(function)}")
@@ -27,10 +27,10 @@ class CustomOp:
         return self
 
     def __call__(self, *arguments):
-        """Return the op's Value of these Values and numbers.
+        """Apply the op to Values and numbers; return its result, a Value.
 
-        Raises TypeError if no derivative is declared, or one of the two functions returns neither Value nor number;
-        ValueError if there are not as many derivatives as arguments.
+        Raises TypeError if no derivative is declared, or if one of the two functions returns neither a Value nor a
+        number; ValueError if there are not as many derivatives as arguments.
         """
         if self._derivative is None:
             raise TypeError(
@@ -40,7 +40,7 @@ class CustomOp:
         xs = [x if isinstance(x, self._value_type) else self._value_type(x) for x in arguments]
         y = self._checked(self._forward(*xs), self._name)
         out = self._declared(y, xs, self._derivatives(y, xs))
-        if not out._is_leaf():  # as it is within no_grad()
+        if not out._is_leaf():  # within no_grad() it is a leaf
             out._op = self._name
         return out
 
@@ -48,7 +48,7 @@ class CustomOp:
         return f"<custom op {self._name}>"
 
     def _derivatives(self, y, xs):
-        """Return the derivatives at `xs`, one for each."""
+        """Return the derivatives of `y` by `xs`, one for each."""
         found = self._derivative(y, *xs)
         found = list(found) if isinstance(found, (tuple, list)) else [found]
         if len(found) != len(xs):
@@ -59,7 +59,7 @@ class CustomOp:
         return [self._checked(d, f"the derivative of {self._name}") for d in found]
 
     def _checked(self, x, what):
-        """Return a function's result as a Value, or raise the TypeError that names it."""
+        """Return `x`, the result of a function, as a Value, or raise a TypeError that names the function (`what`)."""
         if isinstance(x, self._value_type):
             return x
         if not is_number(x):

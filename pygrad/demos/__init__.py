@@ -1,9 +1,9 @@
-"""The demos: `moons` is micrograd's own, `digits` reads handwriting, `gpt` makes up names, `race` measures engines.
+"""The demos: `moons` is micrograd's own, `digits` reads handwriting, `gpt` makes up names, `race` times the engines.
 
-And four worked examples of scalar calculus, each checked against a closed form: `rosenbrock` (minimising), `pendulum`
-(optimal control), `greeks` (a Monte-Carlo price of finance) and `orbit` (fitting).
+Four more are worked examples of scalar calculus, each checked against a known solution: `rosenbrock` (minimising),
+`pendulum` (optimal control), `greeks` (a Monte-Carlo price of finance) and `orbit` (fitting).
 
-Each is a module with `run(out_dir, …)`, which leaves its files in `out_dir` and returns a small dict of results.
+Each demo is a module with a function `run(out_dir, …)`: it writes files to `out_dir` and returns a dict of results.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 NAMES = ("moons", "digits", "gpt", "race", "rosenbrock", "pendulum", "greeks", "orbit")
 
-# What `quick` makes of each demo: seconds, to see that it works rather than what it can do.
+# The arguments of each demo's run() with `quick`: it takes seconds, and shows only that the demo works.
 QUICK = {
     "moons": {"steps": 5, "grid": 1.0},
     "digits": {"epochs": 2, "images": 120},
@@ -30,15 +30,15 @@ class MissingExtra(ImportError):
 
 
 def run(name, out_dir, quick=False):
-    """Run the demo `name` (one of NAMES), leave its files in `out_dir` and return its results.
+    """Run the demo `name` (one of NAMES), write its files to `out_dir` and return its results.
 
-    Raises MissingExtra when one of the packages of the `demo` extra is missing.
+    Raises MissingExtra if a package of the `demo` extra is missing.
     """
     try:
         demo = importlib.import_module(f"pygrad.demos.{name}")
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] == "pygrad":
-            raise  # a mistake of ours, not a missing package
+            raise  # a fault of pygrad, not a missing package
         message = f"the {name} demo needs the package {error.name}: pip install 'pygrad-engine[demo]'"
         raise MissingExtra(message) from None
     folder = Path(out_dir)
@@ -47,14 +47,14 @@ def run(name, out_dir, quick=False):
 
 
 def save_table(path, lines, show=None):
-    """Print the first `show` lines, by default all, write all to the file `path`, and return it."""
+    """Print the first `show` lines (by default all), write all lines to the file `path`, and return `path`."""
     print("\n".join(lines[:show]))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
 class stopwatch:
-    """Measures a `with` block: afterwards `seconds` has its time, and `str()` says it with three digits."""
+    """Times a `with` block: after it `seconds` is the time it took, and `str()` shows this with three digits."""
 
     def __enter__(self):
         self.start = time.perf_counter()

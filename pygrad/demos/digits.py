@@ -1,13 +1,13 @@
 """Handwritten digits, 8 by 8 pixels each, read by a network of 26 neurons.
 
-The images are the 1,797 that scikit-learn brings along (from the UCI "Optical Recognition of Handwritten Digits" set).
-A fifth of them is held out: the network never sees them in training, and they alone count in the end.
-The training is shown twice: one epoch of the loop that you would write, and then all epochs compiled, by `fit`.
+The 1,797 images come with scikit-learn (from the UCI "Optical Recognition of Handwritten Digits" set). A fifth of them
+is held out: the network never sees these in training, and only these count in the end.
+Training is shown twice: one epoch in the loop that you would write, then all epochs compiled, by `fit`.
 """
 
 import random
 
-import safetensors  # noqa: F401 - the model is stored with it; better to miss it now than after the training
+import safetensors  # noqa: F401 - save_model needs it; an ImportError now is better than after the training
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
@@ -24,10 +24,10 @@ LEARNING_RATE = 0.02
 
 
 def run(out_dir, epochs=200, images=1797, seed=1337):
-    """Train on four fifths of the `images`; save the model, predictions on the held-out fifth, and the loss curve.
+    """Train on four fifths of the `images`; save the model, and pictures of its predictions and losses.
 
-    Returns {"accuracy": on the held-out images, "reloaded_accuracy": the saved model's, "losses": one a batch,
-    "files": paths}.
+    Returns {"accuracy": the fraction of the held-out images that is read right, "reloaded_accuracy": that of the saved
+    model, "losses": one per batch, "files": paths}.
     """
     X, y = load_digits(return_X_y=True)
     X, y = (X[:images] / 16).tolist(), y[:images].tolist()  # pixels from 0 to 1, as lists of plain numbers
@@ -64,12 +64,12 @@ def new_model(seed):
 
 
 def falling_rate(steps):
-    """Return the learning rate as a function of the step: it falls in a line to zero."""
+    """Return the learning rate as a function of the step: it falls linearly to 0."""
     return lambda step: LEARNING_RATE * (1 - step / steps)
 
 
 def train_one_epoch(model, X, y, rate, seed):
-    """Train `model` on mini-batches, in a loop of our own; return the loss of each."""
+    """Train `model` for one epoch in a Python loop; return the loss of each mini-batch."""
     optimizer = Adam(model.parameters())
     losses = []
     for step, (X_batch, y_batch) in enumerate(batches(X, y, batch_size=BATCH, seed=seed)):
@@ -83,10 +83,10 @@ def train_one_epoch(model, X, y, rate, seed):
 
 
 def train(model, X, y, rate, epochs, seed):
-    """Train `model` on the same mini-batches and many more, compiled; return the loss of each."""
+    """Train `model` by `fit`: first on the mini-batches of train_one_epoch(), then on more; return the loss of each."""
 
     @pygrad.compile
-    def loss(x, y):  # of one image; over a batch it is the mean
+    def loss(x, y):  # of one image; for a batch fit() takes the mean
         return cross_entropy(model(x), y)
 
     options = {"batch_size": BATCH, "seed": seed, "schedule": rate, "progress": True}
@@ -94,7 +94,7 @@ def train(model, X, y, rate, epochs, seed):
 
 
 def predict(model, x):
-    """Return the digit that `model` reads in the image `x` (64 numbers): the one with the largest score."""
+    """Return the digit that `model` reads in the image `x` (64 numbers): the digit with the largest score."""
     scores = model(x)
     return max(range(10), key=lambda digit: scores[digit].data)
 
@@ -105,7 +105,7 @@ def evaluate(model, X, y):
 
 
 def draw_predictions(model, X, y, out_dir):
-    """Show held-out images under what the model reads in them, mistakes in red; return the file."""
+    """Draw held-out images with the digits that the model reads above them, mistakes in red; return the file."""
     figure = Figure(figsize=(8, 5))
     figure.suptitle("digits: what the network reads in images it has not seen")
     for i, ax in enumerate(figure.subplots(4, 8).flat):

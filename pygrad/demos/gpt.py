@@ -1,8 +1,8 @@
 """A GPT that reads American first names, letter by letter, and makes up new ones.
 
-The names are those of the United States census of 1990, from the package `names`. Below the loss of a name of seven
-letters stand 61,889 operations, each of them a Value (gpt_model.py). The loss is compiled: recorded once for each
-length of a name, and then run in C over batches of names of that length.
+The names are those of the United States census of 1990, from the package `names`. The loss of a name of seven letters
+is computed by 61,889 operations, and each makes a Value (gpt_model.py). The loss is compiled: recorded once for each
+length of a name, then run in C over batches of names of that length.
 """
 
 import random
@@ -23,22 +23,22 @@ from pygrad.lr_scheduler import LinearLR
 from pygrad.optim import Adam
 
 HELD_OUT = 50  # names that the model does not see in training
-BATCH = 32  # names of a step, all of one length
-WINDOW = 50  # steps that a point of the smoothed loss curve is the mean of
+BATCH = 32  # names per step, at most; all have one length
+WINDOW = 50  # a point of the smoothed loss curve is the mean of so many steps
 
 
 def run(out_dir, steps=2_000, samples=20, held_out=HELD_OUT, seed=1337):
-    """Train for `steps` batches, then make up `samples` names; save these as text, and the loss curve as a picture.
+    """Train for `steps` batches, then make up `samples` names; save the names as text and the loss curve as a picture.
 
-    Returns {"losses": one a batch, in nats a letter, "held_out_loss": the mean on `held_out` names that were not
-    trained on, "names": the new ones, "files": paths}.
+    Returns {"losses": one per batch, in nats per letter, "held_out_loss": the mean over `held_out` names that the model
+    does not see in training, "names": the names made up, "files": paths}.
     """
     rng = random.Random(seed)
     known = census_names()
     rng.shuffle(known)
     unseen, seen = known[:held_out], known[held_out:]
     model = GPT(pygrad.Value, seed=seed, take=pygrad.take, largest=largest)
-    loss = pygrad.compile(model.loss)  # of a batch it is the mean
+    loss = pygrad.compile(model.loss)  # for a batch it returns the mean
     print(f"gpt: {len(seen)} names to learn from, {held_out} held out, {len(model.parameters())} parameters")
 
     with stopwatch() as eager:
@@ -66,10 +66,10 @@ def run(out_dir, steps=2_000, samples=20, held_out=HELD_OUT, seed=1337):
 
 
 def census_names():
-    """Return the first names of the census, women's and men's, in small letters and in alphabetical order."""
+    """Return the first names of the census, women's and men's, in small letters, sorted."""
     files = [Path(path) for kind, path in census.FILES.items() if kind.startswith("first:")]
     lines = [line for file in files for line in file.read_text(encoding="ascii").splitlines()]
-    return sorted({line.split()[0].lower() for line in lines})  # a line: NAME, how frequent, cumulative, rank
+    return sorted({line.split()[0].lower() for line in lines})  # a line: NAME, frequency, cumulative frequency, rank
 
 
 def by_length(names):
@@ -83,7 +83,7 @@ def mean_loss(loss, names):
 
 
 def endless_batches(names, rng):
-    """Yield lists of at most BATCH names of one length, in any order; every name comes once an epoch, for ever."""
+    """Yield shuffled lists of at most BATCH names of one length, without end; each name comes once per epoch."""
     groups = [batches(group, batch_size=BATCH, seed=rng.random()) for group in by_length(names)]
     while True:
         epoch = [batch for group in groups for batch in group]
@@ -92,7 +92,7 @@ def endless_batches(names, rng):
 
 
 def train(model, loss, names, steps, rng):
-    """Train `model` by its compiled loss, a batch a step; the learning rate falls in a line to 0. Return the losses."""
+    """Train `model` by its compiled loss, one batch per step; the rate falls linearly to 0. Return the losses."""
     optimizer = Adam(model.parameters(), lr=0.01, betas=(0.9, 0.99))
     schedule = LinearLR(optimizer, start_factor=1, end_factor=0, total_iters=steps)
     losses = []
@@ -107,7 +107,7 @@ def train(model, loss, names, steps, rng):
 
 
 def draw_losses(losses, out_dir):
-    """Plot the loss of every batch, and the mean of WINDOW of them; return the file."""
+    """Plot the loss of every batch, and the mean of the last WINDOW losses; return the file."""
     figure = Figure(figsize=(6, 4))
     ax = figure.add_subplot(title="gpt: the loss", xlabel="step", ylabel="cross-entropy, nats a letter")
     ax.plot(losses, linewidth=0.5, alpha=0.5, label="one batch")

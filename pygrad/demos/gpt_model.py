@@ -1,13 +1,13 @@
 """A character-level GPT, scalar by scalar: every weight, every product and every sum is a Value of its own.
 
-The model is GPT-2's (Radford et al., "Language Models are Unsupervised Multitask Learners", 2019) made small, after the
-example of Karpathy's microgpt: RMSNorm for LayerNorm, relu for GELU, no biases, no dropout. It reads one letter at a
-time and remembers the keys and values of those before it, so nothing ever looks ahead.
+The model is GPT-2's (Radford et al., "Language Models are Unsupervised Multitask Learners", 2019) made small, as in
+Karpathy's microgpt: RMSNorm for LayerNorm, relu for GELU, no biases, no dropout. It reads one letter at a time and
+remembers the keys and values of the letters before, so it cannot look ahead.
 
-All is plain Python on the `Value` it is given: + - * /, ** with a number, exp, log, relu and Python's own sum, no more.
-So the same code runs on any engine that has these, and is one of the benchmarks. Two things it does by number, where a
-function that is compiled must not: it picks from a list, and it looks for the largest score. For those it takes other
-functions: `GPT(pygrad.Value, take=pygrad.take, largest=pygrad.functional.largest)` can be compiled, tokens as inputs.
+The code is plain Python and needs of a `Value` only + - * /, ** with a number, exp, log and relu. So it runs on any
+engine that has these, and is one of the benchmarks. In two places it decides by numbers: it picks from a list by a
+token, and it finds the largest score. A compiled function must not do so; therefore both functions are arguments:
+`GPT(pygrad.Value, take=pygrad.take, largest=pygrad.functional.largest)` can be compiled, with tokens as inputs.
 """
 
 import functools
@@ -20,14 +20,14 @@ N_TOKENS = len(LETTERS) + 1
 
 
 def encode(name):
-    """Return the tokens of `name` between two boundaries. ValueError if it has other characters than a to z."""
+    """Return the tokens of `name` between two boundaries. Raises ValueError for characters other than a to z."""
     if not set(name) <= set(LETTERS):
         raise ValueError(f"{name!r} has characters other than a to z")
     return [BOUNDARY, *(LETTERS.index(letter) + 1 for letter in name), BOUNDARY]
 
 
 def decode(tokens):
-    """Return the letters of `tokens`, which hold no boundary."""
+    """Return the letters of `tokens`, a list without a boundary."""
     return "".join(LETTERS[token - 1] for token in tokens)
 
 
@@ -36,11 +36,12 @@ def largest_number(scores):
 
 
 class GPT:
-    """A GPT over the 27 tokens of `encode`, with weights drawn from `seed`, whichever `Value` they become.
+    """A GPT over the 27 tokens of `encode`. Equal seeds give equal weights, for every engine's `Value`.
 
-    `n_embd` numbers stand for a letter at a place, `n_head` attention heads share them, and `block_size` is how many
-    tokens it can read in a row. ValueError if the heads cannot share the numbers evenly.
-    `take(values, index)` picks from a list, of lists or Values; `largest(scores)` is what a softmax takes off them all.
+    `n_embd` numbers stand for a letter at a place, `n_head` attention heads share them, and `block_size` is the largest
+    number of tokens to read. Raises ValueError if the heads cannot share the numbers evenly.
+    `take(values, index)` returns an item of a list of Values or of lists; `largest(scores)` returns the number that a
+    softmax subtracts from all scores.
     """
 
     def __init__(
@@ -72,13 +73,13 @@ class GPT:
         return [weight for matrix in matrices for row in matrix for weight in row]
 
     def new_memory(self):
-        """Return the memory of one who has read nothing: for each layer a list, to get a key and a value a token."""
+        """Return an empty memory: for each layer a list, to which each token adds its key and value."""
         return [[] for _ in self.layers]
 
     def read(self, token, memory):
-        """Read one more token, which `memory` then remembers; return 27 scores, one for each token that may follow.
+        """Read one more token and add it to `memory`; return 27 scores, one for each token that may follow.
 
-        ValueError if `block_size` tokens have been read already.
+        Raises ValueError if `memory` has `block_size` tokens already.
         """
         place = len(memory[0])
         if place == self.block_size:
@@ -89,7 +90,7 @@ class GPT:
         return linear(self.output, rmsnorm(x))
 
     def loss(self, tokens):
-        """Return the mean cross-entropy, in nats, of each of `tokens` but the first, given those before it."""
+        """Return the mean cross-entropy, in nats, of all `tokens` but the first, each given the tokens before it."""
         memory = self.new_memory()
         losses = []
         for token, target in zip(tokens, tokens[1:]):
@@ -100,7 +101,7 @@ class GPT:
     def sample(self, rng, temperature=0.5):
         """Return a name of at least one letter, drawn letter by letter with `rng` (a random.Random).
 
-        `temperature` is positive: the lower it is, the likelier the letters.
+        `temperature` is positive; the lower it is, the more a likely letter is preferred.
         """
         memory, tokens = self.new_memory(), [BOUNDARY]
         while len(tokens) <= self.block_size:
@@ -115,7 +116,7 @@ class GPT:
 
 
 class Layer:
-    """One layer: attention fetches what matters from the tokens before, then an MLP works on it; both add to x."""
+    """One layer: attention adds to x what it finds in this token and those before; then an MLP adds its outputs."""
 
     def __init__(self, matrix, n_embd, n_head, softmax):
         self.softmax, size = softmax, n_embd // n_head
@@ -150,7 +151,7 @@ def dot(ws, xs):
 
 
 def linear(matrix, x):
-    """Return matrix (rows, columns) times x (columns,): a list of rows."""
+    """Return matrix (rows, columns) times x (columns,): a list (rows,)."""
     return [dot(row, x) for row in matrix]
 
 
@@ -165,7 +166,7 @@ def rmsnorm(x):
 
 
 def softmax(scores, largest=largest_number):
-    """Return exp(scores) over their sum. The largest is taken off first, so that none overflows."""
+    """Return exp(scores) over their sum; `largest` of them is subtracted first, so that no exp overflows."""
     peak = largest(scores)
     exps = [(score - peak).exp() for score in scores]
     total = sum(exps)
@@ -184,7 +185,7 @@ def look_up(query, keys, values, softmax=softmax):
 
 
 class Adam:
-    """Adam (Kingma and Ba, 2015), with a learning rate that falls in a line from `lr` to 0 in `steps` steps."""
+    """Adam (Kingma and Ba, 2015), with a learning rate that falls linearly from `lr` to 0 in `steps` steps."""
 
     def __init__(self, parameters, steps, lr=0.01, betas=(0.9, 0.99), eps=1e-8):
         self.parameters, self.steps, self.lr, self.betas, self.eps = parameters, steps, lr, betas, eps

@@ -1,10 +1,11 @@
 """Black-Scholes Greeks of a Monte-Carlo price: one backward pass over the paths gives all of them.
 
-A call's price is the mean of its discounted payoff over random ends of the stock's price. Each sample is differentiated
-(the pathwise method: P. Glasserman, "Monte Carlo Methods in Financial Engineering", Springer 2003, section 7.2): delta
-by the stock's price, vega by its volatility, rho by the interest rate, minus theta by the time left. All are checked
-against the formula of F. Black and M. Scholes, "The Pricing of Options and Corporate Liabilities", Journal of Political
-Economy 81 (3), 1973, within five standard errors.
+The price of a call option is the mean of its discounted payoff over random final prices of the stock. The payoff of
+each sample is differentiated (the pathwise method: P. Glasserman, "Monte Carlo Methods in Financial Engineering",
+Springer 2003, section 7.2). The means of the derivatives are delta (by the stock's price), vega (by its volatility),
+rho (by the interest rate) and minus theta (by the time left). All must agree within five standard errors with the
+formula of F. Black and M. Scholes, "The Pricing of Options and Corporate Liabilities", Journal of Political Economy 81
+(3), 1973.
 """
 
 import math
@@ -17,7 +18,7 @@ from pygrad.demos import save_table, stopwatch
 
 SEED = 1973
 STRIKE = 105.0
-MARKET = (100.0, 0.2, 0.05, 1.5)  # stock price, volatility a year, interest rate a year, years left
+MARKET = (100.0, 0.2, 0.05, 1.5)  # stock price, volatility per year, interest rate per year, years left
 NAMES = ("price", "delta", "vega", "rho", "-theta")
 
 
@@ -29,7 +30,7 @@ def payoff(stock, volatility, rate, years, z):
 
 
 def black_scholes(stock, volatility, rate, years):
-    """Return price, delta, vega, rho and -theta by the formula."""
+    """Return price, delta, vega, rho and -theta of the call by Black and Scholes's formula."""
     normal, root = NormalDist(), volatility * math.sqrt(years)
     d1 = (math.log(stock / STRIKE) + (rate + volatility**2 / 2) * years) / root
     d2, bond = d1 - root, STRIKE * math.exp(-rate * years)
@@ -40,10 +41,10 @@ def black_scholes(stock, volatility, rate, years):
 
 
 def run(out_dir, samples=20_000):
-    """Estimate price and Greeks, print and save them beside the formula's.
+    """Estimate price and Greeks; print and save them beside the formula's numbers.
 
-    Returns {"estimates": {name: number}, "errors": {name: in standard errors}, "files": paths}. RuntimeError if one is
-    more than five standard errors from the formula.
+    Returns {"estimates": {name: number}, "errors": {name: in standard errors}, "files": paths}. Raises RuntimeError if
+    an estimate is more than five standard errors from the formula.
     """
     rng = random.Random(SEED)
     draws = [rng.gauss(0.0, 1.0) for _ in range(samples)]
@@ -62,7 +63,7 @@ def run(out_dir, samples=20_000):
 
 
 def _columns(draws):
-    """Return, of every sample, the payoff and its derivatives by the market's four numbers: five lists."""
+    """Return five lists, with a number per sample: the payoff, and its derivatives by the four numbers of MARKET."""
     bound = payoff.bind(*MARKET, array("d", draws))
     bound.backward()
     gradients, count = list(bound.gradients), len(draws)

@@ -1,14 +1,14 @@
-"""micrograd's demo.ipynb: two interleaved half-moons, told apart by a small network.
+"""micrograd's demo.ipynb: a small network learns to separate two interleaved half-moons.
 
-The seeds, the model, the loss and the learning rates are the notebook's, and so are the losses it prints.
-The code is what you would write for micrograd; only the imports say pygrad. At the end the same training is run again,
-compiled: the loss of one sample is recorded once, and `fit` takes the steps in C.
+The seeds, the model, the loss and the learning rates are the notebook's, and so are the losses that the demo prints.
+The code is what you would write for micrograd; only the imports say pygrad. Then the training is repeated compiled: the
+loss of one sample is recorded once, and `fit` takes the steps in C.
 """
 
 import copy
 import random
 
-import graphviz  # noqa: F401 - viz draws with it; better to miss it now than after the training
+import graphviz  # noqa: F401 - viz needs it; an ImportError now is better than after the training
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.datasets import make_moons
@@ -27,8 +27,8 @@ SEED = 1337
 def run(out_dir, steps=100, grid=0.25):
     """Train, and save the decision boundary (PNG, a point every `grid`) and the graph of one neuron (SVG).
 
-    Returns {"losses": one a step, "compiled_losses": of the same steps taken by `fit`, "accuracies": one a step,
-    "files": paths}.
+    Returns {"losses": one per step, "compiled_losses": those of the same steps taken by `fit`, "accuracies": one per
+    step, "files": paths}.
     """
     neuron_file = draw_neuron(out_dir)
 
@@ -56,7 +56,7 @@ def learning_rate(k):
 
 
 def train(model, X, y, steps):
-    """Take `steps` steps as the notebook does, and print what it prints; return the losses and accuracies."""
+    """Take `steps` steps as the notebook does, and print the same lines; return the losses and accuracies."""
     losses, accuracies = [], []
     for k in (bar := tqdm(range(steps), desc="moons", unit="step")):
         # forward
@@ -80,10 +80,10 @@ def train_compiled(model, X, y, steps):
     """Take the same steps compiled; return the losses."""
 
     @pygrad.compile
-    def loss(x, yi):  # of one sample; over a batch it is the mean, and the penalty is computed once
+    def loss(x, yi):  # of one sample; for a batch fit() takes the mean, and computes the penalty once
         return (1 + -yi * model(x)).relu() + 1e-4 * sum(p * p for p in model.parameters())
 
-    # a batch is all samples, so an epoch is a step
+    # without batch_size a batch is all samples, so an epoch is one step
     return loss.fit(SGD(model.parameters()), X, y, epochs=steps, schedule=learning_rate)
 
 
@@ -92,7 +92,7 @@ def loss(model, X, y):
     inputs = [list(map(Value, xrow)) for xrow in X]
     scores = list(map(model, inputs))
 
-    # the hinge loss of a support vector machine: it wants a margin of 1 on the right side
+    # the hinge loss of a support vector machine: 0 if a sample is on the right side by a margin of 1
     losses = [(1 + -yi * scorei).relu() for yi, scorei in zip(y, scores)]
     data_loss = sum(losses) * (1.0 / len(losses))
 
@@ -120,7 +120,7 @@ def draw_boundary(model, X, y, grid, out_dir):
 
 
 def draw_neuron(out_dir):
-    """Draw the graph of one neuron of two inputs, opened up into its multiplies and adds; return the file."""
+    """Draw the graph of a neuron with two inputs, opened up into its multiplies and adds; return the file."""
     random.seed(SEED)
     n = Neuron(2)
     n.w[0].label, n.w[1].label, n.b.label = "w0", "w1", "b"

@@ -1,9 +1,9 @@
-"""Orbit fitting: the ellipse of a double star, from positions on the sky with errors.
+"""Orbit fitting: find the ellipse of a double star from positions on the sky, measured with errors.
 
-Kepler's equation M = E - e sin E gives the angle E of each time by Newton steps, written on Values, so that the
-Jacobian goes through them (C. D. Murray and S. F. Dermott, "Solar System Dynamics", Cambridge 1999, chapter 2). Without
-errors the fit must return the very orbit that made the data; with errors it must stay within five of its own standard
-errors, which J^T J at the fit gives. The derivative of E by e has a closed form too, which is checked:
+Kepler's equation M = E - e sin E gives the angle E at each time by Newton steps (C. D. Murray and S. F. Dermott, "Solar
+System Dynamics", Cambridge 1999, chapter 2). The steps are computed on Values, so the Jacobian goes through them. From
+data without errors the fit must find the very orbit that made them; from data with errors, that orbit within five
+standard errors, computed from J^T J at the fit. The derivative of E by e must agree with its closed form,
 sin E / (1 - e cos E).
 """
 
@@ -22,7 +22,7 @@ NEWTON_STEPS = 8
 
 
 def eccentric_anomaly(mean, e):
-    """Return E of Kepler's equation, a Value, for Values or numbers: some Newton steps from E = M + e sin M."""
+    """Solve Kepler's equation by NEWTON_STEPS steps from E = M + e sin M; return E, a Value. `mean` (M) is a Value."""
     E = mean + e * mean.sin()
     for _ in range(NEWTON_STEPS):
         E = E - (E - e * E.sin() - mean) / (1.0 - e * E.cos())
@@ -30,20 +30,20 @@ def eccentric_anomaly(mean, e):
 
 
 def position(time, axis, e, direction, period, periastron):
-    """Return (x, y) on the sky, Values, at a time, of an orbit seen from above."""
+    """Return the position (x, y), Values, on the sky at a time, for an orbit seen from above."""
     E = eccentric_anomaly((time - periastron) * (2.0 * math.pi) / period, e)
     along, across = axis * (E.cos() - e), axis * (1.0 - e * e).sqrt() * E.sin()
     return along * direction.cos() - across * direction.sin(), along * direction.sin() + across * direction.cos()
 
 
 def observe(times, noise, rng):
-    """Return what is seen of ORBIT: a list of (time, x, y), with errors of so many arcseconds."""
+    """Return observations of ORBIT, a list of (time, x, y); `noise` is their standard error in arcseconds."""
     orbit = [pygrad.Value(number) for number in ORBIT]
     return [(t, *[p.data + rng.gauss(0.0, noise) for p in position(t, *orbit)]) for t in times]
 
 
 def fit(seen, start):
-    """Return SciPy's result of fitting an orbit to what was seen."""
+    """Fit an orbit to the observations `seen`, from the numbers `start`; return SciPy's result."""
 
     def residuals(*orbit):
         return [p - q for t, x, y in seen for p, q in zip(position(t, *orbit), (x, y))]
@@ -52,10 +52,10 @@ def fit(seen, start):
 
 
 def run(out_dir, observations=30, noise=0.02):
-    """Fit the orbit to data without and with errors; print and save both.
+    """Fit the orbit to data without errors and with errors; print and save the second fit.
 
-    Returns {"exact_error": largest relative, "errors": {name: in standard errors}, "slope_error": of dE/de, "files":
-    paths}. RuntimeError if one of them is too large.
+    Returns {"exact_error": the largest relative error of the first fit, "errors": {name: that of the second fit, in
+    standard errors}, "slope_error": that of dE/de, "files": paths}. Raises RuntimeError if one is too large.
     """
     rng = random.Random(SEED)
     times, start = [rng.uniform(0.0, 15.0) for _ in range(observations)], (1.5, 0.3, 0.6, 10.5, 2.3)
@@ -73,7 +73,7 @@ def run(out_dir, observations=30, noise=0.02):
 
 
 def _slope_error(mean, e):
-    """How far d E / d e, through the Newton steps, is from its closed form."""
+    """Return how far d E / d e, computed through the Newton steps, is from its closed form."""
     by = pygrad.Value(e)
     E = eccentric_anomaly(pygrad.Value(mean), by)
     return abs(pygrad.grad(E, by) - math.sin(E.data) / (1.0 - e * math.cos(E.data)))

@@ -1,9 +1,9 @@
-"""Optimal control: the cheapest torques that swing a pendulum by half a radian and stop it there.
+"""Optimal control: find the cheapest torques that swing a pendulum by half a radian and stop it there.
 
-The pendulum is simulated by symplectic Euler steps, as Values, so the gradient of the cost goes through the whole
-simulation. The cost is the sum of squared torques and, heavily weighted, the squared error at the end. For the linear
-pendulum (sin a taken as a) the best torques are a least-norm problem, which NumPy solves in closed form; the same code
-must find them. Then the true sine is switched on, for which no formula is known.
+The pendulum is simulated by symplectic Euler steps on Values, so the cost has a gradient through the whole simulation.
+The cost is the sum of the squared torques plus, heavily weighted, the squared error at the end. For the linear pendulum
+(a in place of sin a) NumPy solves the problem in closed form, as a ridge regression; the demo must find those torques.
+Then it solves the true pendulum, for which no formula is known.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ TOLERANCE = 1e-5  # of each torque, relative to the largest
 
 
 def cost(torques, sine):
-    """Return the cost of these torques, one a time step; `sine(angle)` is what pulls the pendulum back."""
+    """Return the cost of these torques, one per time step; `sine(angle)` is the torque that pulls back."""
     dt = SECONDS / len(torques)
     angle = speed = 0.0
     for torque in torques:
@@ -28,10 +28,10 @@ def cost(torques, sine):
 
 
 def linear_torques(steps):
-    """Return the best torques of the linear pendulum, an array (steps,): a ridge regression, solved as a matrix.
+    """Return the best torques u of the linear pendulum, an array (steps,), by ridge regression.
 
-    The end (angle, speed) is E @ torques, and the cost dt |u|^2 + WEIGHT |E u - end|^2 is least where its
-    gradient is 0.
+    The final (angle, speed) is E @ u, so the cost is dt |u|^2 + WEIGHT |E u - target|^2. It is least where its gradient
+    is 0: a linear system.
     """
     dt = SECONDS / steps
     step = np.array([[1.0 - dt * dt, dt], [-dt, 1.0]])  # of (angle, speed), without torque
@@ -42,10 +42,10 @@ def linear_torques(steps):
 
 
 def run(out_dir, steps=40):
-    """Find the torques of both pendulums, compiled; print and save them.
+    """Find the torques of both pendulums with a compiled cost; print the error, save the torques.
 
-    Returns {"error": of the linear pendulum's torques, "costs": (linear, true), "torques": of the true pendulum,
-    "files": paths}. RuntimeError if the linear pendulum's torques are not those of the formula.
+    Returns {"error": of the linear pendulum's torques, relative to the largest, "costs": (linear, true), "torques":
+    those of the true pendulum, "files": paths}. Raises RuntimeError if the linear torques differ from the formula's.
     """
     found = {}
     for name, sine in (("linear", lambda angle: angle), ("true", _sine)):
@@ -69,4 +69,4 @@ def run(out_dir, steps=40):
 
 
 def _sine(angle):
-    return angle.sin() if isinstance(angle, pygrad.Value) else 0.0  # it starts at rest, at 0
+    return angle.sin() if isinstance(angle, pygrad.Value) else 0.0  # at the start the angle is the number 0.0

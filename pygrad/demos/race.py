@@ -1,9 +1,9 @@
 """One training step on three engines: pygrad's C engine, `pygrad.reference` in pure Python, and micrograd.
 
-pygrad runs twice: the step as one writes it, and with its loss compiled. All train the same network on the same
-samples, in turn, so that a busy machine slows them alike. A round counts only if their losses agree: a wrong answer has
-no speed. Python's garbage collector runs between the steps that are timed, not in them. That favours micrograd, whose
-graphs only the collector can free.
+pygrad races twice: with plain code, and with its loss compiled. All train the same network on the same samples, in
+turn, so a busy machine slows all of them. A round counts only if the losses agree: a wrong answer has no speed.
+Python's garbage collector runs between the timed steps, not in them. That favours micrograd: only the collector can
+free its graphs.
 """
 
 import gc
@@ -26,13 +26,14 @@ from pygrad.optim import SGD
 SEED = 1337
 SIZES = (2, [16, 16, 1])
 RATE = 0.1
-TOLERANCE = 1e-9  # of the losses, relative
+TOLERANCE = 1e-9  # relative, of the losses
 
 
 def run(out_dir, rounds=7, samples=100):
     """Time `rounds` training steps on each engine; print the table of medians and save it as text.
 
-    Returns {"seconds": {engine: median}, "losses": one a round, "files": paths}. RuntimeError when losses disagree.
+    Returns {"seconds": {engine: median}, "losses": one per round, "files": paths}. Raises RuntimeError if losses
+    disagree.
     """
     X, y = make_moons(n_samples=samples, noise=0.1, random_state=SEED)
     X, y = X.tolist(), (y * 2 - 1).tolist()
@@ -66,7 +67,7 @@ def seeded(mlp):
 
 
 def on_reference(model):
-    """Put the pure-Python engine's Values in place of the weights of `model`: a network takes any engine's."""
+    """Replace the weights of `model` by Values of the pure-Python engine, and return it: it works with any Values."""
     for layer in model.layers:
         for neuron in layer.neurons:
             neuron.w = [pygrad.reference.Value(w.data) for w in neuron.w]
@@ -87,7 +88,7 @@ def train_step(value, model, X, y):
 
 
 def compiled_step(model, X, y):
-    """Record the loss of a sample, and return a function that takes the same step and returns the loss."""
+    """Compile the loss of a sample; return a function that takes the step of train_step() and returns the loss."""
     loss = pygrad.compile(lambda x, yi: (1 + -yi * model(x)).relu())
     bound = loss.bind(np.array(X), np.array(y, dtype=float), inputs=False)
     optimizer = SGD(model.parameters(), lr=RATE)
@@ -120,7 +121,7 @@ def check(losses):
 
 
 def table(medians, rounds, samples):
-    """Return the medians, in milliseconds, as lines of text, with what each is against pygrad's."""
+    """Return a table as text: the medians in milliseconds, and each divided by pygrad's."""
     lines = [
         f"One training step: moons, {samples} samples, MLP(2, [16, 16, 1]); medians of {rounds} rounds, gc off.",
         "",

@@ -1,8 +1,8 @@
 """The banana valley: Rosenbrock's function of many variables, by exact gradients and Hessians.
 
 H. H. Rosenbrock, "An automatic method for finding the greatest or least value of a function", Computer Journal 3, 1960.
-Its minimum is 0, at 1 in every variable. A quasi-Newton method (BFGS) has to learn the valley's bend from gradients;
-Newton's (trust-exact) is given it.
+Its minimum is 0, where every variable is 1. A quasi-Newton method (BFGS) must learn the curvature of the valley from
+gradients; Newton's method (trust-exact) gets it as the Hessian.
 """
 
 from pygrad import minimize
@@ -17,12 +17,13 @@ def rosenbrock(x):
 
 
 def run(out_dir, variables=20):
-    """Minimise from 0 by two methods; print and save what each took.
+    """Minimise from 0 by two methods; print and save the iterations, time and error of each.
 
-    (From elsewhere they may end in the lesser valley that the function has near x[0] = -1 for four variables or more.)
+    (From other points they may end in a local minimum near x[0] = -1, which the function has for four variables or
+    more.)
 
-    Returns {"errors": {method: of the worst variable}, "iterations": {method: count}, "files": paths}. RuntimeError if
-    a method ends elsewhere than at 1.
+    Returns {"errors": {method: of the worst variable}, "iterations": {method: count}, "files": paths}. Raises
+    RuntimeError if a method does not end where every variable is 1.
     """
     errors, iterations, lines = {}, {}, [f"Rosenbrock's function of {variables} variables"]
     for method in METHODS:

@@ -1,4 +1,4 @@
-"""checkpoint: a graph dropped, and made again in the backward pass."""
+"""checkpoint: drop the graph of a function call, and build it again in the backward pass."""
 
 import contextlib
 import functools
@@ -16,20 +16,20 @@ from pygrad.engine.sweeps import moment
 
 
 def checkpoint(function):
-    """Return `function` as one that keeps its results only, and runs again in a backward pass: memory for time.
+    """Return a version of `function` that needs less memory and more time; usable as a decorator.
 
-    The graph of a call is dropped as soon as the call has returned. When a backward pass comes by, the function is
-    called once more, and its graph swept and dropped. So of a program in parts that are checkpointed one part's graph
-    is there at a time. Gradients reach the arguments and every other Value that the function uses. Usable as a
-    decorator.
+    The graph of a call is dropped as soon as the call has returned. A backward pass that reaches the results calls
+    `function` once more, sweeps the new graph, and drops it. So a program made of checkpointed parts has the graph of
+    one part in memory at a time. Gradients reach the arguments and every other Value that the function uses.
 
-    function    takes Values, numbers, nested lists of them, and what else it needs; returns a Value, or nested lists or
-                tuples of Values and numbers. It must do the same again: what it draws from `random` and from NumPy's
-                global generator it is given again. Within it the Values of the arguments are leaves with their numbers
+    function    takes Values, numbers, nested lists of them, and anything else; returns a Value, or nested lists or
+                tuples of Values and numbers. Within it the Values among the arguments are new leaves with their data.
+                Its second run must repeat the first: numbers that it draws from `random` or from NumPy's global
+                generator are the same again
 
-    Within no_grad(), and while `pygrad.compile` records, it is `function` itself. A backward pass raises RuntimeError
-    if the function does something else the second time: has other operations, results or outer Values; the same
-    operations wired in another way are not told. A second derivative through it is a TypeError.
+    Within no_grad(), and while `pygrad.compile` records, `function` is called as it is. A backward pass raises
+    RuntimeError if the second run has other operations, results or outer Values than the first; that equal operations
+    have other operands is not noticed. A second derivative through a checkpoint is a TypeError.
 
     >>> import pygrad
     >>> w = pygrad.Value(2.0)
@@ -54,10 +54,11 @@ def checkpoint(function):
 
 
 class _Checkpoint:
-    """One call of a checkpointed function, to be made again.
+    """One call of a checkpointed function, which the backward pass repeats.
 
-    In the graph stand a hidden node, whose operands are all Values that the function uses, and a node of it for each
-    result. A sweep gives the results their gradients, and then comes to the hidden node, whose closure runs again.
+    The call leaves these nodes in the graph: a join, whose operands are all outer Values that the function uses, and a
+    node for each result, with the join as its operand. A sweep gives the results their gradients, and then reaches the
+    join: its closure runs the function again.
     """
 
     def __init__(self, function, args, kwargs):
@@ -65,7 +66,7 @@ class _Checkpoint:
         self.name = getattr(function, "__name__", type(function).__name__)
 
     def first_run(self):
-        """Return the results, as Values that lead here."""
+        """Call the function; return its results as Values whose gradients the join passes on."""
         states = random_states()
         with self._called() as (out, ys, copies, since):
             sweep_within(_own(ys), [0.0] * len(ys), since, functools.partial(self._note, ys, copies))
@@ -82,7 +83,7 @@ class _Checkpoint:
 
     @contextlib.contextmanager
     def _called(self):
-        """Call the function, with leaves in the place of the Values it was given; they are so in the dict `copies`."""
+        """Call the function with a new leaf in place of each Value among its arguments: `copies` maps Value to leaf."""
         copies = {}
 
         def copy(x):
@@ -98,7 +99,7 @@ class _Checkpoint:
             yield out, ys, copies, since
 
     def _note(self, ys, copies, digest, outside):
-        """Note what the function uses, in the first run."""
+        """Note the digest and the outer Values of the first run; return False: no sweep now."""
         given = {copy._pg_id: x for x, copy in copies.items()}
         others = [id for id in outside if id not in given]
         given.update(zip(others, engine.values_of(others, ys)))
@@ -106,10 +107,10 @@ class _Checkpoint:
         return False
 
     def _run_again(self):
-        """Pass the gradients of the results on: the `_backward` of the hidden node."""
+        """Pass the gradients of the results on: the `_backward` of the join."""
         results = [ref() for ref in self.results]
         reached = [v is not None and is_busy(v) for v in results]
-        if not any(reached):  # a program calls _backward() by hand
+        if not any(reached):  # no sweep is running: a program has called _backward() by hand
             reached = [v is not None for v in results]
         seeds = [v.grad if is_reached else 0.0 for v, is_reached in zip(results, reached)]
         states = random_states()
@@ -142,21 +143,21 @@ class _Checkpoint:
 
     def _refuse(self, what):
         raise RuntimeError(
-            f"checkpoint: {self.name} did not do the same a second time: {what}. It must go by its arguments, and by "
-            "what does not change until the backward pass; draw random numbers from `random`, or outside"
+            f"checkpoint: {self.name} did not do the same a second time: {what}. It may depend on its arguments, and "
+            "on what does not change until the backward pass; draw random numbers from `random`, or outside"
         )
 
 
 def _own(ys):
-    """Return a node for each result, so that none is one from outside."""
+    """Return a new node for each result: a result may itself be an outer Value."""
     return [y * 1.0 for y in ys]
 
 
 def _numbers(values):
-    """Return the data of Values, to compare."""
+    """Return a hash of the data of Values, to compare with that of the other run."""
     return hash(array("d", [v._read() for v in values]).tobytes())
 
 
 def _shape(out):
-    """Return the structure of a result: where it has Values, and the other things in it."""
+    """Return the structure of a result as text: where it has Values, and the types of the other items."""
     return repr(each(lambda y: "Value" if isinstance(y, Value) else type(y), out))

@@ -1,4 +1,4 @@
-"""Ops of your own whose derivative you declare, as expressions on Values.
+"""Ops of your own, with a derivative that you declare as an expression on Values.
 
     @pygrad.custom_op
     def softclip(x):
@@ -8,10 +8,9 @@
     def _(y, x):
         return pygrad.where(pygrad.less(abs(x), 1.0), 1.0, 0.1)  # d y / d x
 
-`softclip(v)` is one node: its data is that of the first function's result, its derivative the second one's, whatever
-the first one's own derivative would be: backward() does not go into either function. Both are graphs, so unlike the
-lecture's closure on `_backward` they are still right where a graph is computed again with other numbers: on a compiled
-tape.
+`softclip(v)` is one node. The first function gives its data and the second its derivative; backward() goes into neither
+of the two graphs. A compiled function computes both graphs again for every sample, so the op stays right there. (The
+lecture's way, a closure on `_backward`, cannot be compiled.)
 """
 
 from pygrad.contract.custom_op import CustomOp
@@ -21,8 +20,8 @@ from pygrad.engine import Value, declared
 def custom_op(forward):
     """Make an op of `forward`, a function of one or more Values that returns a Value or number; usable as a decorator.
 
-    Call it with Values or numbers, once `.derivative` has been given what returns its derivative: a TypeError before.
-    `pygrad.gradcheck` compares the two functions.
+    Then give its method `.derivative` the function that returns the derivative. Now call the op with Values or numbers;
+    a call before is a TypeError. `pygrad.gradcheck` compares the two functions.
 
     >>> import pygrad
     >>> @pygrad.custom_op

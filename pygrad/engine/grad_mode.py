@@ -1,8 +1,8 @@
-"""`no_grad` and `enable_grad`: with a graph, or without.
+"""`no_grad` and `enable_grad`: compute without a graph, or with one.
 
-An operation's result knows its operands, so that a gradient can go to them, and keeps them alive. Within `no_grad()` it
-does not: it is a leaf, a number and no more. (`Value.requires_grad = False` is the other way to have no gradient: of
-one leaf, everywhere.)
+Usually the result of an operation holds its operands, to pass gradients on to them, and so keeps them alive. Within
+`no_grad()` the result is a leaf with its number, and holds nothing. (`requires_grad = False` is another way to save
+gradients: it freezes one leaf, in every graph.)
 """
 
 import functools
@@ -12,11 +12,11 @@ from pygrad.contract.nested import each
 from pygrad.contract.numbers import describe
 from pygrad.engine import Value, is_grad_enabled, set_grad_enabled
 
-_thread = threading.local()  # .before: what is_grad_enabled() was outside of each block that is open
+_thread = threading.local()  # .before: for each open block, the outermost first, is_grad_enabled() before it
 
 
 class _GradMode:
-    """A context manager, and a decorator of functions and generator functions, with parentheses or without."""
+    """A context manager and a decorator, with parentheses or without, of functions and generator functions."""
 
     def __new__(cls, function=None):
         mode = super().__new__(cls)
@@ -51,12 +51,13 @@ class _GradMode:
 class no_grad(_GradMode):
     """Within the block, or the decorated function, no graph is built: every result is a leaf with its number.
 
-    It holds for this thread, and blocks may be nested (`enable_grad` undoes it within one). What is made by
-    `Value(data, children)` or given a `_backward` there is a leaf without them too. A generator function that is
-    decorated runs so between its yields, and not its caller; a with block around a `yield` would be the caller's too.
+    The block counts for this thread only. Blocks may be nested; `enable_grad` in a block builds graphs again. In the
+    block `Value(data, children)` makes a leaf too, and a `_backward` assigned to a leaf is dropped. Of a decorated
+    generator function only the code between its yields runs without a graph. (A with block around a `yield` lasts while
+    the caller runs.)
 
-    While `pygrad.compile` records a function, a result there is a `stop_gradient`: computed anew in every run.
-    `compile` and the transforms (`grad` of a function, `hessian`, ...) do not mind a block around them.
+    While `pygrad.compile` records a function, a result within the block is a `stop_gradient` node: every run computes
+    it anew. `compile` and the transforms (`grad` of a function, `hessian`, ...) work within the block too.
 
     >>> import pygrad
     >>> a = pygrad.Value(3.0)
@@ -75,7 +76,7 @@ class no_grad(_GradMode):
 
 
 class enable_grad(_GradMode):
-    """Within the block, or the decorated function, graphs are built, also if that is within `no_grad()`.
+    """Within the block, or the decorated function, graphs are built, even inside `no_grad()`.
 
     >>> import pygrad
     >>> a = pygrad.Value(3.0)
@@ -96,7 +97,7 @@ def _blocks():
 
 
 def _steps(mode, generator):
-    """Yield what a generator does, which runs in the mode; its caller does not."""
+    """Yield what `generator` yields; only its own code runs in the mode, not its caller's."""
 
     def step(action, *argument):
         with mode:
@@ -119,7 +120,7 @@ def _steps(mode, generator):
 
 
 def recorded(function):
-    """Return `function`, which needs graphs within; what it returns within no_grad() has none there."""
+    """Return a function that runs `function` with graphs, even within no_grad(); there its results are leaves."""
 
     @functools.wraps(function)
     def run(*args, **kwargs):
@@ -133,5 +134,5 @@ def recorded(function):
 
 
 def _plain(x):
-    """Return a Value as it would be if it had been made within no_grad()."""
+    """Return `x`, or, for the result of an operation, a Value as no_grad() would have made it."""
     return x.stop_gradient() if isinstance(x, Value) and not x._is_leaf() else x

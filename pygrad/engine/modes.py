@@ -1,22 +1,24 @@
-"""What this thread is doing, for those who must do it differently: is it recording a function for `pygrad.compile`?
+"""The mode of this thread: is it recording a function for `pygrad.compile`?
 
-The modules that start and end a recording lie above the engine (pygrad.tape.record); the engine asks here.
+Code that must behave differently during a recording asks here. A recording starts and ends in pygrad.tape.record; that
+module imports the engine, so the engine cannot import it.
 """
 
 import threading
 
-_thread = threading.local()  # .recordings: those that run in this thread, the innermost last
+_thread = threading.local()  # .recordings: see recordings()
 
 
 def recordings():
-    """Return the recordings of functions that run in this thread, the innermost last."""
+    """Return the list of the recordings that run in this thread, the innermost last."""
     return getattr(_thread, "recordings", [])
 
 
 def set_recordings(running):
+    """Make `running` the list of this thread's recordings."""
     _thread.recordings = running
 
 
 def is_recording():
-    """Return True while this thread records a function, which then must not decide by the numbers it sees."""
+    """Return True while this thread records a function: the code that runs must not branch on the data of Values."""
     return len(recordings()) > 0

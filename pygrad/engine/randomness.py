@@ -1,11 +1,11 @@
-"""The global random generators: read, so that a draw within a function is noticed, and wound back."""
+"""The states of the global random generators: compare them to notice a draw, set them to repeat it."""
 
 import random
 import sys
 
 
 def random_states():
-    """Return the states of the global generators of Python, and of NumPy if it is there."""
+    """Return the state of the global generator of Python, and of NumPy's if NumPy has been imported, in a dict."""
     states, numpy = {"random": random.getstate()}, sys.modules.get("numpy")
     if numpy:
         import pickle  # here, for its import takes a while
@@ -15,7 +15,7 @@ def random_states():
 
 
 def set_random_states(states):
-    """Wind the generators back to what `random_states` returned."""
+    """Wind the generators back to the states that `random_states` returned."""
     random.setstate(states["random"])
     if "numpy" in states:
         import pickle

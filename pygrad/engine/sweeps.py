@@ -1,4 +1,9 @@
-"""Backward passes: from several roots, to gradients on the side, in pieces from closure to closure, since a moment."""
+"""Backward passes (sweeps) from several roots, in the forms that C offers (csrc/engine/sweep.c).
+
+`sweep` sets gradients; `adjoints` returns gradients and leaves those of the Values alone; `sweep_within` ends at nodes
+older than a given moment. A sweep over nodes with closures runs in pieces: C up to the next closure, then Python calls
+it. Within detect_anomaly() a piece is one node, to check the gradients that it gave.
+"""
 
 import contextlib
 
@@ -9,9 +14,9 @@ from pygrad.engine.errors import check
 
 
 def sweep(roots, seeds, value_of):
-    """Set the gradients of all that the roots (Values) were computed from, each root's own being its seed (a float).
+    """Run a backward pass from the roots (Values); `seeds` are their own gradients (floats), one per root.
 
-    `value_of(id)` is the Value of a node with a closure, or None.
+    `value_of(id)` must return the Value of a node with a closure, or None if that Value is gone.
     """
     given = _roots(roots, seeds)
     status = lib.PG_CLOSURES if anomaly.depth else lib.pg_backward_from(given[0])
@@ -22,7 +27,7 @@ def sweep(roots, seeds, value_of):
 
 
 def adjoints(roots, seeds, xs, value_of):
-    """Return the gradients that `sweep` would give `xs` (Values), as floats; each Value keeps the one it has."""
+    """Return the gradients that `sweep` would give `xs` (Values), as floats; each Value keeps its present gradient."""
     given, wanted = _roots(roots, seeds), _wanted(xs)
     status = lib.PG_CLOSURES if anomaly.depth else lib.pg_adjoints(given[0], wanted[0])
     if status == lib.PG_CLOSURES:
@@ -32,12 +37,12 @@ def adjoints(roots, seeds, xs, value_of):
 
 
 def backward_in_pieces(roots, seeds, value_of):
-    """Run the sweep from closure to closure, each of which is Python's to call; or node by node to find an anomaly."""
+    """Run the sweep in pieces: from closure to closure, or, within detect_anomaly(), node by node."""
     _in_pieces(roots, seeds, value_of)
 
 
 def _in_pieces(roots, seeds, value_of, wanted=None):
-    """The same; return the gradients of what is wanted, and put all back as it was."""
+    """Run the sweep in pieces; with `wanted`, return the gradients of its nodes and put all gradients back."""
     order, given = ffi.new("pg_order **"), _roots(roots, seeds)
     try:
         check(lib.pg_order_from(given[0], wanted or ffi.NULL, order), roots)
@@ -50,7 +55,7 @@ def _in_pieces(roots, seeds, value_of, wanted=None):
 
 @contextlib.contextmanager
 def moment():
-    """Within the block nodes are told that are made there: give what this yields to `sweep_within`."""
+    """Yield the present moment, for `sweep_within`; within the block C can tell later nodes from earlier ones."""
     since = ffi.new("pg_moment *")
     check(lib.pg_moment_begin(since))
     try:
@@ -60,10 +65,10 @@ def moment():
 
 
 def sweep_within(roots, seeds, value_of, since, agree):
-    """Do as `sweep`, but end at what was made before a moment: that has its gradients added to, and is not set to 0.
+    """Run a backward pass that ends at nodes older than the moment `since`: it only adds to their gradients.
 
-    First calls agree(a digest of the operations there are, the ids of what it adds to from before the moment), which
-    may raise, or return False for no sweep.
+    First calls `agree(digest, outside)`: a digest of the operations that the sweep runs, and the ids of the older nodes
+    that it adds to. `agree` may raise; if it returns False there is no sweep.
     """
     order, given = ffi.new("pg_order **"), _roots(roots, seeds)
     try:
@@ -86,13 +91,13 @@ def _run(roots, order, value_of):
 
 
 def _roots(roots, seeds):
-    """Return roots as C takes them, and what must live as long."""
+    """Return the roots for C (pg_roots), and the two arrays that must live as long as they."""
     ids, seeds = ffi.new("pg_id[]", [v._pg_id for v in roots]), ffi.new("double[]", seeds)
     return ffi.new("pg_roots *", {"count": len(roots), "ids": ids, "seeds": seeds}), ids, seeds
 
 
 def _wanted(xs):
-    """Return the nodes whose gradients are wanted, and room for these, likewise."""
+    """Return nodes for C with room for their gradients (pg_wanted), and the two arrays that must live as long."""
     ids, grads = ffi.new("pg_id[]", [v._pg_id for v in xs]), ffi.new("double[]", len(xs))
     return ffi.new("pg_wanted *", {"count": len(xs), "ids": ids, "grads": grads}), ids, grads
 
