@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "engine/order.h"
+
 /* --- nodes of a fixed number of operands --- */
 
 pg_id pg_leaf(double data)
@@ -414,6 +416,11 @@ void pg_set_grad(pg_id id, double grad)
     if (id)
         *pg_grad_of(arena, pg_node_at(arena, id)) = grad;
     pg_unlock(arena);
+}
+
+double *pg_frozen_grad(const pg_arena *arena, pg_node *leaf)
+{
+    return pg_has_own_order(arena) ? &leaf->grad : &pg_node_at(arena, leaf->a)->grad;
 }
 
 int pg_is_frozen(pg_id id)

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "engine/arena.h"
-#include "engine/order.h"
 
 static inline uint32_t pg_slots_for(size_t payload_bytes)
 {
@@ -91,10 +90,10 @@ size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out);
 
 /* The gradient that a program sees. Of a frozen leaf: the one that is kept for it; but while an order of this thread
  * runs, so to a closure, what that sweep has added. */
+double *pg_frozen_grad(const pg_arena *arena, pg_node *leaf);
 PG_INLINE double *pg_grad_of(const pg_arena *arena, pg_node *node)
 {
-    const bool is_kept_aside = node->flags & PG_FLAG_FROZEN && !pg_has_own_order(arena);
-    return is_kept_aside ? &pg_node_at(arena, node->a)->grad : &node->grad;
+    return node->flags & PG_FLAG_FROZEN ? pg_frozen_grad(arena, node) : &node->grad;
 }
 
 #endif
