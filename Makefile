@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= demo-results
 C_FLAGS = -std=c11 '-I$(CURDIR)/csrc' '-I$(CURDIR)/build/formulas' -ffp-contract=off -pthread '-DPG_VERSION="test"' '-DPG_SOURCE_DIGEST="test"'
-CORE = $(wildcard $(foreach room,. engine tape calculus,csrc/$(room)/*.c))  # all C but the native proxy
+CORE = $(wildcard csrc/*.c csrc/engine/*.c csrc/tape/*.c csrc/calculus/*.c)  # all C but the native proxy
 comma = ,
 C_WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wdouble-promotion -Wstrict-prototypes -Werror
 
@@ -22,7 +22,7 @@ help:
 	@echo "make asan      the test suite under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make tsan      the C arena's threads and forks, under ThreadSanitizer and AddressSanitizer"
 	@echo "make valgrind  a run under valgrind, which must report no leak of ours (needs valgrind)"
-	@echo "make lint      compiler warnings and ruff; make format formats the Python code"
+	@echo "make lint      compiler warnings and the style of the code; make format formats it"
 
 $(VENV)/ready: pyproject.toml setup.py csrc/ffi_build.py
 	$(PYTHON) -m venv $(VENV)
@@ -135,14 +135,19 @@ tsan: build/formulas/formulas.h
 valgrind: build
 	$(BIN)/python tests/tools/valgrind_run.py
 
+# The tools that judge style; clang-format's versions differ in their judgement.
+STYLE = "ruff>=0.9,<1" "clang-format==19.1.7"
+C_FILES = $(wildcard $(foreach room,. *,csrc/$(room)/*.[ch]) tests/c/*.[ch] bench/*.c)
 lint: $(VENV)/ready build/formulas/formulas.h
-	$(BIN)/python -m pip install -q "ruff>=0.9,<1"
+	$(BIN)/python -m pip install -q $(STYLE)
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	for source in $(CORE); do $(CC) $(C_FLAGS) $(C_WARNINGS) -O2 -fsyntax-only $$source || exit 1; done
 	$(CC) $(C_FLAGS) $(C_WARNINGS) -O2 -fsyntax-only -isystem "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" -DPG_UNDER_GIL csrc/python/*.c
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 format: $(VENV)/ready
-	$(BIN)/python -m pip install -q "ruff>=0.9,<1"
+	$(BIN)/python -m pip install -q $(STYLE)
+	$(BIN)/clang-format -i $(C_FILES)
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 clean:
