@@ -1,15 +1,16 @@
-/* derive.c: derivatives as nodes, which have derivatives like any others.
+/* derive.c: derivatives as nodes, which have derivatives like any other nodes.
  *
- * pg_pull() goes through a graph newest first, as a sweep does, and pg_push() oldest first. Where a sweep adds numbers
- * up, these make nodes: products of an adjoint or tangent with a derivative, and sums of such. What is a number and not
- * a node, as the seed 1.0, stays one for as long as it can, and a product with 0 or 1 makes no node.
+ * pg_pull() computes adjoints: it visits a graph newest node first, as a sweep does. pg_push() computes tangents: it
+ * visits a graph oldest node first. A sweep adds up numbers; these two make nodes: products of an adjoint or tangent
+ * with a derivative, and sums of such products. A number, such as the seed 1.0, stays a number for as long as possible,
+ * and a product with 0 or 1 makes no node.
  *
- * The derivative of a row of ops.def is a *formula*: a few steps, each an op on nodes. make_formulas.py makes them from
- * the row's text when the extension is built (formulas.h).
+ * The derivative of a row of ops.def is a *formula*: a few steps, each an op on nodes. When the extension is built,
+ * make_formulas.py makes the formulas from the text of the rows, and writes them to formulas.h.
  *
- * Only what lies between takes part: nodes that the ys are computed from, and that are computed from the xs. Each has an
- * entry. While one of these walks runs, under the lock, such a node has PG_FLAG_LISTED, and the number of its entry in
- * place of its gradient, which the entry keeps.
+ * Only the nodes between the xs and the ys take part: those that the ys are computed from and that are computed from
+ * the xs. Each of them has an *entry*. While pg_pull() or pg_push() runs, under the lock, such a node has
+ * PG_FLAG_LISTED, and its `grad` is the number of its entry; the entry keeps the gradient.
  */
 #include <string.h>
 
@@ -31,15 +32,15 @@ const pg_formula *pg_formula_of(int op, int place)
     return op > PG_LEAF && op < PG_POWER && (place == 0 || place == 1) ? formulas[op][place] : NULL;
 }
 
-/* --- one walk --- */
+/* --- the state of pg_pull() or pg_push() --- */
 
 typedef struct {
     pg_id id;
     double kept;  /* its gradient */
     pg_term found; /* its adjoint or tangent, once that is known */
     bool is_found;
-    bool passes_on; /* it has operands with an entry */
-    uint32_t first, last; /* what it is the sum of, in `terms`; 0: nothing yet */
+    bool passes_on; /* the node has operands with an entry */
+    uint32_t first, last; /* the terms that `found` is the sum of, a list in `terms`; 0: none yet */
 } entry;
 
 typedef struct {
@@ -55,7 +56,7 @@ typedef struct {
     size_t node_count;
     entry *entries; /* of the xs, then of other nodes, oldest first */
     uint32_t entry_count;
-    link *terms; /* from 1 on */
+    link *terms; /* of all entries; numbered from 1 on */
     uint32_t term_count;
     size_t term_capacity;
     size_t made_capacity;
@@ -97,7 +98,8 @@ static void drop(const walk *w, pg_term t)
         pg_unref(w->arena, t.id);
 }
 
-/* What was made, or out of memory: then the number 0. */
+/* The term for a node that was just made, which is listed if the caller wants that. Id 0 is out of memory: then the
+ * term is the number 0. */
 static pg_term made(walk *w, pg_id id)
 {
     pg_derivation *job = w->job;
@@ -130,7 +132,7 @@ static pg_term apply_binary(walk *w, int op, pg_term a, pg_term b)
     return made(w, pg_make_binary(w->arena, op, a.id, b.id));
 }
 
-/* A node for a term, with a reference; of a number a leaf. 0: out of memory. */
+/* A node for a term, with a reference; for a number, a new leaf. 0: out of memory. */
 static pg_id as_node(walk *w, pg_term t)
 {
     const pg_id id = t.id ? copy(w, t).id : pg_new_leaf_with(w->arena, t.number, PG_FLAG_NUMBER);
@@ -139,7 +141,7 @@ static pg_id as_node(walk *w, pg_term t)
     return id;
 }
 
-/* The one of two that a condition chooses. */
+/* The branch that an index, 0 or 1, chooses. */
 static pg_term choose(walk *w, pg_term index, const pg_term *branches)
 {
     if (!index.id)
@@ -169,7 +171,7 @@ static pg_term times(walk *w, pg_term a, pg_term b)
 
 /* --- sums --- */
 
-/* Add a term, which is given away, to what an entry is the sum of. */
+/* Add a term to those of an entry. The term's reference becomes the entry's. */
 static void contribute(walk *w, entry *e, pg_term t)
 {
     if (is_number(t, 0.0))
@@ -188,7 +190,7 @@ static void contribute(walk *w, entry *e, pg_term t)
     e->last = at;
 }
 
-/* A sum of three or more, one of them a node. */
+/* The sum of three or more terms, at least one of them a node. */
 static pg_term long_sum(walk *w, const entry *e, uint32_t count)
 {
     pg_id *ids = pg_realloc(NULL, count * sizeof *ids);
@@ -203,7 +205,7 @@ static pg_term long_sum(walk *w, const entry *e, uint32_t count)
     return out;
 }
 
-/* The sum of what was contributed, added from the left. */
+/* The sum of an entry's terms, added from the left. */
 static pg_term total(walk *w, const entry *e)
 {
     uint32_t count = 0;
@@ -251,7 +253,7 @@ static void set_found(const walk *w, entry *e, pg_term t)
     e->is_found = true;
 }
 
-/* Is there an operand with an entry among those that get a gradient; of a node of the user's, among all? */
+/* Does a node pass its gradient on to an operand with an entry? A closure may pass it on to any operand. */
 static bool has_receiver(const walk *w, const pg_node *node)
 {
     const bool is_closure = node->flags & PG_FLAG_CLOSURE;
@@ -265,7 +267,7 @@ static bool has_receiver(const walk *w, const pg_node *node)
     return vector && has_receiver(w, vector);
 }
 
-/* List what the ys reach, and make entries of the xs and of what lies between. */
+/* List the nodes that the ys reach, and make entries for the xs and for the nodes between. */
 static void find_between(walk *w)
 {
     pg_derivation *job = w->job;
@@ -294,7 +296,7 @@ static void find_between(walk *w)
 
 /* --- the derivatives of one node --- */
 
-/* What is done with d node / d operand, both of which have an entry. */
+/* Use d node / d operand, the slope; node and operand have entries. */
 typedef void use_fn(walk *w, entry *node, pg_id operand, pg_term slope);
 
 static pg_term operand_of_step(const pg_formula *formula, const pg_term *registers, int32_t which)
@@ -328,7 +330,7 @@ static pg_term row_slope(walk *w, pg_id id, int place)
     return slope_by_formula(w, formulas[node->op][place], a, b, (pg_term){.id = id});
 }
 
-/* k * a**(k-1); where k - 1 is rounded, as pg_power_slope does it. */
+/* k * a**(k-1); if k - 1 is rounded, the formula of pow, which is more accurate. */
 static pg_term power_slope(walk *w, const pg_node *node)
 {
     double k;
@@ -343,7 +345,7 @@ static pg_term power_slope(walk *w, const pg_node *node)
     return slope;
 }
 
-/* Hand the derivative by an operand, which is given away, to `use`. */
+/* Call `use` with the slope by an operand, and give the slope's reference back. */
 static void use_slope(walk *w, entry *e, pg_id operand, pg_term slope, use_fn *use)
 {
     if (w->status == PG_OK)
@@ -362,14 +364,15 @@ static void use_dot(walk *w, entry *e, const pg_node *node, use_fn *use)
     }
 }
 
-/* The derivative of a sum, take or declared node by a receiver in its list: by the i-th of them, at `place` there. */
+/* The slope of a sum, take or declared node by a receiver in its list: the receiver is at `place`, i entries behind the
+ * first receiver. */
 static pg_term slope_in_list(walk *w, const pg_node *node, const pg_id *place, uint32_t i)
 {
     if (node->op == PG_DECLARED)
         return node_term(w, place[1]);
     if (node->op == PG_SUM)
         return number(1.0);
-    const double chosen_by = pg_first_place(w->arena, node) + i; /* this value of the index */
+    const double chosen_by = pg_first_place(w->arena, node) + i; /* the index that chooses this value */
     return made(w, pg_make_with_number(w->arena, PG_OP_equal, *pg_list_of(node), chosen_by, false));
 }
 
@@ -386,7 +389,7 @@ static void use_list(walk *w, entry *e, const pg_node *node, use_fn *use)
                 use_slope(w, e, to.list[i], slope_in_list(w, node, to.list + i, i), use);
 }
 
-/* Call `use` for every operand with an entry that gets a gradient. */
+/* Call `use` for every operand that has an entry and that the node passes its gradient on to. */
 static void use_slopes(walk *w, entry *e, use_fn *use)
 {
     const pg_node *node = pg_node_at(w->arena, e->id);
@@ -405,7 +408,7 @@ static void use_slopes(walk *w, entry *e, use_fn *use)
     }
 }
 
-/* --- the two walks --- */
+/* --- adjoints newest first, tangents oldest first --- */
 
 static void pull_to(walk *w, entry *node, pg_id operand, pg_term slope)
 {
@@ -456,6 +459,7 @@ static void push(walk *w)
             job->found[i] = copy(w, entry_of(w, job->ys[i])->found);
 }
 
+/* Give the nodes their gradients back, and free everything but what was found and made. */
 static void forget(walk *w)
 {
     for (uint32_t i = 0; i < w->entry_count; i++) {

@@ -3,11 +3,10 @@
     python csrc/calculus/make_formulas.py FILE
 
 A row of ops.def has its derivatives as C text. Here pycparser reads the text, and `1.0 - y * y` becomes the steps
-mul(y, y) and sub(1.0, that). derive.c makes nodes of the steps: so a gradient is a graph, which has derivatives like
-any other graph, and no op has a second place where its derivative is written down.
+s = mul(y, y) and sub(1.0, s). derive.c makes nodes from the steps. So a gradient is a graph, which has derivatives like
+any other graph, and the derivative of each op is written down only once.
 
-A comparison becomes an op too, so what is made is still right where it is computed again with other numbers: on a
-compiled tape.
+A comparison becomes an op too. So the nodes are still right when a compiled tape computes them with other numbers.
 
 setup.py calls `write` when it builds the extension; the Makefile runs this file where it compiles C without setup.py.
 """
@@ -21,9 +20,9 @@ from pycparser.c_parser import ParseError
 
 CSRC = Path(__file__).resolve().parent.parent
 
-A, B, Y, FIRST_STEP = 0, 1, 2, 3  # what operands of steps are called in C (pg_step); numbers are -1, -2, ...
+A, B, Y, FIRST_STEP = 0, 1, 2, 3  # the operands of steps as C numbers them (pg_step); constants are -1, -2, ...
 
-# C's operators: the op, and whether its operands are the other way round
+# C's operators: the op, and whether the op has the operands in reverse
 _ARITHMETIC = {"+": ("add", False), "-": ("sub", False), "*": ("mul", False), "/": ("div", False)}
 _CONDITIONS = {
     "<": ("less", False),
@@ -32,19 +31,19 @@ _CONDITIONS = {
     ">=": ("less_equal", True),
     "==": ("equal", False),
     "!=": ("not_equal", False),
-    "&&": ("mul", False),  # of what is 0.0 or 1.0
+    "&&": ("mul", False),  # of two conditions, each 0.0 or 1.0
     "||": ("maximum", False),
 }
 _CONSTANTS = {"NAN": float("nan"), "INFINITY": float("inf")}
-_OTHER_NAMES = {"fabs": "abs"}  # of functions that C calls otherwise
+_OTHER_NAMES = {"fabs": "abs"}  # functions that have another name in C
 _parser = CParser()
-_SAFE = 0.5  # what a branch that is not taken is computed of: no op of one number has a pole there
+_SAFE = 0.5  # the operand of a branch that is not chosen: no op of one number has a pole here
 
 
 class Formula:
     """`steps` are (op's name, operands), and `result` is an operand; `numbers` are the constants.
 
-    `ops` are the names of all rows, and `helpers` the functions that rows call: parameters and result by name.
+    `ops` are the names of all rows. `helpers` are the functions that rows call: parameters and result by name.
     """
 
     def __init__(self, ops, helpers):
@@ -53,14 +52,14 @@ class Formula:
 
     def number(self, x):
         """Return the operand that is a constant."""
-        texts = list(map(repr, self.numbers))  # which tell -0.0 from 0.0, and find nan
+        texts = list(map(repr, self.numbers))  # texts tell -0.0 from 0.0, and nan equals nan
         if repr(x) not in texts:
             self.numbers.append(x)
             texts.append(repr(x))
         return -1 - texts.index(repr(x))
 
     def step(self, name, *operands):
-        """Return the operand that is the result of an op; the same op on the same operands is one step."""
+        """Return the operand that is the result of an op. The same op on the same operands is one step."""
         key = name, *operands
         if key not in self._places:
             self._places[key] = FIRST_STEP + len(self.steps)
@@ -69,9 +68,9 @@ class Formula:
 
 
 def formulas(ops, helpers):
-    """Return the Formula of each derivative, by the row's name and the operand's; of the texts of the two .def files.
+    """Return {(row's name, operand's name): Formula} for the texts of ops.def and helpers.def.
 
-    Raises ValueError, which names the row, for C that is neither an op nor a helper.
+    Raises ValueError, which names the row, for C that has no translation to ops.
     """
     rows, functions = _rows(ops), _helpers(helpers)
     found = {}
@@ -111,7 +110,7 @@ def _helpers(text):
 
 
 def _macros(text):
-    """Return the rows of a .def file, each in one line."""
+    """Return the rows of a .def file, each as one line."""
     text = re.sub(r"/\*.*?\*/|^#.*?$", "", text, flags=re.DOTALL | re.MULTILINE)
     before, *rows = re.split("^(?=PG_)", text, flags=re.MULTILINE)
     if before.strip():
@@ -132,7 +131,7 @@ def _parse(function, row):
 
 
 def _translate(node, out, names):
-    """Add the steps of a C expression to the Formula `out`; return the operand that it is. `names` are operands too."""
+    """Add the steps of a C expression to the Formula `out`; return the result's operand. `names` are operands too."""
     kind = type(node).__name__
     if kind not in _TRANSLATIONS:
         raise ValueError(f"there is no translation of C's {kind} to ops")
@@ -177,8 +176,8 @@ def _binary(node, out, names):
 
 
 def _choice(node, out, names):
-    """`c ? x : y`: both are computed. Where one is not chosen its operands are replaced, lest it has an infinite slope
-    there: times the 0.0 that it gets, that would be nan."""
+    """`c ? x : y`: both branches are computed. In the branch not chosen a safe number replaces each operand. Otherwise
+    its slope could be infinite, and the product with its gradient, 0.0, would be nan."""
     index = _translate(node.cond, out, names)
     if getattr(node.cond, "op", None) not in (*_CONDITIONS, "!"):
         index = out.step("not_equal", index, out.number(0.0))
@@ -196,7 +195,7 @@ def _guarded(names, index, taken, out):
 
 
 class _Guarded:
-    """Names, each of which is guarded when it is first asked for."""
+    """Names, each of which is guarded when it is asked for."""
 
     def __init__(self, names, guard):
         self._names, self._guard = names, guard
@@ -237,7 +236,7 @@ _TRANSLATIONS = {
 
 
 def header(found):
-    """Return the text of formulas.h for what `formulas` returned: a pg_formula `tanh_by_a`, and so on."""
+    """Return the text of formulas.h: a pg_formula `tanh_by_a`, and so on. `found` is what `formulas` returned."""
     lines = ["/* formulas.h: the derivatives of ops.def; made by make_formulas.py. */"]
     lines.append(f"enum {{ MOST_STEPS = {max(len(f.steps) for f in found.values())} }};")
     for (name, operand), f in found.items():
@@ -258,7 +257,7 @@ def _number(x):
 
 
 def _array(name, kind, items):
-    """Return the members of a pg_formula that are an array and its length, if it has any."""
+    """Return two members of a pg_formula: an array and its length; or nothing for no items."""
     if not items:
         return []
     return [f"    .{name}_count = {len(items)},", f"    .{name}s = (const {kind}[]){{{', '.join(items)}}},"]

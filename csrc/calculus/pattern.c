@@ -1,7 +1,8 @@
-/* pattern.c: which outputs of a tape depend on which inputs: where its Jacobian may be other than 0.
+/* pattern.c: which outputs of a tape depend on which inputs: where the tape's Jacobian may differ from 0.
  *
- * Sets of outputs, as bits, go down the tape, from each operation to the operands that its adjoint goes to. What arrives
- * at an input is its column. The tape is gone through once for so many outputs as a set has bits.
+ * Each node has a set of outputs: those that depend on it. From the newest operation to the oldest, each adds its set
+ * to the sets of the operands that it passes its adjoint on to. The set of an input is then its column of the Jacobian.
+ * A set is BITS bits, so one pass down the tape serves BITS outputs.
  */
 #include <string.h>
 
@@ -23,7 +24,7 @@ static uint32_t count_bits(const bit_set *set)
 {
     uint32_t count = 0;
     for (int k = 0; k < WORDS; k++)
-        for (uint64_t word = set->words[k]; word; word &= word - 1) /* few bits, mostly */
+        for (uint64_t word = set->words[k]; word; word &= word - 1) /* most sets have few bits */
             count++;
     return count;
 }
@@ -34,7 +35,7 @@ static void unite(bit_set *to, const bit_set *from)
         to->words[k] |= from->words[k];
 }
 
-/* An operation's set, those of all nodes, and the lowest operation that has got something. */
+/* Where a pass is: the sets of all nodes, the set of one operation, and the lowest operation whose set is not empty. */
 typedef struct {
     bit_set *sets;
     bit_set *mine;
@@ -56,8 +57,8 @@ static void gather(int32_t *operand, void *context)
     unite(here->mine, &here->sets[*operand]);
 }
 
-/* Down the tape, from outputs [first, first + BITS), no further than these go. All sets are empty, and those of
- * operations will be. Returns how many steps that would be, for each of them alone. */
+/* Go down the tape from outputs [first, first + BITS), to the lowest operation that they depend on. All sets are empty
+ * before; after, the sets of operations are. Return how many operations each of these outputs depends on, added up. */
 static double go_down(pg_tape *tape, bit_set *sets, uint32_t first)
 {
     double steps = 0.0;
@@ -83,7 +84,8 @@ static double go_down(pg_tape *tape, bit_set *sets, uint32_t first)
     return steps;
 }
 
-/* Up the tape, from inputs [first, first + BITS). */
+/* Go up the tape from inputs [first, first + BITS), with sets of inputs. Return how many operations depend on each of
+ * these inputs, added up. */
 static double go_up(pg_tape *tape, bit_set *sets, uint32_t first)
 {
     double steps = 0.0;
@@ -113,7 +115,7 @@ static void count_row(uint32_t bit, int32_t column, void *context)
     ((int32_t *)context)[bit + 1]++;
 }
 
-/* Where the next pair of each row goes. */
+/* Where the next column of each row of the Jacobian goes. */
 typedef struct {
     int32_t *columns;
     int32_t places[BITS];
@@ -125,7 +127,7 @@ static void append_to_row(uint32_t bit, int32_t column, void *context)
     f->columns[f->places[bit]++] = column;
 }
 
-/* Append the rows of outputs [first, first + BITS), whose sets have arrived at the inputs. */
+/* Append the Jacobian's rows of outputs [first, first + BITS), from the sets of the inputs. */
 static bool append_rows(const pg_tape *tape, const bit_set *sets, uint32_t first, pg_pattern *out)
 {
     const uint32_t left = tape->output_count - first, rows = left < BITS ? left : BITS;

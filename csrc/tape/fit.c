@@ -1,5 +1,6 @@
-/* fit.c: the training loop. What it does is, step by step and to the bit, what a program would do with pg_replay_run(),
- * zero_grad() and an optimizer's step; but the parameters stay in the replay's memory from step to step. */
+/* fit.c: the training loop. Each step gives the same bits as zero_grad(), pg_replay_run() and an optimizer's step. But
+ * here the parameters' numbers stay in the replay from step to step: they are loaded from the arena before the first
+ * step, and stored there after the last. */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime */
 #include <string.h>
 #include <time.h>
@@ -16,9 +17,9 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* --- parameters: those on the tape live in the replay, the optimizer's others in their group --- */
+/* --- parameters: numbers of those on the tape are in the replay, of the optimizer's others in their group --- */
 
-/* Where the numbers of a span are, and their gradients: NULL, they have none. */
+/* Where the numbers of a span are, and where their gradients are; NULL: numbers that are not on the tape have none. */
 static double *data_of(pg_replay *replay, const pg_fit_group *group, const pg_fit_span *span)
 {
     return span->place < 0 ? group->data + span->first : pg_parameters_of(replay) + span->place;
@@ -60,7 +61,7 @@ static void load(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
     pg_unlock(arena);
 }
 
-/* What the optimizer does not move has a gradient all the same. */
+/* A parameter that the optimizer does not move has a gradient too. */
 static void store(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
 {
     const pg_tape *tape = replay->tape;
@@ -82,7 +83,7 @@ static void zero_gradients(pg_replay *replay, const pg_fit_group *group)
             memset(grads_of(replay, &group->spans[r]), 0, group->spans[r].count * sizeof(double));
 }
 
-/* What all parameters of a group share in this step; as adam_options() in pygrad/optim.py. */
+/* Compute the options that change from step to step, as adam_options() in pygrad/optim.py does. */
 static void prepare_adam(pg_fit_group *group, double lr)
 {
     const double step = (double)++group->step;
@@ -91,7 +92,7 @@ static void prepare_adam(pg_fit_group *group, double lr)
     group->adam.bias_root = sqrt(1.0 - pow(group->adam.beta2, step));
 }
 
-/* Options are copied, so that the compiler knows that nothing changes them. */
+/* The options are copied, so that the compiler knows that nothing changes them. */
 static void move_by_adam(pg_replay *replay, const pg_fit_group *group, const pg_fit_span *span)
 {
     const pg_adam_options options = group->adam;
@@ -108,7 +109,7 @@ static void move_by_sgd(pg_replay *replay, const pg_fit_group *group, const pg_f
     double *data = data_of(replay, group, span), none = 0.0;
     const double *grads = grads_of(replay, span);
     double *buffers = group->first_buffer ? group->first_buffer + span->first : NULL;
-    if (grads && !buffers && options.weight_decay == 0.0) { /* the usual case, which the compiler vectorises */
+    if (grads && !buffers && options.weight_decay == 0.0) { /* the usual case: the compiler vectorises this loop */
         const pg_sgd_options plain = {.lr = options.lr};
         for (uint32_t i = 0; i < span->count; i++)
             data[i] = pg_sgd_step(data[i], grads[i], &none, &plain);

@@ -1,5 +1,5 @@
-/* image.c: a tape as plain arrays, for a file or a pickle; and back, where nothing is taken on trust: an image that
- * is read is a tape that a program could have made, or it is refused. */
+/* image.c: a tape as plain arrays, its *image* (pg_tape_image in pygrad.h), for a file or a pickle; and a tape made of
+ * an image. An image is not trusted: unless it is a tape that a program could have made, it is refused. */
 #include <string.h>
 
 #include "mem.h"
@@ -49,7 +49,7 @@ void pg_tape_write(const pg_tape *tape, double *numbers, int32_t *words)
 
 /* --- from arrays --- */
 
-/* Where reading is. The tape's `count` is the place of the operation at hand. */
+/* How far an image has been read. The tape's `count` is the place of the operation that is read now. */
 typedef struct {
     const pg_tape_image *image;
     pg_tape *tape;
@@ -94,7 +94,7 @@ static bool read_operand(reader *r, int32_t lowest, int32_t *operand)
     return true;
 }
 
-/* Is it an op that may stand on a tape? */
+/* Can a tape have this op? */
 static bool is_op(int32_t op)
 {
     return op > PG_LEAF && op < PG_OP_COUNT && op != PG_CUSTOM && op != PG_LOCAL;
@@ -119,7 +119,7 @@ static bool read_list(reader *r, pg_tape_node *node)
         return fail(r, "a take has an operand too many");
     if (node->count > r->words_left)
         return fail(r, "it ends within an operation");
-    const size_t list = pg_tape_room(r->tape, node->count); /* there is room for all words */
+    const size_t list = pg_tape_room(r->tape, node->count); /* never fails: there is room for all words */
     node->list = (uint32_t)list;
     for (uint32_t i = 0; i < node->count; i++)
         if (!read_operand(r, 0, &r->tape->lists[list + i]))
@@ -184,7 +184,7 @@ static bool read_all(reader *r)
     return read_outputs(r);
 }
 
-/* Memory for as many nodes and list entries as the words can make. */
+/* Allocate room for as many nodes and list entries as the words can make. False: out of memory. */
 static bool have_room(pg_tape *tape, size_t most_nodes, size_t words)
 {
     tape->nodes = pg_realloc(NULL, most_nodes * sizeof *tape->nodes + 1);

@@ -1,4 +1,4 @@
-/* lanes.c: which instruction set the lanes use. */
+/* lanes.c: the choice of an instruction set for the lanes. */
 #include "tape/lanes.h"
 
 #include <stdatomic.h>
@@ -24,7 +24,7 @@ static const pg_lanes *choose_lanes(void)
 
 const pg_lanes *pg_lanes_chosen(void)
 {
-    static const pg_lanes *_Atomic chosen; /* any thread finds the same */
+    static const pg_lanes *_Atomic chosen; /* all threads choose the same */
     const pg_lanes *lanes = atomic_load_explicit(&chosen, memory_order_acquire);
     if (!lanes) {
         lanes = choose_lanes();

@@ -1,9 +1,9 @@
-/* lanes_all.h: the lanes of one instruction set, whose name (SET) the including file defines. */
+/* lanes_all.h: the functions of lanes.h for one instruction set. The including file defines its name, SET. */
 #include <stdbool.h>
 
 #include "tape/lanes.h"
 
-/* As many numbers as a register holds (VEC). Slots need not be aligned. */
+/* A register holds VEC numbers, a `vec`. Slots need not be aligned. */
 #if defined(__AVX512F__)
 #define VEC 8
 #define LANE_NUMBERS {0, 1, 2, 3, 4, 5, 6, 7}
@@ -40,7 +40,7 @@ static const bits lane_numbers = LANE_NUMBERS;
 #define QUARTERS(a, b) (SHUFFLE(a, b, 0, 1, 4, 5, 8, 9, 12, 13) + SHUFFLE(a, b, 2, 3, 6, 7, 10, 11, 14, 15))
 #define EIGHTHS(a, b) (SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14) + SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15))
 
-/* The same as reduce() below, of eight numbers at once. */
+/* Add up the accumulators of eight numbers at once, each in the sequence of reduce() below. */
 static inline vec reduce_eight(const vec *a)
 {
     return EIGHTHS(QUARTERS(HALVES(a[0], a[1]), HALVES(a[2], a[3])), QUARTERS(HALVES(a[4], a[5]), HALVES(a[6], a[7])));

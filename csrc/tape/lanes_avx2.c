@@ -1,4 +1,5 @@
-/* lanes_avx2.c: lanes for processors with AVX2. No contraction, so the bits are those of the others. */
+/* lanes_avx2.c: lanes for processors with AVX2. No product and sum are contracted to one operation, so the bits are
+ * those of the other instruction sets. */
 #if defined(__x86_64__) && defined(__GNUC__)
 #pragma GCC target("avx2")
 #define SET avx2

@@ -1,14 +1,15 @@
-/* lanes_loops.h: a program's loops over lanes. Included once for each width (WIDTH) in each file of an instruction set.
+/* lanes_loops.h: a program's loops over lanes. lanes_all.h includes this file once for each width of a block, WIDTH:
+ * wide or narrow.
  *
- * The rows of ops.def become plain loops, which the compiler turns into vector code; a layer is written with vectors of
- * eight, so that sums stay in registers. Lanes beyond the n of a small block hold leftovers: they may be computed, but
- * no sum over lanes reads them. */
+ * The rows of ops.def become plain loops, which the compiler turns into vector code. Layers are written with vectors
+ * (vec), so that sums stay in registers. A narrow block uses its first n lanes; the others hold leftovers. They may be
+ * computed, but add nothing to any sum over lanes. */
 
-#define V (WIDTH / VEC)     /* vectors of a block */
-#define PARTS (8 / VEC)     /* of a packed number's accumulators */
+#define V (WIDTH / VEC)     /* vectors of a slot */
+#define PARTS (8 / VEC)     /* vectors of a packed number's accumulators */
 
-/* Every lane in use: all of a wide block, n of a narrow one. Two slots are the same or have no lane in common, so no turn
- * of the loop reads what another has written. */
+/* Do this for every lane in use: all lanes of a wide block, n of a narrow one. Two slots are one slot or have no lane
+ * in common. So no turn of the loop reads what another turn has written. */
 #if WIDTH == 32
 #define LANES WIDTH
 #else
@@ -20,7 +21,7 @@
         __VA_ARGS__;                    \
     }
 
-/* Of a narrow block's vectors, the lanes that are not in use become 0, whatever they are. */
+/* The vector number v of a slot, with 0 in the lanes that are not in use, even if they hold nan. */
 #if WIDTH == 32
 #define IN_USE(vector, v) (vector)
 #else
@@ -29,12 +30,12 @@
 
 #define SLOT(base, place) ((base) + (size_t)(place) * stride)
 
-/* So many rows of a layer forward, and inputs backward, at once: each number is loaded once for all of them, and there
- * are enough sums side by side that none waits for the one before it. As many as fit into the registers. */
+/* How many neurons of a layer run at once forward, and how many inputs backward: as many as fit into the registers.
+ * Each number is loaded once for all of them, and so many sums are under way that none waits for the one before it. */
 #define ROWS_AT_ONCE (V < 8 ? 8 / V : 1)
 #define INPUTS_AT_ONCE (VEC == 8 ? (V == 1 ? 4 : 2) : V == 2 ? 2 : 1)
 
-/* out[i] = bias + w0 * x0 + ..., for `rows` rows from slot y on, whose weights begin at w. */
+/* out[i] = bias + w0 * x0 + ..., for `rows` neurons: results go to the slots from y on, weights begin at w. */
 ALWAYS_INLINE void NAME(rows_forward)(const size_t rows, const pg_lane_op *op, const int32_t *xs, const double *x,
                                       const double *w, size_t pitch, double *y, size_t stride)
 {
@@ -76,7 +77,8 @@ static void NAME(layer_forward)(const pg_lane_op *op, const int32_t *xs, double 
         NAME(rows_forward)(1, op, xs, x, w, pitch, y, stride);
 }
 
-/* Sums over lanes are sums of products: both factors are 0 in the lanes that are not in use. Here the rows' adjoints. */
+/* The sums over lanes are sums of products. In the lanes that are not in use both factors must be 0: set the neurons'
+ * adjoints to 0 there. */
 ALWAYS_INLINE void NAME(clear_unused)(const pg_lane_op *op, double *g, size_t stride, int n)
 {
     (void)n;
@@ -87,7 +89,8 @@ ALWAYS_INLINE void NAME(clear_unused)(const pg_lane_op *op, double *g, size_t st
     }
 }
 
-/* Some inputs of a layer, all different: their adjoints, if they are wanted, and those of their weights, from w on. */
+/* A layer's backward step for some of its inputs, all different: add to the adjoints of the inputs, if they are wanted,
+ * and to the accumulators of their weights, which begin at w. */
 ALWAYS_INLINE void NAME(inputs_backward)(const uint32_t inputs, const bool wanted, const pg_lane_op *op,
                                          const int32_t *xs, const double *x, double *dx, const double *w,
                                          double *accumulators, size_t stride, int n)
@@ -134,7 +137,8 @@ ALWAYS_INLINE void NAME(inputs_backward)(const uint32_t inputs, const bool wante
     }
 }
 
-/* The biases of a layer, if it has any; its rows' adjoints have been used then, and become 0. */
+/* A layer's backward step for its biases, if it has any. Then the adjoints of the neurons have been passed on: they
+ * become 0. */
 static inline void NAME(biases_backward)(const pg_lane_op *op, double *g, double *accumulators, size_t stride)
 {
     const size_t pitch = pg_pitch_of(op);
@@ -169,7 +173,7 @@ static void NAME(layer_backward)(const pg_lane_op *op, const int32_t *xs, const 
     NAME(biases_backward)(op, SLOT(dx, op->out), sums, stride);
 }
 
-/* Compute an operation of a row in its lanes; the rows that follow, of other slots, likewise. */
+/* Compute an operation in all lanes, as often as its `rows` says, each time one slot further on. */
 #define ROWS(...)                                                                            \
     for (uint32_t row = 0; row < op->rows; row++, y += stride, xa += stride, xb += stride) { \
         EACH_LANE(const double a = xa[l], b = xb[l]; (void)a; (void)b; y[l] = (__VA_ARGS__)) \
@@ -227,7 +231,7 @@ static void NAME(forward)(const pg_program *program, double *x, const double *pa
     }
 }
 
-/* Add to the adjoints of one operand, in a row's lanes. */
+/* Add to the adjoints of one operand, in all lanes. */
 #define GIVE(to, derivative)                                    \
     {                                                           \
         double *into = (to);                                    \
@@ -235,19 +239,19 @@ static void NAME(forward)(const pg_program *program, double *x, const double *pa
                   (void)a, (void)b, (void)y;                    \
                   into[l] += g[l] * (derivative))               \
     }
-/* A row's adjoints have been used. */
+/* The adjoints of a result have been passed on: they become 0. */
 #define SPENT(g)                    \
     UNROLL                          \
     for (int v = 0; v < V; v++)     \
         ((vec *)(g))[v] = (vec){0}
-/* Run the rows of an operation backward; one operand after the other, for they may be the same slot. */
+/* Run an operation backward, as often as its `rows` says; one operand after the other, as both may be one slot. */
 #define ROWS_BACKWARD(...)                                                                 \
     for (uint32_t row = 0; row < op->rows; row++) {                                        \
         __VA_ARGS__                                                                        \
         xa += stride, xb += stride, xy += stride, g += stride, ga += stride, gb += stride; \
     }                                                                                      \
     break
-/* In place, the adjoints of the result become those of the operand, which nothing else has. */
+/* In place, the adjoints of the result become the adjoints of the operand, to which nothing else adds. */
 #define UNARY_BACKWARD(derivative)                          \
     ROWS_BACKWARD(if (op->in_place) {                       \
         EACH_LANE(const double a = xa[l], y = xy[l];        \

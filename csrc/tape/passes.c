@@ -1,7 +1,12 @@
-/* passes.c: what makes a tape shorter. Each pass is a loop over the tape, keeps the values of all outputs to the bit,
- * and can be switched off. Two change the order in which gradients are added up (see pg_pass in pygrad.h).
+/* passes.c: the passes that make a tape shorter. Each can be switched off (pg_pass in pygrad.h):
  *
- * A pass leaves behind what nothing needs any more; pg_tape_compact() drops it. */
+ *     fold      an operation on constants becomes a constant; a division by a power of two becomes a multiplication
+ *     share     products with 1 and needless negations disappear; equal operations become one
+ *     fuse      a chain of additions becomes one sum or dot
+ *
+ * A pass is one or two loops over the tape, and keeps the values of all outputs to the bit. Sharing and fusing change
+ * the sequence in which gradients are added up. After each loop pg_tape_compact() drops the nodes that no output needs
+ * any more. */
 #include <string.h>
 
 #include "hash.h"
@@ -22,8 +27,8 @@ static void replace_operand(int32_t *operand, void *context)
     *operand = ((const int32_t *)context)[*operand];
 }
 
-/* The place of a constant, which is written in front of the operations where it is missing: they move up by one then.
- * -1: out of memory. */
+/* The place of a constant. If the tape lacks it, it is inserted before the operations, and these move up by one. -1:
+ * out of memory. */
 static int32_t place_of_constant(pg_tape *tape, double literal)
 {
     const uint32_t at = pg_tape_operations(tape);
@@ -49,6 +54,7 @@ static int32_t place_of_constant(pg_tape *tape, double literal)
     return nodes && places ? (int32_t)at : -1;
 }
 
+/* `context` is two pointers: to all nodes, and one that becomes NULL if the operand is no constant. */
 static void spoil(int32_t *operand, void *context)
 {
     const pg_tape_node **nodes = context;
@@ -56,7 +62,7 @@ static void spoil(int32_t *operand, void *context)
         nodes[1] = NULL;
 }
 
-/* An operation on constants becomes a constant. A value of every constant stands in `v`. */
+/* Make constants of operations on constants. `v` has the values of all constants so far. */
 static bool fold_constants(pg_tape *tape)
 {
     double *v = pg_realloc(NULL, tape->count * sizeof *v + 1);
@@ -76,7 +82,7 @@ static bool fold_constants(pg_tape *tape)
     return true;
 }
 
-/* Dividing by a power of two is multiplying by its inverse, to the bit; and that is faster. False: out of memory. */
+/* Instead of dividing by a power of two, multiply by its inverse: the same bits, but faster. False: out of memory. */
 static bool avoid_divisions(pg_tape *tape)
 {
     for (uint32_t i = pg_tape_operations(tape); i < tape->count; i++) {
@@ -100,12 +106,11 @@ static bool avoid_divisions(pg_tape *tape)
 
 /* --- signs and ones --- */
 
-/* What simplifying needs: for each node the one that takes its place, itself at first; for a constant 1 + the place of its
- * negative, once there is one. New constants, at most one for each node, stand at the end until the tape is compacted. */
+/* The state of simplifying. New constants, at most one for each node, stand at the end until the tape is compacted. */
 typedef struct {
     pg_tape *tape;
-    int32_t *same;
-    int32_t *negative;
+    int32_t *same;     /* for each node the node that replaces it, at first itself */
+    int32_t *negative; /* for each constant 1 + the place of its negative, or 0: not there yet */
     size_t capacity;
 } simplifier;
 
@@ -135,7 +140,7 @@ static int32_t negative_of(simplifier *s, int32_t constant)
     return place;
 }
 
-/* Make node `place` c * x with the sign of the constant c changed. False: out of memory. */
+/* Make node `place` the product (-c) * x, where c is the value of the constant. False: out of memory. */
 static bool write_negative_product(simplifier *s, uint32_t place, int32_t constant, int32_t x)
 {
     const int32_t negative = negative_of(s, constant);
@@ -177,8 +182,8 @@ static bool simplify_negation(simplifier *s, uint32_t place)
     return true;
 }
 
-/* Products with 1 and -1, and negations of negations and of products with constants: the bits are the same with fewer
- * operations. False: out of memory. */
+/* Simplify products with 1 and -1, products of negations, and negations of negations and of products with constants:
+ * fewer operations, the same bits. False: out of memory. */
 static bool simplify(pg_tape *tape)
 {
     const uint32_t count = tape->count;
@@ -225,7 +230,7 @@ static bool are_equal(const void *context, int32_t place_x, int32_t place_y)
            memcmp(tape->lists + x->list, tape->lists + y->list, x->count * sizeof *tape->lists) == 0;
 }
 
-/* Of a + b and b + a the bits are the same, and so of products. */
+/* a + b and b + a have the same bits, and so have a * b and b * a: bring them to one form. */
 static void order_operands(pg_tape_node *node)
 {
     if ((node->op == PG_OP_add || node->op == PG_OP_mul) && node->a > node->b) {
@@ -235,11 +240,11 @@ static void order_operands(pg_tape_node *node)
     }
 }
 
-/* What has the op and operands of an older node becomes that node, for all that use it. */
+/* Replace each node that has the op and operands of an older node by the older node. */
 static bool share_subexpressions(pg_tape *tape)
 {
     pg_set set;
-    int32_t *first = pg_realloc(NULL, tape->count * sizeof *first + 1); /* the oldest node that equals it */
+    int32_t *first = pg_realloc(NULL, tape->count * sizeof *first + 1); /* for each node the oldest that equals it */
     const bool done = pg_set_new(&set, tape->count) && first;
     for (uint32_t i = 0; done && i < tape->count; i++) {
         pg_tape_node *node = &tape->nodes[i];
@@ -259,26 +264,27 @@ static bool share_subexpressions(pg_tape *tape)
 
 /* --- sums and dots --- */
 
-/* A chain of additions, each used by the next alone, is one sum: base + t0 + t1 + ... in this order. Where terms are
- * products that nothing else uses, it is a dot of their factors; other terms are 1.0 * t then, which is t. A sum or dot
- * that nothing else uses goes into the chain. A product that is the same for all samples stays a node, unless the chain
- * is so too: it is computed once for a batch. */
+/* A *chain* consists of additions, sums and dots, its *links*; each link but the last is used by the next link alone. A
+ * chain becomes one sum: base + t0 + t1 + ..., added from the left. If at least half of the terms are products that
+ * nothing else uses, or if a link is a dot, then the chain becomes a dot of the factors instead, and any other term t
+ * becomes 1.0 * t, with the same value. If the chain varies, a uniform product (program.h) stays a node: a batch
+ * computes it only once. */
 typedef struct {
-    int32_t node; /* -1: it was a dot's */
+    int32_t node; /* -1: none, a pair of a dot */
     int32_t w;    /* of a product w * x; else -1 */
-    int32_t x;
+    int32_t x;    /* of any other term: its node */
 } term;
 
 typedef struct {
     pg_tape *tape;
     uint32_t *uses;
     bool *varies; /* depends on an input */
-    term *terms; /* of the chain at hand, last first */
+    term *terms; /* of one chain, last first; what follows is about this chain too */
     size_t count;
-    size_t products;
+    size_t products; /* how many of the terms are products */
     int32_t base; /* -1: the sum starts from 0.0 */
     bool is_uniform; /* it depends on no input */
-    bool is_long; /* it goes on beyond the node it was found at */
+    bool is_long; /* it has more than one link */
     bool is_bound; /* some terms are no nodes: it must become a dot */
     int32_t one;  /* the place of the constant 1.0 */
 } chains;
@@ -341,15 +347,15 @@ static void add_pairs(chains *c, const pg_tape_node *dot)
     c->is_bound = true;
 }
 
-/* Does a node add a number that is the same for all samples to a chain that varies? As in w0 * x0 + w1 * x1 + b: the
- * chain ends below, as a dot that has nothing but such pairs. */
+/* Does a node add a uniform number to a chain that varies, like b in w0 * x0 + w1 * x1 + b? Such a node is no link: the
+ * chain ends below it, and becomes a dot that has nothing but pairs w, x. */
 static bool adds_uniform(const chains *c, const pg_tape_node *node)
 {
     return node->op == PG_OP_add && c->varies[node->a] != c->varies[node->b] &&
            is_link(c, c->varies[node->a] ? node->a : node->b);
 }
 
-/* List the terms that one link of a chain adds; return what it adds them to. */
+/* List the terms that one link adds, last first; return the operand that it adds them to. */
 static int32_t add_link(chains *c, const pg_tape_node *node)
 {
     if (node->op == PG_OP_add) {
@@ -365,7 +371,7 @@ static int32_t add_link(chains *c, const pg_tape_node *node)
     return node->a;
 }
 
-/* Walk a chain down from its last link. Those below count as unused from now on. */
+/* Collect the terms of a chain, from its last link down. The other links count as unused from now on. */
 static void collect_terms(chains *c, int32_t place)
 {
     c->count = c->products = 0;
@@ -379,12 +385,12 @@ static void collect_terms(chains *c, int32_t place)
     }
 }
 
-/* Put the sum or dot in the place of the chain's last link. False: out of memory. */
+/* Make the last link of a chain the sum or dot. False: out of memory. */
 static bool write_chain(chains *c, int32_t place)
 {
     const bool is_dot = c->is_bound || (c->products > 0 && 2 * c->products >= c->count);
     if (!is_dot && !c->is_long)
-        return true; /* it stands as it is */
+        return true; /* one addition or sum stays as it is */
     const size_t entries = is_dot ? 2 * c->count : c->count;
     const size_t list = pg_tape_room(c->tape, entries);
     if (list > UINT32_MAX)
@@ -413,7 +419,7 @@ static bool fuse_chains(pg_tape *tape)
     for (uint32_t i = 0; done && i < tape->count; i++)
         pg_tape_each_operand(tape, &tape->nodes[i], count_use, c.uses);
     for (uint32_t i = 0; done && i < tape->output_count; i++)
-        c.uses[tape->outputs[i]] += 2; /* what is an output stays as it is */
+        c.uses[tape->outputs[i]] += 2; /* an output stays a node: never used just once */
     for (uint32_t i = tape->count; done && i-- > pg_tape_operations(tape);)
         if (c.uses[i] > 0 && is_chained(tape->nodes[i].op) && !adds_uniform(&c, &tape->nodes[i])) {
             collect_terms(&c, (int32_t)i);

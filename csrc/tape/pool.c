@@ -7,13 +7,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* How often a thread looks for the next job before it sleeps: some tens of microseconds, the time between two steps of
- * a training loop. */
+/* How often a thread looks for the next job before it sleeps. That takes some tens to some hundreds of microseconds,
+ * depending on the processor: enough for the time between two steps of a training loop. */
 #define SPINS 20000
 
-/* A job is open from its start until its caller finds no task left. A helper joins an open job, and nobody waits for
- * one that has not: on a busy machine it may not run for long. All of this is one word: the job's number, whether it is
- * open, and how many helpers are in it. */
+/* A job is open from its start until its caller finds no task left. Helpers may join an open job. Nobody waits for a
+ * helper that has not joined: on a busy machine it may not run for a long time. One word, `state`, has the job's
+ * number, whether the job is open, and how many helpers are in it. */
 #define OPEN UINT64_C(0x80000000)
 #define HELPERS (OPEN - 1)
 
@@ -24,12 +24,12 @@ static struct {
     unsigned started;
     atomic_uint asleep;
     _Atomic uint64_t state;
-    /* The job; these change while it is closed and no helper is in it. */
+    /* The job. These change only while the job is closed and no helper is in it. */
     unsigned helpers; /* workers 1 .. helpers take part */
     pg_task *task;
     void *context;
     size_t count;
-    atomic_size_t next; /* task */
+    atomic_size_t next; /* the next task */
 } pool = {.one_job = PTHREAD_MUTEX_INITIALIZER, .mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 static uint64_t job_of(uint64_t state)
@@ -68,6 +68,7 @@ static uint64_t await_job(uint64_t seen)
     return job_of(atomic_load(&pool.state));
 }
 
+/* False: the job is closed. */
 static bool join_job(uint64_t job)
 {
     uint64_t state = atomic_load(&pool.state);
@@ -91,7 +92,7 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* A fork leaves none of the threads, and the locks as they were; the child begins anew. */
+/* The child of a fork has none of the threads, and its copies of the locks may be locked: it begins anew. */
 static void after_fork_in_child(void)
 {
     pthread_mutex_init(&pool.one_job, NULL);
@@ -107,7 +108,8 @@ static void prepare_for_forks(void)
     pthread_atfork(NULL, NULL, after_fork_in_child);
 }
 
-/* Have so many helpers; returns how many there are. The caller holds one_job. */
+/* Start helpers until there are `wanted`, or until no more can be started; return how many of the wanted there are. The
+ * caller holds one_job. */
 static unsigned have_helpers(unsigned wanted)
 {
     while (pool.started < wanted) {

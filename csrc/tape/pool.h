@@ -4,10 +4,10 @@
 
 #include <stddef.h>
 
-/* Do `task(context, i, worker)` for each i < count, by up to `threads` threads, the caller (worker 0) among them; returns
- * when all are done. Which worker does which task is left open. Threads are started when first needed and stay; where
- * none can be had, the caller does all. One job at a time: a second caller, or a child after a fork, does its tasks
- * alone or with threads of its own. */
+/* Call `task(context, i, worker)` for each i < count, on up to `threads` threads; the caller is one of them, worker 0.
+ * Return when all tasks are done. Any worker may do any task. Threads are started when they are first needed, and never
+ * end; if none can be started, the caller does all tasks. The pool runs one job at a time: a second caller does its
+ * tasks alone. The child of a fork starts threads of its own. */
 typedef void pg_task(void *context, size_t i, unsigned worker);
 void pg_pool_run(unsigned threads, size_t count, pg_task *task, void *context);
 

@@ -1,4 +1,7 @@
-/* program.c: making a tape ready for batches. */
+/* program.c: a tape becomes a program for lanes (program.h): it is *lowered*.
+ *
+ * Lowering first finds which nodes vary, which dots form a layer, and which uniform numbers need a splat. Then it makes
+ * the lane operations. */
 #include "tape/program.h"
 
 #include <string.h>
@@ -7,18 +10,18 @@
 #include "mem.h"
 #include "tape/scalar.h"
 
-/* What lowering needs beside the program itself; arrays of the tape's length. */
+/* The state of lowering. The arrays have an entry for each node of the tape. */
 typedef struct {
     const pg_tape *tape;
     pg_program *program;
     bool *varies;
-    int32_t *slots;      /* lane slot of what varies, -1: none yet; of what is uniform its splat, 1 + number, 0: none */
-    int32_t *groups;     /* of a row of a layer: the layer's first row; else -1 */
-    int32_t *next_row;   /* the next row of the same layer; 0, which is no dot's place: it is the last */
-    int32_t *last_row;   /* of a layer's first row */
+    int32_t *slots;      /* of a node that varies: its lane slot; of a uniform node: 1 + its splat's number, 0: none */
+    int32_t *groups;     /* of a neuron: the first neuron of its layer; of any other operation: -1 */
+    int32_t *next_row;   /* of a neuron: the next neuron of its layer; 0, which is no dot's place: it is the last */
+    int32_t *last_row;   /* of the first neuron of a layer: the last neuron */
     uint32_t *uses;
     uint32_t splats;
-    int32_t *splat_nodes;
+    int32_t *splat_nodes; /* the node of each splat */
     size_t packed_capacity;
     size_t list_capacity;
 } lowering;
@@ -51,7 +54,8 @@ static void find_varying(lowering *l, bool hoist)
 
 /* --- layers --- */
 
-/* May a dot be a row of a layer? Each pair must be of a uniform number and a varying one, the base uniform. */
+/* Is a node a neuron? It must be a dot in which each pair has one uniform and one varying number, and whose bias, if it
+ * has one, is uniform. */
 static bool is_row(const lowering *l, const pg_tape_node *node)
 {
     if (node->op != PG_DOT || node->count == 0 || (node->a >= 0 && l->varies[node->a]))
@@ -92,11 +96,11 @@ static uint64_t hash_of_inputs(const lowering *l, const pg_tape_node *node)
     return hash;
 }
 
-/* Join the rows that have the same inputs, inert ones apart. Where the first of them stands, all their operands are
- * there. */
+/* Put neurons with the same inputs into one layer, but inert neurons into another. The layer runs where its first
+ * neuron stands: the inputs of all its neurons are computed by then. */
 static bool group_rows(lowering *l)
 {
-    pg_set firsts; /* the first rows of layers */
+    pg_set firsts; /* the first neurons of layers */
     if (!pg_set_new(&firsts, l->tape->count))
         return false;
     for (uint32_t i = pg_tape_operations(l->tape); i < l->tape->count; i++) {
@@ -144,7 +148,7 @@ static bool is_packed_take(const lowering *l, const pg_tape_node *node)
     return true;
 }
 
-/* Find the uniform numbers that lanes need a slot for. */
+/* Give a splat to each uniform number that lanes need a slot for. */
 static void find_splats(lowering *l)
 {
     pg_tape *tape = (pg_tape *)l->tape;
@@ -161,7 +165,7 @@ static void find_splats(lowering *l)
         splat(l, tape->outputs[i]);
 }
 
-/* The lane slot of any node that lanes read. */
+/* The lane slot of a node that lanes read; -1 for no operand. */
 static int32_t slot_of(const lowering *l, int32_t node)
 {
     if (node < 0)
@@ -183,14 +187,14 @@ static bool pack(lowering *l, int32_t node)
 static int32_t *list_room(lowering *l, size_t count)
 {
     pg_program *program = l->program;
-    const size_t needed = program->list_size + count + 1; /* 1 more: NULL means no memory */
+    const size_t needed = program->list_size + count + 1; /* 1 more: NULL means out of memory, even if count is 0 */
     if (!pg_grow(&program->lists, &l->list_capacity, needed, sizeof *program->lists))
         return NULL;
     program->list_size += count;
     return program->lists + program->list_size - count;
 }
 
-/* Pack the uniform numbers of a row: its weights, then its bias. */
+/* Pack the uniform numbers of a neuron: its weights, then its bias. */
 static bool pack_row(lowering *l, const pg_tape_node *node)
 {
     bool done = true;
@@ -241,7 +245,8 @@ static bool lower_take_packed(lowering *l, const pg_tape_node *node, pg_lane_op 
     return true;
 }
 
-/* Does the derivative of a unary row come from the result alone? Asked of the table: it is the same for any operand. */
+/* Does the derivative of a unary row depend on the result alone? Try some results: for each of them the derivative must
+ * be the same whatever the operand. */
 static bool needs_result_only(uint32_t op)
 {
     const double as[] = {-1.75, -0.3, 0.0, 0.4, 2.5}, ys[] = {-0.6, 0.0, 0.7, 3.0};
@@ -256,8 +261,8 @@ static bool needs_result_only(uint32_t op)
     return true;
 }
 
-/* May an operation write its result over its operand? That must be used here alone, and come from a sum or dot, whose
- * backward step does not ask what it was. */
+/* May an operation write its result over its operand? Nothing else may use the operand; the operand must be a sum or
+ * dot, whose backward step does not read its result; and the operation's backward step must not read the operand. */
 static bool can_be_in_place(const lowering *l, const pg_tape_node *node)
 {
     if (node->op >= PG_POWER || pg_op_arity((int)node->op) != 1)
@@ -267,7 +272,8 @@ static bool can_be_in_place(const lowering *l, const pg_tape_node *node)
            needs_result_only(node->op);
 }
 
-/* Is an operation the next row of the one before it: the same, of the slots that follow? Then it becomes that. */
+/* If an operation is the same as the one before it, but on the next slots, let the one before run once more instead.
+ * Return whether that was done. */
 static bool join_rows(const pg_program *program, const pg_lane_op *op)
 {
     if (op == program->ops)
@@ -283,7 +289,7 @@ static bool join_rows(const pg_program *program, const pg_lane_op *op)
     if (before->in_place != op->in_place)
         return false;
     if (!op->in_place && (op->a >= (int32_t)before->out || (binary && op->b >= (int32_t)before->out)))
-        return false; /* rows must not need one another: they run in one order, forward and backward */
+        return false; /* no run may read the result of another: forward and backward, the runs have the same sequence */
     before->rows++;
     return true;
 }
@@ -336,7 +342,7 @@ static void count_use(int32_t *operand, void *context)
     ((uint32_t *)context)[*operand]++;
 }
 
-/* An output counts as used once more. */
+/* An output counts as one more use. */
 static void count_uses(lowering *l)
 {
     pg_tape *tape = (pg_tape *)l->tape;

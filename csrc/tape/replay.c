@@ -1,8 +1,9 @@
 /* replay.c: running a tape, on one sample or on a batch.
  *
- * A batch is cut into chunks, which threads may share, and a chunk into blocks of lanes: wide ones of 32 samples, then
- * narrow ones of 8, the last of which may be part filled. How it is cut depends on the number of samples alone, and
- * chunks are added up in their order: so any number of threads gives the same bits. */
+ * A batch is cut into chunks, and a chunk into blocks. A thread does whole chunks. A block is the samples that run side
+ * by side in lanes: first wide blocks of 32 samples, then narrow blocks of 8, of which the last may be partly filled. A
+ * tape with too many slots runs in narrow blocks alone. The cuts do not depend on the number of threads, and the sums
+ * of the chunks are added up from the first chunk to the last: so any number of threads gives the same bits. */
 #include "tape/replay.h"
 
 #include <string.h>
@@ -11,8 +12,8 @@
 #include "mem.h"
 #include "tape/pool.h"
 
-enum { CHUNK = 128, MOST_CHUNKS = 64, AHEAD = 4 /* so many blocks before their turn columns are prefetched */ };
-#define CACHE_BYTES (1u << 20) /* wide blocks whose lanes take more than this are done as narrow ones */
+enum { CHUNK = 128, MOST_CHUNKS = 64, AHEAD = 4 /* prefetch columns so many blocks before they are used */ };
+#define CACHE_BYTES (1u << 20) /* if the slots of a wide block, with adjoints, need more, all blocks are narrow */
 
 /* --- memory --- */
 
@@ -34,7 +35,7 @@ static size_t accumulator_count(const pg_replay *replay)
     return 8 * (replay->program->packed_count + replay->tape->output_count);
 }
 
-/* Have workspaces for so many workers. */
+/* Make sure that there are workspaces for so many workers. False: out of memory. */
 static bool have_workspaces(pg_replay *replay, size_t stride, unsigned workers)
 {
     if (replay->stride == stride && replay->workers >= workers)
@@ -83,7 +84,7 @@ static bool have_program(pg_replay *replay)
 
 /* --- forks --- */
 
-/* The child of a fork has all replays as they stood, but no thread that ran one. */
+/* All replays. The child of a fork has a copy of each, but none of the threads that were running them. */
 static struct {
     pthread_mutex_t mutex;
     pthread_once_t prepared;
@@ -100,7 +101,7 @@ static void after_fork_in_parent(void)
     pthread_mutex_unlock(&all.mutex);
 }
 
-/* What a run is changing may be in any state: the child does without that memory. */
+/* The memory that a run was changing may be in any state: the child leaves it alone, and gets other memory. */
 static void abandon(pg_replay *replay)
 {
     replay->workspaces = NULL;
@@ -256,8 +257,8 @@ static pg_status run_single(pg_replay *replay, pg_batch *batch)
 
 /* --- a block --- */
 
-/* Bytes of n numbers, which the compiler must not guess: where it knows that there are few, it writes a copy out with
- * slow string instructions. */
+/* The bytes of n numbers. The asm hides n from the compiler, which copies with slow string instructions if it knows
+ * that n is small. */
 static inline size_t bytes_of(size_t n)
 {
     __asm__("" : "+r"(n));
@@ -274,7 +275,7 @@ static void clear_lanes(double *lanes, size_t n)
     memset(lanes, 0, bytes_of(n));
 }
 
-/* Have the memory at hand that the next blocks will read or write; an address that is none does no harm. */
+/* Fetch into the cache the memory that a later block will read or write. An invalid address does no harm. */
 static void prefetch(const double *next, size_t n)
 {
     for (size_t l = 0; l < n; l += 8)
@@ -284,8 +285,8 @@ static void prefetch(const double *next, size_t n)
 typedef struct {
     pg_replay *replay;
     pg_batch *batch;
-    size_t chunk; /* samples of one */
-    bool wide;
+    size_t chunk; /* samples of a chunk */
+    bool wide;    /* there are wide blocks */
     atomic_int failed;
 } job;
 
@@ -310,7 +311,8 @@ static void read_inputs(const job *j, double *x, size_t begin, size_t n)
     }
 }
 
-/* Look for an index out of range; the first one found is told. */
+/* Does every index of a block choose a value? The first that does not is noted in the batch, by the first thread that
+ * finds one. */
 static bool are_indices_good(job *j, const double *x, size_t begin, size_t n)
 {
     const pg_program *program = j->replay->program;
@@ -333,7 +335,7 @@ static bool are_indices_good(job *j, const double *x, size_t begin, size_t n)
     return true;
 }
 
-/* Add the numbers of a block's lanes to eight accumulators. */
+/* Add the numbers of a slot to eight accumulators: lane l to accumulator l % 8. */
 static void accumulate(double *accumulators, const double *lanes, size_t n)
 {
     for (; n >= 8; n -= 8, lanes += 8)
@@ -349,7 +351,7 @@ static void add_number(double *lanes, double number, size_t n)
         lanes[l] += number;
 }
 
-/* Write the numbers of a block's lanes, samples from `begin` on, where they belong. */
+/* Write the numbers of a slot, for the samples from `begin` on, to their target. */
 static void write_lanes(pg_target to, size_t begin, const double *lanes, size_t n)
 {
     double *at = to.data + (ptrdiff_t)begin * to.step;
@@ -361,7 +363,7 @@ static void write_lanes(pg_target to, size_t begin, const double *lanes, size_t 
             *at = lanes[l];
 }
 
-/* Write the outputs of a block, and add them to the accumulators, which stand behind those of packed numbers. */
+/* Write the outputs of a block, and add them to their accumulators, `sums`. */
 static void write_outputs(const job *j, const double *x, double *sums, size_t begin, size_t n)
 {
     const uint32_t count = j->replay->tape->output_count;
@@ -387,7 +389,7 @@ static void write_seeds(const job *j, double *dx, size_t begin, size_t n)
     }
 }
 
-/* The adjoints of splats go to their accumulators, and are 0 then. */
+/* Add the adjoints of splats to their accumulators, and set the adjoints to 0. A constant needs no adjoint. */
 static void collect_splats(const pg_replay *replay, double *dx, double *accumulators, size_t n, size_t width)
 {
     const pg_program *program = replay->program;
@@ -400,7 +402,7 @@ static void collect_splats(const pg_replay *replay, double *dx, double *accumula
     }
 }
 
-/* The adjoints of inputs hold leftovers, unless somebody wants them. */
+/* If the caller does not want the gradients of inputs, the inputs' adjoints hold leftovers. */
 static void run_backward(const job *j, pg_workspace *space, size_t begin, size_t n)
 {
     const pg_replay *replay = j->replay;
@@ -475,7 +477,7 @@ static void pack_numbers(pg_replay *replay)
         memcpy(replay->packed + span->packed, replay->values + span->node, span->count * sizeof(double));
 }
 
-/* Add the chunks up, in their order, into the first one's part. */
+/* Add the parts of all chunks to the part of the first, from the first chunk to the last. */
 static void add_chunks(const pg_replay *replay, size_t chunks)
 {
     const size_t numbers = replay->program->packed_count + replay->tape->output_count;
@@ -485,7 +487,7 @@ static void add_chunks(const pg_replay *replay, size_t chunks)
             total[k] += part[k];
 }
 
-/* From the packed numbers to the adjoints of uniform nodes, and on to the parameters. */
+/* Add the gradients of packed numbers to the adjoints of their nodes, and pass these on to the parameters. */
 static void add_gradients(pg_replay *replay)
 {
     const pg_tape *tape = replay->tape;
@@ -550,7 +552,7 @@ static void load(pg_replay *replay)
     pg_unlock(arena);
 }
 
-/* Where another thread has changed a gradient meanwhile, what this run gave is added to that. */
+/* If another thread has changed a gradient during the run, this run's part is added to the changed gradient. */
 static void store_gradients(pg_replay *replay)
 {
     const pg_tape *tape = replay->tape;

@@ -1,4 +1,4 @@
-/* replay.h: running a tape, for who calls it from C. */
+/* replay.h: a replay, which is a tape with the memory to run it; and running it from C (fit.c). */
 #ifndef PG_REPLAY_H
 #define PG_REPLAY_H
 
@@ -9,34 +9,34 @@
 #include "tape/lanes.h"
 #include "tape/scalar.h"
 
-/* Memory of one thread's lanes. */
+/* The lanes of one thread. */
 typedef struct {
     double *x;  /* slots x stride */
-    double *dx; /* the same; all 0 between blocks, but for the inputs' */
-    double *accumulators; /* 8 a packed number, then 8 an output */
+    double *dx; /* their adjoints; between blocks all 0, but for inputs and for splats of constants */
+    double *accumulators; /* 8 for each packed number, then 8 for each output */
 } pg_workspace;
 
-/* A tape with the memory to run it. One run at a time: `busy`. */
+/* One run at a time: a run holds `busy`, unless its caller knows that it is alone (pg_replay_run_alone). */
 struct pg_replay {
     pg_tape *tape;
     bool hoist;
     pg_program *program; /* made for the first batch */
     const pg_lanes *lanes;
     pthread_mutex_t busy;
-    atomic_bool running; /* by who holds `busy` */
-    pg_replay *next, **link; /* of the list of all, for the child of a fork */
-    double *grads_before; /* the parameters' gradients that a run began with */
-    double *values;   /* one a node of the tape: of all for a single sample, of what is uniform for a batch */
-    double *adjoints; /* the same; all 0 between runs but those of parameters, which are their gradients */
+    atomic_bool running; /* a run holds `busy` */
+    pg_replay *next, **link; /* in the list of all replays, for the child of a fork */
+    double *grads_before; /* the parameters' gradients when the run began */
+    double *values;   /* one for each node of the tape; a batch computes uniform nodes only */
+    double *adjoints; /* one for each node of the tape; between runs all 0, but for the parameters: their gradients */
     double *packed;
-    size_t stride; /* of the workspaces that are there */
+    size_t stride; /* of the workspaces: lanes of a slot */
     unsigned workers;
     pg_workspace *workspaces;
-    double *parts; /* chunks x (packed numbers, outputs): what each chunk's accumulators came to */
+    double *parts; /* chunks x (packed numbers, then outputs): the sums of each chunk's accumulators */
     size_t part_count;
 };
 
-/* Begin and end a run, which nobody else can be in then. */
+/* Begin a run, once no other thread runs the replay; and end it. */
 static inline void pg_replay_enter(pg_replay *replay)
 {
     pthread_mutex_lock(&replay->busy);
@@ -49,7 +49,7 @@ static inline void pg_replay_leave(pg_replay *replay)
     pthread_mutex_unlock(&replay->busy);
 }
 
-/* Where a replay keeps the parameters' numbers and gradients. */
+/* Where a replay keeps the numbers of its parameters, and their gradients. */
 static inline double *pg_parameters_of(pg_replay *replay)
 {
     return replay->values + replay->tape->inputs;
@@ -60,8 +60,8 @@ static inline double *pg_gradients_of(pg_replay *replay)
     return replay->adjoints + replay->tape->inputs;
 }
 
-/* Run a batch on the parameters that the replay has, and add to the gradients that it has. PG_NO_MEMORY, PG_BAD_INDEX:
- * no gradient was changed. */
+/* Run a batch with the parameters' numbers in the replay, and add to the gradients in the replay; the arena is not
+ * used. PG_NO_MEMORY, PG_BAD_INDEX: no gradient was changed. */
 pg_status pg_replay_core(pg_replay *replay, pg_batch *batch);
 
 #endif

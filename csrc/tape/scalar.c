@@ -13,7 +13,7 @@ void pg_scalar_forward(const pg_tape *tape, const int32_t *places, size_t count,
         *y = pg_scalar_value(tape, node, v);
 }
 
-/* Add g * (d node / d operand) to the adjoint of each operand. What has no derivative adds nothing. */
+/* Add g * (d node / d operand) to the adjoint of each operand. A flat row adds nothing. */
 static inline void propagate(const pg_tape *tape, const pg_tape_node *node, double g, double y, const double *v,
                              double *adjoint)
 {
@@ -52,7 +52,7 @@ static inline void propagate(const pg_tape *tape, const pg_tape_node *node, doub
             adjoint[node->a] += g;
         for (const int32_t *pair = tape->lists + node->list, *end = pair + node->count; pair < end; pair += 2) {
             const double a = v[pair[0]], b = v[pair[1]];
-            if (pair[0] == pair[1]) { /* a square: no need to wait for the first sum to be stored */
+            if (pair[0] == pair[1]) { /* a square: the second addition need not wait until the first sum is stored */
                 adjoint[pair[0]] = (adjoint[pair[0]] + g * a) + g * a;
                 continue;
             }

@@ -1,10 +1,12 @@
-/* scalar.h: a tape run on one sample: a number for every node, and its adjoint. */
+/* scalar.h: a tape run on one sample: every node has one number, and one adjoint. A batch runs its uniform operations
+ * in this way too (program.h). */
 #ifndef PG_SCALAR_H
 #define PG_SCALAR_H
 
 #include "tape/tape.h"
 
-/* The value of an operation, from those of the nodes before it. A take's index that is out of range gives nan. */
+/* The value of an operation, computed from the values v of the nodes before it; nan for a take whose index chooses no
+ * value. */
 static inline double pg_scalar_value(const pg_tape *tape, const pg_tape_node *node, const double *v)
 {
     switch (node->op) {
@@ -51,14 +53,15 @@ static inline double pg_scalar_value(const pg_tape *tape, const pg_tape_node *no
     }
 }
 
-/* Each of these is about the operations at `count` places, ascending; or, if `places` is NULL, about all operations. */
+/* The next three functions work on the operations at `count` places, ascending; or, if `places` is NULL, on all
+ * operations. */
 
-/* Compute the operations. */
+/* Compute the values of the operations. */
 void pg_scalar_forward(const pg_tape *tape, const int32_t *places, size_t count, double *v);
-/* Bring the adjoints of the operations back to 0, newest first, and add to those of the leaves. Before, `adjoint` is
- * 0 but for the seeds and what the leaves have already. */
+/* Pass adjoints on from the newest operation to the oldest, and so add to the adjoints of the leaves. Before the call,
+ * an operation's adjoint is its seed, or 0; after the call it is 0. */
 void pg_scalar_backward(const pg_tape *tape, const int32_t *places, size_t count, const double *v, double *adjoint);
-/* The first of the operations that is a take whose index is out of range; -1: none is. */
+/* The place of the first take whose index chooses no value; -1: there is none. */
 int32_t pg_scalar_bad_index(const pg_tape *tape, const int32_t *places, size_t count, const double *v);
 
 /* The derivative of a unary row by its operand, from the operand and the result. */

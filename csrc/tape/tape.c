@@ -1,4 +1,5 @@
-/* tape.c: writing a tape down from the arena; the only file that looks into both. */
+/* tape.c: how a tape is made: copied out of the arena (pg_tape_new), and freed of what no output depends on
+ * (pg_tape_compact). */
 #include "tape/tape.h"
 
 #include <string.h>
@@ -10,7 +11,7 @@
 
 /* --- tapes --- */
 
-/* Give the references to parameters back. */
+/* Give back the references to parameters, and leave the arena's list of tapes. */
 static void leave_arena(pg_tape *tape)
 {
     pg_arena *arena = pg_lock();
@@ -23,7 +24,7 @@ static void leave_arena(pg_tape *tape)
     pg_unlock(arena);
 }
 
-/* Take a reference to each parameter, and let the arena know of it. */
+/* Hold a reference to each parameter, and join the arena's list of tapes. */
 static void join_arena(pg_arena *arena, pg_tape *tape)
 {
     for (uint32_t i = 0; i < tape->parameters; i++)
@@ -82,7 +83,7 @@ void pg_tape_free(pg_tape *tape)
 
 size_t pg_tape_room(pg_tape *tape, size_t count)
 {
-    const size_t needed = tape->list_size + count + 1; /* 1 more: then there is an array, even if it has no entry */
+    const size_t needed = tape->list_size + count + 1; /* 1 more: an array without entries is an array too */
     if (!pg_grow(&tape->lists, &tape->list_capacity, needed, sizeof *tape->lists))
         return SIZE_MAX;
     tape->list_size += count;
@@ -159,7 +160,8 @@ static void move_operand(int32_t *operand, void *context)
     *operand = ((const int32_t *)context)[*operand];
 }
 
-/* Turn the marks of what is kept into places: of one kind, from `next` on. Returns the next place. */
+/* Give the marked nodes of one kind places, from `next` on, and the other nodes of that kind -1. Kind PG_LEAF means
+ * operations. Return the place after the last. */
 static int32_t place_kind(const pg_tape *tape, int32_t *places, uint32_t kind, int32_t next)
 {
     for (uint32_t i = 0; i < tape->count; i++) {
@@ -170,7 +172,7 @@ static int32_t place_kind(const pg_tape *tape, int32_t *places, uint32_t kind, i
     return next;
 }
 
-/* Inputs and parameters stay, whether used or not. */
+/* Mark what outputs depend on, and all inputs and parameters. */
 static void mark_kept(pg_tape *tape, int32_t *kept)
 {
     for (uint32_t i = 0; i < tape->output_count; i++)
@@ -188,8 +190,8 @@ static void wake(int32_t *operand, void *context)
     ((pg_tape_node *)context)[*operand].fixed &= (uint8_t)~PG_INERT;
 }
 
-/* Find what the backward pass may leave out: operands that are constants, and operations that no output passes an
- * adjoint on to. */
+/* Find what the backward pass leaves out: the adjoints of operands that are constants, and the operations that no
+ * output passes an adjoint on to. */
 static void find_fixed(pg_tape *tape)
 {
     pg_tape_node *nodes = tape->nodes;
@@ -207,7 +209,7 @@ static void find_fixed(pg_tape *tape)
             pg_tape_each_receiver(tape, &nodes[i], wake, nodes);
 }
 
-/* Turn all marks into places, by T1; returns how many there are. */
+/* Turn all marks into places, in the sequence of T1; return how many nodes are kept. */
 static uint32_t place_all(pg_tape *tape, int32_t *places)
 {
     tape->inputs = (uint32_t)place_kind(tape, places, PG_TAPE_INPUT, 0);
@@ -217,7 +219,7 @@ static uint32_t place_all(pg_tape *tape, int32_t *places)
     return (uint32_t)place_kind(tape, places, PG_LEAF, (int32_t)pg_tape_operations(tape));
 }
 
-/* Copy what has a place there, and the lists of that; returns how many entries these have. */
+/* Copy each node that is kept to its place in `nodes`, and its list to `lists`; return how many entries `lists` has. */
 static size_t move_all(pg_tape *tape, int32_t *places, pg_tape_node *nodes, int32_t *lists)
 {
     size_t list_size = 0;
@@ -266,14 +268,15 @@ bool pg_tape_compact(pg_tape *tape)
 
 /* --- from the arena --- */
 
-/* From ids to places on the tape, for a range of ids; an entry is 1 + the place, or 0. */
+/* The places on the tape of the ids from `low` to `high`: an entry is 1 + the place, or 0: not on the tape. */
 typedef struct {
     pg_id low;
     pg_id high;
     int32_t *entries;
 } place_map;
 
-/* What writing a tape needs. Leaves that were not made since the trace began are parameters. */
+/* The state of writing a tape. A leaf made since the moment `since`, when the recording began, becomes a constant; an
+ * older leaf becomes a parameter. */
 typedef struct {
     pg_arena *arena;
     pg_tape *tape;
@@ -294,19 +297,19 @@ static int32_t *entry_of(const place_map *map, pg_id id)
     return map->entries + ((int64_t)id - map->low);
 }
 
-/* The parts of a split take or declared op stand on the tape as one; those of a sum or dot as they are. */
+/* The parts of a split take or declared op become one node of the tape; each part of a split sum or dot becomes one. */
 static bool can_be_merged(const pg_node *node)
 {
     return node->op == PG_TAKE || node->op == PG_DECLARED;
 }
 
-/* Is a node no operation of its own: a part of one that is merged, or the vector of a dot? */
+/* Does a node become no node of the tape? That is a part that is merged, or the vector of a dot. */
 static bool has_no_place(const pg_node *node)
 {
     return node->flags & PG_FLAG_VECTOR || (can_be_merged(node) && node->flags & PG_FLAG_PART);
 }
 
-/* Room for another node; NULL: out of memory, or of places, which are 32 bits wide. */
+/* Append a node; NULL: out of memory, or more nodes than int32_t can number. */
 static pg_tape_node *append(writer *w)
 {
     pg_tape *tape = w->tape;
@@ -315,7 +318,7 @@ static pg_tape_node *append(writer *w)
     return &tape->nodes[tape->count++];
 }
 
-/* Parameters are numbered as they come, for now in the ids' array of the same capacity as the nodes'. */
+/* Append a leaf, unless it is on the tape already. */
 static bool write_leaf(writer *w, pg_id id)
 {
     int32_t *entry = entry_of(&w->map, id);
@@ -327,7 +330,7 @@ static bool write_leaf(writer *w, pg_id id)
     const bool is_parameter = !pg_was_made_since(w->arena, w->since, id);
     *leaf = (pg_tape_node){.literal = pg_node_at(w->arena, id)->data,
                            .op = is_parameter ? PG_TAPE_PARAMETER : PG_TAPE_CONSTANT,
-                           .a = is_parameter ? (int32_t)id : 0}; /* number_parameters() makes it a number */
+                           .a = is_parameter ? (int32_t)id : 0}; /* number_parameters() replaces the id by a number */
     *entry = (int32_t)w->tape->count;
     w->tape->parameters += is_parameter;
     return true;
@@ -346,8 +349,9 @@ static bool write_leaves_of_list(writer *w, pg_operand_span operands)
     return written;
 }
 
-/* A dot's vector is not listed by itself. A dot's base comes last, as a neuron's bias does among a model's parameters:
- * numbers that stand side by side everywhere are copied at once. */
+/* Append the leaves among a node's operands. A dot's inputs are in its vector, and no list of nodes has the vector. A
+ * dot's bias comes last, as a neuron's bias comes last among a model's parameters: numbers that are neighbours in both
+ * are copied at once. */
 static bool write_leaves(writer *w, const pg_node *node)
 {
     const pg_node *vector = pg_vector_of(w->arena, node);
@@ -363,7 +367,8 @@ static int32_t place_of(const writer *w, pg_id id)
     return id ? *entry_of(&w->map, id) - 1 : -1;
 }
 
-/* Write a node's list; of a split take or declared op, that of all parts, last first. */
+/* Write a node's list; of a split take or declared op, the lists of all parts. The loops go from the last part to the
+ * first. */
 static bool write_list(writer *w, const pg_node *node, pg_tape_node *out)
 {
     const pg_node *part = node;
@@ -382,7 +387,7 @@ static bool write_list(writer *w, const pg_node *node, pg_tape_node *out)
     size_t end = count;
     for (part = node; part && end > 0; part = pg_part_before(w->arena, part)) {
         end -= pg_list_part(w->arena, part, NULL);
-        pg_list_part(w->arena, part, places + end); /* ids; an id has the size of a place */
+        pg_list_part(w->arena, part, places + end); /* ids for now; an id has the size of a place */
     }
     for (size_t i = 0; i < count; i++)
         places[i] = place_of(w, places[i]);
@@ -408,7 +413,7 @@ static bool write_node(writer *w, pg_id id)
     return true;
 }
 
-/* Is there a node that only Python can run? Its id, or 0. */
+/* Return a node that cannot be replayed: it has a closure, or it is the user's (PG_CUSTOM, PG_LOCAL). 0: none. */
 static pg_id find_culprit(const pg_arena *arena, const pg_id *ids, size_t count)
 {
     for (size_t i = count; i-- > 0;) {
@@ -427,7 +432,8 @@ static void widen_by(place_map *map, pg_operand_span operands)
         widen(map, operands.list[i]);
 }
 
-/* The map must be wide enough for inputs and outputs already. */
+/* Widen the map to all nodes listed and to their operands, and allocate it. It is wide enough for inputs and outputs
+ * already. */
 static bool make_map(writer *w, const pg_id *ids, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -441,7 +447,7 @@ static bool make_map(writer *w, const pg_id *ids, size_t count)
     return w->map.entries != NULL;
 }
 
-/* Write the ids of the parameters down, and take a reference to each. */
+/* Number the parameters, keep their ids, and hold a reference to each. */
 static bool number_parameters(writer *w)
 {
     pg_tape *tape = w->tape;
