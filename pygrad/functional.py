@@ -69,8 +69,8 @@ def cross_entropy(input, target, *, reduction="mean"):
     """Cross-entropy of softmax(input), for the logits of one sample in a list, or a list of such lists.
 
     The target of a sample is the index of its class, or a list with the probability of each class. If the index is a
-    Value, a compiled function reads it anew in every run. An index that is no class raises ValueError if it is a number,
-    and IndexError if it is a Value (see `pygrad.take`).
+    Value, a compiled function reads it anew in every run. An index that is no class raises ValueError if it is a
+    number, and IndexError if it is a Value (see `pygrad.take`).
 
     >>> import pygrad
     >>> logits = [pygrad.Value(2.0), pygrad.Value(1.0)]
@@ -86,7 +86,7 @@ def cross_entropy(input, target, *, reduction="mean"):
 
 
 def softmax(input):
-    """exp(z) / sum(exp(z)) over a list of logits, or over each list in a list of them; returned in the shape of input."""
+    """exp(z) / sum(exp(z)) over a list of logits, or over each list of logits in a list; in the shape of the input."""
     return _over_rows(_row_softmax, _rows(input))
 
 

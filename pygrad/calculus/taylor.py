@@ -1,10 +1,10 @@
 """Power series through a graph, for `pygrad.taylor`.
 
 Every node gets a series in h: the coefficients of its value at x + h. Series are added, multiplied and divided by the
-usual rules. Any other op y of a is computed from its derivative: y' = s a', where s is the op's formula of csrc/ops.def,
-computed on series too. This equation gives the k-th coefficient of y from lower coefficients of y. So n coefficients
-cost n**2 steps; differentiating n times would double the graph each time. (Griewank and Walther, Evaluating
-Derivatives, 2nd ed., chapter 13.)
+usual rules. Any other op, say y of a, is computed from its derivative: y' = s a', where s is the op's formula in
+csrc/ops.def, computed on series too. This equation gives the k-th coefficient of y from lower coefficients of y. So n
+coefficients cost n**2 steps; differentiating n times would double the graph each time. (Griewank and Walther,
+Evaluating Derivatives, 2nd ed., chapter 13.)
 
 A coefficient is made when it is first read, the lowest first. Therefore a series may depend on itself.
 """

@@ -7,8 +7,8 @@ returned function has the arguments of f (`hvp`, `jvp` and `vjp` have two):
     numbers in   floats and nested lists of floats out
     Values in    Values out, which depend on the arguments: so transforms nest, and `pygrad.compile` can record them
 
-An array counts as nested lists: f gets lists of Values, and the results are lists. (Tuples stay tuples.) If f is written
-for arrays, begin it with `x = np.array(x)`, which makes an array of Values.
+An array counts as nested lists: f gets lists of Values, and the results are lists. (Tuples stay tuples.) If f is
+written for arrays, begin it with `x = np.array(x)`, which makes an array of Values.
 
 Within a function that is being transformed or recorded the results are always Values, since they may depend on Values
 outside. Derivatives are by the arguments alone: other Values that f uses are constants.
