@@ -143,10 +143,10 @@ def no_formula(v):
     label = f" (label {v.label!r})" if v is not None and v.label else ""
     if getattr(v, "_op", "") == "checkpoint":
         return (
-            f"of what pygrad.checkpoint leaves out{label} there is no second derivative: call the function itself, "
-            "without checkpoint, where derivatives are to be Values"
+            f"there is no second derivative through pygrad.checkpoint{label}: call the function itself, without "
+            "checkpoint, if derivatives are to be Values"
         )
     return (
         f"the operation {getattr(v, '_op', '') or 'a Value'!r}{label} has a _backward or local gradients of its own, "
-        "of which there is no second derivative: declare it with pygrad.custom_op"
+        "without a second derivative: declare it with pygrad.custom_op"
     )

@@ -17,7 +17,7 @@ class Point:
         self.numbers = []
         self._structures = [flatten(x, self.numbers, _as_number) for x in several(xs)]
         if not self.numbers:
-            raise ValueError("a function is looked at in a point of at least one number, and xs has none")
+            raise ValueError("xs must have at least one number, and has none")
         arguments = [f"x{i}" for i in range(len(xs))] if isinstance(xs, tuple) else ["x"]
         self.names = [name for pair in zip(self._structures, arguments) for name in names(*pair)]
 

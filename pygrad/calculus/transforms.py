@@ -112,9 +112,9 @@ def jacobian(function, sparse=False):
 
     sparse  True: return a csr_array of SciPy instead, with a row for each number of the result and a column for each
             number of the arguments; for a batch a list of them. Where an output does not depend on an input, the 0 is
-            left out and costs nothing. What depends on what is found once for a compiled function, in its recording,
-            and in every call for any other. The arguments must be numbers, else TypeError. Needs SciPy (the extra
-            `scipy`), else ImportError
+            left out and costs nothing. The dependences of a compiled function are found once, those of any other in
+            every call. The arguments must be numbers, else TypeError. Needs SciPy (the extra `scipy`), else
+            ImportError
 
     There is one backward sweep for each output. If sparse or compiled, outputs that share no input go together, or
     forward sweeps are used if fewer.

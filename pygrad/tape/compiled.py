@@ -33,7 +33,7 @@ def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tu
     threads     how many threads may share a batch; the results have the same bits for any number
     passes      names of the passes over the tape that are made. "fold" computes operations on constants, "share" makes
                 equal operations one, "fuse" makes chains of additions one sum or dot, and "hoist" runs an operation
-                that depends on no input once a batch. All but "fold" may add gradients up in another order
+                that depends on no input once a batch. All but "fold" may add gradients up in another sequence
 
     Also a decorator: `@pygrad.compile` or `@pygrad.compile(reduction="sum")`. Raises TypeError and ValueError for
     arguments that are not like that.

@@ -100,7 +100,7 @@ _ADVICE = "; pygrad.where, maximum, minimum, take and less are recorded"
 
 
 def _tell(message, told):
-    """Warn, once for each line of the program and message; `told` are those that have been told."""
+    """Warn, but once only for a line of the program and a message; `told` is the set of warnings so far."""
     place = caller()
     if (place, message) not in told:
         told.add((place, message))
