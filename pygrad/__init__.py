@@ -1,4 +1,4 @@
-"""pygrad: micrograd with its graph in C. See `pygrad.engine` for Value and `pygrad.nn` for networks."""
+"""pygrad: micrograd with its graph in C. `pygrad.engine` has Value, `pygrad.nn` has networks."""
 
 from pygrad import viz
 from pygrad._version import __version__ as __version__
@@ -47,13 +47,13 @@ try:
     from pygrad.nn import MLP, Layer, Module, Neuron
     from pygrad.storage import load_model, save_model
     from pygrad.tape.compiled import compile, load
-except ImportError as error:  # the compiled part may be missing: `pygrad.reference` does without
+except ImportError as error:  # without the compiled part `pygrad.reference` still works
     if error.name != "pygrad._core":
         raise
     _what_to_do = str(error)
 
     def __getattr__(name):
-        """Say what to do where a name is used that needs the compiled part."""
+        """Raise an ImportError that says what to do, for a name that needs the compiled part."""
         if name in __all__ or name == "engine":
             raise ImportError(_what_to_do)
         raise AttributeError(f"module 'pygrad' has no attribute {name!r}")

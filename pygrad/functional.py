@@ -1,11 +1,11 @@
 """Loss functions on Values, with PyTorch's names: mean squared, hinge, binary and softmax cross-entropy.
 
-A prediction is a Value, as `model(x)` of a model with one output, or a list of them, nested if you like; the target
-has the same shape. `reduction` is "mean" (one Value, the default), "sum" or "none" (a Value for each element, in the
-shape of the input). Wrong shapes, empty input and an unknown reduction raise a ValueError.
+A prediction (`input`) is a Value, such as `model(x)` of a model with one output, or nested lists of Values. The target
+has the same shape. `reduction` is "mean" (one Value, the default), "sum" (one Value) or "none" (a Value for each
+element, in the shape of the input). Wrong shapes, empty input and an unknown reduction raise a ValueError.
 
-All can be recorded by `pygrad.compile`, and their targets may be Values. What a loss refuses by its number it refuses
-where it knows the number: of targets that are no Values, and of probabilities that are not being recorded.
+`pygrad.compile` can record all of them, and targets may be Values. Checks on the numbers of targets and probabilities
+are made only when the number is known: not for targets that are Values, nor for probabilities while recording.
 """
 
 import builtins
@@ -21,12 +21,20 @@ _TINY = 3.720075976020836e-44  # exp(-100): a log is at least -100, as in PyTorc
 
 
 def mse_loss(input, target, *, reduction="mean"):
-    """Squared error, (input - target)**2."""
+    """Squared error, (input - target)**2.
+
+    >>> import pygrad
+    >>> pygrad.functional.mse_loss([pygrad.Value(1.0), pygrad.Value(2.0)], [1.0, 4.0]).data
+    2.0
+    """
     return _elementwise(lambda p, t: (p - t) ** 2, input, target, reduction)
 
 
 def hinge_loss(input, target, *, reduction="mean"):
-    """Max-margin loss of a score, max(0, 1 - target * input), for targets -1 and 1 (Cortes and Vapnik, 1995)."""
+    """Max-margin loss of a score, max(0, 1 - target * input); a target that is not -1 or 1 raises a ValueError.
+
+    Cortes and Vapnik, "Support-vector networks" (1995).
+    """
 
     def loss(score, t):
         if not _is_value(t) and t != -1 and t != 1:
@@ -37,9 +45,10 @@ def hinge_loss(input, target, *, reduction="mean"):
 
 
 def binary_cross_entropy(input, target, *, reduction="mean"):
-    """-(t log p + (1-t) log(1-p)) for probabilities p, of which one outside [0, 1] is a ValueError.
+    """-(t log p + (1-t) log(1-p)) for probabilities p; a probability outside [0, 1] raises a ValueError.
 
-    Logs are at least -100, as in PyTorch. There the gradient is 0; `binary_cross_entropy_with_logits` has no such edge.
+    A log is at least -100, as in PyTorch; where it would be less its gradient is 0. `binary_cross_entropy_with_logits`
+    has no such limit.
     """
 
     def loss(p, t):
@@ -51,16 +60,22 @@ def binary_cross_entropy(input, target, *, reduction="mean"):
 
 
 def binary_cross_entropy_with_logits(input, target, *, reduction="mean"):
-    """`binary_cross_entropy` of sigmoid(input), from the logits themselves: right for logits of any size."""
+    """`binary_cross_entropy` of sigmoid(input), computed from the logits: accurate for logits of any size."""
     # max(z, 0) and |z| have the derivatives 1/2 and 0 at z = 0, and so the loss has the right one there: 1/2 - t
     return _elementwise(lambda z, t: z.maximum(0) - t * z + (1 + (-abs(z)).exp()).log(), input, target, reduction)
 
 
 def cross_entropy(input, target, *, reduction="mean"):
-    """Cross-entropy of softmax(input) for one row of logits, or a list of rows.
+    """Cross-entropy of softmax(input), for the logits of one sample in a list, or a list of such lists.
 
-    A row's target is the index of its class, or the list of its classes' probabilities. A Value as index is followed by
-    a compiled function; one that is no class is an IndexError (see `pygrad.take`).
+    The target of a sample is the index of its class, or a list with the probability of each class. If the index is a
+    Value, a compiled function reads it anew in every run. An index that is no class raises ValueError if it is a
+    number, and IndexError if it is a Value (see `pygrad.take`).
+
+    >>> import pygrad
+    >>> logits = [pygrad.Value(2.0), pygrad.Value(1.0)]
+    >>> round(pygrad.functional.cross_entropy(logits, 0).data, 6)
+    0.313262
     """
     _check(reduction)
     rows, target = _rows(input), as_lists(target)
@@ -71,19 +86,19 @@ def cross_entropy(input, target, *, reduction="mean"):
 
 
 def softmax(input):
-    """exp(z) / sum(exp(z)) over a row of logits, or over each of a list of rows; returns the same shape."""
+    """exp(z) / sum(exp(z)) over a list of logits, or over each list of logits in a list; in the shape of the input."""
     return _over_rows(_row_softmax, _rows(input))
 
 
 def log_softmax(input):
-    """The log of softmax(input), without the way over softmax."""
+    """The log of softmax(input), computed without softmax: accurate for small probabilities too."""
     return _over_rows(_row_log_softmax, _rows(input))
 
 
 def largest(values):
-    """Return the largest of some Values, as what is taken off them all before an exp, which then cannot overflow.
+    """Return the largest of some Values, to subtract from all of them before an exp, so that the exp cannot overflow.
 
-    It is a number, as its gradients would cancel; while a function is recorded it is a node without gradient.
+    Its gradients would cancel, so it is a float; while a function is recorded, a Value without gradient.
     """
     if modes.is_recording() and _own(values):
         return engine.stop_gradient(functools.reduce(lambda peak, z: engine.maximum(z, peak), values))
@@ -93,8 +108,8 @@ def largest(values):
 def logsumexp(values):
     """log(sum(exp(v) for v in values)) of Values or numbers, at least one, as a Value; its gradients are their softmax.
 
-    There is no overflow, and no cancellation where one value outweighs the rest: `logsumexp([0, -50])` is exp(-50). Of
-    infinities the result is PyTorch's. Raises ValueError for no values.
+    There is no overflow, and no cancellation if one value outweighs the rest: `logsumexp([0, -50])` is exp(-50). For
+    infinities the result is that of PyTorch. Raises ValueError if there are no values.
 
     >>> import pygrad
     >>> round(pygrad.logsumexp([pygrad.Value(1000.0), 1000.0]).data, 6)
@@ -104,21 +119,21 @@ def logsumexp(values):
     if not values:
         raise ValueError("logsumexp needs at least one value")
     peak, peaks = _peaks(values)
-    # exp is 1 at the peaks: there 1 is taken off, which is exact, and given back for all but one, which is the log1p's.
+    # exp is exactly 1 at the peaks. Subtract 1 there; add it again for all peaks but one: log1p adds the 1 of that one.
     others = [(v - peak).exp() - is_peak for v, is_peak in zip(values, peaks)]
     return (_sum(others) + (_sum(peaks) - 1.0)).log1p() + peak
 
 
 def l2_penalty(parameters, alpha=1e-4):
-    """alpha times the sum of the squared parameters, to add to a loss (micrograd's regularization)."""
+    """alpha times the sum of the squared parameters, to be added to a loss (micrograd's regularization)."""
     parameters = list(parameters)
     return alpha * _dot(parameters, parameters)
 
 
 def _peaks(values):
-    """Return the largest value, 0 if that is infinite or nan, and for each value 1.0 if it is equal to that, else 0.0.
+    """Return the largest value (0 if it is infinite or nan), and for each value 1.0 if it is equal to that, else 0.0.
 
-    Numbers; while a function is recorded nodes without gradient.
+    All are floats; while a function is recorded, Values without gradient.
     """
     peak = largest(values)
     if modes.is_recording() and _own(values):
@@ -128,11 +143,11 @@ def _peaks(values):
     return peak, [float(v.data == peak) for v in values]
 
 
-# --- one row of logits ------------------------------------------------------------------------------------------------
+# --- a "row" is the list of one sample's logits -----------------------------------------------------------------------
 
 
 def _rows(input):
-    """Return one row of logits, or a list of rows, as lists."""
+    """Return the logits of one sample, or a list of them, as lists."""
     rows = as_lists(input)
     if not isinstance(rows, list) or not rows:
         raise ValueError("a row of logits, or a list of rows, is needed, with at least one in it")
@@ -144,7 +159,7 @@ def _over_rows(f, rows):
 
 
 def _shifted(row):
-    """Return the row less its maximum, the exp of that, and their sum."""
+    """Return the logits minus their maximum, the exp of each difference, and the sum of these."""
     if not row:
         raise ValueError("a row of logits must not be empty")
     row = [_value(z) for z in row]
@@ -190,7 +205,7 @@ def _value(x):
 
 
 def _elementwise(loss, input, target, reduction):
-    """Return `loss` of every prediction and its target, reduced."""
+    """Return the reduced `loss` of all predictions and their targets."""
     _check(reduction)
     flat = []
 
@@ -206,7 +221,7 @@ def _elementwise(loss, input, target, reduction):
 
 
 def _pair(loss, input, target):
-    """Return `loss` of each item of the list `input` and its target, or raise if there are not as many targets."""
+    """Return the `loss` of each prediction and its target, in a list. ValueError if there are not as many targets."""
     if not isinstance(target, list) or len(target) != len(input):
         given = len(target) if isinstance(target, list) else "a single one"
         raise ValueError(f"{len(input)} predictions need as many targets, not {given}")
@@ -219,7 +234,7 @@ def _check(reduction):
 
 
 def _reduce(losses, flat, reduction):
-    """Return the losses, nested as the predictions are, or their sum or mean; `flat` are they all in one list."""
+    """Return `losses`, nested as the predictions are, or their sum or mean; `flat` has them all in one list."""
     if not flat:
         raise ValueError("a loss needs at least one prediction")
     if reduction == "none":
@@ -228,7 +243,7 @@ def _reduce(losses, flat, reduction):
     return total / len(flat) if reduction == "mean" and len(flat) > 1 else total
 
 
-# --- sum and dot: one node each for pygrad's own Values, Python's loop for those of another engine ----------------
+# --- sum and dot: one node each for pygrad's own Values, a loop in Python for those of another engine -----------------
 
 
 def _sum(values):

@@ -1,6 +1,6 @@
-"""Module: anything that holds Values as attributes, by themselves or in lists, tuples, dicts and other Modules.
+"""Module: an object with Values in its attributes, directly or in lists, tuples, dicts and other Modules.
 
-What `parameters()` and `state_dict()` find they find by walking those attributes, in the order they were set.
+`parameters()` and `state_dict()` find the Values by walking the attributes, in the sequence in which they were set.
 """
 
 import math
@@ -12,17 +12,30 @@ from pygrad.optim import zero_grads
 
 
 class Module:
-    """Base class of models: derive from it, and set Values and Modules as attributes."""
+    """Base class of models: derive from it, and set Values and Modules as attributes.
+
+    >>> import pygrad
+    >>> class Line(pygrad.Module):
+    ...     def __init__(self):
+    ...         self.slope, self.offset = pygrad.Value(2.0), pygrad.Value(1.0)
+    ...
+    ...     def __call__(self, x):
+    ...         return self.slope * x + self.offset
+    >>> line = Line()
+    >>> line(3.0).data, line.state_dict()
+    (7.0, {'slope': 2.0, 'offset': 1.0})
+    """
 
     def zero_grad(self):
+        """Set the gradient of every parameter to 0, of frozen ones too."""
         zero_grads(self.parameters())
 
     def parameters(self):
-        """Return a list of every leaf Value of this Module, in order, each one once."""
+        """Return the leaf Values of this Module in a list, in the sequence of the attributes, each one once."""
         return [p for _, p in self.named_parameters()]
 
     def named_parameters(self):
-        """Yield (name, Value), as ("layers.0.neurons.3.w.1", Value(…)); a shared Value once, by its first name."""
+        """Yield (name, Value), such as ("layers.0.neurons.3.w.1", Value(…)); a shared Value once, by its first name."""
         seen = set()
         for name, (structure, values) in _tensors(self):
             for place, p in zip(names(structure, name, ".", ""), values):
@@ -45,13 +58,14 @@ class Module:
         return self
 
     def num_parameters(self):
+        """Return how many Values `parameters()` has."""
         return len(self.parameters())
 
     def state_dict(self):
-        """Return {name: numbers}, one entry an attribute that holds Values: a float, or a nested list of floats.
+        """Return {name: numbers}: for each attribute with Values a float, or a nested list of floats.
 
-        A shared Value is in every entry that holds it, as in PyTorch. Lists that are not rectangular, or hold other
-        things too, become one entry an item.
+        A shared Value is in every entry that holds it, as in PyTorch. A list that is not rectangular, or holds other
+        things too, becomes an entry for each of its items.
         """
         tensors = _tensors(self)
         return {name: build_lists(structure, (p.data for p in values)) for name, (structure, values) in tensors}
@@ -59,8 +73,8 @@ class Module:
     def load_state_dict(self, state, strict=True):
         """Write the numbers of a `state_dict()` into the Values here, and return (missing names, unexpected names).
 
-        Raises a ValueError that lists all that does not fit: wrong lengths and what is not a number, and, unless
-        `strict` is False, missing and unexpected names. The Module is then as it was.
+        Raises a ValueError that lists all misfits: wrong lengths, entries that are not numbers, and, unless `strict` is
+        False, missing and unexpected names. Then the Module is unchanged. TypeError if `state` is no dict.
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"a state must be a dict of names and numbers, not {describe(state)}")
@@ -82,11 +96,11 @@ class Module:
         return missing, unexpected
 
 
-# --- walking a Module; a "tensor" is a leaf Value or a rectangular nested list of them: its structure, and they -------
+# --- walking a Module; a "tensor" is (structure, Values) of a leaf Value, or of a rectangular nested list of them -----
 
 
 def _tensors(x, name="", path=()):
-    """Yield (name, tensor) for all that `x` holds; `path` is what we came through, so that a cycle ends."""
+    """Yield (name, tensor) for all that `x` holds; `path` are the objects around `x`, so that a cycle ends."""
     if str(getattr(x, "dtype", "")) == "object":  # a NumPy array of Values
         x = x.tolist()
     values = []
@@ -111,11 +125,11 @@ def _as_item(x):
 
 
 def _is_leaf(x):
-    return not getattr(x, "_prev", True)  # of any engine: operands, but none
+    return not getattr(x, "_prev", True)  # a Value, of any engine, without operands
 
 
 def _fitting(structure, entry, name):
-    """Return the numbers of an entry, in a list, or raise a ValueError if it is not in this structure."""
+    """Return the numbers of an entry of a state, in a list. Raise ValueError if it does not have this structure."""
     entry = entry.tolist() if hasattr(entry, "tolist") else entry  # a NumPy array
     if structure is None:
         try:

@@ -1,1 +1,1 @@
-"""Derivatives as Values, and what is made of them: transforms, sparse Jacobians, Taylor series, checks."""
+"""Derivatives as Values; and with them transforms, sparse Jacobians, Taylor series, minimizers and checks."""

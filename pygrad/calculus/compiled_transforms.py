@@ -1,13 +1,13 @@
-"""What the transforms return for compiled functions: `CompiledJacobian`, and `CompiledProduct` for jvp, vjp and hvp.
+"""The transforms of compiled functions: `CompiledJacobian`, and `CompiledProduct` for jvp, vjp and hvp.
 
-For a Jacobian the function is recorded once: a tape of m outputs and n inputs; for a Hessian the outputs are those of
-the gradient. Which depend on which, pygrad.calculus.sparsity says. Then there are two ways:
+For a Jacobian the function is recorded once, as a tape of m outputs and n inputs. For a Hessian the recorded function
+is the gradient. pygrad.calculus.sparsity finds the inputs that each output depends on. Then there are two ways:
 
-    unrolled   the derivatives are recorded too, those of each output by the inputs that it depends on, or of each input
-               for the outputs that depend on it. They are the outputs of one more tape: best where each depends on
-               little, as in a band
-    lanes      a tape from arguments and seeds to adjoints, or to tangents, runs over a batch of seeds. Outputs (or
-               inputs) that have no number in common share a seed: they have the same color
+    unrolled   the derivatives are recorded too, as the outputs of a second tape: backward, for each output by the
+               inputs that it depends on; or forward, for each input by the outputs that depend on it. Best where each
+               output depends on few inputs, as in a band
+    lanes      a tape from arguments and seeds to adjoints (or to tangents) runs over a batch of seeds. Outputs that
+               depend on no common input share a seed: they have the same color. (So do inputs without a common output)
 """
 
 import math
@@ -23,13 +23,13 @@ from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import BoundArgument
 from pygrad.tape.compiled import Compiled
 
-_GROWTH = 8  # unroll where that makes at most so many steps, and results, of each of the function's
+_GROWTH = 8  # unroll if the second tape has at most so many operations and results for each operation of the first
 
 
 class CompiledOnce(Compiled):
-    """A function that is recorded for one call: what it decides by the numbers that it sees is right for that.
+    """A function that is recorded for one call, so it may branch on its numbers.
 
-    There are no passes: they would cost more than they save.
+    There are no passes over the tape: they would cost more than they save.
     """
 
     def __init__(self, function, reduction="none", batched=False, threads=1, passes=()):
@@ -43,7 +43,7 @@ class CompiledOnce(Compiled):
 
 
 class CompiledProduct(Compiled):
-    """A compiled function of (xs, vs). Each may be a tuple of several arguments, vs if it is shaped alike."""
+    """A compiled function of (xs, vs). xs may be a tuple of several arguments; so may vs if it is shaped like xs."""
 
     def __init__(self, compiled, product, is_shaped_alike):
         batched, self._is_shaped_alike = compiled.batched, is_shaped_alike
@@ -60,7 +60,7 @@ class CompiledProduct(Compiled):
     def record(self, structures, arguments):
         n = len(structures) // 2 if self._is_shaped_alike else len(structures) - 1
 
-        def one_or_all(items):  # what is in a tuple comes back in one
+        def one_or_all(items):  # a tuple of several arguments is a tuple again
             return items[0] if len(items) == 1 else items
 
         def function(*items):
@@ -70,9 +70,10 @@ class CompiledProduct(Compiled):
 
 
 class CompiledJacobian:
-    """What `jacobian` and `hessian` return for a compiled function: made for each structure of its arguments once.
+    """What `jacobian` and `hessian` return for a compiled function. It makes a plan once for each recorded tape.
 
-    `outputs_of` is the function whose Jacobian it is, of Values; `eager` the transform without compilation, for Values.
+    `outputs_of` is the Python function, of Values, whose Jacobian is wanted; `eager` is the transform that is called if
+    the arguments hold Values.
     """
 
     def __init__(self, compiled, outputs_of, eager, is_sparse, unrolls=True):
@@ -82,7 +83,7 @@ class CompiledJacobian:
         self.__doc__ = eager.__doc__
 
     def __call__(self, *args):
-        """Return the derivatives at these numbers: of one sample, or of each in a batch."""
+        """Return the derivatives at these numbers: those of one sample, or of each sample in a batch."""
         try:
             run = self._base.prepare(args, {})
         except HasValues:
@@ -94,16 +95,16 @@ class CompiledJacobian:
         return self._eager(*args)
 
     def bind(self, *args):
-        """Return what has this with its memory fixed, to be called again and again: see `Compiled.bind`.
+        """Return an object that computes this with its memory fixed, for many calls: see `Compiled.bind`.
 
-        It has `inputs`, `forward()` and `output`: an array of floats, row by row, the same one in every call; of a
-        sparse one the numbers of its `pattern()`, in their order.
+        Write numbers to its `inputs` and call `forward()`. Then its `output`, always the same array of floats, has the
+        Jacobian row by row; if sparse, the numbers at the places of `pattern()`, in the same sequence.
         """
         run = self._base.prepare(args, {}, BoundArgument)
         return self._plan(run).bind(run)
 
     def pattern(self, *args):
-        """Return where numbers other than 0 may be, for arguments like these: (row, column) pairs, row by row."""
+        """Return the (row, column) of each number that may be other than 0, row by row, at arguments like these."""
         pattern = self._plan(self._base.prepare(args, {})).pattern
         return list(zip(pattern.row_of_each(), pattern.columns))
 
@@ -122,7 +123,7 @@ class CompiledJacobian:
 
 
 class _Plan:
-    """How the Jacobian of one tape is computed, and what becomes of its numbers."""
+    """How the Jacobian of one tape is computed, and how its numbers are shaped for the caller."""
 
     def __init__(self, base, pattern, structures, structure, is_sparse):
         self.base, self.pattern, self.is_sparse = base, pattern, is_sparse
@@ -132,7 +133,7 @@ class _Plan:
             self.shape = dimensions(self.structure)  # None: it is not rectangular
 
     def shaped(self, numbers, run):
-        """Return the derivatives of one sample, or of all in a batch, from all numbers of all rows."""
+        """Return the derivatives of one sample, or of all in a batch, as the caller gets them, from a flat array."""
         if self.is_sparse:
             return self._sparse(numbers, run)
         if self.shape is not None and any(a.is_array for a in run.arguments):
@@ -155,14 +156,14 @@ class _Plan:
 
 
 class _Unrolled(_Plan):
-    """The derivatives are the outputs of a tape of their own."""
+    """The derivatives are the outputs of a second tape."""
 
     def __init__(self, *args):
         super().__init__(*args)
         self.compiled = self.base.like(self._outputs)
 
     def _outputs(self, *arguments):
-        """Return the derivatives as Values, from arguments that are Values: those of the pattern, or all."""
+        """Return the derivatives as Values, for arguments of Values: those in the pattern if sparse, else all."""
         xs, ys = [], []
         flatten(arguments, xs, lambda x: x)
         flatten(self.base.function(*arguments), ys, or_lists(as_value))
@@ -193,9 +194,9 @@ class _Unrolled(_Plan):
 
 
 class _Lanes(_Plan):
-    """One tape takes the arguments and seeds, and gives adjoints: it runs over as many seeds as there are colors.
+    """A second tape computes adjoints from arguments and seeds, over a batch of seeds: a lane for each color.
 
-    Or it takes and gives tangents, if inputs have fewer colors than outputs.
+    If the inputs have fewer colors than the outputs, it computes tangents instead.
     """
 
     def __init__(self, *args):
@@ -211,8 +212,10 @@ class _Lanes(_Plan):
         self.compiled = self.base.like(sweep, batched=(False, True))
 
     def _sources(self, lanes):
-        """Return where each number of the pattern, or of the whole Jacobian, is in what all lanes find (lanes, width);
-        -1: nowhere, it is 0. None: they are as they come."""
+        """Return the place of each number of the result in the output of all lanes; -1: it is 0, and has no place.
+
+        The result has the numbers of the pattern if sparse, else all of the Jacobian. None: the output is the result.
+        """
         (m, n), is_full = self.pattern.shape, self.pattern.is_full()
         if is_full and self.is_backward:
             return None
@@ -229,7 +232,7 @@ class _Lanes(_Plan):
         return everywhere
 
     def _call(self, xs):
-        """Return what the function returns of these Values, one an input, in a list."""
+        """Call the function with these Values, one for each input; return its results in a flat list."""
         items, ys = iter(xs), []
         flatten(self.base.function(*[build_lists(s, items) for s in self.structures]), ys, or_lists(as_value))
         return ys
@@ -250,10 +253,10 @@ class _Lanes(_Plan):
         return self.shaped(numbers, run)
 
     def numbers(self, xs, found):
-        """Return the numbers of the pattern, or of the whole Jacobian, in an array, from what all lanes found at xs.
+        """Return the numbers of the result in an array; `found` is the output of all lanes at xs.
 
-        Where one is not finite it may have spoilt others: a seed of 0 times an infinite slope is nan. Then each row is
-        had by a backward pass of its own.
+        A slope that is not finite may have spoilt the numbers of other rows: a seed of 0 times an infinite slope is
+        nan. Then each row gets a backward pass of its own.
         """
         if not math.isfinite(sum(found)):
             return self._row_by_row(xs)
@@ -280,12 +283,12 @@ class _Lanes(_Plan):
 
 
 class _BoundLanes:
-    """What `CompiledJacobian.bind` returns of a plan in lanes; see there."""
+    """What `CompiledJacobian.bind` returns if the plan is _Lanes."""
 
     def __init__(self, plan, arguments):
         self.inputs = [a.numbers for a in arguments]
         self._plan, self._columns = plan, [column for a in arguments for column in a.columns]
-        self._arguments = arguments  # which hold what the columns point at
+        self._arguments = arguments  # they keep the memory of the columns alive
         self._xs = array("d", bytes(8 * len(self._columns)))
         self._bound = plan.compiled.bind(self._xs, plan.seeds)
         self.output = array("d", plan.numbers(self._xs, self._bound.output))

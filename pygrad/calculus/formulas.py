@@ -1,4 +1,4 @@
-"""The derivatives of csrc/ops.def as formulas: a few steps each, every step an op. csrc/calculus/derive.c has them."""
+"""The derivatives of csrc/ops.def as formulas of a few steps, each an op. They come from csrc/calculus/derive.c."""
 
 import functools
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from pygrad.engine.optable import NAMES
 
 
 class Formula(NamedTuple):
-    """`steps` are (op's name, operands). Operands, and `result`, are named as in C: see pg_step."""
+    """`steps` are (op's name, operands). Operands and `result` are numbered as pg_step in csrc/pygrad.h says."""
 
     steps: list
     numbers: list
@@ -17,7 +17,7 @@ class Formula(NamedTuple):
 
 @functools.cache
 def formula(op, place):
-    """Return the Formula of d y / d operand of a row: `op` is its code, `place` the operand's, 0 or 1."""
+    """Return the Formula for the derivative of the op with code `op` by its operand at `place`, 0 or 1."""
     found = lib.pg_formula_of(op, place)
     steps = [(NAMES[step.op], _operands(step)) for step in found.steps[0 : found.step_count]]
     return Formula(steps, list(found.numbers[0 : found.number_count]), found.result)
@@ -29,7 +29,7 @@ def _operands(step):
 
 
 def evaluate(f, a, b, y, apply):
-    """Return the result of a Formula at these operands, of any kind: `apply(name, operands)` is that of one op."""
+    """Return the result of a Formula at a, b and y, which may be of any type: `apply(name, operands)` runs one op."""
     known = [a, b, y]
 
     def operand(which):

@@ -1,7 +1,8 @@
-"""Derivatives as Values: `grad`, `backward` from several roots, and what `pygrad.transforms` is made of.
+"""`grad` and `backward`, and the two functions that the transforms are built from: `pull` and `push`.
 
-Backward (`pull`) and forward (`push`) csrc/derive.c goes through a graph and makes the nodes; it has the derivative of
-each op from csrc/ops.def. What it makes is a graph like any other.
+`pull` goes backward through a graph, from gradients of results to gradients of operands; `push` goes forward. Both make
+the derivatives as nodes, so these can be differentiated again. csrc/calculus/derive.c makes the nodes; it has the
+derivative of each op from csrc/ops.def.
 """
 
 from pygrad import engine
@@ -17,15 +18,16 @@ from pygrad.tape.record import warn_here
 
 
 def backward(ys, seeds=None):
-    """Set the gradients of all that `ys` were computed from, in one sweep; leaves add theirs to what they have.
+    """Set the gradients of all Values that `ys` were computed from, in one sweep.
 
-    What each of `ys` had before is replaced by its seed, as `Value.backward` does.
+    A leaf adds its new gradient to the one it has. In results, and in `ys` themselves, the new gradient replaces the
+    old one.
 
-    ys      a Value or a list of them; one that is named twice counts twice
-    seeds   a number, or one for each of `ys`: the gradient that it starts with; by default 1.0
+    ys      a Value or a list of Values; a Value that is listed twice counts twice
+    seeds   the gradient that each of `ys` starts with: a number for all, or a list of them; by default 1.0
 
-    Raises TypeError for what is no Value or no number, ValueError if there are not as many seeds as `ys`, and
-    RuntimeError while another backward pass runs over the same nodes.
+    Raises TypeError for a y that is no Value and a seed that is no number, ValueError if there are not as many seeds as
+    `ys`, and RuntimeError while another backward pass runs over the same nodes.
 
     >>> import pygrad
     >>> a = pygrad.Value(3.0)
@@ -40,12 +42,12 @@ def backward(ys, seeds=None):
 def grad(y, xs, create_graph=False, seed=1.0):
     """Return d y / d x for each x, in the structure of `xs`; no Value's `grad` is read or changed.
 
-    y             a Value; or a list of them, of which the sum is meant, each times its seed
-    xs            a Value, or lists of them, nested if you like; leaves or results. What y does not depend on gives 0.0;
-                  a frozen leaf (`requires_grad` False) that is named here its derivative all the same
-    create_graph  False: floats. True: Values, which depend on all that y does, so they have derivatives too. What is
-                  between x and y must then have formulas: a TypeError names an op that has not
-    seed          a number, or one for each y in a list; with create_graph Values too
+    y             a Value; or a list of Values: then their sum is differentiated, each Value times its seed
+    xs            a Value, or nested lists of Values: leaves or results. An x that y does not depend on gives 0.0. A
+                  frozen leaf (`requires_grad` is False) gives its derivative too
+    create_graph  False: return floats. True: return Values, which have derivatives again. Then all operations between x
+                  and y must have a formula; a TypeError names an op without one, such as an op with a `_backward`
+    seed          a number, or a list with a number for each y; with create_graph Values too
 
     Raises TypeError and ValueError for arguments that are not like that, and RuntimeError while a backward pass runs
     over the same nodes.
@@ -69,7 +71,7 @@ def grad(y, xs, create_graph=False, seed=1.0):
 
 
 def _roots(ys, seeds, with_values=False):
-    """Return `ys` and `seeds` as two lists of one length."""
+    """Return `ys` and `seeds` as two lists of equal length."""
     ys = [ys] if isinstance(ys, Value) else ys
     if not isinstance(ys, (list, tuple)):
         raise TypeError(f"y must be a Value or a list of Values, not {describe(ys)}")
@@ -97,17 +99,17 @@ def as_value(x):
 
 
 def pull(ys, seeds, xs):
-    """Return the adjoints of `xs`, a list of Values or floats; `seeds` are such, one for each of the Values `ys`."""
+    """Return the adjoints of `xs`; `seeds` are those of `ys`. They are Values, or floats where they are constant."""
     return _derive(lib.pg_pull, ys, xs, seeds, len(xs))
 
 
 def push(ys, xs, tangents):
-    """Return the tangents of `ys`, from those of `xs`: lists of Values and floats, as in `pull`."""
+    """Return the tangents of `ys`; `tangents` are those of `xs`. They are Values, or floats where they are constant."""
     return _derive(lib.pg_push, ys, xs, tangents, len(ys))
 
 
 def _derive(run, ys, xs, given, count):
-    """Return `count` Values and floats that C finds from the Values and floats `given`."""
+    """Return the `count` Values and floats that `run`, a function of C, makes from the Values and floats `given`."""
     ids = [ffi.new("pg_id[]", [v._pg_id for v in values]) for values in (ys, xs)]
     terms = [(x._pg_id, 0.0) if isinstance(x, Value) else (0, x) for x in given]
     job = {"ys": ids[0], "y_count": len(ys), "xs": ids[1], "x_count": len(xs)}
@@ -137,14 +139,14 @@ def _is_value(x):
 
 
 def no_formula(v):
-    """Return the message that names a Value with a closure or local gradients."""
+    """Return the message about a Value with a closure or local gradients, which cannot be differentiated twice."""
     label = f" (label {v.label!r})" if v is not None and v.label else ""
     if getattr(v, "_op", "") == "checkpoint":
         return (
-            f"of what pygrad.checkpoint leaves out{label} there is no second derivative: call the function itself, "
-            "without checkpoint, where derivatives are to be Values"
+            f"there is no second derivative through pygrad.checkpoint{label}: call the function itself, without "
+            "checkpoint, if derivatives are to be Values"
         )
     return (
         f"the operation {getattr(v, '_op', '') or 'a Value'!r}{label} has a _backward or local gradients of its own, "
-        "of which there is no second derivative: declare it with pygrad.custom_op"
+        "without a second derivative: declare it with pygrad.custom_op"
     )

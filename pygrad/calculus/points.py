@@ -1,8 +1,8 @@
-"""The point at which a function of Values is looked at: its arguments, and the leaves that stand for their numbers.
+"""The point at which a function of Values is called, for functions with arguments `fn, xs` such as `gradcheck`.
 
-One rule for all that take `fn, xs`: a list is one argument, a list of Values; a tuple is several arguments, each a
-number or a list; a number is one argument, a Value. Lists and tuples in them may be nested. A NumPy array counts as a
-list. A Value among them is read, and not used: its graph and its gradient are left alone.
+The rule for `xs`: a number is one argument; a list is one argument, a list of numbers; a tuple has several arguments,
+each a number or a list. Lists and tuples within an argument may be nested. A NumPy array counts as a list. A Value
+among the numbers stands for its data: its graph and its gradient are left alone.
 """
 
 from pygrad.contract.nested import flatten, names, or_lists, rebuild
@@ -11,29 +11,29 @@ from pygrad.engine import Value
 
 
 class Point:
-    """Where a function is looked at: `numbers`, all of them in order, and `names`, what each is called in a report."""
+    """The arguments `xs` of a function: all their `numbers` in a flat list, and the `names` of these for reports."""
 
     def __init__(self, xs):
         self.numbers = []
         self._structures = [flatten(x, self.numbers, _as_number) for x in several(xs)]
         if not self.numbers:
-            raise ValueError("a function is looked at in a point of at least one number, and xs has none")
+            raise ValueError("xs must have at least one number, and has none")
         arguments = [f"x{i}" for i in range(len(xs))] if isinstance(xs, tuple) else ["x"]
         self.names = [name for pair in zip(self._structures, arguments) for name in names(*pair)]
 
     def leaves(self, numbers=None):
-        """Return new leaves of these numbers, by default the point's own, in a list."""
+        """Return a list of new leaves with these numbers, by default those of the point."""
         return [Value(number) for number in (self.numbers if numbers is None else numbers)]
 
     def arguments(self, items):
-        """Return the arguments that these items, one a number, are: a tuple, to be called as `fn(*arguments)`."""
+        """Return the arguments for `fn` in a tuple: these items, one for each number, in the structure of `xs`."""
         items = iter(items)
         return tuple([rebuild(structure, items) for structure in self._structures])
 
     def call(self, fn, leaves):
-        """Call `fn` at these leaves; return (its results as a list of Values, was it one Value).
+        """Call `fn` with these leaves; return (its results as a flat list of Values, True if it returned one Value).
 
-        Raises TypeError if it is no function, or returns neither a Value or number nor a list of such.
+        Raises TypeError if `fn` is no function, or does not return Values and numbers, or lists of them.
         """
         if not callable(fn):
             raise TypeError(f"a function of Values is needed here, not {describe(fn)}")
@@ -43,7 +43,7 @@ class Point:
 
 
 def several(xs):
-    """Return the arguments of a function: a tuple is several, anything else is one."""
+    """Return the arguments of a function in a tuple: those in `xs` if `xs` is a tuple, else `xs` alone."""
     return xs if isinstance(xs, tuple) else (xs,)
 
 

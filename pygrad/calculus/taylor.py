@@ -1,11 +1,12 @@
-"""Power series through a graph: what `pygrad.taylor` is made of.
+"""Power series through a graph, for `pygrad.taylor`.
 
-Every node gets a series in h, the coefficients of its value at x + h. Sums and products of series are what they are;
-any other op is known by its derivative. y' = s(a, y) a' gives the k-th coefficient of y from lower ones of y, where the
-formula s, of csrc/ops.def, is computed on series too. So n coefficients cost n**2, where deriving n times would double
-the graph each time. (Griewank and Walther, Evaluating Derivatives, 2nd ed., chapter 13.)
+Every node gets a series in h: the coefficients of its value at x + h. Series are added, multiplied and divided by the
+usual rules. Any other op, say y of a, is computed from its derivative: y' = s a', where s is the op's formula in
+csrc/ops.def, computed on series too. This equation gives the k-th coefficient of y from lower coefficients of y. So n
+coefficients cost n**2 steps; differentiating n times would double the graph each time. (Griewank and Walther,
+Evaluating Derivatives, 2nd ed., chapter 13.)
 
-Coefficients are made when they are asked for, lowest first: that is why a series may depend on itself.
+A coefficient is made when it is first read, the lowest first. Therefore a series may depend on itself.
 """
 
 import functools
@@ -21,13 +22,13 @@ from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below, receivers
 from pygrad.engine.optable import CODES, NAMES
 
-_thread = threading.local()  # .series: all that were made since `coefficients` was called
+_thread = threading.local()  # .series: all series made since `coefficients` was called
 
 
 class Series:
-    """Coefficients: the first ones, and a function that gives the k-th, once those below are there.
+    """The coefficients of a node: the first ones, and a function that makes the k-th from those below.
 
-    Each is a Value or a float. It has what formulas use: operators, and `apply` for ops by name.
+    Each coefficient is a Value or a float. A Series has the operators, and `apply` for an op by its name.
     """
 
     def __init__(self, first, coefficient=lambda k: 0.0):
@@ -36,7 +37,7 @@ class Series:
         _thread.series.append(self)
 
     def forget(self):
-        """Keep the coefficients that are there, but not how more are made: for that, series hold one another."""
+        """Keep the coefficients made so far, but drop the means to make more: they form reference cycles of series."""
         self._coefficient, self._made = None, {}
 
     def __getitem__(self, k):
@@ -87,14 +88,14 @@ class Series:
         return self.apply("pow", (other, self))
 
     def apply(self, name, arguments, value=None):
-        """Return the series of an op by name; `value` is that of the result, if it is there already."""
+        """Return the series of the op `name`; `value` is the Value of its result, if there is one already."""
         key = name, *map(id, arguments)
         if key not in self._made:
             self._made[key] = _apply(name, [_lift(x) for x in arguments], value), arguments
         return self._made[key][0]
 
     def choose(self, branches):
-        """Return the series of the branch that this one, a condition, chooses."""
+        """Return the series of the branch that this series, an index, chooses."""
         branches = [_lift(branch) for branch in branches]
         return Series([], lambda k: _choose(self[0], [branch[k] for branch in branches]))
 
@@ -122,7 +123,7 @@ def _apply(name, arguments, value):
 
 
 def _apply_step(name, operands):
-    """Return the series of one step of a formula, of series and numbers."""
+    """Return the series of one step of a formula; its operands are series and numbers."""
     if name == "take":
         return _lift(operands[0]).choose(operands[1:])
     return _lift(operands[0]).apply(name, operands)
@@ -139,7 +140,7 @@ _OPERATORS = {
 
 
 def _integral(value, xs, slopes):
-    """Return the series y that begins with `value` and of which y' = s0 x0' + s1 x1' + ..., the s being slopes(y)."""
+    """Return the series y that begins with `value` and has y' = s0 x0' + s1 x1' + ..., with the list s = slopes(y)."""
     pairs = []
 
     def coefficient(k):
@@ -153,7 +154,7 @@ def _integral(value, xs, slopes):
 
 
 def _power(a, k, value=None):
-    """Return the series of a ** k, k a number."""
+    """Return the series of a ** k for a number k; `value` is its first coefficient, if there is one already."""
     if k in (0.0, 1.0):
         return a if k else Series([1.0])
     return _integral(as_value(a[0]) ** k if value is None else value, [a], lambda y: [k * _power(a, k - 1.0)])
@@ -163,7 +164,7 @@ def _power(a, k, value=None):
 
 
 def coefficients(y, x, order):
-    """Return the coefficients of the Value y in h, at x + h: Values and floats, `order` + 1 of them."""
+    """Return the `order` + 1 coefficients of the Value y as a series in h, at x + h, as Values and floats."""
     _thread.series = []
     try:
         return _coefficients(y, x, order)
@@ -185,7 +186,7 @@ def _coefficients(y, x, order):
 
 
 def _between(y, x):
-    """Return the Values that y depends on and that depend on x, both included, oldest first."""
+    """Return the Values on the paths from x to y, both included, oldest first."""
     below = proxies_below(y, operands=_influences)
     made = ffi.new("uint64_t[]", len(below))
     lib.pg_creation_order(len(below), ffi.new("pg_id[]", list(below)), made)
@@ -198,7 +199,7 @@ def _between(y, x):
 
 
 def _influences(v):
-    """Return the operands that may change the derivatives of a Value: those of a declared one are among them."""
+    """Return the operands that may change the derivatives of a Value; for a declared op also its slopes."""
     return v._operands_in_order()[1:] if lib.pg_op(v._pg_id) == CODES["declared"] else receivers(v)
 
 
@@ -237,7 +238,7 @@ def total(terms):
 
 
 def times(a, b):
-    """Return a product of Values and numbers, with no node for one with 0, 1 or -1."""
+    """Return the product of Values or numbers; a factor of 0, 1 or -1 makes no node of `mul`."""
     if is_zero(a) or is_zero(b):
         return 0.0
     for one, other in ((a, b), (b, a)):

@@ -1,24 +1,24 @@
-"""Functions of functions: from f, a function of Values, to its derivative, Jacobian, Hessian, products, Taylor series.
+"""Transforms: from a function of Values to its derivative, Jacobian, Hessian, products with these, or Taylor series.
 
-Each takes a function and returns one of the same arguments, as in JAX: `hessian(f)([1.0, 2.0])`. The function takes
-Values or nested lists of them, one argument or several, and returns Values or lists of them. The arguments that it is
-called with are numbers or Values:
+Each transform has a function as its argument and returns a function, as in JAX: `hessian(f)([1.0, 2.0])`. The function
+f has one or more arguments, Values or nested lists of Values, and returns a Value or nested lists of Values. The
+returned function has the arguments of f (`hvp`, `jvp` and `vjp` have two):
 
-    numbers in   floats and lists of floats out
-    Values in    Values out, that depend on these: so transforms nest, and can be recorded by `pygrad.compile`
+    numbers in   floats and nested lists of floats out
+    Values in    Values out, which depend on the arguments: so transforms nest, and `pygrad.compile` can record them
 
-An array is read as nested lists, and the function gets such lists of Values: one written for arrays begins with
-`x = np.array(x)`, an array of Values. Results are lists too.
+An array counts as nested lists: f gets lists of Values, and the results are lists. (Tuples stay tuples.) If f is
+written for arrays, begin it with `x = np.array(x)`, which makes an array of Values.
 
-Within a function that is being transformed or recorded the results are always Values, which may depend on what is
-around. The derivative is by the arguments alone: other Values that the function uses are constants to it.
+Within a function that is being transformed or recorded the results are always Values, since they may depend on Values
+outside. Derivatives are by the arguments alone: other Values that f uses are constants.
 
-Derivatives run backward, through all arguments in one sweep; `jvp` runs forward.
+The derivatives are computed backward, by all arguments in one sweep; those of `jvp` and `taylor` are computed forward.
 
-Of what `pygrad.compile` returned they are compiled too: recorded once, with the same choices. Over a batch they give
-the derivatives of each sample, whatever the function's reduction is. What they return has `bind` and, but for
-`jacobian` and `hessian`, all else that a compiled function has. Results have lists for tuples, and a Jacobian or
-Hessian at an array is an array.
+If f is a compiled function, the result is compiled too: it is recorded once, with the options of f. Over a batch it
+returns the derivatives of each sample, whatever the reduction of f. It has `bind` and, except for `jacobian` and
+`hessian`, all other methods of `pygrad.tape.compiled.Compiled`. Its results have lists in place of tuples, and a
+Jacobian or Hessian at an array is an array.
 """
 
 import threading
@@ -39,10 +39,10 @@ _thread = threading.local()  # .depth: how many functions are being transformed
 
 
 def derivative(function, order=1):
-    """Return x -> the derivative of a function of one number, of any order from 0.
+    """Return the derivative of a function of one number, as a function of x; `order` 2 is the second derivative.
 
-    Raises TypeError if the function is given anything but one number or Value, or returns a list; ValueError for an
-    order that is negative.
+    The order is a whole number from 0; 0 is the function itself. Raises ValueError for a negative order. The returned
+    function raises TypeError if x is not one number or Value, or if `function` returns a list.
 
     >>> import pygrad
     >>> pygrad.derivative(lambda x: x**3)(2.0)
@@ -59,7 +59,7 @@ def derivative(function, order=1):
         y = call.one_output("derivative")
         for _ in range(order - 1):
             y = call.gradient_values(y)[0]
-            if is_number(y):  # all further derivatives of it are 0
+            if is_number(y):  # a constant: its derivatives are 0
                 return call.result(0.0)
         return call.gradient(y)[0] if order else call.result(y)
 
@@ -67,7 +67,10 @@ def derivative(function, order=1):
 
 
 def gradient(function):
-    """Return the gradient of a function that returns one Value: shaped as its argument, or a list with one an argument.
+    """Return the gradient of a function that returns one Value, as a function of the same arguments.
+
+    The gradient is shaped like the argument; with several arguments it is a list with a gradient for each. The returned
+    function raises TypeError if `function` returns a list.
 
     >>> import pygrad
     >>> pygrad.gradient(lambda xs: xs[0] * xs[1])([2.0, 3.0])
@@ -86,7 +89,7 @@ def gradient(function):
 
 
 def value_and_grad(function):
-    """Return what gives (the function's result, its `gradient`), at the price of the gradient.
+    """Return a function that returns (the result, its `gradient`); `function` is called once for both.
 
     >>> import pygrad
     >>> pygrad.value_and_grad(lambda xs: xs[0] * xs[1])([2.0, 3.0])
@@ -105,15 +108,16 @@ def value_and_grad(function):
 
 
 def jacobian(function, sparse=False):
-    """Return the derivatives of all that a function returns: in its structure, and in each place a `gradient`.
+    """Return the Jacobian of a function: shaped like its result, with a `gradient` in place of each Value.
 
-    sparse  True: as an array of SciPy (csr_array) instead, with a row for each number of the result and a column for
-            each of the arguments, in their order; a list of them for a batch. Numbers that are 0 whatever the arguments
-            are, as the function was at its first call, are not in it and cost nothing. Needs numbers as arguments, and
-            SciPy: it is the extra `scipy`
+    sparse  True: return a csr_array of SciPy instead, with a row for each number of the result and a column for each
+            number of the arguments; for a batch a list of them. Where an output does not depend on an input, the 0 is
+            left out and costs nothing. The dependences of a compiled function are found once, those of any other in
+            every call. The arguments must be numbers, else TypeError. Needs SciPy (the extra `scipy`), else
+            ImportError
 
-    One backward sweep for each output; where it is sparse or the function compiled as many as have inputs in common, or
-    of forward ones if these are fewer.
+    There is one backward sweep for each output. If sparse or compiled, outputs that share no input go together, or
+    forward sweeps are used if fewer.
 
     >>> import pygrad
     >>> pygrad.jacobian(lambda xs: [xs[0] * xs[1], xs[0] + 1.0])([2.0, 3.0])
@@ -136,11 +140,14 @@ def jacobian(function, sparse=False):
 
 
 def hessian(function, sparse=False):
-    """Return the second derivatives of a function of one result: in the structure of the arguments, `gradient`s.
+    """Return the Hessian of a function that returns one Value: the Jacobian of its `gradient`.
 
-    sparse  True: as an array of SciPy, with a row and a column for each number of the arguments; see `jacobian`
+    It is shaped like the gradient, with a gradient in place of each number.
 
-    It is the Jacobian of the gradient: one backward sweep for each argument's number, through the graph of that.
+    sparse  True: return a csr_array of SciPy, with a row and a column for each number of the arguments; see `jacobian`
+
+    There is one backward sweep through the graph of the gradient for each number of the arguments; if sparse or
+    compiled there may be fewer, as in `jacobian`.
 
     >>> import pygrad
     >>> pygrad.hessian(lambda xs: xs[0] ** 2 * xs[1])([2.0, 3.0])
@@ -162,9 +169,10 @@ def hessian(function, sparse=False):
 
 
 def hvp(function):
-    """Return (xs, vs) -> the product of the Hessian at xs and vs, shaped like xs, without the Hessian: two sweeps.
+    """Return a function of (xs, vs): the product of the Hessian at xs with vs, shaped like xs.
 
-    xs is the function's argument, or a tuple of its several arguments; vs are numbers or Values in the same structure.
+    There are two sweeps; it does not compute the Hessian. xs is the function's argument, or a tuple of its several
+    arguments; vs are numbers or Values in the structure of xs, else ValueError.
 
     >>> import pygrad
     >>> pygrad.hvp(lambda xs: xs[0] ** 2 * xs[1])([2.0, 3.0], [1.0, 10.0])
@@ -184,9 +192,10 @@ def hvp(function):
 
 
 def jvp(function):
-    """Return (xs, vs) -> (the function's result at xs, its derivative there in the direction vs), in one forward pass.
+    """Return a function of (xs, vs): (the result at xs, its derivative there in the direction vs), in one forward pass.
 
-    xs is the function's argument, or a tuple of its several arguments; vs are numbers or Values in the same structure.
+    xs is the function's argument, or a tuple of its several arguments; vs are numbers or Values in the structure of xs,
+    else ValueError. Both items are shaped like the result.
 
     >>> import pygrad
     >>> pygrad.jvp(lambda xs: [xs[0] * xs[1], xs[0] + 1.0])([2.0, 3.0], [1.0, 10.0])
@@ -206,10 +215,10 @@ def jvp(function):
 
 
 def vjp(function):
-    """Return (xs, cotangents) -> (the function's result at xs, the sum of its outputs' gradients times cotangents).
+    """Return a function of (xs, cotangents): (the result at xs, the sum of each output's gradient times its cotangent).
 
     xs is the function's argument, or a tuple of its several arguments; cotangents are numbers or Values in the
-    structure of the result. The gradients are in that of xs, and take one backward sweep.
+    structure of the result, else ValueError. The sum is shaped like xs, and needs one backward sweep.
 
     >>> import pygrad
     >>> pygrad.vjp(lambda xs: [xs[0] * xs[1], xs[0] + 1.0])([2.0, 3.0], [1.0, 10.0])
@@ -232,9 +241,10 @@ def vjp(function):
 
 
 def taylor(function, order):
-    """Return x -> [c0, c1, ...], as many as `order` + 1: function(x + h) is c0 + c1 h + c2 h**2 + ...
+    """Return a function of x: the list [c0, c1, ...] such that function(x + h) is c0 + c1 h + c2 h**2 + ...
 
-    Of a function of one number that returns one Value, in one pass (calculus/taylor.py). Raises as `derivative` does.
+    The list has the terms up to degree `order`, so `order` + 1 of them. One pass through the graph finds them all.
+    Raises as `derivative` does.
 
     >>> import pygrad
     >>> pygrad.taylor(lambda x: 1.0 / x, order=3)(1.0)
@@ -255,13 +265,13 @@ def taylor(function, order):
 
 
 class _Call:
-    """A function called on fresh Values: `xs` went in, `ys` came out, both flat lists."""
+    """One call of a function: on new Values `xs`, with results `ys`; both are flat lists."""
 
     def __init__(self, function, args):
         given = []
         self.structures = [flatten(arg, given, _as_input) for arg in args]
         self.are_numbers = all(map(is_number, given)) and not _is_nested()
-        # a node of its own for each: what a Value given was computed from is none of the function's business
+        # A given Value gets a node of its own: the derivative must not go on to the Values that it was computed from.
         self.xs = [x * 1.0 if isinstance(x, Value) else Value(x) for x in given]
         items = iter(self.xs)
         arguments = [rebuild(structure, items) for structure in self.structures]
@@ -274,11 +284,11 @@ class _Call:
         return self.ys[0]
 
     def gradient(self, y):
-        """Return the derivatives of a Value by all of `xs`, as the caller gets them."""
+        """Return the derivatives of `y` by all `xs`, as the caller gets them: floats, or Values."""
         return self.pull([y], [1.0])
 
     def gradient_values(self, y):
-        """The same as Values, or numbers where they are constant, to be derived again."""
+        """Return the derivatives of `y` by all `xs`, to be differentiated again: Values, or floats where constant."""
         return pull([y], [1.0], self.xs)
 
     def pull(self, ys, seeds):
@@ -287,7 +297,7 @@ class _Call:
         return [as_value(g) for g in pull(ys, seeds, self.xs)]
 
     def result(self, y):
-        """Return a Value or number as the caller gets it."""
+        """Return a Value or number as the caller gets it: a float, or a Value."""
         if self.are_numbers:
             return y.data if isinstance(y, Value) else y
         return as_value(y)
@@ -299,18 +309,18 @@ class _Call:
         return rebuild(self.structure, iter(items))
 
     def like_arguments(self, items):
-        """Return items, one for each of `xs`, in the structure of the argument; of several in a list."""
+        """Return items, one for each of `xs`, shaped like the argument; or, if there are several, a list of these."""
         items = iter(items)
         found = [rebuild(structure, items) for structure in self.structures]
         return found[0] if len(found) == 1 else found
 
     def like(self, xs, items):
-        """The same; in a tuple if `xs`, the arguments, were one."""
+        """Return items, one for each of `self.xs`, in the structure of `xs`, the arguments as the caller gave them."""
         found = self.like_arguments(items)
         return found if not isinstance(xs, tuple) else (found,) if len(xs) == 1 else tuple(found)
 
     def same_shape(self, given, structure, message):
-        """Return the numbers and Values of `given`, which has this structure; one Value makes all results Values."""
+        """Return the items of `given`, which must have this structure. One Value in it makes all results Values."""
         items = []
         if plain(flatten(given, items, _as_input)) != plain(structure):
             raise ValueError(message)
@@ -341,7 +351,7 @@ def _as_output(y):
 
 
 def _sparse(function, outputs_of):
-    """Return what gives the Jacobian of `outputs_of` as an array of SciPy, for any function: recorded for each call."""
+    """Return a function that returns the Jacobian of `outputs_of` as an array of SciPy; every call records it anew."""
 
     def derived(*args):
         return CompiledJacobian(CompiledOnce(function), outputs_of, derived, is_sparse=True, unrolls=False)(*args)

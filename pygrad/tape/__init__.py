@@ -1,1 +1,1 @@
-"""A function recorded once, and run in C ever after: `pygrad.compile` and what it returns."""
+"""Functions that are recorded once and then run in C: `pygrad.compile`, and `Compiled`, the class it returns."""

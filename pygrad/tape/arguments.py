@@ -1,8 +1,9 @@
 """Arguments of compiled functions: numbers, nested lists and tuples, and anything with a buffer of numbers.
 
-A plain number is the same for all samples. Anything else has the samples along its first dimension. What one sample
-looks like is its *structure*: None for a number, or a tuple of the structures of its items. A function is traced once
-for each combination of structures; its numbers arrive as *columns*, one an input, each a place in memory and a step.
+A plain number is shared by all samples. Any other argument has the samples along its first dimension. The *structure*
+of a sample is None for a number, or a tuple of the structures of its items. A function is recorded once for each
+combination of structures. Each number of a sample is an *input* of the tape. An input has a *column*: the address of
+its number in the first sample, and the step to the next sample, 0 for a shared argument.
 """
 
 import math
@@ -19,13 +20,17 @@ from pygrad.engine._lib import ffi
 
 
 class HasValues(TypeError):
-    """An argument holds Values: the function is being called by code that is itself recorded."""
+    """An argument holds Values where numbers are needed; `Compiled.__call__` then calls the Python function."""
 
 
 class Argument:
-    """One argument: `structure` of a sample, `samples` (None: the same for all) and the numbers, row by row.
+    """One argument of a call.
 
-    `numbers` is an array of floats, or the caller's own memory; `columns` are (pointer, step), one an input.
+    structure  that of one sample
+    samples    how many there are; None if the argument is shared by all samples
+    numbers    the numbers of one sample after the other: an array of floats, or the caller's own memory
+    width      how many numbers a sample has
+    columns    (pointer, step) of each input
     """
 
     def __init__(self, given, name, is_batch=True):
@@ -44,16 +49,16 @@ class Argument:
         self.columns = [(self._memory + i, step) for i in range(self.width)]
 
     def select(self, samples):
-        """Return these samples, by number, as an argument of their own may be given."""
+        """Return the samples with these numbers, in a form that may be given as an argument."""
         if self.samples is None:
             return self.given
         items = (self._memory[i * self.width + k] for i in samples for k in range(self.width))
         return [build_lists(self.structure, items) for _ in samples]
 
     def _hold(self):
-        """Return the numbers as C reads them: as many as the columns say. While this lives they stay where they are.
+        """Return a C pointer to the numbers, after a check that there are as many as the columns will read.
 
-        An array that is made longer or shorter meanwhile says BufferError.
+        While the pointer lives, the numbers cannot move: an array that is made longer or shorter raises BufferError.
         """
         held, needed = ffi.from_buffer("double[]", self.numbers), (self.samples or 1) * self.width
         if len(held) != needed:
@@ -76,15 +81,15 @@ class Argument:
             self.samples = None
 
 
-# --- three ways to read an argument; each returns a shape and the numbers, or None if it is not of that kind ----------
+# --- how an argument is read: as one number, from a buffer, from rectangular lists, or sample by sample ---------------
 
-# What `memoryview` calls numbers: 8-byte floats in the order of this machine, which C reads as they are; and others.
+# Formats of `memoryview`: 8-byte floats in this machine's byte order, so C can read them in place; then all numbers.
 _DOUBLES = ("d", "@d", "=d", "<d" if sys.byteorder == "little" else ">d")
 _NUMBERS = (*_DOUBLES, *"f?bBhHiIlLqQ")
 
 
 def _one_number(given):
-    """Return the number that `given` is, or that an array without dimensions holds; None if it is none."""
+    """Return `given` if it is a number, the number in an array without dimensions, and None for anything else."""
     if is_number(given):
         return given
     if getattr(given, "ndim", None) == 0 and getattr(getattr(given, "dtype", None), "kind", "") in tuple("fiubO"):
@@ -93,7 +98,7 @@ def _one_number(given):
 
 
 def _from_buffer(given, name):
-    """Read what has a buffer; without a copy if it is float64 in C order."""
+    """Return (shape, numbers) of an object with a buffer, not copied if float64 in C order; None without a buffer."""
     if isinstance(given, (list, tuple)):
         return None
     if isinstance(given, (str, bytes, bytearray)):
@@ -103,7 +108,7 @@ def _from_buffer(given, name):
     if str(getattr(given, "dtype", "")) == "object":
         return None
     if getattr(getattr(given, "dtype", None), "kind", "") in tuple("fiub") and hasattr(given, "__array_interface__"):
-        given = given.astype("d", order="C", copy=False)  # NumPy's; nothing is done if it is so already
+        given = given.astype("d", order="C", copy=False)  # NumPy's method; no copy if it is float64 in C order
     try:
         view = memoryview(given)
     except (TypeError, ValueError, BufferError):
@@ -118,11 +123,11 @@ def _from_buffer(given, name):
     return view.shape, array("d", rows)
 
 
-_PLAIN = {list, tuple}  # no program's code says how long these are, and what is in them
+_PLAIN = {list, tuple}  # exactly these types: a class derived from them may lie about its length and its items
 
 
 def _from_lists(given, name):
-    """Read nested lists that are rectangular; (None, None) if they are not."""
+    """Return (shape, numbers) of rectangular nested lists of numbers; (None, None) for any others."""
     shape, level = [], [given]
     while level and _is_sequence(level[0]):
         if not _PLAIN.issuperset(map(type, level)):
@@ -142,7 +147,7 @@ def _from_lists(given, name):
 
 
 def _from_trees(given, name):
-    """Read samples of any one structure, one by one."""
+    """Return (structure, how many samples, numbers); the samples are read one by one and must have one structure."""
     samples, structure, numbers = _items(given, name), None, array("d")
 
     def read(x):
@@ -160,7 +165,7 @@ def _from_trees(given, name):
 
 
 def _is_sequence(x):
-    """True for what has items in an order: no dict or set, no text, no array without dimensions."""
+    """True for an object with items in a sequence: not for a dict, a set, text or an array without dimensions."""
     if isinstance(x, (list, tuple)):
         return True
     if isinstance(x, (str, bytes, bytearray, Mapping)) or getattr(x, "ndim", 1) == 0:
@@ -169,9 +174,9 @@ def _is_sequence(x):
 
 
 def _items(sequence, name):
-    """Return what a sequence holds, in a tuple; not to be asked again, as it may then say something else.
+    """Return the items of a sequence in a tuple. Read each sequence once only: its answers may change.
 
-    TypeError for a table, whose items are its columns, and for what has another length than it says.
+    Raises TypeError for a table, since its items are its columns, and for a sequence whose length is not what it says.
     """
     if type(sequence) in _PLAIN:
         return tuple(sequence)

@@ -1,4 +1,4 @@
-"""The raw path: a compiled function bound to memory, for callers in a loop who cannot spare a microsecond a call."""
+"""A compiled function bound to memory, for loops that cannot spare a microsecond a call."""
 
 import functools
 
@@ -10,16 +10,20 @@ from pygrad.tape.arguments import Argument
 class Bound:
     """A compiled function and the memory that it reads and writes; made by `Compiled.bind`.
 
-    inputs     one array an argument: the caller's own memory, or for a number an array of one. Write to them, and call
-    output     array of floats: the result after a call; of each sample in turn with reduction "none"
-    gradients  array of floats after `backward()`: the derivatives of the result with respect to all numbers of
-               `inputs`, in their order, one argument after the other; what is the same for all samples has one for each
-               of them (None with `inputs=False`)
-    forward()  runs; `backward()` runs forward and backward, and adds to the parameters' gradients. Neither allocates or
-               checks anything; both return None. IndexError, as in a call of the function; ValueError from `backward()`
-               if there is not one number to go back from
+    inputs      an array for each argument: the caller's own memory, or for a number an array of length 1. Write new
+                numbers to them, then call `forward` or `backward`
+    output      array of floats: the result of the last call; with reduction "none" that of each sample in turn
+    gradients   array of floats: after `backward()` the derivatives of the result by all numbers of `inputs`, argument
+                by argument and sample by sample. An argument that is shared by all samples has gradients for each
+                sample too. None with `inputs=False`, and where `backward()` raises ValueError
+    forward()   runs the function
+    backward()  runs it forward and backward, and adds to the gradients of the parameters
 
-    While it is bound, the memory keeps its length: an array that is told to grow or shrink raises BufferError.
+    Both methods return None. They do not check `inputs`, and allocate memory in the first call only. Both raise
+    IndexError as a call of the function does. `backward()` raises ValueError if the result is not one number, or with
+    reduction "none" one number for each sample.
+
+    While the memory is bound its length is fixed: growing or shrinking an array in `inputs` raises BufferError.
     """
 
     def __init__(self, run, inputs):
@@ -34,7 +38,7 @@ class Bound:
         self.backward = self._runner(run.batch)
 
     def _runner(self, batch):
-        """Return a function without arguments that runs a copy of the batch."""
+        """Return a function without arguments that runs the batch; the batch is copied now."""
         batch = ffi.new("pg_batch *", batch[0])
         keep = self.run, self._replay, batch
         if batch.samples == 1 and engine.trigger:
@@ -50,7 +54,7 @@ class Bound:
 
 
 class BoundArgument(Argument):
-    """An argument whose memory is read at every call: a number, or float64 in C order."""
+    """An argument whose memory is read anew in every call: a number, or an array of float64 in C order."""
 
     def __init__(self, given, name, is_batch=True):
         super().__init__(given, name, is_batch)

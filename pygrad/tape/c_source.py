@@ -1,7 +1,7 @@
 """A tape as one C99 file that needs nothing of pygrad: `Compiled.to_c`.
 
-The file has the tape as a table and a loop over it, so a compiler takes no longer for a hundred thousand operations
-than for ten. The formulas are those of csrc/ops.def, which the engine itself gives as text.
+The file has the tape as a table, and a loop over the table: the code does not grow with the tape, so a compiler is
+quick with long tapes too. The formulas are those of csrc/ops.def; the extension contains them as text.
 """
 
 import math
@@ -17,7 +17,7 @@ from pygrad.tape.files import describe, write_whole
 
 
 def write(tape, structures, path, name, title):
-    """Write the C file of a tape; see `Compiled.to_c`. `title` is the function's name."""
+    """Write the C file of a tape; see `Compiled.to_c`. `title`, the function's name, stands in its first line."""
     if not (isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name)):
         raise ValueError(f"name must be the beginning of C names, of letters, digits and _, not {name!r}")
     text = _File(tape, structures, name, title).text()
@@ -25,7 +25,7 @@ def write(tape, structures, path, name, title):
 
 
 class _File:
-    """The parts of the file. Nodes are numbered anew: parameters that no Value is left of are constants here."""
+    """The parts of the file. Nodes are numbered anew: a parameter whose Value is gone becomes a constant here."""
 
     def __init__(self, tape, structures, name, title):
         self.tape, self.structures, self.name, self.title = tape, structures, name, title
@@ -47,7 +47,10 @@ class _File:
         return self.places[node] if 0 <= node < self.first else node
 
     def _operations(self, words):
-        """Return (op, a, b) for each operation; of one with a list, b is its place, where its length stands."""
+        """Return (op's name, a, b) for each operation; with a list, b is the list's place, where its length stands.
+
+        For a power, b is the place of its exponent.
+        """
         out, at, exponents = [], 0, 0
         while at < len(words):
             op, a = words[at], self._place(words[at + 1])
@@ -67,7 +70,7 @@ class _File:
         return out
 
     def _inert(self):
-        """Return, for each operation, whether no output passes an adjoint on to it (csrc/tape.h)."""
+        """Return for each operation True if no output passes an adjoint on to it (PG_INERT of csrc/tape/tape.h)."""
         awake = set(self.outputs)
         for place in reversed(range(len(self.operations))):
             if self.first + place in awake:
@@ -77,7 +80,7 @@ class _File:
     def _receivers(self, name, a, b):
         """Return the operands that an operation passes its adjoint on to."""
         op = CODES[name]
-        rest = [b] if ARITIES[op] else self.lists[b + 1 : b + 1 + self.lists[b]]  # of one operand b is no node
+        rest = [b] if ARITIES[op] else self.lists[b + 1 : b + 1 + self.lists[b]]  # `b` of arity 1 is cut off
         return [place for place in (a, *rest) if place >= 0][: ARITIES[op] or None][RECEIVERS[op]]
 
     # --- text ---------------------------------------------------------------------------------------------------------
@@ -124,7 +127,7 @@ class _File:
         return "\n".join([*tables, _doubles("constants", self.constants)])
 
     def _check(self):
-        """Return the tables of the self-check: a point, and what the engine makes of it."""
+        """Return the tables of the self-check: a point, and the numbers that the engine computes there."""
         status, outputs, input_grads, parameter_grads = self._evaluate()
         return "\n".join(
             [
@@ -137,7 +140,10 @@ class _File:
         )
 
     def _evaluate(self):
-        """Run the tape at the point it was recorded at: status, outputs and gradients. Leaves .grad as it was."""
+        """Run the tape at the point of its recording; the gradients of all Values stay as they were.
+
+        Return (status, outputs, gradients of the inputs, gradients of the parameters); status is 1 for a bad index.
+        """
         ids, tape = list(self.tape.parameter_ids), self.tape
         point, outputs = ffi.new("double[]", list(tape.point)), ffi.new("double[]", tape.output_count)
         input_grads, one = ffi.new("double[]", self.inputs), ffi.new("double *", 1.0)
@@ -168,7 +174,7 @@ def _formulas(op):
 
 
 def _helpers(text):
-    """Return those functions that the text calls."""
+    """Return the functions of csrc/helpers.def that the text calls."""
     helpers, i = [], 0
     while helper := _text(lib.pg_helper_source(i)):
         if re.search(rf"\b{re.search(r'pg_[a-z_]+', helper)[0]}\b", text):
@@ -178,7 +184,7 @@ def _helpers(text):
 
 
 def _comment(text):
-    """Return text that cannot end a comment, in ASCII."""
+    """Return the text in ASCII, without anything that could end a C comment."""
     return text.encode("ascii", "backslashreplace").decode().replace("*/", "* /").replace("\n", " ").replace("?", "_")
 
 
@@ -193,7 +199,7 @@ def _doubles(name, numbers, kind="static const"):
 
 
 def _table(declaration, entries, begin=" = {"):
-    """Return an array's definition, in lines of at most 120 columns; with one entry if there is none."""
+    """Return the definition of an array in lines of at most 120 columns; one without entries gets a 0."""
     lines, line = [], "   "
     for entry in list(entries) or ["0"]:
         if len(line) + len(entry) > 116:
@@ -211,14 +217,14 @@ def _case(name, lines):
 
 
 def _forward(name, formulas):
-    """Return the case of an op in the loop up; for a row of ops.def by its formula."""
+    """Return the case of an op in the forward loop: from _LIST_FORWARD, or else by its formula in ops.def."""
     if name in _LIST_FORWARD:
         return _case(name, [*_LIST_FORWARD[name], "break;"])
     return _case(name, [*_operands(formulas[0]), f"v[i] = {formulas[0]};", "break;"])
 
 
 def _backward(name, formulas):
-    """Return the case of an op in the loop down: to each operand's adjoint is added g times its derivative."""
+    """Return the case of an op in the backward loop: it adds g times the derivative to each operand's adjoint."""
     if name in _LIST_BACKWARD:
         return _case(name, [*_LIST_BACKWARD[name], "break;"])
     slopes = [(x, formula) for x, formula in zip("ab", formulas[1:]) if formula]
@@ -228,7 +234,7 @@ def _backward(name, formulas):
 
 
 def _operands(formula):
-    """Return the lines that read what a formula needs of a, b and y."""
+    """Return the lines that read those of a, b and y that a formula needs."""
     read = {"a": "v[o->a]", "b": "v[o->b]", "y": "v[i]"}
     return [f"const double {x} = {place};" for x, place in read.items() if re.search(rf"\b{x}\b", formula)]
 
@@ -279,13 +285,13 @@ _TEMPLATE = """\
  *     arguments    @arguments@
  *     result       @output@
  *
- * C99 and its standard library alone. To compile it, and to compare it with pygrad:
+ * It needs C99 and its standard library alone. To compile it, and to check it against pygrad's numbers:
  *
  *     cc -std=c99 -O2 -ffp-contract=off -c FILE.c
  *     cc -std=c99 -O2 -ffp-contract=off -DPYGRAD_SELF_CHECK FILE.c -o check -lm && ./check
  *
- * The bits are pygrad's if -ffp-contract=off is given, no -ffast-math is, and the C library is the same: another one's
- * exp, tanh, ... may differ in the last bits. To call it, declare
+ * Results have the same bits as pygrad's if you compile with -ffp-contract=off and without -ffast-math, and use the
+ * same C library: exp, tanh, ... of another library may differ in the last bits. To call the functions, declare
  *
  *     enum { NAME_INPUTS = @inputs@, NAME_PARAMETERS = @parameters@, NAME_OUTPUTS = @outputs@,
  *            NAME_WORK = 2 * (NAME_INPUTS + NAME_PARAMETERS + @constants@ + @operations@) + 1 };
@@ -294,15 +300,16 @@ _TEMPLATE = """\
  *     int name_gradient(const double *inputs, const double *parameters, const double *seeds, double *outputs,
  *                       double *input_gradients, double *parameter_gradients, double *work);
  *
- * Both run one sample. `inputs` are its numbers, those of the first argument first; name_parameters has the parameters'
- * numbers as they were when this was written. Both write NAME_OUTPUTS numbers to `outputs`, and use NAME_WORK
- * numbers at `work`, whose contents are of no use before or after; so threads with a work each may run at once.
+ * Both functions run one sample. `inputs` are the numbers of its arguments, the first argument's first;
+ * name_parameters has the parameters' numbers as they were when this file was written. Both functions write
+ * NAME_OUTPUTS numbers to `outputs`, and use `work` as scratch memory for NAME_WORK numbers. Threads may call them at
+ * once, each with its own `work`.
  *
- * name_gradient starts from the gradients of the outputs, `seeds` (NULL: 1 each), writes those of the inputs to
- * `input_gradients`, and adds those of the parameters to `parameter_gradients`: set these to 0 first, and run all
- * samples of a batch. Either may be NULL.
+ * `seeds` are the gradients of the outputs (NULL: 1 each). name_gradient writes the gradients of the inputs to
+ * `input_gradients`, and adds the gradients of the parameters to `parameter_gradients`: for the sum over a batch, set
+ * these to 0, then run each sample. Either may be NULL.
  *
- * The result is 0; or 1, and nothing is written, if the index of a take is out of range or not whole.
+ * Both return 0; or 1 if the index of a take is out of range or not whole: then only `work` has changed.
  */
 #include <math.h>
 #include <stddef.h>
@@ -325,8 +332,9 @@ int name_gradient(const double *inputs, const double *parameters, const double *
 
 @numbers@
 
-/* The tape. An operation's operands are nodes: the inputs, the parameters, the constants, and the operations before it.
- * `b` may be the place of a list, which begins with its length, or of an exponent. */
+/* The tape. Nodes are numbered: first the inputs, then the parameters, the constants and the operations. `a` and
+ * `b` are the numbers of an operation's operands, lower than its own (`a` is -1 if there is none). For some ops `b` is
+ * the place of a list in name_lists, where its length stands first, or of an exponent. */
 @ops@
 typedef struct {
     int op, a, b;
@@ -334,7 +342,7 @@ typedef struct {
 
 @tables@
 
-@helpers@/* Compute all operations; 1: an index was bad. */
+@helpers@/* Compute all operations; return 1 if an index was bad. */
 static int name_up(double *v)
 {
     int bad = 0;
@@ -349,7 +357,7 @@ static int name_up(double *v)
     return bad;
 }
 
-/* Pass all adjoints down. */
+/* Pass all adjoints on, from the last operation to the first. */
 static void name_down(const double *v, double *d)
 {
     for (int i = NAME_NODES - 1; i >= NAME_LEAVES; i--) {
@@ -410,7 +418,7 @@ static double name_found_outputs[NAME_OUTPUTS + 1];
 static double name_found_inputs[NAME_INPUTS + 1];
 static double name_found_parameters[NAME_PARAMETERS + 1];
 
-/* How many numbers differ in a bit; all nan are the same. */
+/* Return how many numbers differ in any bit; any nan equals any other. */
 static int name_compare(const char *what, const double *found, const double *expected, int count)
 {
     int differences = 0;

@@ -1,6 +1,6 @@
-"""compile(fn): record a function once, and run it in C ever after, over many samples at a time.
+"""`compile` and `Compiled`: a function is recorded once, and from then on runs in C, over many samples at a time.
 
-`Compiled` is the function; pygrad.tape.record records it, csrc/tape/replay.c runs it.
+pygrad.tape.record records the function; csrc/tape/replay.c runs the tape.
 """
 
 import functools
@@ -22,17 +22,21 @@ REDUCTIONS = files.REDUCTIONS
 
 
 def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tuple(PASSES)):
-    """Return `function` compiled: recorded at its first call, and run in C at that and every other.
+    """Return `function` compiled, as a `Compiled`: its first call records it, and every call runs it in C.
 
-    function    takes numbers and nested lists of numbers, and returns a number or a list; or a Module, as an MLP
-    reduction   of a batch: "mean" or "sum" over its samples, or "none": each sample's output. By default the mean of
-                a function that returns a number, and "none" of a Module or of one that returns a list
-    batched     True: numbers are the same for all samples, and what has a length has one item a sample. False: the
-                arguments are one sample as they are. Or one such choice an argument, in a tuple
-    threads     that may share a batch; the results are the same bits for any number
-    passes      over the tape, of "fold", "share", "fuse" and "hoist" (csrc/pygrad.h says what each may change)
+    function    written for one sample, in Values and nested lists of Values; it returns a Value or a list of Values. Or
+                a Module, such as an MLP
+    reduction   what a batch returns: "mean" or "sum" over its samples, or "none": the output of each sample. By default
+                "mean" if the function returns one Value, and "none" if it returns a list or is a Module
+    batched     True: an argument is a number, shared by all samples, or has one item for each sample. False: all
+                arguments together are one sample. Or a tuple of True and False, one for each argument
+    threads     how many threads may share a batch; the results have the same bits for any number
+    passes      names of the passes over the tape that are made. "fold" computes operations on constants, "share" makes
+                equal operations one, "fuse" makes chains of additions one sum or dot, and "hoist" runs an operation
+                that depends on no input once a batch. All but "fold" may add gradients up in another sequence
 
-    As a decorator: `@pygrad.compile` or `@pygrad.compile(reduction="sum")`.
+    Also a decorator: `@pygrad.compile` or `@pygrad.compile(reduction="sum")`. Raises TypeError and ValueError for
+    arguments that are not like that.
 
     >>> import pygrad
     >>> w = pygrad.Value(3.0)
@@ -55,9 +59,9 @@ def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tu
 def load(path):
     """Return the compiled function that `Compiled.save` wrote to the file `path`.
 
-    Its parameters are new Values: `parameters()` has them in the order of the saved function's. It takes numbers in the
-    structures that the saved one had been called with, and raises TypeError for others. A file holds numbers only, so
-    loading one from elsewhere runs nobody's code.
+    Its parameters are new Values; `parameters()` returns them in the same sequence as that of the saved function. It
+    accepts arguments in the structures that the saved function had been called with, and raises TypeError for others. A
+    file holds numbers and no code, so a file from a stranger is safe to load.
 
     Raises FileNotFoundError if there is no such file, and ValueError if it is damaged, cut, of a newer version or no
     file of a compiled function.
@@ -66,10 +70,11 @@ def load(path):
 
 
 class Compiled:
-    """A compiled function: see `compile`. It is traced once for each structure of its arguments.
+    """A compiled function: see `compile`. It is recorded once for each combination of structures of its arguments.
 
-    Parameters are the Values that existed when it was traced: they are read anew in every run. What the function reads
-    besides, numbers and the structure of a model, is as it was then; `clear()` forgets it.
+    Its parameters are the leaf Values that it depends on and that existed before the recording: every run reads them
+    anew. All else that it uses, such as other numbers and the structure of a model, stays as it was when the function
+    was recorded. Call `clear()` after a change of these.
     """
 
     def __init__(self, function, reduction=None, batched=True, threads=1, passes=tuple(PASSES)):
@@ -92,9 +97,11 @@ class Compiled:
         self.__name__ = getattr(function, "__name__", type(function).__name__)
 
     def __call__(self, *args, **kwargs):
-        """Run forward; return what the function returns, reduced over the batch.
+        """Run forward; return the function's result, reduced over the batch: floats, nested lists or arrays.
 
-        With Values as arguments, and for one sample while another function is recorded, it is the function itself.
+        With Values as arguments, the Python function itself is called; and for one sample also while another function
+        is recorded. Raises IndexError if an index (see `pygrad.take`) is out of range or not whole, and TypeError or
+        ValueError for arguments that are no numbers, ragged, or not of one number of samples.
         """
         try:
             run = self.prepare(args, kwargs)
@@ -109,8 +116,9 @@ class Compiled:
     def backward(self, *args, inputs=False, **kwargs):
         """Run forward and backward: add to the gradients of the parameters, and return the output.
 
-        With `inputs=True` returns (output, gradients), one an argument and shaped like it; of an argument that is the
-        same for all samples, their sum.
+        With `inputs=True` return (output, gradients): a gradient for each argument, shaped like it. The gradient of an
+        argument that all samples share is the sum over the samples. Raises as a call does, and ValueError if the result
+        is not one number.
 
         >>> import pygrad
         >>> w = pygrad.Value(3.0)
@@ -138,19 +146,21 @@ class Compiled:
         progress=False,
         callback=None,
     ):
-        """Train: take `epochs` passes over the samples of `args`, in C; return the loss of every step, in a list.
+        """Train for `epochs` passes over the samples of `args`, in C; return the loss of every step, in a list.
 
-        optimizer   of `pygrad.optim`; any other with zero_grad() and step() works too, from Python
-        batch_size  samples a step; None: all
-        shuffle     the samples anew for each epoch, as `pygrad.data.batches` does with this seed; by default if there
-                    is more than one batch
-        drop_last   leave out a last batch that is smaller
-        schedule    an LRScheduler, stepped after each epoch, or a function of the step's number that gives its rate
-        progress    True: show it
-        callback    called after each epoch with a `pygrad.tape.training.Progress`; True from it ends the training
+        optimizer   one of `pygrad.optim`; any other object with zero_grad() and step() works too, in a Python loop
+        batch_size  how many samples a step uses; None: all
+        shuffle     True: shuffle the samples for each epoch, as `pygrad.data.batches` does with this seed. By default
+                    True if there is more than one batch
+        drop_last   True: leave out the last batch of an epoch if it is smaller than the others
+        schedule    an LRScheduler, stepped after each epoch; or a function from a step's number, 0 for the first, to
+                    its learning rate
+        progress    True: show the progress, with tqdm if it is installed
+        callback    called after each epoch with a `pygrad.tape.training.Progress`; if it returns True the training ends
 
-        An exception, Ctrl-C included, leaves parameters and optimizer as of the last whole step. While a training runs
-        the parameters are its own: what another thread writes to them meanwhile may be lost.
+        An exception, Ctrl-C included, leaves the parameters and the optimizer as they were after the last whole step.
+        No other thread may write to the parameters during the training: its writes may be lost. Raises as `backward`
+        does, and TypeError or ValueError for options that are not like that.
 
         >>> import pygrad
         >>> w = pygrad.Value(0.0)
@@ -170,31 +180,33 @@ class Compiled:
         return training.fit(run, optimizer, **options)
 
     def clear(self):
-        """Forget what was traced: the next call traces anew. TypeError of a loaded function, which could not."""
+        """Forget all recordings: the next call records anew. TypeError for a loaded function: it has no Python code."""
         if isinstance(self.function, files.Loaded):
             raise TypeError(f"{self.__name__} was loaded, without its Python source: it cannot be traced anew")
         self._tapes.clear()
 
     @property
     def tape(self):
-        """The tape traced last; `str()` of it is readable."""
+        """The tape of the latest recording; print it to see its operations. RuntimeError if there is no recording."""
         if not self._tapes:
             raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
         return list(self._tapes.values())[-1]
 
     def trace(self, *args, **kwargs):
-        """Return the tape for arguments like these, tracing the function if that has not been done."""
+        """Return the tape for arguments of these structures; the function is recorded now if it has not been before."""
         return self.prepare(args, kwargs).tape
 
     def parameters(self):
-        """Return the Values that are read anew in every run, in a list."""
+        """Return the parameters, the Values that every run reads anew, in a list."""
         return list(dict.fromkeys(p for tape in self._tapes.values() for p in tape.parameters))
 
     def bind(self, *args, inputs=True):
-        """Return a `Bound`: this function with its memory fixed, to be called again and again at least cost.
+        """Return a `Bound`: this function with its memory fixed, for many calls at the least cost.
 
-        Arguments are numbers, or arrays of float64 in C order, which are read anew in every call. With reduction "none"
-        there is a result for each sample, and its own gradients by that sample's numbers.
+        Arguments are numbers, or arrays of float64 in C order: every call reads the arrays anew. With reduction "none"
+        each sample has its own result, and the gradients of that result by the sample's numbers. With `inputs=False`
+        `backward()` computes the parameters' gradients only. Raises as a call does, and ValueError for an argument of
+        another kind.
 
         >>> import pygrad
         >>> bound = pygrad.compile(lambda a, b: a * b, batched=False).bind(2.0, 3.0)
@@ -207,29 +219,30 @@ class Compiled:
         return Bound(run, inputs)
 
     def like(self, function, batched=None):
-        """Return another function, compiled with the same choices, and no reduction."""
+        """Return `function` compiled with the same options as this one, but with reduction "none"."""
         return Compiled(function, "none", self.batched if batched is None else batched, self.threads, self.passes)
 
     @property
     def passes(self):
-        """The names of the passes that are done, in a tuple."""
+        """The names of the passes that are made over a tape, in a tuple."""
         return tuple(name for name, bit in PASSES.items() if self._passes & bit)
 
     # --- out of the process (files.py, c_source.py) ------------------------------------------------------------------
 
     def save(self, path):
-        """Write what was traced, and the parameters' numbers, to the file `path`, for `load`; in one go or not at all.
+        """Write all recordings, and the parameters' numbers, to the file `path`, for `load`; all at once or not at all.
 
-        Raises RuntimeError if nothing has been traced yet, and OSError if the file can not be written.
+        Raises RuntimeError if nothing has been recorded yet, OSError if the file cannot be written, and ValueError if
+        an argument or the result is nested too deep for a file.
         """
         files.save(self._state(), path)
 
     def to_c(self, path, name="model"):
-        """Write one C99 file that computes what `tape` does, and its gradients, for one sample; it says how to use it.
+        """Write a C99 file that computes outputs and gradients of `tape` for one sample, and says how to use it.
 
-        C names begin with `name`. Compiled as the file says it has the same bits as a call with one sample; it has a
-        self-check of that. Raises RuntimeError if nothing has been traced yet, ValueError if `name` is not the
-        beginning of a C name, and OSError if the file can not be written.
+        Its C names begin with `name`. Compiled as the file says, it computes the same bits as a call with one sample,
+        and has a self-check of this. Raises RuntimeError if nothing has been recorded yet, ValueError if `name` cannot
+        begin a C name, and OSError if the file cannot be written.
         """
         c_source.write(self.tape, list(self._tapes)[-1], path, name, self.__name__)
 
@@ -239,7 +252,7 @@ class Compiled:
             raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
         visible = self.parameters()
         places = {p._pg_id: i for i, p in enumerate(visible)}
-        for tape in tapes.values():  # and leaves that no Value is left of
+        for tape in tapes.values():  # and leaves whose Values are gone
             for id in tape.parameter_ids:
                 places.setdefault(id, len(places))
         return {
@@ -262,7 +275,7 @@ class Compiled:
         }
 
     def __reduce__(self):
-        """Copies and pickles have what was traced, and the parameters, but not the Python function."""
+        """Pickles and deep copies have the recordings and parameters. Without a recording they have the function."""
         if self._tapes:
             return _unpickle, (files.pack(self._state()), self.parameters())
         import pickle  # here, for its import takes a while
@@ -299,7 +312,7 @@ class Compiled:
         return self.run_on(arguments, sizes.pop() if sizes else None)
 
     def run_on(self, arguments, samples):
-        """Return a run over arguments that have been read, so many samples; None: one."""
+        """Return the `Run` of these `Argument`s; `samples` is how many samples they have, None if all are shared."""
         key = tuple([a.structure for a in arguments])
         tape = self._tapes.get(key)
         if tape is None:
@@ -314,16 +327,16 @@ class Compiled:
         return self.batched[i]
 
     def record(self, structures, arguments):
-        """Return the tape for arguments in these structures."""
+        """Return a new tape for arguments of these structures."""
         return self.record_as(self.function, structures, arguments)
 
     def record_as(self, function, structures, arguments, watch=True):
-        """Return the tape of what stands for the function, recorded at the numbers of the first sample."""
+        """Return a new tape of `function`, this one or a substitute, recorded at the numbers of the first sample."""
         numbers = [column[0] for argument in arguments for column, _ in argument.columns]
         return record(function, structures, numbers, self._passes, watch)
 
     def reduction_of(self, tape):
-        """Return the reduction of a batch that this tape runs over."""
+        """Return the reduction for a batch of this tape."""
         if self.reduction is not None:
             return self.reduction
         return "none" if tape.structure is not None or self._is_module else "mean"
@@ -334,7 +347,7 @@ def _unpickle(blob, parameters):
 
 
 def _restore(state, source, values=None):
-    """Return the Compiled that `_state` was of, over these Values or new ones. `source` is for errors."""
+    """Return the Compiled whose `_state()` was `state`, over these Values or new ones; errors name the `source`."""
     numbers, visible = state["numbers"], state["visible"]
     values = [engine.Value(number) for number in numbers[:visible]] if values is None else list(values)
     if len(values) != visible:

@@ -1,13 +1,14 @@
 """Compiled functions in files and pickles: all their tapes as plain numbers, and no code.
 
-A file is, all little-endian:
+The parts of a file, all little-endian:
 
-    magic, version, length of the header, length of the body, SHA-256 of header and body     `_PRELUDE`
+    prelude   magic, version, length of the header, length of the body, SHA-256 of header and body: `_PRELUDE`
     header    JSON: options, structures, and how many numbers of each kind there are
-    body      the parameters' numbers, then the arrays of each tape, in the order of `_ARRAYS`
+    body      the parameters' numbers, then the arrays of each tape, in the sequence of `_ARRAYS`
 
-Nothing in it is taken on trust: sizes must add up, and csrc/tape/image.c checks each tape before it can run. The state
-that is written and read is a dict of the header's entries and arrays; `Compiled` makes it, and is made from it.
+The reader trusts no part of a file: sizes must add up, and csrc/tape/image.c checks each tape before it can run. In
+memory the content is a *state*, a dict with the header's entries and the arrays. `Compiled._state` makes a state, and
+`_restore` of pygrad.tape.compiled makes a `Compiled` of one.
 """
 
 import itertools
@@ -32,7 +33,10 @@ _ARRAYS = {"parameters": "i", "outputs": "i", "words": "i", "point": "d", "numbe
 
 
 class Loaded:
-    """What stands for the Python function of a Compiled that was loaded: it says what calls there can be."""
+    """Stands in for the Python function of a Compiled that was loaded.
+
+    Calling it raises a TypeError with the structures that the Compiled accepts.
+    """
 
     def __init__(self, name, signature, structures):
         self.__name__ = self.__qualname__ = name
@@ -47,7 +51,7 @@ class Loaded:
 
 
 def describe(structures):
-    """Return the structures of a function's arguments in words: "(number, [number, number])"."""
+    """Return the structures of a function's arguments in words, such as "(number, [number, number])"."""
     return f"({', '.join(map(in_words, structures))})"
 
 
@@ -55,9 +59,9 @@ def describe(structures):
 
 
 def save(state, path):
-    """Write a state to the file `path`, which is replaced in one go or not at all.
+    """Write a state to the file `path`, all at once or not at all; an older file is replaced.
 
-    Raises OSError if it can not be, and ValueError if its structures are too deep.
+    Raises OSError if the file cannot be written, and ValueError if the state's structures are too deep.
     """
     write_whole(os.path.realpath(path), pack(state))
 
@@ -65,7 +69,8 @@ def save(state, path):
 def read(path):
     """Return the state in the file `path`.
 
-    Raises ValueError if it is damaged, cut, of a newer version or something else, and OSError if it can not be read.
+    Raises ValueError if the file is damaged, cut, of another version or no file of a compiled function, and OSError if
+    it cannot be read.
     """
     with open(path, "rb") as file:
         prelude = file.read(_PRELUDE.size)
@@ -76,7 +81,7 @@ def read(path):
 
 
 def pack(state):
-    """Return a state as bytes."""
+    """Return a state as the bytes of a file."""
     header, arrays = {**state, "tapes": []}, [state["numbers"]]
     header["numbers"] = len(state["numbers"])
     for tape in state["tapes"]:
@@ -92,7 +97,7 @@ def pack(state):
 
 
 def unpack(blob, source):
-    """Return the state in `blob`, with tuples for lists. `source` is what a ValueError calls it."""
+    """Return the state in the bytes `blob`, with tuples for lists. A ValueError calls the blob `source`."""
     if _check_prelude(blob[: _PRELUDE.size], source) != len(blob) - _PRELUDE.size:
         raise ValueError(f"{source} is damaged: it is cut, or something was added to it")
     *_, header_size, _, digest = _PRELUDE.unpack_from(blob)
@@ -114,7 +119,7 @@ def _checksum(content):
 
 
 def _parse(text):
-    """Return the JSON in `text`. Before, its depth is checked: a program may have raised Python's recursion limit."""
+    """Return the JSON in `text`. Its depth is checked first: Python's recursion limit may have been raised too high."""
     if _depth(text) > _DEEPEST:
         raise ValueError("it is nested too deep")
     return json.loads(text)
@@ -126,12 +131,12 @@ def _depth(text):
 
 
 def refusal(source, why):
-    """Return the message about a state whose checksum is right, and which can not be."""
+    """Return the message for a state that has the right checksum but contradicts itself; `why` says how."""
     return f"{source} is damaged, or was not written by pygrad: {why}"
 
 
 def _check_prelude(prelude, source):
-    """Return how many bytes must follow."""
+    """Check the prelude; return how many bytes must follow it."""
     if prelude[: len(_MAGIC)] != _MAGIC[: max(1, len(prelude))]:
         raise ValueError(f"{source} is no file of a compiled function of pygrad")
     if len(prelude) < _PRELUDE.size:
@@ -162,7 +167,7 @@ def _from_bytes(typecode, data):
 
 
 def _fill_arrays(state, body):
-    """Put arrays where the header has their lengths. These must add up to the body before anything is made."""
+    """Replace each length of an array in the state by the array. First the lengths must add up to the body's size."""
     wanted = [(state, "numbers", "d")]
     wanted += [(tape, name, code) for tape in state["tapes"] for name, code in _ARRAYS.items()]
     sizes = [_whole(entries[name], name) * array(code).itemsize for entries, name, code in wanted]
@@ -188,7 +193,7 @@ def _check_tape(tape, parameter_count):
 
 
 def _header(header):
-    """Return the header with tuples for lists, each entry of its type; further ones are left out."""
+    """Return a state from the header: checked, with tuples for lists, lengths for arrays, and no unknown entries."""
     state = {name: _typed(header[name], kinds, name) for name, kinds in _OPTIONS.items()}
     state["batched"], state["threads"] = _batched(header["batched"]), _whole(header["threads"], "threads")
     state["visible"], state["numbers"] = _whole(header["visible"], "visible"), _whole(header["numbers"], "numbers")
@@ -245,7 +250,7 @@ def _structure(entry):
 
 
 def signature_entry(function):
-    """Return the parameters of a function as [name, kind, has a default], for the header; None if nobody knows them."""
+    """Return [name, kind, has a default] of each parameter, for the header; None if the function has no signature."""
     import inspect  # here, for its import takes a while
 
     try:
@@ -256,7 +261,7 @@ def signature_entry(function):
 
 
 def signature(entry):
-    """Return the signature that binds keywords as the function's own does. Raises ValueError, TypeError or KeyError."""
+    """Return a signature that binds keywords as the saved function did. ValueError, TypeError, KeyError if damaged."""
     import inspect  # here, for its import takes a while
 
     if entry is None:
@@ -271,7 +276,7 @@ def signature(entry):
 
 
 def write_whole(path, blob):
-    """Write a file beside `path` and rename it, so that at any moment the old file or the new one is there, whole."""
+    """Write a file beside `path` and rename it: at any moment either the old file or the new one is there, whole."""
     temporary = f"{path}.{os.urandom(16).hex()}.tmp"
     try:
         with open(temporary, "xb") as file:

@@ -1,7 +1,7 @@
-"""Recording a function: run it once on Values, and write the graph that this makes down as a tape (csrc/tape.h).
+"""Recording a function: run it once on Values, and write its graph down as a tape (csrc/tape/tape.h).
 
-What a program takes out of a Value while it is recorded becomes part of the tape as the number it is now. That is
-mostly a mistake, so it is told: reading `.data`, comparing, drawing random numbers.
+A number that the function reads out of a Value while it is recorded becomes a constant of the tape. Mostly that is a
+mistake, so there is a TraceWarning for reading `.data`, for comparing, and for drawing random numbers.
 """
 
 import contextlib
@@ -19,23 +19,24 @@ from pygrad.tape.tape import Tape
 
 
 class TraceWarning(UserWarning):
-    """Something was recorded that will not change when the function runs again."""
+    """A recording keeps something as it was at that moment, so it will not change when the function runs again."""
 
 
 def record(function, structures, numbers, passes, watch=True):
-    """Call the function with Values of these numbers, shaped as `structures` say, one an argument.
+    """Call the function with Values of these numbers, one argument for each of `structures`; return its Tape.
 
-    With `watch` False it may decide by these numbers: the tape is for them alone.
+    `passes` are bits for the tape's passes. With `watch` False there are no warnings: the function may branch on these
+    numbers, and the tape is right for them alone.
 
-    Returns a Tape. Raises what the function raises; TypeError if it does not return numbers, or if a node of its graph
-    cannot be run again.
+    Raises the exceptions of the function, and TypeError if it does not return Values or numbers, or if an operation of
+    its graph has a closure or local gradients, so that only Python can run it.
     """
     since = lib.pg_trace_begin()
     try:
         inputs = [engine.Value(number) for number in numbers]
         items = iter(inputs)
         arguments = [build_lists(structure, items) for structure in structures]
-        enabled = engine.set_grad_enabled(True)  # the first call may be within no_grad()
+        enabled = engine.set_grad_enabled(True)  # the call may be within no_grad()
         try:
             with _Watch({v._pg_id for v in inputs}, since) if watch else contextlib.nullcontext():
                 out = function(*arguments)
@@ -49,9 +50,10 @@ def record(function, structures, numbers, passes, watch=True):
 
 
 class _Watch:
-    """Warns of what a function takes out of Values while it is recorded, and of random numbers.
+    """Warns when a function reads numbers out of Values while it is recorded, and when it draws random numbers.
 
-    One hook serves all threads that record, and goes with the last; each thread has a stack of the watches in it.
+    One trace hook serves all threads: the first watch sets it, the last one to end restores the one before. Each thread
+    has a stack of its watches (pygrad.engine.modes).
     """
 
     lock, running, hook_before = threading.Lock(), 0, None
@@ -98,7 +100,7 @@ _ADVICE = "; pygrad.where, maximum, minimum, take and less are recorded"
 
 
 def _tell(message, told):
-    """Warn once for each line of the program."""
+    """Warn, but once only for a line of the program and a message; `told` is the set of warnings so far."""
     place = caller()
     if (place, message) not in told:
         told.add((place, message))
@@ -107,5 +109,5 @@ def _tell(message, told):
 
 
 def warn_here(message):
-    """Warn, at the line of the program that called."""
+    """Warn, and name the line of the user's program that is running."""
     warnings.warn_explicit(message, TraceWarning, *caller(), registry={})

@@ -8,7 +8,10 @@ from pygrad.engine.errors import check
 
 
 class Run:
-    """One call: its tape, its arguments, and what it returns."""
+    """One call of a compiled function: its tape, its arguments, its batch for C, and its outputs.
+
+    `samples` is None if no argument has samples: then there is one sample, and results have no dimension for it.
+    """
 
     def __init__(self, compiled, tape, arguments, samples):
         self.tape, self.arguments, self.samples = tape, arguments, samples
@@ -18,7 +21,7 @@ class Run:
         self.batch = ffi.new("pg_batch *", {"samples": n, "columns": self.columns, "threads": compiled.threads})
         self.batch.divisor = n if self.reduction == "mean" else 1
         self.outputs = array("d", bytes(8 * tape.output_count * (n if self.reduction == "none" else 1)))
-        self._held = ffi.from_buffer("double[]", self.outputs)  # bind() gives them out: they may not get shorter
+        self._held = ffi.from_buffer("double[]", self.outputs)  # Bound.output is this array: a user must not shorten it
         setattr(self.batch, "outputs" if self.reduction == "none" else "sums", self._held)
 
     def forward(self):
@@ -43,11 +46,11 @@ class Run:
         self.batch.seeds = self.seeds[-1]
 
     def is_one_number(self, per_sample=False):
-        """True if the result is one number, which alone has a gradient; or one for each sample."""
+        """True if the result is one number, so that it has a gradient; or, if `per_sample`, one for each sample."""
         return self.tape.output_count == 1 and (self.reduction != "none" or self.samples is None or per_sample)
 
     def check_one_number(self, per_sample=False):
-        """Raise ValueError unless it is."""
+        """Raise ValueError unless the result is one number."""
         if not self.is_one_number(per_sample):
             raise ValueError('this needs one number: return one, and compile with reduction="mean" or "sum"')
 
@@ -64,7 +67,7 @@ class Run:
         return self._shaped(self.outputs, self.tape.structure, as_array)
 
     def _shaped(self, numbers, structure, as_array):
-        """Return the numbers of all samples, (samples, ...): nested lists, or an array as the arguments are."""
+        """Return the numbers of all samples, shaped (samples, ...): an array if `as_array`, or else nested lists."""
         if as_array and (shape := dimensions(structure)) is not None:
             import numpy
 
@@ -73,7 +76,7 @@ class Run:
         return list(items) if structure is None else [build_lists(structure, items) for _ in range(self.n)]
 
     def want_input_gradients(self):
-        """Have the batch write the inputs' gradients; return their memory: (samples, width) of each argument."""
+        """Have the batch write the inputs' gradients; return the array for them: (samples, width) for each argument."""
         grads = array("d", bytes(8 * self.n * self.tape.input_count))
         held, targets = ffi.from_buffer("double[]", grads), []
         first = held

@@ -1,4 +1,4 @@
-"""Tape: a recorded function, as C keeps it (csrc/tape/tape.h). It can be printed, and written down in plain arrays."""
+"""Tape: a recorded function in C's memory (csrc/tape/tape.h), which can be printed, and copied to plain arrays."""
 
 from array import array
 
@@ -18,10 +18,11 @@ _MEMORY = "the tape"
 
 
 class Tape:
-    """A recorded function. `str(tape)` is readable: one line an instruction.
+    """A recorded function. `str(tape)` shows it, one operation a line.
 
-    `structure` is that of its output; `parameters` are the Values that it reads and whose gradients it adds to; `point`
-    is the numbers it was recorded with, one an input.
+    structure   that of the output
+    parameters  the Values that a run reads, and to whose gradients it adds
+    point       the numbers that the function was recorded with, one for each input
     """
 
     def __init__(self, inputs, out, since, passes):
@@ -41,10 +42,11 @@ class Tape:
 
     @classmethod
     def from_state(cls, state, ops, parameters, visible, passes):
-        """Return the tape whose `state()` was the dict `state`, which may be anything, over these parameters (Values).
+        """Return the tape that `state()` described in the dict `state`, over the Values of the list `parameters`.
 
-        Of these, `visible` are the first ones, which the tape has as `parameters`; ops[i] is the op that words of the
-        state call i, or -1. Raises ValueError if it is not a tape that a program could have made.
+        The tape's attribute `parameters` has only those of its Values that are among the first `visible` of the list.
+        `ops` translates: ops[i] is the code here of the op that the state calls i, or -1 if there is none. Nothing in
+        the arrays of the state is trusted: ValueError if no program could have made such a tape.
         """
         own, numbers, words = [parameters[i] for i in state["parameters"]], state["numbers"], state["words"]
         arrays = {
@@ -70,7 +72,7 @@ class Tape:
         return self
 
     def state(self):
-        """Return what the tape is, beside its parameters, in plain arrays."""
+        """Return all of the tape but its parameters, as a dict of plain arrays and sizes."""
         image = ffi.new("pg_tape_image *")
         lib.pg_tape_image_size(self.handle, image)
         numbers, words = array("d", bytes(8 * image.number_count)), array("i", bytes(4 * image.word_count))
@@ -81,7 +83,7 @@ class Tape:
         return {"output": self.structure, "constants": image.constants, **arrays}
 
     def _open(self):
-        """Read the sizes of a tape that is done, and make what runs it."""
+        """Read the sizes and parameters of the finished tape in C, and make the replay that runs it."""
         self._sizes = ffi.new("pg_tape_sizes *")
         lib.pg_tape_size(self.handle, self._sizes)
         self.parameter_ids = ffi.new("pg_id[]", self._sizes.parameters)
@@ -90,11 +92,11 @@ class Tape:
         self.replay = self.new_replay()
 
     def new_replay(self):
-        """Return memory for running this tape; it may outlive the Tape."""
+        """Return a pg_replay: the memory for running this tape. It may outlive the Tape."""
         replay, tape = ffi.new("pg_replay **"), self.handle
         check(lib.pg_replay_new(tape, self.passes, replay), of=_MEMORY)
 
-        def free(replay, _tape=tape):  # the tape is there until its last replay has gone
+        def free(replay, _tape=tape):  # `_tape` keeps the tape in C alive as long as its replay
             lib.pg_replay_free(replay)
 
         return ffi.gc(replay[0], free)
@@ -108,7 +110,7 @@ class Tape:
         return self._sizes.outputs
 
     def __len__(self):
-        """The number of operations."""
+        """Return the number of operations."""
         s = self._sizes
         return s.nodes - s.inputs - s.parameters - s.constants
 
@@ -116,7 +118,7 @@ class Tape:
         return "\n".join(_lines(self.handle, self._sizes))
 
     def name_of(self, node):
-        """Return one instruction as text."""
+        """Return the operation at place `node` of the tape as a line of text."""
         return _line(self.handle, self._sizes, node, _buffers(self._sizes))
 
 
@@ -159,7 +161,7 @@ def _lines(tape, sizes):
 
 
 def _operand(tape, sizes, node, buffers):
-    """Return the name of a node: x0 an input, p0 a parameter, v0 an operation, a constant's number."""
+    """Return the name of a node: x0 of an input, p0 of a parameter, v0 of an operation, the number of a constant."""
     if node < sizes.inputs:
         return f"x{node}"
     if node < sizes.inputs + sizes.parameters:

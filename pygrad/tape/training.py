@@ -1,6 +1,7 @@
-"""Training a compiled function: the loop over epochs and batches, in C (csrc/fit.c) wherever nobody could tell.
+"""Training a compiled function: the loop over epochs and batches.
 
-The result is that of the loop by hand, to the bit:
+The loop runs in C (csrc/tape/fit.c) if the optimizer is pygrad's own and the parameters are plain Values, else in
+Python. Either way the result has the same bits as this loop:
 
     for epoch in range(epochs):
         for batch in batches(*args, batch_size=batch_size, shuffle=shuffle, seed=seed):
@@ -23,21 +24,21 @@ from pygrad.engine import plain_ids
 from pygrad.engine._lib import ffi, lib
 from pygrad.lr_scheduler import LRScheduler
 
-SECONDS = 0.05  # at most so long in C without a look at Ctrl-C, callbacks and progress
-MOST_STEPS = 4096  # of one stay in C
+SECONDS = 0.05  # one call of C begins no step later than this, so that Python can handle Ctrl-C and show progress
+MOST_STEPS = 4096  # of one call of C
 
 
 class Progress(NamedTuple):
-    """Where a training is: what a callback gets."""
+    """How far a training has come: the argument of a callback."""
 
-    epoch: int  # epochs that are done
-    epochs: int
-    step: int  # steps that are done
+    epoch: int  # epochs done
+    epochs: int  # epochs in all
+    step: int  # steps done
     loss: float  # of the last step
 
 
 class Schedule:
-    """The learning rates: those of the optimizer's groups, or what an LRScheduler or a function of the step says."""
+    """The learning rates: the groups' own, which an LRScheduler may change; or a function of the step."""
 
     def __init__(self, given, optimizer):
         is_scheduler = isinstance(given, LRScheduler)
@@ -47,7 +48,7 @@ class Schedule:
         self.per_epoch, self.per_step = (given, None) if is_scheduler else (None, given)
 
     def rates(self, step, count):
-        """Return the rates of so many steps from number `step` on; None: each group's own."""
+        """Return the rates of `count` steps, the first of them number `step`; None: each group's own rate."""
         if self.per_step is None:
             return None
         rates = array("d", [self.per_step(step + i) for i in range(count)])
@@ -56,7 +57,7 @@ class Schedule:
         return rates
 
     def set(self, rate):
-        """Leave the rate of the last step in the optimizer, as a program would that sets it before each."""
+        """Set the rate of every group of the optimizer, as a loop in Python does before each step."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
@@ -66,13 +67,13 @@ class Schedule:
 
 
 class SampleOrder:
-    """The samples of each epoch, as `pygrad.data.batches` shuffles them with this seed."""
+    """The sequence of the samples in each epoch, shuffled as `pygrad.data.batches` does with this seed."""
 
     def __init__(self, samples, shuffle, seed):
         self.samples, self.shuffle, self._random = samples, shuffle, random.Random(seed)
 
     def next(self):
-        """Return the numbers of the next epoch's samples in their order; None if they are not shuffled."""
+        """Return the numbers of the samples as the next epoch uses them, one by one; None if they are not shuffled."""
         if not self.shuffle:
             return None
         order = list(range(self.samples))
@@ -92,7 +93,7 @@ def fit(run, optimizer, *, epochs, batch_size, shuffle, seed, drop_last, schedul
     order = SampleOrder(samples, batch_size < samples if shuffle is None else shuffle, seed)
     schedule = Schedule(schedule, optimizer)
     trainer = _InC.of(run, optimizer, batch_size, batches) or _ByHand(optimizer, batch_size, batches, samples, by_hand)
-    together = 1 if order.shuffle or schedule.per_epoch or callback else max(epochs, 1)  # epochs without a look at us
+    together = 1 if order.shuffle or schedule.per_epoch or callback else max(epochs, 1)  # epochs in one go
     bar, losses = _bar(progress, epochs * batches), array("d")
     try:
         with bar:
@@ -103,7 +104,7 @@ def fit(run, optimizer, *, epochs, batch_size, shuffle, seed, drop_last, schedul
                 if callback is not None and callback(Progress(epoch, epochs, len(losses), losses[-1])):
                     break
     finally:
-        trainer.settle()  # Ctrl-C may have come anywhere, in the middle of this too
+        trainer.settle()  # Ctrl-C may have come anywhere, even within settle()
     return losses.tolist()
 
 
@@ -123,7 +124,7 @@ def _run_all(trainer, steps, schedule, bar, losses):
 
 
 class _ByHand:
-    """The loop as its docstring says it, for optimizers and parameters that C does not know."""
+    """The loop of the module's docstring, for optimizers and parameters that C does not know."""
 
     def __init__(self, optimizer, batch_size, batches, samples, run_batch):
         self.optimizer, self.run_batch, self.samples = optimizer, run_batch, samples
@@ -145,7 +146,7 @@ class _ByHand:
         return 1
 
     def settle(self):
-        """There is nothing that is not written yet."""
+        """Nothing to do: each step has written everything."""
 
 
 class _InC:
@@ -153,7 +154,7 @@ class _InC:
 
     @staticmethod
     def of(run, optimizer, batch_size, batches):
-        """Return one, or None if somebody could tell it from the loop in Python."""
+        """Return an _InC, or None if C might do something else than the loop in Python: for subclasses and patches."""
         known = type(optimizer) in (optim.SGD, optim.Adam, optim.AdamW) and not {"step", "zero_grad"} & {
             *vars(optimizer)
         }
@@ -169,7 +170,7 @@ class _InC:
         self.set_rate = None
 
     def begin_epoch(self, order):
-        """A callback or a schedule may have changed the optimizer since the last one."""
+        """Read the optimizer anew: a callback or a schedule may have changed it since the last epoch."""
         self.order = order
         self.fit.order, self.fit.next_batch = (ffi.NULL if order is None else order), 0
         groups = [_Group(self.optimizer, *pair, self.run.tape) for pair in self._pairs()]
@@ -191,7 +192,7 @@ class _InC:
         return fit.done
 
     def settle(self):
-        """Write to the optimizer what the last steps in C have come to; again, if that was interrupted."""
+        """Write the state after the last steps in C to the optimizer; again, if Ctrl-C interrupted it."""
         if self.fit.done:
             for group, struct in zip(self.groups, self.structs):
                 group.keep(struct)
@@ -200,17 +201,17 @@ class _InC:
 
     def _pairs(self):
         if len(self.optimizer.param_groups) != len(self.optimizer.state):
-            self.optimizer.step()  # says what is wrong
+            self.optimizer.step()  # raises an error that says what is wrong
         return zip(self.optimizer.param_groups, self.optimizer.state)
 
 
 class _Group:
-    """A parameter group of the optimizer as C takes it; `keep` writes back what changed but the parameters."""
+    """A parameter group of the optimizer as C's pg_fit_group; `keep` writes the optimizer's state back."""
 
     def __init__(self, optimizer, group, state, tape):
         params = list(group["params"])
-        _, new = optimizer.prepare(group, state)  # raises what is wrong
-        self.params, self.state, self.new, n = params, state, new, len(params)  # they live as long as their ids
+        _, new = optimizer.prepare(group, state)  # raises an error if something is wrong
+        self.params, self.state, self.new, n = params, state, new, len(params)  # `params` must live as long as `ids`
         self.ids = plain_ids(params)
         self.frozen = [p for p in params if not p.requires_grad]
         self.spans = ffi.new("pg_fit_span[]", _spans([self._place(id, tape) for id in self.ids]))
@@ -233,7 +234,7 @@ class _Group:
 
     @staticmethod
     def _place(id, tape):
-        """Return the place of a parameter on the tape, -1 if it is not there; None of a frozen one, which stays."""
+        """Return the place of a parameter on the tape, -1 if it is not on the tape, None if it is frozen."""
         return None if lib.pg_is_frozen(id) else tape.place_of_parameter.get(id, -1)
 
     def _buffers(self):
@@ -241,14 +242,16 @@ class _Group:
 
     def keep(self, struct):
         self.state.update(self.new)
-        optim.zero_grads(self.frozen)  # as the others' were
+        optim.zero_grads(self.frozen)  # C has zeroed those of the others only
         if "step" in self.new:
             self.state["step"] = struct.step
 
 
 def _spans(places):
-    """Return [first, count, place] of those that stand side by side on the tape, or are not on it (-1); None is left
-    out."""
+    """Return the runs of neighbours in `places` as [first, count, place].
+
+    The parameters of a run stand side by side on the tape, or are all not on it (-1). Frozen ones (None) are left out.
+    """
     spans = []
     for i, place in enumerate(places):
         if place is None:
@@ -299,7 +302,7 @@ class _TqdmBar(_NoBar):
 
 
 class _LineBar(_NoBar):
-    """Where tqdm is not installed: a line a second."""
+    """Progress without tqdm: a line a second."""
 
     def __init__(self, steps):
         self.steps, self.told = steps, time.monotonic()
