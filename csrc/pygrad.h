@@ -144,8 +144,8 @@ int pg_requires_grad(pg_id id);
 int pg_op(pg_id id);
 double pg_exponent(pg_id id); /* of a "power" node; nan for any other */
 /* The number of operands; and the operands, written to `out`: of a sum start, terms; of a dot bias, w0, x0, w1, x1,
- * ...; of a take index, v0, v1, ...; of a declared node y, x0, derivative 0, x1, .... The start or bias is left out if there
- * is none. A list that the arena has split is whole here. The ids come without references. */
+ * ...; of a take index, v0, v1, ...; of a declared node y, x0, derivative 0, x1, .... The start or bias is left out if
+ * there is none. A list that the arena has split is whole here. The ids come without references. */
 size_t pg_operand_count(pg_id id);
 void pg_operands(pg_id id, pg_id *out);
 /* Declare that the node's backward step is a Python closure (1), or its op's own again (0). */
