@@ -23,9 +23,9 @@
  * counts its live nodes. When the count reaches 0 the block is empty, and can be started again with a new start
  * number. The price: a single live node keeps its whole block (2 KiB) from being used again.
  *
- * Leaves. A leaf has no operands, so it may lie anywhere: leaves have a pool of their own, where a freed slot is
- * used again at once. So the id of a leaf does not tell its age. While a trace runs, the birth of each
- * new leaf is noted (moment.h).
+ * Leaves. A leaf has no operands, so it may lie anywhere: leaves have a pool of their own, where a freed slot is used
+ * again at once. So the id of a leaf does not tell its age. While a trace runs, the birth of each new leaf is noted
+ * (moment.h).
  *
  * References. A node has one reference from each place in an operand list that names it, one from its Python proxy
  * (the object that users call a Value), one for each time it is a root of a running order (order.c), and one from
@@ -48,8 +48,7 @@
  *       proxy, its places among the roots of running orders, and the tapes it is a parameter of. (Someone who calls
  *       pygrad.h without making a proxy may hold more, as between pg_pull() and pg_derivation_done().)
  *   I3  The live count of a block is the number of its live nodes. Its marks are 0.
- *   I4  A block whose live count is 0 is on the free list;
- *       or it is the current block, and has used none of its slots.
+ *   I4  A block whose live count is 0 is on the free list, or it is the current block and has used no slot.
  *   I5  Each leaf slot that was ever used is live or on a free list. While a trace runs that is the list `set_aside`,
  *       else `free_leaf`. No birth is later than now.
  *   I6  The arena's counts of live nodes, of live leaves and of closures are right.
