@@ -60,11 +60,11 @@ const char *pg_op_name(int op);  /* "add", "relu", ...; what Python calls it */
 const char *pg_op_label(int op); /* "+", "ReLU", ...; what a picture shows */
 int pg_op_arity(int op);         /* 1 or 2; 0 for an op with an operand list of any length, and for leaves */
 int pg_op_has_derivative(int op); /* 0 for a PG_FLAT row: a sweep does not visit its operands */
-/* The operands that an op passes its gradient on to: of those that pg_operands() writes, number *first, and then every
- * *step-th one. *step is 0 if there are none. */
+/* The operands that an op passes its gradient on to: of those that pg_operands() writes, number *first, and then
+ * every *step-th one. *step is 0 if there are none. */
 void pg_op_receivers(int op, int *first, int *step);
-/* Evaluate a row of ops.def at (a, b). out[0] is the result, out[1] is d/da, and out[2] is d/db (nan for a unary row).
- * For a flat row both derivatives are 0. A structural op gives nan. For tests and tables. */
+/* Evaluate a row of ops.def at (a, b). out[0] is the result, out[1] is d/da, and out[2] is d/db (nan for a unary
+ * row). For a flat row both derivatives are 0. A structural op gives nan. For tests and tables. */
 void pg_op_eval(int op, double a, double b, double *out);
 /* A formula of a row as C text: `which` is 0 for the result, 1 for d/da, 2 for d/db. Its variables are the doubles a
  * and b, and in derivatives also y, the result. NULL: the op has no such formula. */
@@ -98,8 +98,8 @@ pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values);
 /* A node with the data of y, and the derivative derivatives[i] by xs[i], which the caller declares. Only the xs get a
  * gradient from it: y and the derivatives get none. */
 pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivatives);
-/* A node that the user computed: its data, and its derivatives by its children (local_grads, `count` numbers, copied).
- * With local_grads NULL it gives its children nothing: a closure does that (pg_set_closure). */
+/* A node that the user computed: its data, and its derivatives by its children (local_grads, `count` numbers,
+ * copied). With local_grads NULL it gives its children nothing: a closure does that (pg_set_closure). */
 pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads);
 /* Make a custom node that replaces a leaf: it has these children, and the leaf's data, gradient and closure. *out is
  * the new node's id. The leaf loses its closure; the caller still has to release it. PG_IN_USE: it is no leaf, or has
@@ -110,7 +110,7 @@ pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, p
 
 /* Add a reference to a node. */
 void pg_retain(pg_id id);
-/* Give one reference back. The node is freed with its last one, and gives back those to its operands. 0 is allowed. */
+/* Give one reference back. With its last one the node is freed, and gives back those to its operands. 0 is allowed. */
 void pg_release(pg_id id);
 
 /* --- traces: which leaves did a function make, and which were there before? (moment.h) --- */
@@ -124,8 +124,8 @@ pg_moment pg_trace_begin(void);
 void pg_trace_end(void);
 /* Was the leaf made after the moment? Right only until the trace that began at the moment ends. */
 int pg_made_since(pg_moment moment, pg_id leaf);
-/* As pg_trace_begin(), for a moment that pg_order_within() needs: interior nodes can be told apart too. pg_trace_end()
- * ends it. PG_NO_MEMORY. */
+/* As pg_trace_begin(), for a moment that pg_order_within() needs: interior nodes can be told apart too.
+ * pg_trace_end() ends it. PG_NO_MEMORY. */
 pg_status pg_moment_begin(pg_moment *out);
 
 /* --- one node; id 0 reads as nan, and writing to it does nothing --- */
@@ -144,8 +144,8 @@ int pg_requires_grad(pg_id id);
 int pg_op(pg_id id);
 double pg_exponent(pg_id id); /* of a "power" node; nan for any other */
 /* The number of operands; and the operands, written to `out`: of a sum start, terms; of a dot bias, w0, x0, w1, x1,
- * ...; of a take index, v0, v1, ...; of a declared node y, x0, derivative 0, x1, .... The start or bias is left out if
- * there is none. A list that the arena has split is whole here. The ids come without references. */
+ * ...; of a take index, v0, v1, ...; of a declared node y, x0, derivative 0, x1, .... The start or bias is left out
+ * if there is none. A list that the arena has split is whole here. The ids come without references. */
 size_t pg_operand_count(pg_id id);
 void pg_operands(pg_id id, pg_id *out);
 /* Declare that the node's backward step is a Python closure (1), or its op's own again (0). */
@@ -170,8 +170,8 @@ typedef struct {
     const pg_id *ids;
     double *grads;
 } pg_wanted;
-/* Compute the gradients that a sweep would give the wanted nodes, 0 for a node that it does not reach. Every node keeps
- * the gradient that it has. PG_CLOSURES: the sweep reaches a closure (use pg_order_from). PG_BUSY, PG_NO_NODE,
+/* Compute the gradients that a sweep would give the wanted nodes, 0 for a node that it does not reach. Every node
+ * keeps the gradient that it has. PG_CLOSURES: the sweep reaches a closure (use pg_order_from). PG_BUSY, PG_NO_NODE,
  * PG_NO_MEMORY. */
 pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted);
 /* Run the backward step of one node: add to the gradients of its operands, without setting them to 0 first. */
@@ -179,8 +179,8 @@ void pg_backprop(pg_id id);
 
 /* --- backward passes, in pieces (order.c) --- */
 
-/* Begin an order: list the nodes that a sweep from `root` visits, set the gradients of the interior ones to 0, give the
- * root its seed, and mark the nodes as busy. pg_order_free() must end it, in every case. PG_BUSY, PG_NO_NODE,
+/* Begin an order: list the nodes that a sweep from `root` visits, set the gradients of the interior ones to 0, give
+ * the root its seed, and mark the nodes as busy. pg_order_free() must end it, in every case. PG_BUSY, PG_NO_NODE,
  * PG_NO_MEMORY. */
 pg_status pg_order_new(pg_id root, double seed, pg_order **out);
 /* As pg_order_new(), from several roots. If `wanted` is not NULL, the gradients of all nodes that are reached and of
@@ -197,8 +197,8 @@ uint64_t pg_order_digest(const pg_order *order);
 size_t pg_order_outside(const pg_order *order, pg_id *out);
 /* Is the node held by a running order? */
 int pg_is_busy(pg_id id);
-/* Run the steps up to the next node with a closure, and return its id: the caller must run the closure. 0: the order is
- * at its end. */
+/* Run the steps up to the next node with a closure, and return its id: the caller must run the closure. 0: the order
+ * is at its end. */
 pg_id pg_order_next(pg_order *order);
 /* Run one step, and return the node's id; 0: the order is at its end. If *is_closure is 1, the step was not run: the
  * caller must run the closure. */
@@ -210,9 +210,9 @@ void pg_creation_order(uint32_t count, const pg_id *ids, uint64_t *out);
 
 /* --- derivatives as nodes (derive.c) --- */
 
-/* One step of a formula: an op and its operands. Operands 0, 1 and 2 are the node's operands a and b and its result y;
- * 3, 4, ... are the results of earlier steps; -1, -2, ... are the formula's numbers. A take has an index, which is 0 or
- * 1, and two values. */
+/* One step of a formula: an op and its operands. Operands 0, 1 and 2 are the node's operands a and b and its result
+ * y; 3, 4, ... are the results of earlier steps; -1, -2, ... are the formula's numbers. A take has an index, which is
+ * 0 or 1, and two values. */
 typedef struct {
     int32_t op;
     int32_t operands[3];
@@ -287,8 +287,8 @@ pg_status pg_adam(uint32_t count, const pg_id *ids, const pg_adam_options *optio
 
 /* --- tapes (tape.h, passes.c): a graph written down, to be run with other numbers --- */
 
-/* Write down how the outputs are computed from the inputs, which are leaves. Every other leaf becomes a constant if it
- * was made since the moment, at which a running trace began; else it becomes a parameter, and the tape holds a
+/* Write down how the outputs are computed from the inputs, which are leaves. Every other leaf becomes a constant if
+ * it was made since the moment, at which a running trace began; else it becomes a parameter, and the tape holds a
  * reference to it. PG_NOT_REPLAYABLE: *culprit is the node. PG_BUSY, PG_NO_NODE, PG_NO_MEMORY. */
 pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output_count, const pg_id *outputs,
                       pg_moment since, pg_tape **out, pg_id *culprit);
@@ -316,18 +316,18 @@ typedef struct {
     size_t list_size;
 } pg_tape_sizes;
 void pg_tape_size(const pg_tape *tape, pg_tape_sizes *sizes);
-/* One node, for printing: its op (pg_op_count() and the next two numbers stand for input, parameter and constant), its
- * literal, and its operands, at most list_size + 2; returns how many. The first operand of an op with a list is the
- * start, bias or y, or -1 for none. */
+/* One node, for printing: its op (pg_op_count() and the next two numbers stand for input, parameter and constant),
+ * its literal, and its operands, at most list_size + 2; returns how many. The first operand of an op with a list is
+ * the start, bias or y, or -1 for none. */
 size_t pg_tape_read(const pg_tape *tape, uint32_t node, int *op, double *literal, int32_t *operands);
 /* The nodes that are outputs; the leaves that are parameters, without references. */
 void pg_tape_outputs(const pg_tape *tape, int32_t *out);
 void pg_tape_parameters(const pg_tape *tape, pg_id *out);
 
-/* A tape as plain arrays, for files (image.c). Nodes are numbered from 0 on: inputs, parameters, constants, operations.
- * `words` has the operations, one after the other. A unary one is: op, operand. A binary one is: op, operand, operand.
- * One with a list is: op, first operand or -1, count, `count` operands. An operand is the number of a node.
- * `numbers` has the constants, and then the exponent of each power. */
+/* A tape as plain arrays, for files (image.c). Nodes are numbered from 0 on: inputs, parameters, constants,
+ * operations. `words` has the operations, one after the other. A unary one is: op, operand. A binary one is: op,
+ * operand, operand. One with a list is: op, first operand or -1, count, `count` operands. An operand is the number of
+ * a node. `numbers` has the constants, and then the exponent of each power. */
 typedef struct {
     uint32_t inputs;
     uint32_t parameters;
@@ -345,8 +345,8 @@ typedef struct {
 /* Write the sizes of a tape's image, so that the caller can make the arrays; then write the arrays. */
 void pg_tape_image_size(const pg_tape *tape, pg_tape_image *image);
 void pg_tape_write(const pg_tape *tape, double *numbers, int32_t *words);
-/* Make a tape of an image. All of the image but its sizes and pointers may be wrong. PG_BAD_TAPE: *broken says what is
- * wrong. PG_NO_NODE: an id is not a live leaf. PG_NO_MEMORY. */
+/* Make a tape of an image. All of the image but its sizes and pointers may be wrong. PG_BAD_TAPE: *broken says what
+ * is wrong. PG_NO_NODE: an id is not a live leaf. PG_NO_MEMORY. */
 pg_status pg_tape_from(const pg_tape_image *image, pg_tape **out, const char **broken);
 
 /* --- which outputs of a tape depend on which inputs (pattern.c) --- */
@@ -359,8 +359,8 @@ typedef struct {
     double column_steps; /* for each input the number of operations that depend on it, added up; infinity, and not
                           * counted, if row_steps is at most twice the number of operations */
 } pg_pattern;
-/* Find the pattern. Only dependence with a derivative counts: a comparison depends on nothing. pg_pattern_free() frees
- * the arrays. PG_NO_MEMORY: or there are too many pairs for an int32_t. */
+/* Find the pattern. Only dependence with a derivative counts: a comparison depends on nothing. pg_pattern_free()
+ * frees the arrays. PG_NO_MEMORY: or there are too many pairs for an int32_t. */
 pg_status pg_pattern_new(pg_tape *tape, pg_pattern *out);
 void pg_pattern_free(pg_pattern *pattern);
 
@@ -405,8 +405,8 @@ pg_status pg_replay_run_alone(pg_replay *replay, pg_batch *batch);
 
 /* --- training (fit.c) --- */
 
-/* The parameters first, ..., first + count - 1 of a group are the parameters place, ..., place + count - 1 of the tape;
- * or, if `place` is -1, they are not on the tape. */
+/* The parameters first, ..., first + count - 1 of a group are the parameters place, ..., place + count - 1 of the
+ * tape; or, if `place` is -1, they are not on the tape. */
 typedef struct {
     uint32_t first;
     uint32_t count;
@@ -450,9 +450,9 @@ typedef struct {
     size_t bad_sample; /* PG_BAD_INDEX, as in pg_batch */
     int32_t bad_node;
 } pg_fit;
-/* Run training steps. Each sets the groups' gradients to 0, runs a batch forward and backward, and updates the groups.
- * PG_BAD_INDEX, PG_NO_MEMORY: `done` steps were complete. The next one has changed nothing but the groups' gradients,
- * which may be 0. */
+/* Run training steps. Each sets the groups' gradients to 0, runs a batch forward and backward, and updates the
+ * groups. PG_BAD_INDEX, PG_NO_MEMORY: `done` steps were complete. The next one has changed nothing but the groups'
+ * gradients, which may be 0. */
 pg_status pg_fit_run(pg_replay *replay, pg_fit *fit);
 /* The instruction set that replays use: "avx512", "avx2" or "baseline". */
 const char *pg_replay_lanes(void);
