@@ -74,6 +74,7 @@ const char *pg_helper_source(int i);
 
 /* --- making nodes --- */
 
+/* A leaf with this data, and gradient 0. */
 pg_id pg_leaf(double data);
 /* A leaf for a number in an expression: pg_requires_grad() does not count it. */
 pg_id pg_number(double data);
@@ -124,8 +125,8 @@ pg_moment pg_trace_begin(void);
 void pg_trace_end(void);
 /* Was the leaf made after the moment? Right only until the trace that began at the moment ends. */
 int pg_made_since(pg_moment moment, pg_id leaf);
-/* As pg_trace_begin(), for a moment that pg_order_within() needs: interior nodes can be told apart too.
- * pg_trace_end() ends it. PG_NO_MEMORY. */
+/* Begin a trace, and set *out to the moment. pg_order_within() needs such a moment: the arena can tell of interior
+ * nodes too whether they were made later. pg_trace_end() ends the trace. PG_NO_MEMORY. */
 pg_status pg_moment_begin(pg_moment *out);
 
 /* --- one node; id 0 reads as nan, and writing to it does nothing --- */
@@ -141,7 +142,7 @@ int pg_is_frozen(pg_id id);
 /* Does a sweep from this node reach a leaf that is neither frozen nor made by pg_number()? If the node is a leaf
  * itself: is it not frozen? 0 for id 0. */
 int pg_requires_grad(pg_id id);
-int pg_op(pg_id id);
+int pg_op(pg_id id); /* its op, a number of the op table */
 double pg_exponent(pg_id id); /* of a "power" node; nan for any other */
 /* The number of operands; and the operands, written to `out`: of a sum start, terms; of a dot bias, w0, x0, w1, x1,
  * ...; of a take index, v0, v1, ...; of a declared node y, x0, derivative 0, x1, .... The start or bias is left out
@@ -154,7 +155,7 @@ void pg_set_closure(pg_id id, int on);
 /* --- backward passes, in one piece (sweep.c) --- */
 
 /* Sweep from `root`, whose gradient becomes `seed`. Interior gradients that the sweep reaches start from 0; leaves
- * accumulate. PG_CLOSURES: some live node has a closure, or an order is running. PG_NO_NODE: root is 0. */
+ * accumulate. PG_CLOSURES: some live node of the arena has a closure, or an order is running. PG_NO_NODE: id 0. */
 pg_status pg_backward(pg_id root, double seed);
 /* The roots of a sweep, and the gradient that each starts with. A node may be listed twice: its seeds are added. */
 typedef struct {
@@ -190,12 +191,11 @@ pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order
 /* As pg_order_new(), from several roots, but only through nodes made since the moment, which is one by
  * pg_moment_begin(). Earlier nodes only have gradients added: they are not set to 0 first, and may be busy. */
 pg_status pg_order_within(const pg_roots *roots, const pg_moment *since, pg_order **out);
-/* A digest of the operations in the order: equal for two orders of equal operations, and almost surely different
- * otherwise. */
+/* A digest of the ops in the order: equal for equal sequences of ops, almost surely different for others. */
 uint64_t pg_order_digest(const pg_order *order);
-/* The earlier nodes that an order of pg_order_within() adds to. Returns how many; `out` may be NULL. */
+/* Write the earlier nodes that an order of pg_order_within() adds to. Returns how many; `out` may be NULL. */
 size_t pg_order_outside(const pg_order *order, pg_id *out);
-/* Is the node held by a running order? */
+/* Does the node belong to a running order? */
 int pg_is_busy(pg_id id);
 /* Run the steps up to the next node with a closure, and return its id: the caller must run the closure. 0: the order
  * is at its end. */
@@ -303,8 +303,8 @@ typedef enum {
     PG_PASS_FUSE = 4,  /* chains of additions become a sum or a dot; gradients as for PG_PASS_SHARE */
     PG_PASS_HOIST = 8, /* what depends on no input is run once a batch (program.h); gradients as for PG_PASS_SHARE */
 } pg_pass;
-/* Run the passes whose bits are set; PG_PASS_HOIST is the replay's affair. Call it before any replay is made.
- * PG_NO_MEMORY: the tape may be changed, and may only be freed. */
+/* Run the passes whose bits are set, before any replay is made. (PG_PASS_HOIST does nothing here: pg_replay_new()
+ * uses it.) PG_NO_MEMORY: the tape may be changed, and may only be freed. */
 pg_status pg_tape_optimize(pg_tape *tape, int passes);
 
 typedef struct {
@@ -320,7 +320,7 @@ void pg_tape_size(const pg_tape *tape, pg_tape_sizes *sizes);
  * its literal, and its operands, at most list_size + 2; returns how many. The first operand of an op with a list is
  * the start, bias or y, or -1 for none. */
 size_t pg_tape_read(const pg_tape *tape, uint32_t node, int *op, double *literal, int32_t *operands);
-/* The nodes that are outputs; the leaves that are parameters, without references. */
+/* Write the numbers of the nodes that are outputs; the ids of the parameters' leaves, without references. */
 void pg_tape_outputs(const pg_tape *tape, int32_t *out);
 void pg_tape_parameters(const pg_tape *tape, pg_id *out);
 

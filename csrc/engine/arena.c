@@ -62,7 +62,7 @@ static bool reserve_addresses(pg_arena *arena, int32_t chunks)
 enum { MOST_CHUNKS = INT32_MAX / PG_CHUNK_SLOTS, LEAST_CHUNKS = 8 };
 
 /* Reserve addresses for all ids that an int32_t can hold: 146 GiB. If the process may not have so many (ulimit -v),
- * try an eighth, and then half as many again and again. */
+ * try for an eighth, a sixteenth, and so on. */
 static bool reserve_all(pg_arena *arena)
 {
     if (reserve_addresses(arena, MOST_CHUNKS))

@@ -1,8 +1,8 @@
 /* lock.h: the lock of the arena.
  *
  * cffi releases the GIL for every call, so several threads may call the engine at once. So each function of pygrad.h
- * holds this lock from its first access to the arena to its last. A thread that has the lock only does work that ends
- * with the graph it works on, calls no function of Python, and neither acquires nor releases the GIL.
+ * holds this lock from its first access to the arena to its last. While a thread has the lock, it only does work
+ * whose time the size of the graph bounds, calls no function of Python, and neither acquires nor releases the GIL.
  *
  * At first the lock is a spin lock. Once the native proxy is loaded, the GIL is the lock: the proxy's operations hold
  * the GIL in any case, and so each of them saves two atomic operations. The calls that come through cffi, which are

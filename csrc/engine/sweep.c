@@ -1,12 +1,13 @@
 /* sweep.c: the backward pass, in one piece.
  *
- * A sweep first marks the root. Then it repeats: choose the newest marked node, clear its mark, add its share to the
- * gradient of each operand, and mark these operands (walk.h). Operands are older than their consumers. So each node
- * is visited exactly once and after all its consumers, when its gradient is complete.
+ * A sweep first marks the root. Then it repeats: choose the newest marked node, clear its mark, add gradient * slope
+ * to the gradient of each receiver, and mark the receivers (walk.h). Operands are older than their consumers. So each
+ * node is visited exactly once and after all its consumers, when its gradient is complete.
  *
- * Only receivers are reached: not the operands of a PG_FLAT row (a comparison, stop_gradient), not the index of a
- * take, and not y and the derivatives of a declared node. A node that is reached by no other way keeps the gradient
- * it had. To pass on 0.0 instead would be wrong: if a slope further down is infinite, 0.0 times this slope is nan.
+ * The receivers are the operands that get a gradient. They are not the operands of a PG_FLAT row (a comparison,
+ * stop_gradient), not the index of a take, and not y and the derivatives of a declared node. A node that is reached
+ * by no other way keeps the gradient it had. To pass on 0.0 instead would be wrong: if a slope further down is
+ * infinite, 0.0 times this slope is nan.
  *
  * When an interior node is marked, its gradient starts from 0 again. So a second backward() is right. Leaves have no
  * marks: their gradients only accumulate.
