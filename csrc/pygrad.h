@@ -111,7 +111,7 @@ pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, p
 
 /* Add a reference to a node. */
 void pg_retain(pg_id id);
-/* Give one reference back. With its last one the node is freed, and gives back those to its operands. 0 is allowed. */
+/* Give one reference back. The last one frees the node, and gives back its references to its operands. 0 is allowed. */
 void pg_release(pg_id id);
 
 /* --- traces: which leaves did a function make, and which were there before? (moment.h) --- */
@@ -188,7 +188,7 @@ pg_status pg_order_new(pg_id root, double seed, pg_order **out);
  * the wanted nodes start from 0, leaves included. pg_grad() reads them until pg_order_free() puts the old ones back.
  * `grads` of `wanted` is not used. */
 pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **out);
-/* As pg_order_new(), from several roots, but only through nodes made since the moment, which is one by
+/* As pg_order_new(), from several roots, but only through nodes made since a moment of
  * pg_moment_begin(). Earlier nodes only have gradients added: they are not set to 0 first, and may be busy. */
 pg_status pg_order_within(const pg_roots *roots, const pg_moment *since, pg_order **out);
 /* A digest of the ops in the order: equal for equal sequences of ops, almost surely different for others. */
@@ -288,7 +288,7 @@ pg_status pg_adam(uint32_t count, const pg_id *ids, const pg_adam_options *optio
 /* --- tapes (tape.h, passes.c): a graph written down, to be run with other numbers --- */
 
 /* Write down how the outputs are computed from the inputs, which are leaves. Every other leaf becomes a constant if
- * it was made since the moment, at which a running trace began; else it becomes a parameter, and the tape holds a
+ * it was made since the moment `since`, when a running trace began; else it becomes a parameter, and the tape holds a
  * reference to it. PG_NOT_REPLAYABLE: *culprit is the node. PG_BUSY, PG_NO_NODE, PG_NO_MEMORY. */
 pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output_count, const pg_id *outputs,
                       pg_moment since, pg_tape **out, pg_id *culprit);

@@ -6,8 +6,8 @@
  * process, of all its graphs and threads.
  *
  * The idea. The operands of a node exist before the node. So *creation order is a topological order*: whoever visits
- * the nodes from the newest to the oldest meets each node after all its consumers, and a backward pass needs no more.
- * The place of an interior node in memory tells its age. So the backward pass is one loop, from the newest place
+ * the nodes from the newest to the oldest meets each node after all its consumers, and that is all that a backward pass
+ * needs. The place of an interior node in memory tells its age. So the backward pass is one loop, from the newest place
  * down: there is nothing to sort, and nothing to recurse into.
  *
  *       id:   ... -3  -2  -1     0 .. 63      64 .. 127    128 .. 191    192 .. 255   ...
@@ -32,10 +32,10 @@
  * each tape that has it as a parameter. When the last reference goes, the node is freed and gives back the references
  * to its operands.
  *
- * Hidden nodes. The arena makes some nodes of its own, which only their consumers refer to, and no proxy: the leaf
- * for the number in `a * 2.0`; a *part*, if an operand list is too long for one block and is split into a chain of
- * nodes; a *vector*, the list of the inputs of a dot. The dots of a layer share one vector: so each input is listed
- * and counted once, and not once a dot.
+ * Hidden nodes. The arena makes some nodes of its own. Only their consumers refer to them, and no proxy. They are: the
+ * leaf for the number in `a * 2.0`; the *parts* of an operand list that is too long for one block, and is split into a
+ * chain of nodes; a *vector*, the list of the inputs of a dot. The dots of a layer share one vector: so each input is
+ * listed and counted once, and not once a dot.
  *
  * Frozen leaves. A program must not see a sweep change the gradient of a frozen leaf; but a sweep that asked each
  * leaf whether it is frozen would be slower. So sweeps do add to the `grad` of a frozen leaf, and the gradient that

@@ -63,7 +63,7 @@ pg_id pg_power(pg_id a, double exponent)
 
 /* --- nodes with an operand list --- */
 
-/* What to make a node with an operand list of. */
+/* The description of a node with an operand list that is to be made. */
 typedef struct {
     int op;
     pg_id first; /* start of a sum, bias of a dot, or 0; y of a declared node */
