@@ -1,10 +1,10 @@
-/* check.c: verify the invariants that arena.h states, from the outside: nothing here is used by the engine. */
+/* check.c: verify the invariants that arena.h states. For tests: the engine uses nothing of this. */
 #include "engine/arena.h"
 #include "engine/order.h"
 #include "mem.h"
 #include "tape/tape.h"
 
-/* How many references each slot ought to have, found by walking all operand lists. */
+/* What a look at every node finds: how many operand lists name each slot, and how many nodes there are. */
 typedef struct {
     const pg_arena *arena;
     uint32_t *leaf_refs;
@@ -62,7 +62,7 @@ static const char *check_structure(const pg_arena *arena, const pg_node *node)
     return NULL;
 }
 
-/* A leaf has no operands, but for what keeps a frozen one's gradient. */
+/* I11: a frozen leaf has a keeper, and any other leaf has neither `a` nor `b`. */
 static bool is_good_leaf(const pg_arena *arena, pg_id id, const pg_node *leaf)
 {
     const bool frozen = leaf->flags & PG_FLAG_FROZEN;

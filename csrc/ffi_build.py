@@ -1,7 +1,7 @@
-"""Build the two binaries of csrc/; setup.py names this file, and it is not part of the installed package.
+"""Describe how the two binaries of csrc/ are built. setup.py reads `ffi` and `native`; this file is not installed.
 
-- pygrad._core, through cffi: the arena and all that runs on it (`ffi`).
-- pygrad._native, the native proxy: csrc/python/, with the engine's sources once more (`native`). It may fail to build.
+- pygrad._core (`ffi`) is built with cffi: the arena, and all that works on it.
+- pygrad._native (`native`) is the native proxy: csrc/python/ and a second copy of the engine. pygrad works without it.
 
 Knobs (environment variables):
     PYGRAD_DEBUG=1                 no optimisation, assertions on
@@ -22,7 +22,7 @@ CSRC = ROOT / "csrc"
 
 
 def files(*patterns):
-    """Return the files below csrc/ that match, named from the project's folder, in order."""
+    """Return the files in csrc/ that match one of the patterns, sorted, as paths relative to the project's folder."""
     return sorted(path.relative_to(ROOT).as_posix() for pattern in patterns for path in CSRC.glob(pattern))
 
 
@@ -31,7 +31,7 @@ NATIVE = ["csrc/mem.c", "csrc/ops.c", *files("engine/*.c", "python/*.c")]
 
 
 def declarations(header):
-    """Return the part of pygrad.h between its two markers: what cffi's cdef gets."""
+    """Return the part of pygrad.h between its two markers, for the cdef of cffi. ValueError without the markers."""
     begin, end = "/* cdef-begin */", "/* cdef-end */"
     if header.count(begin) != 1 or header.count(end) != 1:
         raise ValueError(f"pygrad.h must have exactly one {begin} and one {end}")
@@ -44,12 +44,12 @@ def version():
 
 
 def compile_flags(environ):
-    """Return (compiler flags, linker flags). The same bits as Python's own arithmetic: no contraction, no fast-math."""
+    """Return (compiler flags, linker flags). No contraction, no fast-math: C gets the bits of Python's arithmetic."""
     flags, link = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"], []
     if environ.get("PYGRAD_DEBUG") == "1":
         flags += ["-O0", "-g", "-UNDEBUG"]
     else:
-        flags += ["-O3", "-g0"]  # Python's own flags may ask for debugging data, which takes a quarter of the time
+        flags += ["-O3", "-g0"]  # Python's own flags may ask for debugging data: a quarter of the build's time
     if environ.get("PYGRAD_SANITIZE"):
         sanitize = [f"-fsanitize={environ['PYGRAD_SANITIZE']}", "-fno-omit-frame-pointer"]
         flags, link = flags + sanitize + ["-fno-sanitize-recover=undefined"], link + sanitize
@@ -59,7 +59,7 @@ def compile_flags(environ):
 compile_args, link_args = compile_flags(os.environ)
 digest = runpy.run_path(str(ROOT / "pygrad" / "engine" / "_digest.py"))["source_digest"](CSRC)
 OPTIONS = {
-    # What goes into the digest, and what else a binary is made of.
+    # A change of one of these files makes a new build necessary: those of the digest, and the version.
     "depends": [*files("**/*.[ch]", "**/*.def", "**/*.py"), "pygrad/_version.py"],
     "include_dirs": ["csrc"],
     "define_macros": [("PG_VERSION", f'"{version()}"'), ("PG_SOURCE_DIGEST", f'"{digest}"')],

@@ -1,4 +1,4 @@
-/* hash.c: a set of things that have numbers. */
+/* hash.c: a set of numbered things, by open addressing. */
 #include "hash.h"
 
 #include "mem.h"

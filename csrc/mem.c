@@ -1,4 +1,4 @@
-/* mem.c: the allocator, with a trip-wire for tests. */
+/* mem.c: the allocator; it can be made to fail, for tests. */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #define _DARWIN_C_SOURCE
 #include "mem.h"
@@ -51,7 +51,7 @@ bool pg_grow_now(void *items, size_t *capacity, size_t needed, size_t item_bytes
 {
     const size_t twice = 2 * *capacity, more = needed > twice ? needed : twice, new_capacity = more > 64 ? more : 64;
     void *old;
-    memcpy(&old, items, sizeof old); /* whatever type of pointer it is */
+    memcpy(&old, items, sizeof old); /* the array may be of any type, so its pointer is copied as bytes */
     void *grown = pg_realloc(old, new_capacity * item_bytes);
     if (!grown)
         return false;

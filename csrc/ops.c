@@ -1,4 +1,4 @@
-/* ops.c: names, labels, arities, values and formulas, each generated from ops.def. */
+/* ops.c: what Python asks about the op table: names, labels, arities, values, and formulas as text. */
 #include "ops.h"
 
 #include "pygrad.h"
@@ -32,7 +32,7 @@ int pg_op_count(void)
 
 const char *pg_op_name(int op)
 {
-    static const char *const on_tapes[] = {"input", "parameter", "constant"}; /* tape.h */
+    static const char *const on_tapes[] = {"input", "parameter", "constant"}; /* in the sequence of tape.h */
     return op < PG_OP_COUNT ? rows[op].name : on_tapes[op - PG_OP_COUNT];
 }
 
@@ -80,7 +80,7 @@ void pg_op_eval(int op, double a, double b, double *out)
     }
 }
 
-/* --- as text --- */
+/* --- formulas as text --- */
 
 static const char *const formulas[][3] = {
 #define PG_UNARY(name, label, forward, da) [PG_OP_##name] = {#forward, #da, NULL},

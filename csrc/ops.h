@@ -1,4 +1,4 @@
-/* ops.h: the op table as C sees it: one enum constant a row, and the small functions that rows call. */
+/* ops.h: the op table in C: an enum with one constant a row, forward values, receivers, and the helpers of rows. */
 #ifndef PG_OPS_H
 #define PG_OPS_H
 
@@ -6,20 +6,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The structural ops stand outside ops.def: they have an operand list, a literal or no operands at all. */
+/* The rows of ops.def, and between them and around them the structural ops: those with an operand list, with a
+ * literal, or without operands. */
 typedef enum {
     PG_LEAF,
 #define PG_UNARY(name, label, forward, da) PG_OP_##name,
 #define PG_BINARY(name, label, forward, da, db) PG_OP_##name,
 #define PG_FLAT(name, label, arity, forward) PG_OP_##name,
 #include "ops.def"
-    PG_POWER,    /* a ** k, k a literal */
-    PG_SUM,      /* a + the list; this and what follows have an operand list */
-    PG_DOT,      /* a + the list's pairs, multiplied */
-    PG_TAKE,     /* of the list index, v0, v1, ... the value that the index chooses */
-    PG_DECLARED, /* the user's: a itself, and d a / d x is d for each of the list's pairs x, d */
-    PG_CUSTOM,   /* the user's: passes nothing on by itself */
-    PG_LOCAL,    /* the user's: passes on the local gradients it was given */
+    PG_POWER,    /* a ** k, where k is a literal */
+    PG_SUM,      /* a + x0 + x1 + ...; this op and all that follow have an operand list */
+    PG_DOT,      /* a + w0*x0 + w1*x1 + ... */
+    PG_TAKE,     /* its list is index, v0, v1, ...: the value that the index chooses */
+    PG_DECLARED, /* its list is x0, d0, x1, d1, ...: the value of a; its derivative by x0 is declared to be d0 */
+    PG_CUSTOM,   /* a node of the user's own, which passes no gradient on by itself */
+    PG_LOCAL,    /* a node of the user's own, with its derivatives by its operands as numbers: the local gradients */
     PG_OP_COUNT
 } pg_op_code;
 
@@ -30,14 +31,14 @@ typedef enum {
     }
 #include "helpers.def"
 
-/* Does an index choose one of `count` values? */
+/* Is the index of a take a whole number from 0 to count - 1? */
 static inline bool pg_is_index(double index, uint32_t count)
 {
     return pg_place(index) < count;
 }
 
-/* The result of a unary (b is ignored) or binary row; nan for a structural op, whose node is computed where it is made.
- * Inline, so that where `op` is a constant only its own row is left. */
+/* The result of a row; a unary one ignores b. A structural op gives nan: its value is computed where its node is
+ * made. Inline: where `op` is a constant, only the code of its row is left. */
 static inline double pg_op_forward(int op, double a, double b)
 {
     switch (op) {
@@ -52,7 +53,7 @@ static inline double pg_op_forward(int op, double a, double b)
     }
 }
 
-/* True for a row without derivative. */
+/* Is it a PG_FLAT row, which has no derivative? */
 static inline bool pg_op_is_flat(int op)
 {
     switch (op) {
@@ -66,21 +67,19 @@ static inline bool pg_op_is_flat(int op)
     }
 }
 
-/* The operands that an op passes its gradient on to: whether the one in front of its list (a start, a bias; of a row of
- * ops.def: a) is among them, and of the list (of a row: b) the operands from number `from` on, every step-th. Step 0:
- * none. */
+/* The receivers of an op: the operands that it passes its gradient on to. */
 typedef struct {
-    bool front;
-    uint8_t from;
-    uint8_t step;
+    bool front;   /* is `a` one: a start, a bias, or the first operand of a row? */
+    uint8_t from; /* of the list (of a row: of b) those with the numbers from, from + step, from + 2 * step, ... */
+    uint8_t step; /* 0: none of the list */
 } pg_receivers;
 
 static inline pg_receivers pg_receivers_of_op(int op)
 {
     if (op == PG_TAKE)
-        return (pg_receivers){true, 1, 1}; /* not the index */
+        return (pg_receivers){true, 1, 1}; /* the values, but not the index */
     if (op == PG_DECLARED)
-        return (pg_receivers){false, 0, 2}; /* x0, x1, ...: neither y nor the derivatives */
+        return (pg_receivers){false, 0, 2}; /* x0, x1, ..., but neither y nor the derivatives */
     return pg_op_is_flat(op) ? (pg_receivers){false, 0, 0} : (pg_receivers){true, 0, 1};
 }
 

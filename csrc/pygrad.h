@@ -1,11 +1,22 @@
-/* pygrad.h: everything that Python may call, and the single truth of it.
+/* pygrad.h: the contract between the C engine and Python: every function that Python may call.
  *
- * The build file hands the text between the two markers to cffi as it stands, so it must be plain C declarations.
+ * The build file passes the text between the two markers to cffi unchanged, so it must be plain C declarations.
  *
- * An id names a node of the process's one arena (arena.h); 0 names none. Ids are signed and near 0 because Python
- * converts such integers fastest. A function that makes a node returns its id with one reference, the caller's, to
- * be given back by pg_release(); it returns 0, and has changed nothing, when memory is short or an operand is no
- * live node. Every function may be called from any thread, without the GIL.
+ * Ids. An id names a node of the process's one arena (engine/arena.h). 0 names no node. Ids are signed and near 0
+ * because Python converts small integers fastest. An id that is passed in must name a live node, and the caller must
+ * keep it alive during the call, unless the function says that it checks this.
+ *
+ * References. A function that makes a node returns the node's id together with one reference, which belongs to the
+ * caller: pg_release() gives it back. Operands need no reference of the caller's once their consumer is made.
+ * If memory is short, or an operand is not live, such a function returns 0 and has changed nothing.
+ *
+ * Errors. A function that can fail in other ways returns a pg_status. Its comment lists every status but PG_OK. After
+ * any status but PG_OK nothing was changed, unless the comment says otherwise, and results (`out`) are not valid.
+ *
+ * Memory. Arrays and structs that are passed in belong to the caller and are not kept after the call, unless the
+ * comment says otherwise. Strings that are returned are constants.
+ *
+ * Every function may be called from any thread, without the GIL.
  */
 #ifndef PYGRAD_H
 #define PYGRAD_H
@@ -21,24 +32,25 @@ typedef struct pg_replay pg_replay;
 
 typedef enum {
     PG_OK,
-    PG_NO_MEMORY, /* nothing was changed */
-    PG_CLOSURES,  /* Python closures are about: list the order with pg_order_new() and run it in pieces */
-    PG_BUSY,      /* another order that is still running holds a node of this graph; nothing was changed */
-    PG_IN_USE,    /* the node has consumers or operands already; nothing was changed */
-    PG_NO_NODE,   /* the id is 0 */
-    PG_NOT_REPLAYABLE, /* a node's backward step is Python's or has numbers in it; nothing was changed */
-    PG_BAD_INDEX, /* a take's index is no whole number, or out of range; nothing was changed */
-    PG_BAD_TAPE,  /* an image of a tape is not one that a tape can have; nothing was changed */
+    PG_NO_MEMORY,
+    PG_CLOSURES,  /* a sweep cannot run in one piece, because of Python closures: use pg_order_new() */
+    PG_BUSY,      /* a node of this graph belongs to an order that is still running */
+    PG_IN_USE,    /* the node has consumers or operands already */
+    PG_NO_NODE,   /* an id names no live node */
+    PG_NOT_REPLAYABLE, /* a node has no formula: it is the user's own (pg_custom), or has a closure */
+    PG_BAD_INDEX, /* the index of a take is not a whole number, or is out of range */
+    PG_BAD_TAPE,  /* an image describes no possible tape */
 } pg_status;
 
 /* --- the process --- */
 
-/* Prepare the arena; call before anything else, from the thread that imports. PG_OK or PG_NO_MEMORY. */
+/* Prepare the arena. Call it before anything else, from the thread that imports pygrad. A second call does nothing.
+ * PG_NO_MEMORY. */
 pg_status pg_init(void);
 /* The version and the digest of the sources that this binary was built from. */
 const char *pg_version(void);
 const char *pg_source_digest(void);
-/* Where the arena is, for the binary of the native proxy (csrc/python) to work on. */
+/* The address of the arena: the second binary, the native proxy (csrc/python), works on this arena too. */
 uintptr_t pg_arena_address(void);
 
 /* --- the op table (ops.def): 0 <= op < pg_op_count() --- */
@@ -46,144 +58,166 @@ uintptr_t pg_arena_address(void);
 int pg_op_count(void);
 const char *pg_op_name(int op);  /* "add", "relu", ...; what Python calls it */
 const char *pg_op_label(int op); /* "+", "ReLU", ...; what a picture shows */
-int pg_op_arity(int op);         /* 0 for an operand list of any length, and for leaves */
-int pg_op_has_derivative(int op); /* 0 for a flat row: a sweep does not go on to its operands */
-/* The operands, as pg_operands() orders them, that an op passes its gradient on to: number *first and every *step-th from
- * there on; *step 0: none. */
+int pg_op_arity(int op);         /* 1 or 2; 0 for an op with an operand list of any length, and for leaves */
+int pg_op_has_derivative(int op); /* 0 for a PG_FLAT row: a sweep does not visit its operands */
+/* The operands that an op passes its gradient on to: of those that pg_operands() writes, number *first, and then
+ * every *step-th one. *step is 0 if there are none. */
 void pg_op_receivers(int op, int *first, int *step);
-/* Evaluate a unary or binary row at (a, b): out[0] the result, out[1] d/da, out[2] d/db, which are 0 for a row without
- * derivative. For tests and tables. */
+/* Evaluate a row of ops.def at (a, b). out[0] is the result, out[1] is d/da, and out[2] is d/db (nan for a unary
+ * row). For a flat row both derivatives are 0. A structural op gives nan. For tests and tables. */
 void pg_op_eval(int op, double a, double b, double *out);
-/* The formula of a row as C: `which` is 0 for the result, 1 for d/da, 2 for d/db, of doubles a, b and, in derivatives,
- * y, the result. NULL: there is none. */
+/* A formula of a row as C text: `which` is 0 for the result, 1 for d/da, 2 for d/db. Its variables are the doubles a
+ * and b, and in derivatives also y, the result. NULL: the op has no such formula. */
 const char *pg_op_source(int op, int which);
-/* The i-th of the functions that formulas call, as C (helpers.def); NULL: there are no more. */
+/* The functions that formulas call, as C text (helpers.def): number i from 0 on. NULL: there is no number i. */
 const char *pg_helper_source(int i);
 
 /* --- making nodes --- */
 
+/* A leaf with this data, and gradient 0. */
 pg_id pg_leaf(double data);
-pg_id pg_number(double data); /* a leaf that is only a number in an expression: it asks for no gradient */
+/* A leaf for a number in an expression: pg_requires_grad() does not count it. */
+pg_id pg_number(double data);
+/* A node of a unary or binary row of ops.def. */
 pg_id pg_unary(int op, pg_id a);
 pg_id pg_binary(int op, pg_id a, pg_id b);
-pg_id pg_binary_right(int op, pg_id a, double b); /* b becomes a hidden leaf */
-pg_id pg_binary_left(int op, double a, pg_id b);  /* a becomes a hidden leaf */
-pg_id pg_power(pg_id a, double exponent);         /* a ** exponent, by the row that serves the exponent */
-/* start + xs[0] + ... + xs[count-1], added in that order; start may be 0: then from 0.0. */
+/* The number becomes a hidden leaf, which lives as long as the new node. */
+pg_id pg_binary_right(int op, pg_id a, double b);
+pg_id pg_binary_left(int op, double a, pg_id b);
+/* a ** exponent. For some exponents (2, 3, -1) the node is of a row of ops.def, for others of the op "power". */
+pg_id pg_power(pg_id a, double exponent);
+/* start + xs[0] + ... + xs[count-1], added from the left. `start` may be 0: then the sum starts from 0.0. */
 pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs);
-/* bias + ws[0]*xs[0] + ..., added in that order; bias may be 0: then from 0.0. */
+/* bias + ws[0]*xs[0] + ..., added from the left. `bias` may be 0: then the sum starts from 0.0. */
 pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs);
-/* A layer: out[i] = pg_dot(biases[i], count, ws + i*count, xs) for i < rows. All are made, or none. */
+/* A layer: out[i] = pg_dot(biases[i], count, ws + i*count, xs) for i < rows; no bias may be 0. All are made, or none.
+ * PG_NO_MEMORY: memory is short, or an operand is not live. (The native proxy's copy does not check the operands.) */
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out);
-/* The one of `count` values (1 or more) that the data of `index` chooses, 0 the first, now and whenever a gradient is
- * passed on; nan, and nothing passed on, while it is no whole number from 0 to count - 1. */
+/* A take: values[k], where k is the data of `index`, as it is now; `count` is at least 1. A backward step reads the
+ * index anew. If k is not a whole number from 0 to count - 1, the data is nan, and no value gets a gradient. */
 pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values);
-/* y, of which d/d xs[i] is declared to be derivatives[i]: y passes no gradient on, nor do these. */
+/* A node with the data of y, and the derivative derivatives[i] by xs[i], which the caller declares. Only the xs get a
+ * gradient from it: y and the derivatives get none. */
 pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivatives);
-/* A node of the user's: `data` is given, and so are d/d child (local_grads, count of them). Without local_grads (NULL)
- * it passes nothing on by itself. */
+/* A node that the user computed: its data, and its derivatives by its children (local_grads, `count` numbers,
+ * copied). With local_grads NULL it gives its children nothing: a closure does that (pg_set_closure). */
 pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads);
-/* Make a custom node that takes the place of a leaf that nothing uses: these operands, and the leaf's data, grad and
- * closure. Its id goes to *out; the leaf stays, for the caller to release. PG_IN_USE, PG_BUSY, PG_NO_MEMORY,
- * PG_NO_NODE: nothing was changed. */
+/* Make a custom node that replaces a leaf: it has these children, and the leaf's data, gradient and closure. *out is
+ * the new node's id. The leaf loses its closure; the caller still has to release it. PG_IN_USE: it is no leaf, or has
+ * another reference than the caller's. PG_BUSY, PG_NO_NODE. PG_NO_MEMORY: or a child is not live. */
 pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, pg_id *out);
 
 /* --- lifetime --- */
 
+/* Add a reference to a node. */
 void pg_retain(pg_id id);
-/* Give one reference back. The node goes when its last consumer has gone too; 0 is allowed. */
+/* Give one reference back. The last one frees the node, and gives back its references to its operands. 0 is allowed. */
 void pg_release(pg_id id);
 
-/* --- tracing: to tell the leaves that a function makes from those that were there --- */
+/* --- traces: which leaves did a function make, and which were there before? (moment.h) --- */
 
-/* A moment, by the arena's clock (arena.h): later leaves have a larger birth, and later results are in blocks with a
- * start number of at least this. */
+/* A moment, by the arena's clock. */
 typedef uint64_t pg_moment;
-/* Begin a trace, and return the moment: until the trace ends pg_made_since() knows of every leaf whether it was made
- * later. Traces may be nested, and may run in several threads; the thread that began one must end it. */
+/* Begin a trace, and return the moment: until the trace ends, pg_made_since() can tell of every leaf whether it was
+ * made later. Traces may be nested, and may run in several threads. The thread that began a trace must end it. */
 pg_moment pg_trace_begin(void);
+/* End the trace that this thread began last. Without one, do nothing. */
 void pg_trace_end(void);
+/* Was the leaf made after the moment? Right only until the trace that began at the moment ends. */
 int pg_made_since(pg_moment moment, pg_id leaf);
-/* The same, and of results too it is known until the trace ends. PG_NO_MEMORY: nothing was changed. */
+/* Begin a trace, and set *out to the moment. pg_order_within() needs such a moment: the arena can tell of interior
+ * nodes too whether they were made later. pg_trace_end() ends the trace. PG_NO_MEMORY. */
 pg_status pg_moment_begin(pg_moment *out);
 
-/* --- one node; id 0 reads as nan and takes no writes --- */
+/* --- one node; id 0 reads as nan, and writing to it does nothing --- */
 
 double pg_data(pg_id id);
 double pg_grad(pg_id id);
 void pg_set_data(pg_id id, double data);
 void pg_set_grad(pg_id id, double grad);
-/* Freeze a leaf, so that no sweep changes its gradient, or unfreeze it. PG_IN_USE: it is a result; PG_NO_NODE,
- * PG_NO_MEMORY: nothing was changed. */
+/* Freeze a leaf, so that no sweep changes the gradient that pg_grad() returns (1), or unfreeze it (0). PG_IN_USE: the
+ * node is not a leaf. PG_NO_NODE, PG_NO_MEMORY. */
 pg_status pg_set_frozen(pg_id id, int on);
 int pg_is_frozen(pg_id id);
-/* Does a sweep from this node get to a leaf that is neither frozen nor only a number? Of a leaf: is it not frozen? */
+/* Does a sweep from this node reach a leaf that is neither frozen nor made by pg_number()? If the node is a leaf
+ * itself: is it not frozen? 0 for id 0. */
 int pg_requires_grad(pg_id id);
-int pg_op(pg_id id);
-double pg_exponent(pg_id id); /* of a "power" node */
-/* The operands in order (sum: start, terms; dot: bias, w0, x0, w1, x1, ...; take: index, v0, v1, ...; declared: y, x0,
- * derivative 0, x1, ...), split lists as one. */
+int pg_op(pg_id id); /* its op, a number of the op table */
+double pg_exponent(pg_id id); /* of a "power" node; nan for any other */
+/* The number of operands; and the operands, written to `out`: of a sum start, terms; of a dot bias, w0, x0, w1, x1,
+ * ...; of a take index, v0, v1, ...; of a declared node y, x0, derivative 0, x1, .... The start or bias is left out
+ * if there is none. A list that the arena has split is whole here. The ids come without references. */
 size_t pg_operand_count(pg_id id);
 void pg_operands(pg_id id, pg_id *out);
-/* Say that the node's backward step is a Python closure (1) or the op's own again (0). */
+/* Declare that the node's backward step is a Python closure (1), or its op's own again (0). */
 void pg_set_closure(pg_id id, int on);
 
-/* --- backward --- */
+/* --- backward passes, in one piece (sweep.c) --- */
 
-/* Sweep from `root`, whose gradient is `seed`, to what may get a gradient of it (sweep.c). PG_OK; or PG_CLOSURES or
- * PG_NO_NODE with nothing done. */
+/* Sweep from `root`, whose gradient becomes `seed`. Interior gradients that the sweep reaches start from 0; leaves
+ * accumulate. PG_CLOSURES: some live node of the arena has a closure, or an order is running. PG_NO_NODE: id 0. */
 pg_status pg_backward(pg_id root, double seed);
-/* What a sweep starts from: nodes, one or more times each, and the gradient that each starts with. */
+/* The roots of a sweep, and the gradient that each starts with. A node may be listed twice: its seeds are added. */
 typedef struct {
     uint32_t count;
     const pg_id *ids;
     const double *seeds;
 } pg_roots;
-/* The same from several roots at once. */
+/* As pg_backward(), from several roots at once. PG_CLOSURES. PG_NO_NODE: a root is not live. */
 pg_status pg_backward_from(const pg_roots *roots);
-/* Nodes, and where their gradients go. */
+/* Nodes, and an array for their gradients. */
 typedef struct {
     uint32_t count;
     const pg_id *ids;
     double *grads;
 } pg_wanted;
-/* The gradients that a sweep would give these nodes, 0 where it does not get to; every node keeps the gradient that it
- * has. PG_OK; or PG_CLOSURES (see pg_order_from), PG_NO_MEMORY, PG_BUSY, PG_NO_NODE, with nothing done. */
+/* Compute the gradients that a sweep would give the wanted nodes, 0 for a node that it does not reach. Every node
+ * keeps the gradient that it has. PG_CLOSURES: the sweep reaches a closure (use pg_order_from). PG_BUSY, PG_NO_NODE,
+ * PG_NO_MEMORY. */
 pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted);
-/* Pass the gradient of one node on to its operands, once; none of theirs is set to 0 first. */
+/* Run the backward step of one node: add to the gradients of its operands, without setting them to 0 first. */
 void pg_backprop(pg_id id);
-/* List what `root` passes a gradient on to, set its interior gradients to 0 and hold it until pg_order_free(). The order
- * goes to *out; PG_NO_MEMORY, PG_BUSY, PG_NO_NODE: nothing was changed. */
+
+/* --- backward passes, in pieces (order.c) --- */
+
+/* Begin an order: list the nodes that a sweep from `root` visits, set the gradients of the interior ones to 0, give
+ * the root its seed, and mark the nodes as busy. pg_order_free() must end it, in every case. PG_BUSY, PG_NO_NODE,
+ * PG_NO_MEMORY. */
 pg_status pg_order_new(pg_id root, double seed, pg_order **out);
-/* The same from several roots. With `wanted` (or NULL) all that is reached, and the nodes that it names, start from 0,
- * may be read at the end, and have their old gradients back after pg_order_free(). */
+/* As pg_order_new(), from several roots. If `wanted` is not NULL, the gradients of all nodes that are reached and of
+ * the wanted nodes start from 0, leaves included. pg_grad() reads them until pg_order_free() puts the old ones back.
+ * `grads` of `wanted` is not used. */
 pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **out);
-/* The same, of what is later than the moment: what is earlier only has gradients added, is not set to 0 first, and need
- * not be free. */
+/* As pg_order_new(), from several roots, but only through nodes made since a moment of
+ * pg_moment_begin(). Earlier nodes only have gradients added: they are not set to 0 first, and may be busy. */
 pg_status pg_order_within(const pg_roots *roots, const pg_moment *since, pg_order **out);
-/* A number that is the same for an order of the same operations, and hardly for another. */
+/* A digest of the ops in the order: equal for equal sequences of ops, almost surely different for others. */
 uint64_t pg_order_digest(const pg_order *order);
-/* The earlier nodes that such an order adds to; returns how many. `out` may be NULL. */
+/* Write the earlier nodes that an order of pg_order_within() adds to. Returns how many; `out` may be NULL. */
 size_t pg_order_outside(const pg_order *order, pg_id *out);
-/* Is the node held by a running order? */
+/* Does the node belong to a running order? */
 int pg_is_busy(pg_id id);
-/* Run natively up to the next node with a closure and return its id, which the caller must run; 0 at the end. */
+/* Run the steps up to the next node with a closure, and return its id: the caller must run the closure. 0: the order
+ * is at its end. */
 pg_id pg_order_next(pg_order *order);
-/* The same, but stop after every node; a node without a closure has been run. *is_closure says which. */
+/* Run one step, and return the node's id; 0: the order is at its end. If *is_closure is 1, the step was not run: the
+ * caller must run the closure. */
 pg_id pg_order_step(pg_order *order, int *is_closure);
+/* End the order, at its end or before it, and free it: its nodes are no longer busy. */
 void pg_order_free(pg_order *order);
-/* For each node a number that is larger, the later it was made; 0 for leaves. */
+/* For each node a number that is larger the later the node was made; 0 for leaves. */
 void pg_creation_order(uint32_t count, const pg_id *ids, uint64_t *out);
 
 /* --- derivatives as nodes (derive.c) --- */
 
-/* One op on operands of a formula: 0, 1 and 2 are the operands a, b and the result y of the node that is derived; 3, 4,
- * ... the results of steps; -1, -2, ... the formula's numbers. A take has an index, which is 0 or 1, and two values. */
+/* One step of a formula: an op and its operands. Operands 0, 1 and 2 are the node's operands a and b and its result
+ * y; 3, 4, ... are the results of earlier steps; -1, -2, ... are the formula's numbers. A take has an index, which is
+ * 0 or 1, and two values. */
 typedef struct {
     int32_t op;
     int32_t operands[3];
 } pg_step;
-/* The derivative of a row as steps on nodes, for pg_pull() and pg_push(); `result` is named as operands are. */
+/* The derivative of a row of ops.def, as steps. `result` is numbered as operands are. */
 typedef struct {
     int32_t result;
     uint32_t step_count;
@@ -191,10 +225,10 @@ typedef struct {
     const pg_step *steps;
     const double *numbers;
 } pg_formula;
-/* The derivative of a row by its operand `place`, 0 or 1; NULL: there is none. */
+/* The derivative of a row by its operand `place`, 0 or 1. A constant. NULL: there is none. */
 const pg_formula *pg_formula_of(int op, int place);
 
-/* A node, or, where the id is 0, a number. */
+/* A node; or, if the id is 0, a number. */
 typedef struct {
     pg_id id;
     double number;
@@ -204,25 +238,27 @@ typedef struct {
     uint32_t x_count;
     const pg_id *ys;
     const pg_id *xs;
-    const pg_term *given; /* seeds, one a y; or tangents, one an x */
-    pg_term *found;       /* adjoints, one an x; or tangents, one a y: each node with a reference, the caller's */
-    int keep_made;        /* list all the nodes that are made, too: */
+    const pg_term *given; /* pg_pull: the seeds, one a y. pg_push: the tangents, one an x */
+    pg_term *found;       /* pg_pull: the adjoints, one an x. pg_push: the tangents, one a y. Each node comes with a
+                           * reference, which is the caller's */
+    int keep_made;        /* list all the nodes that are made in `made` too */
     uint32_t made_count;
-    pg_id *made;          /* oldest first, each with a reference, until pg_derivation_done() */
-    pg_id culprit;        /* PG_NOT_REPLAYABLE: this node has a closure or local gradients */
+    pg_id *made;          /* oldest first; pg_derivation_done() gives their references back and frees the array */
+    pg_id culprit;        /* PG_NOT_REPLAYABLE: this node */
 } pg_derivation;
-/* The adjoints of the xs, from those that the ys get, or the tangents of the ys, from those of the xs, as nodes that
- * depend on all that they are computed from. No gradient is read or changed. PG_NO_MEMORY, PG_NO_NODE, PG_NOT_REPLAYABLE:
- * nothing was changed. */
+/* Make the adjoints of the xs from the seeds of the ys (pg_pull), or the tangents of the ys from those of the xs
+ * (pg_push), as nodes that depend on all that they are computed from. No gradient is read or changed.
+ * PG_NOT_REPLAYABLE, PG_NO_NODE, PG_NO_MEMORY; then pg_derivation_done() need not be called. */
 pg_status pg_pull(pg_derivation *job);
 pg_status pg_push(pg_derivation *job);
 void pg_derivation_done(pg_derivation *job);
 
 /* --- optimizer steps --- */
 
-/* Each does all that it says to `count` nodes, in the order of `ids`; or PG_NO_NODE, when one of them is no live node,
- * and nothing was changed. Buffers have `count` entries and are updated in place. */
+/* Each works on `count` nodes, ids[0], ids[1], .... PG_NO_NODE: one of them is not live, and nothing was changed.
+ * Buffers have `count` entries and are updated in place. pg_sgd() and pg_adam() skip frozen leaves. */
 
+/* Set all gradients to `grad`. */
 pg_status pg_set_grads(uint32_t count, const pg_id *ids, double grad);
 
 typedef struct {
@@ -231,41 +267,44 @@ typedef struct {
     double dampening;
     double weight_decay;
     int nesterov;
-    int first; /* the buffer has no contents yet: it becomes the gradient */
+    int first; /* the buffer has no contents yet: the gradient becomes its contents */
 } pg_sgd_options;
-/* data and momentum_buffer as `sgd` in pygrad/optim.py computes them, from data and grad. */
+/* Update data and momentum_buffer as `sgd` in pygrad/optim.py does. */
 pg_status pg_sgd(uint32_t count, const pg_id *ids, const pg_sgd_options *options, double *momentum_buffer);
 
 typedef struct {
     double beta1;
     double beta2;
     double eps;
-    double weight_decay; /* goes into the gradient */
+    double weight_decay; /* weight_decay * data is added to the gradient */
     double shrink;       /* the parameter is multiplied by it: AdamW's decay; else 1 */
     double step_size;    /* lr / (1 - beta1**step) */
     double bias_root;    /* sqrt(1 - beta2**step) */
 } pg_adam_options;
-/* data and the two running averages as `adam` in pygrad/optim.py computes them, from data and grad. */
+/* Update data and the two running averages as `adam` in pygrad/optim.py does. */
 pg_status pg_adam(uint32_t count, const pg_id *ids, const pg_adam_options *options, double *exp_avg,
                   double *exp_avg_sq);
 
 /* --- tapes (tape.h, passes.c): a graph written down, to be run with other numbers --- */
 
-/* Write down how the outputs come from the inputs, which are leaves. Other leaves become constants if they were made
- * since the moment at which a running trace began, else parameters. PG_NOT_REPLAYABLE: *culprit says which node.
- * PG_NO_MEMORY, PG_BUSY, PG_NO_NODE. */
+/* Write down how the outputs are computed from the inputs, which are leaves. Every other leaf becomes a constant if
+ * it was made since the moment `since`, when a running trace began; else it becomes a parameter, and the tape holds a
+ * reference to it. PG_NOT_REPLAYABLE: *culprit is the node. PG_BUSY, PG_NO_NODE, PG_NO_MEMORY. */
 pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output_count, const pg_id *outputs,
                       pg_moment since, pg_tape **out, pg_id *culprit);
-void pg_tape_free(pg_tape *tape); /* after its replays; NULL is allowed */
+/* Free a tape, after its replays. NULL is allowed. */
+void pg_tape_free(pg_tape *tape);
 
+/* The passes change no output by a bit. Some change gradients by rounding. */
 typedef enum {
-    PG_PASS_FOLD = 1,  /* operations on constants become constants, and divisions by a power of two multiplications */
-    PG_PASS_SHARE = 2, /* equal operations become one, and signs go into constants; gradients are added up in another
-                        * order */
-    PG_PASS_FUSE = 4,  /* chains of additions become a sum or a dot; gradients likewise */
-    PG_PASS_HOIST = 8, /* what depends on no input is run once a batch; gradients likewise (program.h) */
+    PG_PASS_FOLD = 1,  /* operations on constants become constants; divisions by a power of two, multiplications */
+    PG_PASS_SHARE = 2, /* equal operations become one, and signs move into constants; gradients are added up in another
+                        * sequence */
+    PG_PASS_FUSE = 4,  /* chains of additions become a sum or a dot; gradients as for PG_PASS_SHARE */
+    PG_PASS_HOIST = 8, /* what depends on no input is run once a batch (program.h); gradients as for PG_PASS_SHARE */
 } pg_pass;
-/* Run the passes whose bits are set. PG_NO_MEMORY: the tape is good for pg_tape_free() only. */
+/* Run the passes whose bits are set, before any replay is made. (PG_PASS_HOIST does nothing here: pg_replay_new()
+ * uses it.) PG_NO_MEMORY: the tape may be changed, and may only be freed. */
 pg_status pg_tape_optimize(pg_tape *tape, int passes);
 
 typedef struct {
@@ -277,16 +316,18 @@ typedef struct {
     size_t list_size;
 } pg_tape_sizes;
 void pg_tape_size(const pg_tape *tape, pg_tape_sizes *sizes);
-/* One node, for printing: its op (from pg_op_count() on: input, parameter, constant), literal, and operands, of which
- * there are at most list_size + 2; returns how many. A sum, dot or declared op has first what it starts from, or -1. */
+/* One node, for printing: its op (pg_op_count() and the next two numbers stand for input, parameter and constant),
+ * its literal, and its operands, at most list_size + 2; returns how many. The first operand of an op with a list is
+ * the start, bias or y, or -1 for none. */
 size_t pg_tape_read(const pg_tape *tape, uint32_t node, int *op, double *literal, int32_t *operands);
+/* Write the numbers of the nodes that are outputs; the ids of the parameters' leaves, without references. */
 void pg_tape_outputs(const pg_tape *tape, int32_t *out);
 void pg_tape_parameters(const pg_tape *tape, pg_id *out);
 
-/* A tape as plain arrays, for files (image.c). `words` are the operations in order: op, operand of unary ones; op,
- * operand, operand of binary ones; and op, first operand or -1, count, so many entries, of those that have a list.
- * An operand is the place of a node: inputs, parameters, constants, operations, each after the other. `numbers` are
- * those of the constants, and then the exponent of each power. */
+/* A tape as plain arrays, for files (image.c). Nodes are numbered from 0 on: inputs, parameters, constants,
+ * operations. `words` has the operations, one after the other. A unary one is: op, operand. A binary one is: op,
+ * operand, operand. One with a list is: op, first operand or -1, count, `count` operands. An operand is the number of
+ * a node. `numbers` has the constants, and then the exponent of each power. */
 typedef struct {
     uint32_t inputs;
     uint32_t parameters;
@@ -297,44 +338,47 @@ typedef struct {
     const double *numbers;
     const int32_t *words;
     const int32_t *output_places;
-    const int32_t *ops;  /* what op each number of one in `words` stands for; -1: none of those here */
+    const int32_t *ops;  /* the op k of `words` is here the op ops[k]; -1: this build lacks it */
     uint32_t op_count;
     const pg_id *ids; /* the parameters' leaves */
 } pg_tape_image;
-/* The sizes of a tape's image; then its contents. */
+/* Write the sizes of a tape's image, so that the caller can make the arrays; then write the arrays. */
 void pg_tape_image_size(const pg_tape *tape, pg_tape_image *image);
 void pg_tape_write(const pg_tape *tape, double *numbers, int32_t *words);
-/* Make the tape of an image, which may be anything: PG_BAD_TAPE: *broken says what is wrong. PG_NO_MEMORY, PG_NO_NODE. */
+/* Make a tape of an image. All of the image but its sizes and pointers may be wrong. PG_BAD_TAPE: *broken says what
+ * is wrong. PG_NO_NODE: an id is not a live leaf. PG_NO_MEMORY. */
 pg_status pg_tape_from(const pg_tape_image *image, pg_tape **out, const char **broken);
 
 /* --- which outputs of a tape depend on which inputs (pattern.c) --- */
 
 typedef struct {
-    size_t count;        /* of all pairs */
-    int32_t *columns;    /* their inputs: those of the first output, ascending, then those of the next, ... */
-    int32_t *starts;     /* where each output's begin; and at last `count` */
-    double row_steps;    /* how many operations the outputs go back to: the sum over the outputs; */
-    double column_steps; /* and how many go back to the inputs: the sum over the inputs; infinite, as nobody need
-                          * know, where the former is at most twice the tape */
+    size_t count;        /* pairs of an output and an input that it depends on */
+    int32_t *columns;    /* the inputs of the pairs: of the first output, ascending, then of the next, ... */
+    int32_t *starts;     /* where in `columns` each output begins; the last entry is `count` */
+    double row_steps;    /* for each output the number of operations that it depends on, added up */
+    double column_steps; /* for each input the number of operations that depend on it, added up; infinity, and not
+                          * counted, if row_steps is at most twice the number of operations */
 } pg_pattern;
-/* By derivatives: a comparison depends on nothing. PG_NO_MEMORY, also for more than 2^31 pairs. */
+/* Find the pattern. Only dependence with a derivative counts: a comparison depends on nothing. pg_pattern_free()
+ * frees the arrays. PG_NO_MEMORY: or there are too many pairs for an int32_t. */
 pg_status pg_pattern_new(pg_tape *tape, pg_pattern *out);
 void pg_pattern_free(pg_pattern *pattern);
 
 /* --- replay (replay.c): running a tape --- */
 
-/* A replay has the memory for running its tape, whose passes are done, again and again; `passes` as above. Several
- * threads may use one, which then wait for one another. */
+/* A replay is the memory to run its tape in, again and again. The tape must be optimized already and outlive the
+ * replay. `passes` are those of the tape. Several threads may use one replay: they wait for one another.
+ * PG_NO_MEMORY. */
 pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay **out);
 void pg_replay_free(pg_replay *replay); /* NULL is allowed */
 
-/* One number of every sample: sample i's is data[i * step]; step 0 gives all samples the same. */
+/* One number of every sample: that of sample i is data[i * step]. With step 0 all samples have the same number. */
 typedef struct {
     const double *data;
     ptrdiff_t step;
 } pg_column;
 
-/* Where one number of every sample goes: to data[i * step] from the i-th that is run. */
+/* Where to write one number of every sample: for the i-th sample that is run, data[i * step]. */
 typedef struct {
     double *data;
     ptrdiff_t step;
@@ -343,46 +387,48 @@ typedef struct {
 typedef struct {
     size_t samples; /* at least 1 */
     const pg_column *columns; /* one an input */
-    const uint32_t *order; /* the samples, by number; NULL: 0, 1, 2, ... */
-    const pg_column *seeds; /* one an output: the adjoint it starts with; NULL: no backward pass */
-    double *outputs;     /* (samples, outputs), or NULL; in the order in which they are run */
-    double *sums;        /* (outputs): over all samples; or NULL */
+    const uint32_t *order; /* the numbers of the samples, in the sequence to run them; NULL: 0, 1, 2, ... */
+    const pg_column *seeds; /* one an output: the adjoint that it starts with; NULL: no backward pass */
+    double *outputs;     /* samples x outputs, in the sequence in which samples are run; or NULL */
+    double *sums;        /* one an output: over all samples, divided by `divisor`; or NULL */
     const pg_target *input_grads; /* one an input, or NULL */
-    double divisor;      /* of the sums: the number of samples for a mean, or 1 */
-    unsigned threads;    /* at most so many take part; the bits are the same for any number */
-    size_t bad_sample;   /* PG_BAD_INDEX: of this sample, */
-    int32_t bad_node;    /* at this node of the tape */
+    double divisor;      /* the number of samples for a mean, or 1 */
+    unsigned threads;    /* at most this many take part; the bits are the same for any number */
+    size_t bad_sample;   /* PG_BAD_INDEX: the number of the sample */
+    int32_t bad_node;    /* PG_BAD_INDEX: the node of the tape */
 } pg_batch;
-/* Run the samples with the parameters as they are now; with seeds, add to the parameters' gradients. PG_NO_MEMORY,
- * PG_BAD_INDEX: no gradient was changed. */
+/* Run the samples with the parameters as they are now; with seeds, add to the parameters' gradients. PG_BAD_INDEX,
+ * PG_NO_MEMORY: no gradient of a parameter was changed, but the batch's arrays may be. */
 pg_status pg_replay_run(pg_replay *replay, pg_batch *batch);
-/* The same, where the caller knows that nobody else is using the replay. */
+/* As pg_replay_run(), without a lock: the caller knows that no other thread is using the replay. */
 pg_status pg_replay_run_alone(pg_replay *replay, pg_batch *batch);
+
 /* --- training (fit.c) --- */
 
-/* A group's parameters [first, first + count): the tape's [place, place + count); or, place -1, not on the tape. */
+/* The parameters first, ..., first + count - 1 of a group are the parameters place, ..., place + count - 1 of the
+ * tape; or, if `place` is -1, they are not on the tape. */
 typedef struct {
     uint32_t first;
     uint32_t count;
     int32_t place;
 } pg_fit_span;
 
-/* Parameters that are moved alike. Arrays of numbers have `count` entries. */
+/* Parameters that are updated with the same options. Arrays of doubles have `count` entries. */
 typedef struct {
     uint32_t count;
     const pg_id *ids; /* in the arena */
     uint32_t span_count;
-    const pg_fit_span *spans; /* all of them, in order */
-    double *data;          /* room for the numbers of those that are not on the tape */
-    double *first_buffer;  /* momentum, or Adam's exp_avg; NULL: none is needed */
+    const pg_fit_span *spans; /* together, all parameters of the group, ascending */
+    double *data;          /* scratch memory for the data of parameters that are not on the tape */
+    double *first_buffer;  /* momentum, or Adam's exp_avg; NULL: SGD without momentum */
     double *second_buffer; /* Adam's exp_avg_sq */
     int is_adam;           /* else SGD */
     double lr;
-    pg_sgd_options sgd;   /* but lr, */
-    pg_adam_options adam; /* and what changes from step to step */
-    int decoupled;        /* AdamW's weight decay: */
+    pg_sgd_options sgd;   /* without lr, which each step sets */
+    pg_adam_options adam; /* without shrink, step_size and bias_root, which each step sets */
+    int decoupled;        /* 1: AdamW, which shrinks the parameters by weight_decay below */
     double weight_decay;
-    uint64_t step; /* of Adam: taken so far */
+    uint64_t step; /* Adam: steps so far */
 } pg_fit_group;
 
 typedef struct {
@@ -390,33 +436,37 @@ typedef struct {
     pg_fit_group *groups;
     size_t samples;
     const pg_column *columns; /* as in pg_batch */
-    const uint32_t *order;    /* the samples of an epoch, by number; or NULL */
+    const uint32_t *order;    /* the shuffled samples of an epoch, by number; NULL: 0, 1, 2, ... */
     size_t batch_size;
-    size_t batches;      /* of an epoch */
-    size_t next_batch;   /* the first to take; then the one after the last taken */
-    size_t steps;        /* at most so many, at least 1 */
-    double seconds;      /* begin no step that much later */
-    const double *rates; /* learning rates, one a step; or NULL: each group's lr */
-    int is_mean;         /* the loss is the mean of a batch, not the sum */
+    size_t batches;      /* in an epoch */
+    size_t next_batch;   /* the batch to begin with; after the call, the batch that comes next */
+    size_t steps;        /* at most this many, at least 1 */
+    double seconds;      /* after this time begin no other step; the first step runs in any case */
+    const double *rates; /* learning rates, one a step; NULL: each group's lr */
+    int is_mean;         /* the loss is the mean over a batch, not the sum */
     unsigned threads;
-    double *losses; /* one a step */
-    size_t done;    /* steps taken */
-    size_t bad_sample;
+    double *losses; /* written: one a step */
+    size_t done;    /* steps done; 0 before the call */
+    size_t bad_sample; /* PG_BAD_INDEX, as in pg_batch */
     int32_t bad_node;
 } pg_fit;
-/* Take steps: zero the gradients of the groups, run a batch forward and backward, move the groups. PG_OK; or
- * PG_NO_MEMORY, PG_BAD_INDEX at step `done`: everything is as the step before left it, but gradients. */
+/* Run training steps. Each sets the groups' gradients to 0, runs a batch forward and backward, and updates the
+ * groups. PG_BAD_INDEX, PG_NO_MEMORY: `done` steps were complete. The next one has changed nothing but the groups'
+ * gradients, which may be 0. */
 pg_status pg_fit_run(pg_replay *replay, pg_fit *fit);
-/* The instruction set in use: "avx512", "avx2" or "baseline". */
+/* The instruction set that replays use: "avx512", "avx2" or "baseline". */
 const char *pg_replay_lanes(void);
 
 /* --- looking at the arena --- */
 
+/* How many nodes are live: leaves, interior nodes and hidden ones. */
 size_t pg_live_nodes(void);
+/* Bytes of memory that the arena has; it never gives them back. */
 size_t pg_reserved_bytes(void);
-/* Verify every stated invariant (check.c): NULL, or what is broken. */
+/* Verify the invariants that arena.h states (check.c). NULL: all hold. Else the first that does not, or that there is
+ * no memory to check with. */
 const char *pg_check(void);
-/* Let the n-th allocation from now fail, once; 0 lets none fail. For tests. */
+/* Make the n-th allocation from now fail, once. 0: none fails. For tests. */
 void pg_fail_allocation(uint64_t n);
 /* cdef-end */
 

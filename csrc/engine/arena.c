@@ -1,16 +1,16 @@
-/* arena.c: blocks, the leaf pool and reference counts. See arena.h for the idea and the invariants. */
+/* arena.c: memory, the leaf pool, blocks and references. arena.h states the idea and the invariants. */
 #include "engine/arena.h"
 
 #include <assert.h>
 
 #include "mem.h"
 
-static pg_arena the_arena; /* static and never freed: a release at interpreter exit finds it in place */
+static pg_arena the_arena; /* never freed: Values are still released while the interpreter exits */
 pg_arena *pg_the_arena = &the_arena;
 
 /* --- memory --- */
 
-/* Let the heap hold every block there will be with one chunk more: a sweep must never allocate. */
+/* Make room in the heap for so many blocks. It is made with the blocks, so that a sweep never allocates. */
 static bool reserve_heap(pg_arena *arena, size_t blocks)
 {
     if (blocks <= arena->heap_capacity)
@@ -23,7 +23,7 @@ static bool reserve_heap(pg_arena *arena, size_t blocks)
     return true;
 }
 
-/* Commit the memory of a chunk: number 0, 1, ... of interior nodes, -1, -2, ... of leaves. */
+/* Commit the memory of a chunk. Chunks 0, 1, ... are for interior nodes, chunks -1, -2, ... for leaves. */
 static bool commit_chunk(pg_arena *arena, int32_t chunk)
 {
     const size_t node_bytes = PG_CHUNK_SLOTS * sizeof *arena->nodes;
@@ -38,7 +38,7 @@ static bool commit_chunk(pg_arena *arena, int32_t chunk)
     return true;
 }
 
-/* Reserve the addresses of so many chunks of either kind. */
+/* Reserve the addresses for `chunks` chunks of leaves and as many of interior nodes. */
 static bool reserve_addresses(pg_arena *arena, int32_t chunks)
 {
     const size_t node_bytes = (size_t)chunks * PG_CHUNK_SLOTS * sizeof *arena->nodes;
@@ -61,8 +61,8 @@ static bool reserve_addresses(pg_arena *arena, int32_t chunks)
 
 enum { MOST_CHUNKS = INT32_MAX / PG_CHUNK_SLOTS, LEAST_CHUNKS = 8 };
 
-/* As many ids as an int32_t has, which is 146 GiB of addresses; where a process may not have that many (ulimit -v),
- * a part of those it may. */
+/* Reserve addresses for all ids that an int32_t can hold: 146 GiB. If the process may not have so many (ulimit -v),
+ * try for an eighth, a sixteenth, and so on. */
 static bool reserve_all(pg_arena *arena)
 {
     if (reserve_addresses(arena, MOST_CHUNKS))
@@ -73,8 +73,8 @@ static bool reserve_all(pg_arena *arena)
     return false;
 }
 
-/* Id 0 means none. It has a node all the same, which reads as nan and is never live, so that reading it is harmless;
- * block 0 (full) and leaf 0 are never handed out, so that 0 can end their free lists. */
+/* Id 0 names no node. But there is a node in its slot, so that reading it is harmless: it reads as nan and is never
+ * live. Block 0 counts as full, and is never used. So 0 can end the free lists of leaves and of blocks. */
 bool pg_start_arena(pg_arena *arena)
 {
     if (!reserve_all(arena) || !reserve_heap(arena, PG_CHUNK_BLOCKS) || !commit_chunk(arena, 0))
@@ -90,7 +90,7 @@ bool pg_start_arena(pg_arena *arena)
 
 /* --- leaves --- */
 
-/* Put a slot that no leaf had before on the list of free ones; false: out of memory. */
+/* Make a new leaf slot, and put it on the empty list of free ones. False: out of memory. */
 static bool make_leaf_slot(pg_arena *arena)
 {
     if (arena->leaf_count > (uint32_t)arena->leaf_chunks * PG_CHUNK_SLOTS) {
@@ -108,7 +108,7 @@ bool pg_reserve_leaf(pg_arena *arena)
 {
     if (!*arena->freed && !make_leaf_slot(arena))
         return false;
-    if (arena->traces) { /* hand out one slot of those set aside */
+    if (arena->traces) { /* move one slot from set_aside to free_leaf */
         const pg_id id = arena->set_aside;
         pg_node *leaf = pg_node_at(arena, id);
         arena->births[id] = arena->next_start;
@@ -128,7 +128,7 @@ PG_INLINE void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
 
 /* --- interior nodes --- */
 
-/* Have one more block; false: out of memory. */
+/* Make one more block. False: out of memory. */
 static bool make_block(pg_arena *arena)
 {
     if (arena->block_count == (uint32_t)arena->interior_chunks * PG_CHUNK_BLOCKS) {
@@ -142,7 +142,7 @@ static bool make_block(pg_arena *arena)
     return true;
 }
 
-/* Its start number is above all others. */
+/* The clock gives the block its start number: larger than any before. */
 bool pg_start_block(pg_arena *arena)
 {
     uint32_t index = arena->free_block;
@@ -166,7 +166,7 @@ PG_INLINE void free_interior(pg_arena *arena, pg_id id)
     if (--block->live > 0)
         return;
     if (index == arena->current_block) {
-        block->used = 0; /* nothing in it is older than what comes: the start number holds */
+        block->used = 0; /* it keeps its start number: no block has a larger one */
     } else {
         block->next_free = arena->free_block;
         arena->free_block = index;
@@ -175,11 +175,11 @@ PG_INLINE void free_interior(pg_arena *arena, pg_id id)
 
 /* --- references --- */
 
-/* Drop one reference; a node that loses its last goes to the front of *dead, a list linked through `refs`. */
+/* Give back one reference. If it is the last, put the node in front of the list *dead, which is linked by `refs`. */
 PG_INLINE void drop(pg_arena *arena, pg_node *node, pg_id *dead)
 {
     assert(node->refs > 0);
-    if ((int32_t)node->refs > 1) { /* mostly: more than one, and not forever */
+    if ((int32_t)node->refs > 1) { /* the usual case: more than one, and not PG_REFS_FOREVER */
         node->refs--;
     } else if (node->refs == 1) {
         node->refs = (uint32_t)*dead;

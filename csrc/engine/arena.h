@@ -1,40 +1,64 @@
-/* arena.h: where the graph lives.
+/* arena.h: where the graph lives: the idea, the node, the block, and the invariants.
  *
- * The idea. An operand exists before its consumer. So *creation order is a topological order*, and if memory keeps
- * that order, one downward loop over it is the backward pass: nothing to sort, nothing to recurse into.
+ * Nodes. A *node* is one number of a computation, with its gradient and the op that made it. An *interior* node was
+ * computed from others: for `c = a * b`, c is an interior node, a and b are its *operands*, and c is a *consumer* of
+ * a and of b. A *leaf* has no operands: it is an input, a parameter or a constant. The arena holds all nodes of the
+ * process, of all its graphs and threads.
  *
- * Interior nodes (those with operands) are laid into blocks of 64 slots, by bumping an index. A block gets a start
- * number, larger than any before, each time it is started; (start number, offset in the block) is creation order.
- * Reusing one slot of a block would break that order, so a freed node only lowers its block's live count, and a
- * block is started again when that count reaches 0. The price: one kept interior node pins at most one block (2
- * KiB).
+ * The idea. The operands of a node exist before the node. So *creation order is a topological order*: whoever visits
+ * the nodes from the newest to the oldest meets each node after all its consumers, and that is all that a backward pass
+ * needs. The place of an interior node in memory tells its age. So the backward pass is one loop, from the newest place
+ * down: there is nothing to sort, and nothing to recurse into.
  *
- * Leaves have no operands, so no order binds them: they live in a pool of their own and their slots are reused at
- * once. So the id of a leaf tells nothing of its age; while a trace runs, the birth of a new one is noted (moment.h).
+ *       id:   ... -3  -2  -1     0 .. 63      64 .. 127    128 .. 191    192 .. 255   ...
+ *                 leaves         block 0      block 1      block 2       block 3
+ *                                (not used)   start 9      start 4       start 11
  *
- * References. A node counts one reference for each place in an operand list that names it, and one for its Python
- * proxy (and one while it is the root of a running order, and one for each tape it is a parameter of). At 0 it goes,
- * and gives its operands' references back. A node that only its consumer holds is *hidden*: the constant of `a * 2.0`,
- * a part of a split list. So is a *vector*, the inputs of a dot: the dots of a layer share one, so that each input is
- * listed and counted once, not once a dot.
+ * Blocks. Interior nodes lie in *blocks* of 64 slots. New nodes fill the slots of one block, the *current* one,
+ * upward. When it is full, an empty block is started. Each time a block is started it gets a *start number*, larger
+ * than any before. So of two nodes the newer one is in the block with the larger start number or, in one block, in
+ * the higher slot. (In the picture the blocks from the oldest to the newest are 2, 1, 3.)
  *
- * Frozen leaves. No sweep may change a frozen leaf's gradient, and none is to ask about it: so the gradient is kept
- * in a hidden leaf, the frozen one's `a`, and what sweeps add to its own `grad` nobody reads (pg_grad_of).
+ * A freed node leaves a gap. A new node in the gap would look older than it is, so gaps are not filled: a block only
+ * counts its live nodes. When the count reaches 0 the block is empty, and can be started again with a new start
+ * number. The price: a single live node keeps its whole block (2 KiB) from being used again.
  *
- * Invariants, outside the lock; check.c verifies each:
- *   I1  an operand of a live node is live, and older than the node if it is interior;
- *   I2  refs = the operand places that name the node, + 0 or 1 for its proxy, + the orders it is the root of,
- *       + the tapes it is a parameter of;
- *   I3  a block's live count is the number of its live nodes, and its marks are 0;
- *   I4  a block with live count 0 is on the free list, or is the current one and begins at slot 0;
- *   I5  every leaf slot handed out is live or on a free list: the one in use, or, while a trace runs, the one set
- *       aside; and no birth is later than now;
- *   I6  the counts of the arena (live nodes, leaves, closures) are what a walk finds;
- *   I7  the sweep's heap is empty, and has room for every block;
- *   I8  a block without live nodes has no proxies;
- *   I9  a take has an index and a value, and each part of a split one has the same index; a declared node has its y;
- *   I10 the list of a dot begins with a vector, which has an input for each of its weights;
- *   I11 a frozen node is a leaf, and its `a` is a hidden one that is not; any other leaf has neither `a` nor `b`.
+ * Leaves. A leaf has no operands, so it may lie anywhere: leaves have a pool of their own, where a freed slot is used
+ * again at once. So the id of a leaf does not tell its age. While a trace runs, the birth of each new leaf is noted
+ * (moment.h).
+ *
+ * References. A node has one reference from each place in an operand list that names it, one from its Python proxy
+ * (the object that users call a Value), one for each time it is a root of a running order (order.c), and one from
+ * each tape that has it as a parameter. When the last reference goes, the node is freed and gives back the references
+ * to its operands.
+ *
+ * Hidden nodes. The arena makes some nodes of its own. Only their consumers refer to them, and no proxy. They are: the
+ * leaf for the number in `a * 2.0`; the *parts* of an operand list that is too long for one block, and is split into a
+ * chain of nodes; a *vector*, the list of the inputs of a dot. The dots of a layer share one vector: so each input is
+ * listed and counted once, and not once a dot.
+ *
+ * Frozen leaves. A program must not see a sweep change the gradient of a frozen leaf; but a sweep that asked each
+ * leaf whether it is frozen would be slower. So sweeps do add to the `grad` of a frozen leaf, and the gradient that
+ * the program sees is kept in a hidden leaf, its *keeper*, which the frozen leaf names in its `a` (pg_grad_of in
+ * node.h).
+ *
+ * Invariants. They hold whenever no thread has the lock; check.c verifies each of them:
+ *   I1  An operand of a live node is live. If it is interior, it is older than the node.
+ *   I2  The references of a node are those listed above: the places in operand lists that name it, 0 or 1 for its
+ *       proxy, its places among the roots of running orders, and the tapes it is a parameter of. (Someone who calls
+ *       pygrad.h without making a proxy may hold more, as between pg_pull() and pg_derivation_done().)
+ *   I3  The live count of a block is the number of its live nodes. Its marks are 0.
+ *   I4  A block whose live count is 0 is on the free list, or it is the current block and has used no slot.
+ *   I5  Each leaf slot that was ever used is live or on a free list. While a trace runs that is the list `set_aside`,
+ *       else `free_leaf`. No birth is later than now.
+ *   I6  The arena's counts of live nodes, of live leaves and of closures are right.
+ *   I7  The sweep's heap is empty, and has room for every block.
+ *   I8  A block without live nodes has no proxies.
+ *   I9  A take has an index and at least one value. All parts of a split take have the same index. A declared node
+ *       has its y.
+ *   I10 The list of a dot begins with a vector, which has one input for each of the dot's weights.
+ *   I11 A frozen node is a leaf. Its `a` is its keeper: a hidden leaf that is not frozen. Any other leaf has neither
+ *       `a` nor `b`.
  */
 #ifndef PG_ARENA_H
 #define PG_ARENA_H
@@ -48,8 +72,8 @@
 #include "ops.h"
 #include "pygrad.h"
 
-/* What every operation goes through is inlined, whatever the compiler thinks: with a constant op only its row is
- * left. */
+/* PG_INLINE is for functions that every operation runs, even where the compiler would not inline them: where the op
+ * is a constant, only the code of its row is left. */
 #if defined(__GNUC__)
 #define PG_INLINE static inline __attribute__((always_inline))
 #define PG_NOINLINE static __attribute__((noinline))
@@ -61,27 +85,28 @@
 #define PG_BLOCK_SLOTS 64
 #define PG_CHUNK_SLOTS 65536 /* the unit in which memory is committed: 2 MiB of slots */
 #define PG_CHUNK_BLOCKS (PG_CHUNK_SLOTS / PG_BLOCK_SLOTS)
-#define PG_REFS_FOREVER (UINT32_MAX / 2 + 1) /* a count that gets this far stays: the node lives on */
+#define PG_REFS_FOREVER (UINT32_MAX / 2 + 1) /* a count of references that gets here stays here: no overflow */
 
 enum {
     PG_FLAG_CLOSURE = 1, /* its backward step is a Python closure */
     PG_FLAG_BUSY = 2,    /* a running order holds it */
-    PG_FLAG_PART = 4,    /* a part of a split operand list: hidden, and its consumer's `a` */
-    PG_FLAG_VECTOR = 16, /* the inputs of dots, a PG_CUSTOM node: hidden, and the first in their lists */
-    PG_FLAG_FROZEN = 32, /* a leaf whose gradient no sweep changes: its `a` keeps it */
-    PG_FLAG_NUMBER = 64, /* a leaf made of a number in an expression: it does not ask for a gradient */
-    PG_FLAG_LISTED = 8,  /* never outside the lock: a leaf, or other end of an order, that its listing has met; a node
-                          * that derive.c is about */
+    PG_FLAG_PART = 4,    /* a part of a split operand list: hidden; its consumer, the next part, has it as `a` */
+    PG_FLAG_VECTOR = 16, /* a vector: hidden, a PG_CUSTOM node, the first entry in the lists of its dots */
+    PG_FLAG_FROZEN = 32, /* a frozen leaf: its `a` is its keeper */
+    PG_FLAG_NUMBER = 64, /* a leaf for a number in an expression, or a keeper: it needs no gradient */
+    PG_FLAG_LISTED = 8,  /* only under the lock: reach.c has listed this node already; derive.c has an entry for it */
 };
 
-/* A node takes one slot of 32 bytes, plus the slots of its payload right behind it: an operand list, local gradients
- * or a literal, as the op says (pg_operands_of, pg_local_grads, pg_exponent). */
+/* A node takes one slot of 32 bytes. Its *payload* takes the slots right behind it, in the same block. It depends on
+ * the op: none, an operand list (pg_operands_of), local gradients and then the list (pg_local_grads), or the exponent
+ * of a power. */
 typedef struct {
     double data;
     double grad;
-    pg_id a;        /* first operand; 0 if a list has none in front. In a free leaf slot: the next free one. In a
-                     * frozen leaf: the hidden one that keeps its gradient */
-    pg_id b;        /* second operand; or the number of entries in the list */
+    pg_id a;        /* first operand; of a list op: the part before, or the start, bias or y; 0: there is none. In a
+                     * free leaf slot: the next free one. In a frozen leaf: its keeper */
+    pg_id b;        /* second operand; of a list op: the number of entries in its list (of a dot: of weights; of a
+                     * declared node: of pairs) */
     uint8_t op;     /* pg_op_code */
     uint8_t flags;
     uint16_t slots; /* 1 + payload */
@@ -90,15 +115,15 @@ typedef struct {
 _Static_assert(sizeof(pg_node) == 32, "a node is 32 bytes: two a cache line");
 
 typedef struct {
-    uint64_t marks; /* bit i: slot i is to be visited by the sweep that runs */
+    uint64_t marks; /* bit i: the walk that runs has still to visit slot i (walk.h) */
     uint64_t start; /* start number */
-    uint32_t next_free;
+    uint32_t next_free; /* on the free list: the next block; 0 ends the list */
     uint8_t used; /* slots filled so far */
-    uint8_t live;
-    void *proxies; /* those of its nodes, a list of csrc/python/proxy.c */
+    uint8_t live; /* live count */
+    void *proxies; /* the list of its nodes' proxies (csrc/python/proxy.c) */
 } pg_block;
 
-/* The sweep's to-do list: a max-heap of the blocks that have marks, keyed by start number. */
+/* An entry of the heap of a walk: a block that has marks. The block with the largest start number is on top. */
 typedef struct {
     uint64_t start;
     uint32_t block;
@@ -106,28 +131,29 @@ typedef struct {
 
 typedef struct {
     pg_mutex mutex;
-    /* All slots there can be, as one array with 0 in its middle: leaves below, interior nodes above. Its addresses
-     * are reserved from the beginning, its memory is committed a chunk at a time; so a slot never moves, and finding
-     * it is one addition. The blocks likewise; a block of leaves has nothing but the list of proxies. */
+    /* All slots that there can ever be: one array, by id. `nodes` points into its middle: leaves lie below, interior
+     * nodes above. The addresses of the whole array are reserved at the start, and memory is committed one chunk at a
+     * time. So a slot never moves, and to find it takes one addition. The blocks are an array of this kind too;
+     * leaves lie in blocks as well, which use only their list of proxies. */
     pg_node *nodes;
     pg_block *blocks;
-    uint64_t *births;        /* of leaves, by their ids; its memory is not touched until a trace notes one there */
-    int32_t most_chunks;     /* of either kind */
+    uint64_t *births;        /* of leaves, by id; no memory of it is touched before a trace notes a birth there */
+    int32_t most_chunks;     /* there is room for this many chunks of leaves, and of interior nodes */
     int32_t interior_chunks; /* committed so far */
     int32_t leaf_chunks;
 
-    uint32_t block_count;    /* blocks ever made */
-    uint32_t current_block;  /* where the next interior node goes; at first block 0, which is full */
-    pg_block *current;       /* that block */
-    pg_node *current_nodes;  /* and its slots */
-    uint32_t free_block;     /* head of the list of empty blocks; 0 ends it */
-    uint64_t next_start;     /* the clock: of blocks, traces and births */
+    uint32_t block_count;    /* blocks made so far, block 0 included */
+    uint32_t current_block;  /* the next interior node goes there; at first it is block 0, which counts as full */
+    pg_block *current;       /* this block */
+    pg_node *current_nodes;  /* slot 0 of this block */
+    uint32_t free_block;     /* head of the free list of blocks; 0 ends it */
+    uint64_t next_start;     /* the clock of the arena, for blocks, traces and births */
 
-    uint32_t leaf_count; /* leaf ids ever handed out, 0 (no node) included: -1, -2, ... */
-    pg_id free_leaf;     /* head of the list of free leaf slots; 0 ends it */
-    pg_id set_aside;     /* while a trace runs: the list of them all, and free_leaf is 0 */
-    pg_id *freed;        /* the list that a slot joins when it becomes free: set_aside while a trace runs */
-    uint32_t traces;     /* running: pg_trace_begin() without its pg_trace_end() */
+    uint32_t leaf_count; /* 1 + the leaf slots made so far: ids -1, -2, ... */
+    pg_id free_leaf;     /* head of the free list of leaf slots; 0 ends it */
+    pg_id set_aside;     /* while a trace runs: the head of the list of all free slots; free_leaf is 0 then */
+    pg_id *freed;        /* the head of the list that freed slots join: &free_leaf; while a trace runs: &set_aside */
+    uint32_t traces;     /* how many traces are running (moment.h) */
 
     size_t live_nodes; /* leaves included */
     size_t live_leaves;
@@ -138,17 +164,17 @@ typedef struct {
     size_t heap_size;
     size_t heap_capacity;
 
-    pg_order *orders; /* the running ones (order.h) */
-    pg_tape *tapes;   /* those with parameters here (tape.h) */
+    pg_order *orders; /* the list of running orders (order.c) */
+    pg_tape *tapes;   /* the list of tapes that have parameters in the arena (tape.h) */
 
-    _Atomic uint64_t *until_failure; /* mem.h's pg_until_failure, for the second binary */
+    _Atomic uint64_t *until_failure; /* the first binary's pg_until_failure (mem.h), for the second binary */
 } pg_arena;
 
-/* The process's one arena. A pointer, so that a second binary can be given the first one's. */
+/* The process's one arena. It is a pointer so that the second binary can use the arena of the first (process.h). */
 extern pg_arena *pg_the_arena;
 
-/* Take the lock and return the arena; every public function begins with this and ends with pg_unlock(). The native
- * proxy's copy of this code (PG_UNDER_GIL) holds the lock already. */
+/* Acquire the lock and return the arena. Every function of pygrad.h that uses the arena does so first, and ends with
+ * pg_unlock(). In the native proxy's copy of this code (PG_UNDER_GIL) the caller has the lock, the GIL, already. */
 PG_INLINE pg_arena *pg_lock(void)
 {
     pg_arena *arena = pg_the_arena;
@@ -182,7 +208,7 @@ static inline bool pg_is_leaf(pg_id id)
     return id < 0;
 }
 
-/* The block of an interior node, and the node's slot in it; and the way back. */
+/* The block of an interior node. Its slot in the block: pg_slot_of(); the id again: pg_id_of(). */
 static inline uint32_t pg_block_of(pg_id id)
 {
     return (uint32_t)id / PG_BLOCK_SLOTS;
@@ -205,8 +231,8 @@ static inline pg_id pg_id_of(uint32_t block, uint32_t slot)
     return (pg_id)(block * PG_BLOCK_SLOTS + slot);
 }
 
-/* The operands of a node, or some of them: `first` (0 if there is none), then list[0], list[step], ... below
- * `count`. */
+/* The operands of a node, or some of them: `first`, unless it is 0; then list[i] for i = 0, step, 2 * step, ... while
+ * i < count. */
 typedef struct {
     pg_id first;
     uint32_t count;
@@ -214,11 +240,13 @@ typedef struct {
     uint32_t step;
 } pg_operand_span;
 
+/* Every id that a node has a reference to. In a part these are the part before, and the part's own list; in a frozen
+ * leaf the keeper. */
 static inline pg_operand_span pg_operands_of(const pg_node *node)
 {
-    if (node->op < PG_SUM) /* a leaf has neither, a unary op has a, a binary op has a and b */
+    if (node->op < PG_SUM) /* a unary op has a, a binary op has a and b, a leaf neither (a frozen one its keeper) */
         return (pg_operand_span){node->a, node->b != 0, &node->b, 1};
-    const uint32_t count = (uint32_t)node->b; /* of a dot: its vector, then so many weights */
+    const uint32_t count = (uint32_t)node->b; /* of a dot: of weights, which stand behind its vector */
     const uint32_t entries = node->op == PG_DOT ? count + 1 : node->op == PG_DECLARED ? 2 * count : count;
     const void *payload = node + 1;
     if (node->op == PG_LOCAL)
@@ -226,26 +254,26 @@ static inline pg_operand_span pg_operands_of(const pg_node *node)
     return (pg_operand_span){node->a, entries, payload, 1};
 }
 
-/* The list of a node that has one, but for PG_LOCAL. */
+/* The operand list of a node that has one. Not for PG_LOCAL, whose list stands behind its local gradients. */
 static inline const pg_id *pg_list_of(const pg_node *node)
 {
     return (const void *)(node + 1);
 }
 
-/* The inputs of a dot, node->b of them: a node that the dots of a layer share; NULL if `node` is no dot. */
+/* The vector of a dot, whose list is the dot's node->b inputs. NULL: `node` is not a dot. */
 static inline pg_node *pg_vector_of(const pg_arena *arena, const pg_node *node)
 {
     return node->op == PG_DOT ? pg_node_at(arena, *pg_list_of(node)) : NULL;
 }
 
-/* The part of a split list that comes before this one; NULL: it is the first, or the list is not split. */
+/* The part that comes before this one in a split list. NULL: this is the first part, or the list is not split. */
 static inline pg_node *pg_part_before(const pg_arena *arena, const pg_node *node)
 {
     pg_node *first = pg_node_at(arena, node->a);
     return first->flags & PG_FLAG_PART ? first : NULL; /* node 0 has no flags */
 }
 
-/* How many values of a take stand in the parts before this one. */
+/* How many values of a take are in the parts before this one: the place of this part's first value. */
 static inline uint32_t pg_first_place(const pg_arena *arena, const pg_node *node)
 {
     uint32_t place = 0;
@@ -254,13 +282,13 @@ static inline uint32_t pg_first_place(const pg_arena *arena, const pg_node *node
     return place;
 }
 
-/* Of a PG_LOCAL node, b of them; its list follows them. */
+/* The local gradients of a PG_LOCAL node: node->b of them, and the list stands behind them. */
 static inline const double *pg_local_grads(const pg_node *node)
 {
     return (const void *)(node + 1);
 }
 
-/* False for id 0, and for an id whose node went while the caller was on its way here. */
+/* False for id 0, and for an id whose node another thread freed before the caller had the lock. */
 static inline bool pg_is_live(const pg_arena *arena, pg_id id)
 {
     return pg_node_at(arena, id)->refs > 0;
@@ -274,12 +302,12 @@ static inline bool pg_all_live(const pg_arena *arena, const pg_id *ids, size_t c
     return true;
 }
 
-bool pg_start_arena(pg_arena *arena);  /* make an empty one; false: out of memory */
-bool pg_reserve_leaf(pg_arena *arena); /* have a free leaf slot; false: out of memory */
+bool pg_start_arena(pg_arena *arena);  /* make the arena, empty; false: out of memory */
+bool pg_reserve_leaf(pg_arena *arena); /* put at least one slot on the list free_leaf; false: out of memory */
 bool pg_start_block(pg_arena *arena);  /* make an empty block the current one; false: out of memory */
-void pg_free_node(pg_arena *arena, pg_id id);
+void pg_free_node(pg_arena *arena, pg_id id); /* give back a node's last reference */
 
-/* Room for a leaf. One reference, the caller's. 0: out of memory. */
+/* Make a leaf. It has one reference, the caller's. 0: out of memory. */
 PG_INLINE pg_id pg_new_leaf_with(pg_arena *arena, double data, int flags)
 {
     if (!arena->free_leaf && !pg_reserve_leaf(arena))
@@ -298,8 +326,8 @@ PG_INLINE pg_id pg_new_leaf(pg_arena *arena, double data)
     return pg_new_leaf_with(arena, data, 0);
 }
 
-/* Room for an interior node of so many slots; data, grad and operands 0. One reference, the caller's. 0: out of
- * memory. */
+/* Make an interior node of `slots` slots, payload included; data, grad and operands are 0. It has one reference, the
+ * caller's. 0: out of memory. */
 PG_INLINE pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
 {
     if (arena->current->used + slots > PG_BLOCK_SLOTS && !pg_start_block(arena))
@@ -320,7 +348,8 @@ PG_INLINE void pg_ref(pg_node *node)
         node->refs++;
 }
 
-/* Give a reference back, which may free the node and, iteratively, what only it held. */
+/* Give a reference back. With its last reference the node is freed, and all that only it held: in a loop, not by
+ * recursion. */
 PG_INLINE void pg_unref(pg_arena *arena, pg_id id)
 {
     pg_node *node = pg_node_at(arena, id);

@@ -7,7 +7,7 @@ void pg_spin_wait(pg_mutex *mutex)
 {
     for (int spins = 0; atomic_exchange_explicit(&mutex->spinning, 1, memory_order_acquire) != 0; spins++)
         if (spins >= 64)
-            sched_yield(); /* the holder may be a long sweep, or not on a core at all */
+            sched_yield(); /* the other thread may run a long sweep, or not be on a core at all */
 }
 
 void pg_mutex_by_gil(pg_mutex *mutex, void (*enter)(void), void (*leave)(void), int (*is_inside)(void))
@@ -19,7 +19,7 @@ void pg_mutex_by_gil(pg_mutex *mutex, void (*enter)(void), void (*leave)(void), 
     pg_spin_unlock(mutex);
 }
 
-static bool spun; /* of the fork that is under way, as is all that the next two functions do */
+static bool spun; /* between the next two functions: the first has acquired the spin lock */
 
 bool pg_mutex_before_fork(pg_mutex *mutex)
 {

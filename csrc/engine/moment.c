@@ -1,11 +1,11 @@
-/* moment.c: what was made since a moment: traces, moments and the order of creation. */
+/* moment.c: traces, moments, and creation order as numbers. */
 #include "engine/moment.h"
 
-/* --- traces: while one runs, the birth of every new leaf is noted --- */
+/* --- traces --- */
 
-static _Thread_local uint32_t own_traces; /* this thread's: all that is left of them in the child of a fork */
+static _Thread_local uint32_t own_traces; /* those of this thread: the child of a fork has only these */
 
-/* The clock goes on: births until now are at most the number returned, and those to come are larger. */
+/* Advance the clock: births until now are at most the number returned, and later ones are larger. */
 static pg_moment begin_trace(pg_arena *arena)
 {
     if (arena->traces++ == 0) {
@@ -40,7 +40,7 @@ pg_status pg_moment_begin(pg_moment *out)
     pg_arena *arena = pg_lock();
     const bool begun = arena->current->used == 0 || pg_start_block(arena);
     if (begun)
-        *out = arena->current->start = begin_trace(arena); /* it is empty, and so may start once more */
+        *out = arena->current->start = begin_trace(arena); /* it is empty, and so may be started again */
     pg_unlock(arena);
     return begun ? PG_OK : PG_NO_MEMORY;
 }
@@ -60,7 +60,7 @@ void pg_traces_after_fork(pg_arena *arena)
     end_traces(arena, arena->traces - own_traces);
 }
 
-/* --- what is later --- */
+/* --- what was made later --- */
 
 int pg_made_since(pg_moment moment, pg_id leaf)
 {

@@ -1,4 +1,4 @@
-/* node.c: making nodes, and reading and writing one. */
+/* node.c: making nodes; reading and writing one node. */
 #include "engine/node.h"
 
 #include <string.h>
@@ -65,14 +65,14 @@ pg_id pg_power(pg_id a, double exponent)
 
 /* --- nodes with an operand list --- */
 
-/* What a list node is to be made of. */
+/* The description of a node with an operand list that is to be made. */
 typedef struct {
     int op;
-    pg_id first; /* start of a sum, bias of a dot; or 0. y of a declared node */
+    pg_id first; /* start of a sum, bias of a dot, or 0; y of a declared node */
     pg_id index; /* of a take */
     size_t count;
-    const pg_id *xs;
-    const pg_id *ws;           /* the first halves of the pairs of a dot or declared node */
+    const pg_id *xs;           /* terms, inputs, values, children; of a declared node: the derivatives */
+    const pg_id *ws;           /* of a dot: the weights; of a declared node: the xs of pg_declared() */
     const double *local_grads; /* of a PG_LOCAL node */
     double data;               /* of a PG_CUSTOM or PG_LOCAL node */
 } list_spec;
@@ -89,19 +89,19 @@ static size_t entry_bytes(int op)
     }
 }
 
-/* What each part's list begins with: the index of a take, the vector of a dot. */
+/* Each part's list has a head: the index of a take, the vector of a dot. */
 static size_t head_bytes(int op)
 {
     return op == PG_TAKE || op == PG_DOT ? sizeof(pg_id) : 0;
 }
 
-/* The most entries that a node has room for. */
+/* How many entries the list of one node can have. */
 static size_t most_entries(int op)
 {
     return ((PG_BLOCK_SLOTS - 1) * sizeof(pg_node) - head_bytes(op)) / entry_bytes(op);
 }
 
-/* Append an operand to a list, which takes a reference to it. */
+/* Append an operand to a list, and add the reference that the list holds to it. */
 PG_INLINE const pg_node *append_operand(const pg_arena *arena, pg_id **end, pg_id id)
 {
     pg_node *operand = pg_node_at(arena, id);
@@ -110,8 +110,8 @@ PG_INLINE const pg_node *append_operand(const pg_arena *arena, pg_id **end, pg_i
     return operand;
 }
 
-/* Each of these fills the payload with entries [begin, end) of the list, takes their references, and returns the
- * node's data if that of what comes before them is `total`. */
+/* Each of these functions fills the payload of a part with the entries begin, ..., end - 1 of the list, adds the
+ * references to them, and returns the part's data. `total` is the data of the part before, or of `first`. */
 
 static double fill_sum(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
                        double total)
@@ -189,7 +189,7 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
     return id;
 }
 
-/* The node of a vector of inputs, for dots. */
+/* Make a vector, for dots with these inputs. */
 static pg_id make_vector(pg_arena *arena, const pg_id *xs, size_t count)
 {
     const pg_id vector = make_part(arena, &(list_spec){.op = PG_CUSTOM, .xs = xs}, 0, 0, count);
@@ -198,7 +198,7 @@ static pg_id make_vector(pg_arena *arena, const pg_id *xs, size_t count)
     return vector;
 }
 
-/* A dot of that vector. */
+/* Make a dot with this vector. */
 PG_INLINE pg_id make_dot(pg_arena *arena, pg_id first, pg_id vector, size_t count, const pg_id *ws)
 {
     const pg_id id = pg_new_node(arena, PG_DOT, pg_slots_for((1 + count) * sizeof(pg_id)));
@@ -218,18 +218,18 @@ PG_INLINE pg_id make_dot(pg_arena *arena, pg_id first, pg_id vector, size_t coun
     return id;
 }
 
-/* A part of a dot, with a vector of its own. */
+/* Make a part of a dot, with a vector of its own. */
 static pg_id make_dot_part(pg_arena *arena, const list_spec *spec, pg_id first, size_t begin, size_t end)
 {
     const pg_id vector = make_vector(arena, spec->xs + begin, end - begin);
     const pg_id id = vector ? make_dot(arena, first, vector, end - begin, spec->ws + begin) : 0;
     if (vector)
-        pg_unref(arena, vector); /* held by the part now; without it the vector goes */
+        pg_unref(arena, vector); /* the part refers to it now; if there is no part, this frees the vector */
     return id;
 }
 
-/* Make a node of live operands. A list too long for one block becomes a chain of nodes of the same op, each the `a`
- * of the next; all but the last are hidden. */
+/* Make a node of live operands. If the list is too long for one block, make a chain of nodes of this op, its parts:
+ * each is the `a` of the next, and all but the last are hidden. */
 static pg_id make_list(pg_arena *arena, const list_spec *spec)
 {
     const size_t room = most_entries(spec->op);
@@ -241,7 +241,7 @@ static pg_id make_list(pg_arena *arena, const list_spec *spec)
         const pg_id next = (spec->op == PG_DOT ? make_dot_part : make_part)(arena, spec, first, begin, end);
         if (part) {
             pg_node_at(arena, part)->flags |= PG_FLAG_PART;
-            pg_unref(arena, part); /* held by `next` now; without it the whole chain goes */
+            pg_unref(arena, part); /* `next` refers to it now; if there is no `next`, this frees the chain */
         }
         part = next;
         begin = end;
@@ -299,8 +299,8 @@ static pg_id make_long_dot(pg_arena *arena, pg_id first, size_t count, const pg_
     return make_list(arena, &(list_spec){.op = PG_DOT, .first = first, .count = count, .xs = xs, .ws = ws});
 }
 
-/* The dots of a layer, which share a vector; of a list that is too long for one node each has its own. Returns how many
- * there was memory for. */
+/* Make the dots of a layer. They share one vector; but if the list is too long for one node, each dot has vectors of
+ * its own. Returns how many dots there was memory for. */
 static uint32_t make_dots(pg_arena *arena, uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws,
                           const pg_id *xs, pg_id *out)
 {
@@ -322,7 +322,7 @@ pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_i
 {
     pg_arena *arena = pg_lock();
 #if defined(PG_UNDER_GIL)
-    const bool live = true; /* csrc/python calls it with the ids of proxies, which nobody can take away meanwhile */
+    const bool live = true; /* they are the ids of proxies: under the GIL nobody can free their nodes meanwhile */
 #else
     const bool live = pg_all_live(arena, biases, rows) && pg_all_live(arena, xs, count) &&
                       pg_all_live(arena, ws, (size_t)rows * count);
@@ -431,7 +431,7 @@ int pg_is_frozen(pg_id id)
     return frozen;
 }
 
-/* Move the gradient of a leaf to where it is safe, or back. False: no memory. */
+/* Freeze a leaf: move its gradient to a new keeper. Or unfreeze it: move the gradient back. False: out of memory. */
 static bool set_frozen(pg_arena *arena, pg_node *leaf, bool on)
 {
     if (on == ((leaf->flags & PG_FLAG_FROZEN) != 0))
@@ -498,7 +498,7 @@ size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out)
 static size_t count_operands(const pg_arena *arena, const pg_node *node)
 {
     size_t count = 0;
-    if (node->op == PG_LEAF) /* what keeps a frozen one's gradient is none */
+    if (node->op == PG_LEAF) /* the keeper of a frozen leaf is not an operand */
         return 0;
     for (const pg_node *part = node; part; part = pg_part_before(arena, part))
         count += pg_list_part(arena, part, NULL) + (part->a && !pg_part_before(arena, part));

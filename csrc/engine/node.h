@@ -1,5 +1,8 @@
-/* node.h: making nodes, and reading one, for who holds the lock. What makes a node returns 0, and has changed
- * nothing, when memory is short or an operand is no live node. What every operation goes through is inline. */
+/* node.h: making and reading nodes, for callers that hold the lock.
+ *
+ * A function that makes a node returns the node's id, with one reference, the caller's. It returns 0, and has changed
+ * nothing, if memory is short. pg_make_unary(), _binary(), _with_number() and _power() also check that the operands
+ * are live, and are inline, because every operation runs one of them. */
 #ifndef PG_NODE_H
 #define PG_NODE_H
 
@@ -7,6 +10,7 @@
 
 #include "engine/arena.h"
 
+/* The slots of a node with such a payload. */
 static inline uint32_t pg_slots_for(size_t payload_bytes)
 {
     return 1 + (uint32_t)((payload_bytes + sizeof(pg_node) - 1) / sizeof(pg_node));
@@ -40,8 +44,8 @@ PG_INLINE pg_id pg_make_binary(pg_arena *arena, int op, pg_id a, pg_id b)
     return id;
 }
 
-/* `a op number`, or (number_first) `number op a`: the number becomes a hidden leaf, whose one reference is the
- * node's. */
+/* `a op number`, or (number_first) `number op a`. The number becomes a hidden leaf, and only the new node refers to
+ * it. */
 PG_INLINE pg_id pg_make_with_number(pg_arena *arena, int op, pg_id a, double number, bool number_first)
 {
     pg_node *na = pg_node_at(arena, a);
@@ -59,7 +63,7 @@ PG_INLINE pg_id pg_make_with_number(pg_arena *arena, int op, pg_id a, double num
     return id;
 }
 
-/* a ** exponent, by the row that serves the exponent. */
+/* a ** exponent. The exponents 2, 3 and -1 have rows of their own, which are faster; others make a PG_POWER node. */
 PG_INLINE pg_id pg_make_power(pg_arena *arena, pg_id a, double exponent)
 {
     if (exponent == 2.0)
@@ -80,16 +84,17 @@ PG_INLINE pg_id pg_make_power(pg_arena *arena, pg_id a, double exponent)
     return id;
 }
 
-/* xs[0] + xs[1] + ..., from the left; and the one of the values that an index chooses. */
+/* xs[0] + xs[1] + ..., from the left; and a take. All operands must be live, and a take must have a value. */
 pg_id pg_make_sum(pg_arena *arena, uint32_t count, const pg_id *xs);
 pg_id pg_make_choice(pg_arena *arena, pg_id index, uint32_t count, const pg_id *values);
 
-/* The operands of a part of a split list behind its first, as pg_operands() gives them: of a dot w0, x0, w1, x1,
- * ..., of a take the index once, before the values of the first part. Returns how many; `out` may be NULL. */
+/* The list of one part, or of a node whose list is not split, as pg_operands() writes it, but without `first`: of a
+ * dot w0, x0, w1, x1, ...; of a take the index, in its first part only, and the values. Returns how many; `out` may
+ * be NULL. */
 size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out);
 
-/* The gradient that a program sees. Of a frozen leaf: the one that is kept for it; but while an order of this thread
- * runs, so to a closure, what that sweep has added. */
+/* The gradient that a program sees. For a frozen leaf it is the keeper's; but while an order of this thread runs, so
+ * for a closure, it is the leaf's own: what the sweep has added. */
 double *pg_frozen_grad(const pg_arena *arena, pg_node *leaf);
 PG_INLINE double *pg_grad_of(const pg_arena *arena, pg_node *node)
 {

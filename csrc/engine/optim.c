@@ -1,6 +1,7 @@
-/* optim.c: what an optimizer does to all its parameters, in one call under one lock.
+/* optim.c: the step of an optimizer for all its parameters, in one call.
  *
- * What all parameters share, such as a bias correction, is computed in pygrad/optim.py and comes in the options. */
+ * pygrad/optim.py computes the numbers that all parameters share, such as Adam's bias correction, and passes them in
+ * the options. */
 #include "engine/optim.h"
 
 #include "engine/node.h"

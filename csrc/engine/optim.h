@@ -1,6 +1,7 @@
-/* optim.h: an optimizer's formulas for one parameter, for optim.c and the training loop of fit.c.
+/* optim.h: the formulas of optimizers, for one parameter. optim.c and the training loop of tape/fit.c use them.
  *
- * They are those of `sgd` and `adam` in pygrad/optim.py, operation by operation in the same order: the same bits. */
+ * They compute what `sgd` and `adam` in pygrad/optim.py compute, in one sequence of operations: so the bits are
+ * equal. */
 #ifndef PG_OPTIM_H
 #define PG_OPTIM_H
 
@@ -8,7 +9,8 @@
 
 #include "pygrad.h"
 
-/* Sutskever et al., "On the importance of initialization and momentum in deep learning" (2013), as PyTorch has it. */
+/* The new data of a parameter. Sutskever et al., "On the importance of initialization and momentum in deep learning"
+ * (2013), in the variant of PyTorch. `buffer` may be NULL without momentum. */
 static inline double pg_sgd_step(double data, double grad, double *buffer, const pg_sgd_options *o)
 {
     if (o->weight_decay != 0.0)
@@ -20,7 +22,8 @@ static inline double pg_sgd_step(double data, double grad, double *buffer, const
     return data - o->lr * grad;
 }
 
-/* Kingma and Ba, "Adam" (2015); the shrinking of AdamW: Loshchilov and Hutter (2019). */
+/* The new data of a parameter. Kingma and Ba, "Adam" (2015). `shrink` is the weight decay of AdamW: Loshchilov and
+ * Hutter (2019). */
 static inline double pg_adam_step(double data, double grad, double *exp_avg, double *exp_avg_sq,
                                   const pg_adam_options *o)
 {

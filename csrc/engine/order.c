@@ -1,11 +1,13 @@
-/* order.c: the backward pass in pieces: listed, held, resumed.
+/* order.c: the backward pass in pieces.
  *
- * A Python closure may build graphs, free them, sweep another one or raise. So a sweep that may meet one is listed
- * first (an *order*), and run in pieces, from closure to closure; the lock is let go in between. The listed nodes are
- * *busy* until the order ends, and a second order that meets one gives up with its marks undone.
+ * A Python closure may build graphs, free them, start another sweep or raise. So a sweep that may meet a closure is
+ * first listed: an *order* is the list of the nodes that it visits. Then the order is run in pieces, from one closure
+ * to the next, and the lock is free in between. Until the order ends its nodes are *busy*. A second order that meets
+ * a busy node fails (PG_BUSY), and leaves no marks.
  *
- * Without a trace. pg_adjoints() lists what it will reach too, leaves included: it keeps their gradients aside, sets
- * them to 0, sweeps down the list, reads what was asked for and puts back what was there.
+ * Gradients that come back. pg_adjoints() and pg_order_from() with `wanted` leave every gradient as it was. Such an
+ * order lists the leaves too. It copies all gradients of its nodes to `kept` and sets them to 0. Its end copies them
+ * back.
  */
 #include "engine/order.h"
 
@@ -17,15 +19,16 @@
 
 struct pg_order {
     pg_id_list roots;
-    size_t at;         /* the next node to run */
-    pg_id_list nodes;  /* newest first; then the leaves that have a closure */
-    pg_id_list others; /* whose gradients are kept aside too: the other leaves, and what the caller wants to read */
-    double *kept;      /* the gradients of the nodes and the others, as they were; NULL: not kept */
-    pthread_t owner;   /* after a fork, the child lacks the others */
-    pg_order *next;
+    size_t at;         /* the number of nodes that have been run */
+    pg_id_list nodes;  /* the nodes to run, newest first; then the leaves that have a closure */
+    pg_id_list others; /* with `kept`: the other leaves, and the nodes that the caller wants to read. In an order since
+                        * a moment: the earlier nodes that it adds to */
+    double *kept;      /* the old gradients of `nodes` and then of `others`; NULL: gradients do not come back */
+    pthread_t owner;   /* the thread that began the order: the child of a fork may lack it */
+    pg_order *next;    /* in the arena's list */
 };
 
-/* --- holding it --- */
+/* --- beginning and ending --- */
 
 static double *gradient_at(pg_arena *arena, const pg_order *order, size_t i)
 {
@@ -33,7 +36,7 @@ static double *gradient_at(pg_arena *arena, const pg_order *order, size_t i)
     return &pg_node_at(arena, i < count ? order->nodes.ids[i] : order->others.ids[i - count])->grad;
 }
 
-/* Put the gradients aside and set them to 0. A node may be listed twice: so all are read before one is set. */
+/* Copy the gradients to `kept` and set them to 0. A node may be listed twice, so all are read before any is set. */
 static void keep_gradients(pg_arena *arena, pg_order *order)
 {
     const size_t count = order->nodes.count + order->others.count;
@@ -75,7 +78,7 @@ static void free_order(pg_order *order)
     pg_free(order);
 }
 
-/* Undo begin_order, but for gradients that were not kept. */
+/* Undo begin_order(), and free the order. Gradients that were not kept stay as they are. */
 static void end_order(pg_arena *arena, pg_order *order)
 {
     for (size_t i = 0; i < order->nodes.count; i++)
@@ -99,7 +102,7 @@ static bool append_all(pg_id_list *list, uint32_t count, const pg_id *ids)
     return true;
 }
 
-/* List what the roots reach, since a moment or ever; with `wanted` also what keeping its gradients aside takes. */
+/* List what the roots reach, in all or since a moment. With `wanted`, prepare `others` and `kept` too. */
 static pg_status fill_order(pg_arena *arena, pg_order *order, const pg_roots *roots, const pg_wanted *wanted,
                             const pg_moment *since, bool *has_closure)
 {
@@ -120,7 +123,7 @@ static pg_status fill_order(pg_arena *arena, pg_order *order, const pg_roots *ro
     return order->kept ? PG_OK : PG_NO_MEMORY;
 }
 
-/* A new order, which does not run yet. *has_closure: a node of it has one. */
+/* Make an order that does not run yet. *has_closure: one of its nodes has a closure. */
 static pg_status make_order(pg_arena *arena, const pg_roots *roots, const pg_wanted *wanted, const pg_moment *since,
                             pg_order **out, bool *has_closure)
 {
@@ -157,7 +160,7 @@ pg_status pg_order_within(const pg_roots *roots, const pg_moment *since, pg_orde
     return new_order(roots, NULL, since, out);
 }
 
-/* FNV-1a (Fowler, Noll and Vo), an op for a byte. */
+/* The hash FNV-1a (Fowler, Noll and Vo), with ops in place of bytes. */
 uint64_t pg_order_digest(const pg_order *order)
 {
     pg_arena *arena = pg_lock();
@@ -199,7 +202,7 @@ pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted)
         status = PG_CLOSURES;
     } else if (status == PG_OK) {
         begin_order(arena, order, roots);
-        pg_run_steps(arena, order->nodes.ids, order->nodes.count); /* every part of a split list is one of them */
+        pg_run_steps(arena, order->nodes.ids, order->nodes.count); /* every part of a split list is in the list */
         for (uint32_t i = 0; i < wanted->count; i++)
             wanted->grads[i] = pg_node_at(arena, wanted->ids[i])->grad;
         end_order(arena, order);
@@ -208,13 +211,13 @@ pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted)
     return status;
 }
 
-/* --- running it, in pieces --- */
+/* --- running, in pieces --- */
 
-/* Run the next node, or only name it if its step is a closure; 0 at the end. */
+/* Return the id of the next node, and run its step, unless the step is a closure. 0: the order is at its end. */
 static pg_id step(pg_arena *arena, pg_order *order, bool *is_closure)
 {
     pg_node *node;
-    do { /* the parts of a split list have run with it */
+    do { /* skip parts: they have run with the node that they are parts of */
         if (order->at == order->nodes.count)
             return 0;
         node = pg_node_at(arena, order->nodes.ids[order->at++]);
@@ -254,7 +257,7 @@ void pg_order_free(pg_order *order)
     pg_unlock(arena);
 }
 
-/* --- looked at from outside --- */
+/* --- questions about running orders --- */
 
 bool pg_has_own_order(const pg_arena *arena)
 {

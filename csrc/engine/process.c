@@ -1,4 +1,4 @@
-/* process.c: the process that owns the arena: its start, its forks, the two binaries, and figures. */
+/* process.c: the process that owns the arena: version, the two binaries, forks, start, and counts. */
 #include "engine/process.h"
 
 #include <pthread.h>
@@ -31,9 +31,9 @@ void pg_share_arena(pg_arena *arena, void (*enter)(void), void (*leave)(void), i
     pg_mutex_by_gil(&arena->mutex, enter, leave, is_inside);
 }
 
-/* --- forks: the child has the arena as it stands, so a fork waits until nobody is inside --- */
+/* --- forks: the child gets a copy of the arena, so a fork acquires the lock first --- */
 
-static bool is_sound; /* what the fork that is under way copies */
+static bool is_sound; /* of the fork in progress: no other thread was changing the arena */
 
 static void before_fork(void)
 {
@@ -68,7 +68,7 @@ pg_status pg_init(void)
     return PG_OK;
 }
 
-/* --- figures --- */
+/* --- counts --- */
 
 size_t pg_live_nodes(void)
 {

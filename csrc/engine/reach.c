@@ -1,15 +1,15 @@
-/* reach.c: what the roots of a graph lead to. */
+/* reach.c: lists of the nodes that roots reach; and does a node require a gradient? */
 #include "engine/reach.h"
 
 #include "engine/moment.h"
 #include "engine/walk.h"
 
-/* --- from one node --- */
+/* --- the operands of one node --- */
 
 typedef void operand_fn(pg_walk *w, pg_id id, void *context);
 
-/* Call `visit` for the operands that a node leads to: its receivers, or all. Of one with a closure all of every
- * part. */
+/* Call `visit` for the receivers of a node, or (all) for all its operands. A closure may pass something on to any
+ * operand: so for a node with a closure, call it for all operands of all its parts. */
 PG_INLINE void each_operand(pg_walk *w, const pg_node *node, bool all, operand_fn *visit, void *context)
 {
     const bool is_closure = node->flags & PG_FLAG_CLOSURE;
@@ -24,11 +24,11 @@ PG_INLINE void each_operand(pg_walk *w, const pg_node *node, bool all, operand_f
 
 /* --- a list --- */
 
-/* What the walk carries. Once the status is not PG_OK it goes on without marking: that undoes its marks. A node in
- * `leaves` or in `others` has PG_FLAG_LISTED meanwhile. */
+/* The state of the walk. Once the status is not PG_OK, the walk visits the marked nodes that are left and marks no
+ * more: so no mark stays. During the walk the nodes in `leaves` and `others` have PG_FLAG_LISTED. */
 typedef struct {
     pg_listing *listing;
-    pg_id_list leaves; /* those with a closure */
+    pg_id_list leaves; /* the leaves with a closure */
 } search;
 
 static void list_once(pg_arena *arena, pg_id id, pg_listing *listing, pg_id_list *list)
@@ -71,7 +71,7 @@ PG_INLINE void list_node(pg_walk *w, pg_id id, pg_node *node, void *context)
 {
     search *s = context;
     pg_listing *listing = s->listing;
-    const bool runs = !(node->flags & PG_FLAG_VECTOR); /* a vector does not, so that two orders may share one */
+    const bool runs = !(node->flags & PG_FLAG_VECTOR); /* a vector has no step, and orders may share it */
     if (listing->status == PG_OK && node->flags & PG_FLAG_BUSY && !listing->busy_too)
         listing->status = PG_BUSY;
     if (listing->status == PG_OK && runs && !pg_append_id(&listing->nodes, id))
@@ -103,7 +103,7 @@ void pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_listi
     pg_free(s.leaves.ids);
 }
 
-/* --- a question --- */
+/* --- does a node require a gradient? --- */
 
 static void ask_operand(pg_walk *w, pg_id id, void *context)
 {
@@ -114,7 +114,7 @@ static void ask_operand(pg_walk *w, pg_id id, void *context)
         pg_mark(w, id);
 }
 
-/* Once there is a free leaf, the walk only undoes its marks. */
+/* Once a leaf that is free (neither frozen nor a number) was found, the walk only undoes its marks. */
 PG_INLINE void ask_node(pg_walk *w, pg_id id, pg_node *node, void *context)
 {
     (void)id;

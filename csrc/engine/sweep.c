@@ -1,18 +1,19 @@
-/* sweep.c: the backward pass.
+/* sweep.c: the backward pass, in one piece.
  *
- * Start: mark the root. Then, again and again: take the newest marked node, clear its mark, and let it pass its
- * gradient on to its operands, which marks them (walk.h). Operands are older than their consumers, so every node is met
- * after all of its consumers, with its gradient complete, and exactly once.
+ * A sweep first marks the root. Then it repeats: choose the newest marked node, clear its mark, add gradient * slope
+ * to the gradient of each receiver, and mark the receivers (walk.h). Operands are older than their consumers. So each
+ * node is visited exactly once and after all its consumers, when its gradient is complete.
  *
- * It goes on only where a gradient may go: not to the operands of a flat row (a comparison, stop_gradient), to the
- * index of a take, or to y and the derivatives of a declared node. What is reached that way alone keeps its gradient. A
- * 0.0 would not do: times the infinite slope of what made such an operand, it is nan.
+ * The receivers are the operands that get a gradient. They are not the operands of a PG_FLAT row (a comparison,
+ * stop_gradient), not the index of a take, and not y and the derivatives of a declared node. A node that is reached
+ * by no other way keeps the gradient it had. To pass on 0.0 instead would be wrong: if a slope further down is
+ * infinite, 0.0 times this slope is nan.
  *
- * The first mark of an interior node sets its gradient to 0, so a second backward() is right; leaves have no marks and
- * only ever add up.
+ * When an interior node is marked, its gradient starts from 0 again. So a second backward() is right. Leaves have no
+ * marks: their gradients only accumulate.
  *
- * A Python closure may build graphs, free them, sweep another one or raise. So a sweep that may meet one is not run
- * here, but in pieces (order.c).
+ * A Python closure may build graphs, free them, start another sweep or raise. So a sweep that may meet a closure is
+ * not run here, but in pieces (order.c).
  */
 #include "engine/sweep.h"
 
@@ -22,26 +23,26 @@
 
 /* --- one node's backward step --- */
 
-/* An operand, and whether this sweep reaches it for the first time: then its gradient starts from 0. */
+/* An operand that is reached. `first`: this sweep reaches it for the first time, so its gradient starts from 0. */
 typedef struct {
     pg_node *node;
     bool first;
 } reached;
 
-/* Find an operand. In a sweep (marking) this is also what hands it to the walk. */
+/* Reach an operand. In a sweep (marking) this marks the operand, too, so that the walk will visit it. */
 PG_INLINE reached reach(pg_walk *w, pg_id id, bool marking)
 {
     return (reached){pg_node_at(w->arena, id), marking && pg_mark(w, id)};
 }
 
-/* Add to the gradient of an operand. One store, not a 0 and then the sum: the node visited next is often this one,
- * and a processor that runs ahead would read the 0 and have to start again. */
+/* Add to the gradient of an operand. This is one store, and not first 0 and then the sum: the operand is often the
+ * next node that is visited, and a processor that runs ahead would read the 0, and have to start again. */
 PG_INLINE void give(reached operand, double contribution)
 {
     operand.node->grad = (operand.first ? 0.0 : operand.node->grad) + contribution;
 }
 
-/* An operand of a dot, ready to be added to. */
+/* Reach an operand of a dot: mark it, and set its gradient to 0 if this is the first time. */
 PG_INLINE pg_node *ready(pg_walk *w, pg_node *nodes, pg_id id, bool marking)
 {
     if (marking && !pg_is_leaf(id) && pg_mark(w, id))
@@ -49,7 +50,7 @@ PG_INLINE pg_node *ready(pg_walk *w, pg_node *nodes, pg_id id, bool marking)
     return nodes + id;
 }
 
-/* The inputs of a dot. The first dot of a sweep that has this vector makes them ready, for all. */
+/* The inputs of a dot. The first dot with this vector that a sweep visits makes the inputs ready for all such dots. */
 PG_INLINE const pg_id *inputs_of(pg_walk *w, pg_node *nodes, pg_id vector, pg_id count, bool marking)
 {
     const pg_id *xs = pg_list_of(nodes + vector);
@@ -75,8 +76,8 @@ PG_INLINE void propagate_dot(pg_walk *w, const pg_node *node, bool marking)
     }
 }
 
-/* The same in a sweep; returns the marks. Out of line, and with a copy of the walk: so this loop and that of the sweep
- * both keep what they need in registers. */
+/* propagate_dot() in a sweep; returns the marks. It is not inlined and gets a copy of the walk: so this loop and the
+ * loop of the sweep can both keep their variables in registers. */
 PG_NOINLINE uint64_t sweep_dot(pg_walk w, const pg_node *node)
 {
     propagate_dot(&w, node, true);
@@ -93,35 +94,35 @@ static inline void propagate_sum(pg_walk *w, const pg_node *node, bool marking)
         give(reach(w, operands.list[i], marking), g);
 }
 
-/* All goes to the value that the index chooses as it is now; the others are only reached. */
+/* The value that the index chooses now gets the whole gradient; the other values are reached, and get 0. */
 static inline void propagate_take(pg_walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad;
     const pg_operand_span operands = pg_operands_of(node);
     const uint32_t place = pg_place(pg_node_at(w->arena, operands.list[0])->data);
     const uint32_t begin = pg_first_place(w->arena, node);
-    if (operands.first) /* the part before, which keeps it unless the index is its */
+    if (operands.first) /* the part before: it needs the gradient if the index chooses a value there */
         give(reach(w, operands.first, marking), g);
     for (uint32_t i = 1; i < operands.count; i++)
         give(reach(w, operands.list[i], marking), place == begin + (i - 1) ? g : 0.0);
 }
 
-/* By the derivatives as they are now. */
+/* Each x gets the gradient times its derivative, as the derivative is now. */
 static inline void propagate_declared(pg_walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad;
     const pg_operand_span operands = pg_operands_of(node);
-    if (pg_part_before(w->arena, node)) /* else it is y */
+    if (pg_part_before(w->arena, node)) /* else `first` is y, which gets nothing */
         give(reach(w, operands.first, marking), g);
     for (uint32_t i = 0; i < operands.count; i += 2)
         give(reach(w, operands.list[i], marking), g * pg_node_at(w->arena, operands.list[i + 1])->data);
 }
 
-/* A node of the user's: its local gradients. Without them it only reaches its operands, so that the sweep goes on
- * there. */
+/* A node of the user's own passes on its gradient times its local gradients. Without local gradients it only reaches
+ * its operands, so that the sweep visits them too. */
 static inline void propagate_custom(pg_walk *w, const pg_node *node, bool marking)
 {
-    if (node->flags & PG_FLAG_VECTOR) /* the dots have reached what is in it */
+    if (node->flags & PG_FLAG_VECTOR) /* its dots have passed their gradients on to the inputs in it */
         return;
     const double g = node->grad;
     const pg_operand_span operands = pg_operands_of(node);
@@ -132,9 +133,9 @@ static inline void propagate_custom(pg_walk *w, const pg_node *node, bool markin
         give(reach(w, operands.list[i], marking), local_grads ? g * local_grads[i] : 0.0);
 }
 
-/* The backward step of what is not in the switch below; returns the walk as it goes on. Out of line, and not through a
- * pointer to the walk: the loop of the sweep keeps that in registers (60 instructions a node of a chain if it were
- * inlined, 58 this way). */
+/* The backward step of the ops that have no case in propagate(). It is not inlined, and it gets and returns the walk
+ * by value: so the loop of the sweep can keep the walk in registers (a chain takes 58 instructions a node this way,
+ * 60 with it inlined). */
 PG_NOINLINE pg_walk propagate_rare(pg_walk w, const pg_node *node, bool marking)
 {
     if (node->op == PG_TAKE)
@@ -146,7 +147,7 @@ PG_NOINLINE pg_walk propagate_rare(pg_walk w, const pg_node *node, bool marking)
     return w;
 }
 
-/* Add grad * (d node / d operand) to the gradient of each operand. */
+/* The backward step of a node: add grad * (d node / d operand) to the gradient of each receiver. */
 PG_INLINE void propagate(pg_walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad, y = node->data;
@@ -207,8 +208,8 @@ PG_INLINE void sweep_node(pg_walk *w, pg_id id, pg_node *node, void *context)
     propagate(w, node, true);
 }
 
-/* From the marked nodes down. Out of line, and with a copy of the walk: so this loop has the registers to itself (61
- * instructions a node of a chain; 63 where it is inlined). */
+/* Visit the marked nodes and all that they reach. It is not inlined and gets a copy of the walk: so this loop has all
+ * registers (a chain takes 61 instructions a node this way, 63 with it inlined). */
 PG_NOINLINE void sweep(pg_walk w)
 {
     pg_walk_marked(&w, sweep_node, NULL);
@@ -258,7 +259,7 @@ pg_status pg_backward_from(const pg_roots *roots)
     return status;
 }
 
-/* --- steps outside of a sweep --- */
+/* --- single steps, without marks --- */
 
 void pg_run_steps(pg_arena *arena, const pg_id *ids, size_t count)
 {
@@ -271,7 +272,7 @@ void pg_run_whole_step(pg_arena *arena, pg_node *node)
     for (pg_node *part; node; node = part) {
         part = pg_part_before(arena, node);
         if (part)
-            part->grad = 0.0; /* a sweep would have set it to 0 */
+            part->grad = 0.0; /* as a sweep does when it first reaches the part */
         propagate(&(pg_walk){.arena = arena}, node, false);
     }
 }

@@ -4,11 +4,11 @@
 
 #include "engine/arena.h"
 
-/* Give the roots their seeds; a node that is named twice gets both. Their gradients were anything. */
+/* Set the gradients of the roots to their seeds. A node that is a root twice gets the sum of both. */
 void pg_seed_roots(pg_arena *arena, const pg_roots *roots);
-/* Let each node pass its gradient on to its operands, one after the other. */
+/* Run the backward steps of these nodes, one after the other: each passes the gradient on to the receivers. */
 void pg_run_steps(pg_arena *arena, const pg_id *ids, size_t count);
-/* Let one node do so; where its list is split, all of it. */
+/* Run the backward step of one node, and of the parts of its list if it is split. */
 void pg_run_whole_step(pg_arena *arena, pg_node *node);
 
 #endif

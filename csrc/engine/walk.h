@@ -1,11 +1,12 @@
-/* walk.h: going through a graph from its roots down, for sweep.c and reach.c: inlined into each.
+/* walk.h: a walk through a graph, from its roots down. sweep.c and reach.c inline it.
  *
- * A walk visits the marked nodes, newest first; each visit may mark operands of the node at hand, which are older. So
- * every node is visited after all of its consumers that the walk reaches, and exactly once. The cost depends on what
- * the roots reach, not on what else is alive.
+ * A walk visits the marked nodes, the newest first. A visit may mark operands of the node, which are older. So each
+ * node is visited exactly once, and after all its consumers that the walk reaches. The cost depends only on how much
+ * the roots reach, and not on how many other nodes are live.
  *
- * Marks are bits, one word a block, and only interior nodes have them. "The newest marked node" is the highest mark of
- * the newest marked block, and a heap keeps the marked blocks (invariant I7: it is empty between walks, and has room).
+ * A mark is a bit. Only interior nodes have marks, and those of a block are one word. The newest marked node has the
+ * highest mark of the newest block that has marks. A heap finds this block. (I7: the heap is empty between walks, and
+ * has room for every block.)
  */
 #ifndef PG_WALK_H
 #define PG_WALK_H
@@ -55,16 +56,16 @@ static inline unsigned pg_highest_bit(uint64_t word)
 #endif
 }
 
-/* The highest set bit of `marks`, all of which are below `slot`. Mostly it is the next one down. Asking for that
- * first lets the processor run ahead on a guess, where the search would wait for the marks of the node before: on a
- * chain 6.3 ns a node instead of 8.4. */
+/* The highest set bit of `marks`; all its set bits are below `slot`. It is mostly bit slot - 1. Testing this bit
+ * first lets the processor guess and run ahead; a search would have to wait for the marks of the last visit. On a
+ * chain this takes 6.3 ns a node instead of 8.4. */
 static inline unsigned pg_next_marked(uint64_t marks, unsigned slot)
 {
     return (marks >> (slot - 1) & 1) ? slot - 1 : pg_highest_bit(marks);
 }
 
-/* Ask for the memory three blocks below `node`, where a large graph mostly goes on: on a chain of 10^6 nodes 7.8 ns
- * a node instead of 8.9. It is a hint: any address will do. */
+/* Prefetch the memory three blocks below `node`: a large graph mostly continues there. On a chain of 10^6 nodes this
+ * takes 7.8 ns a node instead of 8.9. It is only a hint, so any address is allowed. */
 static inline void pg_fetch_early(const pg_node *node)
 {
 #if defined(__GNUC__)
@@ -74,11 +75,11 @@ static inline void pg_fetch_early(const pg_node *node)
 #endif
 }
 
-/* A walk over marked nodes, newest first. The marks of the block it is in are kept at hand, in a register. */
+/* A walk in progress. It keeps the marks of the block that it visits here, and not in memory: in a register. */
 typedef struct {
     pg_arena *arena;
-    pg_id first;    /* slot 0 of the block it is in; INT32_MIN, which is near no node: none yet */
-    uint64_t marks; /* that block's marks still to be visited */
+    pg_id first;    /* slot 0 of the block that it visits. At first INT32_MIN, which is near no node: no block */
+    uint64_t marks; /* the marks of this block that are still to be visited */
 } pg_walk;
 
 static inline pg_walk pg_walk_of(pg_arena *arena)
@@ -86,8 +87,8 @@ static inline pg_walk pg_walk_of(pg_arena *arena)
     return (pg_walk){.arena = arena, .first = INT32_MIN};
 }
 
-/* Give a node of another block its mark, in memory. Out of line: in the loop of the sweep it would take the
- * registers that everything else needs (54 instructions a node of a chain instead of 66). */
+/* Mark a node of another block than the one being visited. Not inlined: in the loop of the sweep it would need
+ * registers that the rest of the loop needs (a chain takes 54 instructions a node this way, 66 with it inlined). */
 PG_NOINLINE void pg_mark_far(pg_arena *arena, pg_id id)
 {
     pg_block *block = pg_block_at(arena, pg_block_of(id));
@@ -96,7 +97,7 @@ PG_NOINLINE void pg_mark_far(pg_arena *arena, pg_id id)
     block->marks |= UINT64_C(1) << pg_slot_of(id);
 }
 
-/* Mark a node if it is an interior one; true if it is, and had no mark. */
+/* Mark a node if it is interior. True: it is interior and had no mark. */
 PG_INLINE bool pg_mark(pg_walk *w, pg_id id)
 {
     const uint32_t slot = (uint32_t)id - (uint32_t)w->first;
@@ -113,7 +114,7 @@ PG_INLINE bool pg_mark(pg_walk *w, pg_id id)
 
 typedef void pg_visit_fn(pg_walk *w, pg_id id, pg_node *node, void *context);
 
-/* Visit every marked node and those that the visits mark. Inlined, so that `visit` is a direct call. */
+/* Visit all marked nodes, and those that the visits mark. Inlined, so that `visit` is not called by a pointer. */
 PG_INLINE void pg_walk_marked(pg_walk *w, pg_visit_fn *visit, void *context)
 {
     while (w->arena->heap_size > 0) {
@@ -121,7 +122,7 @@ PG_INLINE void pg_walk_marked(pg_walk *w, pg_visit_fn *visit, void *context)
         pg_block *block = pg_block_at(w->arena, index);
         w->first = pg_id_of(index, 0);
         w->marks = block->marks;
-        block->marks = 0; /* nothing marks in memory what is in the block at hand */
+        block->marks = 0; /* from here on pg_mark() marks nodes of this block in w->marks */
         pg_node *nodes = pg_node_at(w->arena, w->first);
         unsigned slot = PG_BLOCK_SLOTS;
         while (w->marks) {

@@ -1,9 +1,10 @@
-/* replays.c: hammer compiled functions and their thread pool, without Python. Run it under ThreadSanitizer, and under
- * ASan for leaks.
+/* replays.c: a stress test of replays and their thread pool, without Python. `make tsan` runs it under
+ * ThreadSanitizer, and under AddressSanitizer for leaks.
  *
- * The function is (w * x + b)**2, whose parameters all share. Every thread runs batches of changing sizes on several
- * threads of the pool: with a replay of its own, and with one that all of them use. All numbers are whole, so sums must
- * be exact. With the argument "fork", the main thread forks meanwhile; the children must be able to run a batch.
+ * The function is (w * x + b)**2. All threads share its parameters w and b. Each thread runs batches of changing
+ * sizes, each on several threads of the pool, in turn with a replay of its own and with one that all threads use. All
+ * numbers are whole, so sums must be exact. With the argument "fork", the main thread forks during the runs, and each
+ * child must be able to run a batch.
  */
 #include <pthread.h>
 #include <sys/wait.h>
@@ -33,7 +34,7 @@ static pg_tape *record(void)
     return made;
 }
 
-/* Run the first n samples forward and backward, and check every number but the shared gradients. */
+/* Run the first n samples forward and backward, and check all results but the gradients of w and b. */
 static void run(pg_replay *replay, size_t n)
 {
     static const double one = 1.0;

@@ -1,4 +1,4 @@
-/* testing.h: what the C tests share. */
+/* testing.h: what the C tests share: REQUIRE, and ops by name. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +13,7 @@
         }                                                                      \
     } while (0)
 
+/* The op with this name. */
 static int op_named(const char *name)
 {
     for (int op = 0; op < pg_op_count(); op++)

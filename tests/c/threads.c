@@ -1,9 +1,10 @@
-/* threads.c: hammer the arena from several threads, without Python. Run it under ThreadSanitizer, and under ASan for leaks.
+/* threads.c: a stress test of the arena from several threads, without Python. `make tsan` runs it under
+ * ThreadSanitizer, and under AddressSanitizer for leaks.
  *
- * Every thread builds its own graphs over leaves that all share, sweeps them, runs orders with closures in pieces, and lets
- * go of everything. Afterwards the invariants must hold, nothing may be left, and the shared gradient must be the sum.
- * With the argument "fork", the main thread forks meanwhile; the children must find a working arena. (Not under a
- * sanitizer: its own allocator does not survive the fork of a process with threads.)
+ * Each thread builds graphs of its own over a leaf that all threads share, sweeps them, runs orders with closures in
+ * pieces, and releases everything. At the end all invariants must hold, no node may be left, and the gradient of the
+ * shared leaf must be exact. With the argument "fork", the main thread forks meanwhile, and each child must find an
+ * arena that works. (Not under a sanitizer: its allocator does not survive a fork of a process with threads.)
  */
 #include <math.h>
 #include <pthread.h>
@@ -18,7 +19,7 @@ enum { THREADS = 4, ROUNDS = 300, DEPTH = 200 };
 static pg_id shared; /* a leaf: every round of every thread adds DEPTH to its gradient */
 static int op_add;
 
-/* shared + shared + ..., DEPTH additions; every node is released but the last, which keeps them. */
+/* 0 + shared + shared + ..., DEPTH additions. All nodes but the last are released: the last one keeps them alive. */
 static pg_id build_chain(void)
 {
     pg_id root = pg_leaf(0.0);
@@ -33,7 +34,7 @@ static pg_id build_chain(void)
 static void sweep_round(void)
 {
     const pg_id root = build_chain();
-    if (pg_backward(root, 1.0) == PG_CLOSURES) { /* another thread has closures just now */
+    if (pg_backward(root, 1.0) == PG_CLOSURES) { /* another thread has a closure or an order just now */
         pg_order *order;
         REQUIRE(pg_order_new(root, 1.0, &order) == PG_OK);
         REQUIRE(pg_order_next(order) == 0);
@@ -89,7 +90,7 @@ static bool check_says(const char *invariant)
     return broken && strncmp(broken, invariant, strlen(invariant)) == 0;
 }
 
-/* The checker itself: it notices frozen leaves, and results, that are not as they must be. */
+/* A test of pg_check() itself: it must notice frozen leaves, and interior nodes, that break I11 (or I1). */
 static void break_what_is_frozen(void)
 {
     const pg_id leaf = pg_leaf(1.0), result = pg_binary(op_add, leaf, leaf);
@@ -103,7 +104,7 @@ static void break_what_is_frozen(void)
         REQUIRE(check_says(wrong[i] == result ? "I1:" : "I11:"));
     }
     node->a = keeper;
-    node->flags &= (uint8_t)~PG_FLAG_FROZEN; /* now it has an operand */
+    node->flags &= (uint8_t)~PG_FLAG_FROZEN; /* now it is an ordinary leaf with an `a` */
     REQUIRE(check_says("I11:"));
     node->flags |= PG_FLAG_FROZEN;
     sum->flags |= PG_FLAG_FROZEN;
