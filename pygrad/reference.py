@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pygrad.contract import anomaly, refusals, value_base
 from pygrad.contract.custom_op import CustomOp
+from pygrad.contract.docs import documented
 from pygrad.contract.numbers import operand, to_float
 from pygrad.contract.value_base import (
     CLOSURE,
@@ -345,6 +346,7 @@ def _is_foreign(x):
 _serials = itertools.count()
 
 
+@documented
 class Value(ValueBase):
     """A number that remembers how it was computed: see `pygrad.engine.Value`, which this one mirrors."""
 
@@ -393,8 +395,8 @@ class Value(ValueBase):
     def _is_leaf(self):
         return self._alive()._row is LEAF
 
-    data = property(lambda self: self._alive()._data, doc="The number, a float. It may be set.")
-    grad = property(lambda self: self._alive()._grad, doc="d root / d self after `root.backward()`. It may be set.")
+    data = property(lambda self: self._alive()._data)
+    grad = property(lambda self: self._alive()._grad)
 
     @data.setter
     def data(self, number):
@@ -406,7 +408,6 @@ class Value(ValueBase):
 
     @property
     def _op(self):
-        """The label of the op that made this Value; '' for a leaf."""
         return self.__dict__.get(OP_NAME, self._alive()._row.label)
 
     @_op.setter
@@ -415,7 +416,6 @@ class Value(ValueBase):
 
     @property
     def _prev(self):
-        """The operands, as a new set."""
         return set(self._alive()._operands)
 
     @_prev.setter
@@ -435,7 +435,6 @@ class Value(ValueBase):
 
     @property
     def _backward(self):
-        """Pass `grad` on to the operands, once. Assign a function to define an op of your own."""
         return self._alive().__dict__.get(CLOSURE, self._propagate)
 
     @_backward.setter
@@ -455,7 +454,6 @@ class Value(ValueBase):
         return self._operands if CLOSURE in self.__dict__ else self._row.receivers(*self._operands)
 
     def detach(self):
-        """Return a new leaf with the same data: the graph is left behind."""
         return Value(self.data)
 
     # --- operators, in micrograd's order ---
@@ -494,11 +492,9 @@ class Value(ValueBase):
     gelu = _unary("gelu")
 
     def leaky_relu(self, negative_slope=0.01):
-        """self where it is above 0, else negative_slope * self."""
         return _make(OPS["leaky_relu"], (self, _as_value(negative_slope)))
 
     def elu(self, alpha=1.0):
-        """self where it is above 0, else alpha * (exp(self) - 1)."""
         return _make(OPS["elu"], (self, _as_value(alpha)))
 
     minimum = _by_name("minimum")
@@ -510,10 +506,6 @@ class Value(ValueBase):
     stop_gradient = _unary("stop_gradient")
 
     def backward(self, seed=1.0):
-        """Set the gradients of all that this Value was computed from; leaves add theirs to what they have.
-
-        seed: the gradient of this Value itself.
-        """
         order, seed = _order(self), to_float(seed, "a seed")
         for v in order:
             v._busy = True

@@ -283,17 +283,15 @@ static int set_prev(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
     return status;
 }
 
-/* --- the tables --------------------------------------------------------------------------------------------------- */
+/* --- the tables: type.c adds the docstrings ----------------------------------------------------------------------- */
 
 PyGetSetDef value_getset[] = {
-    {"data", get_data, set_data, "The number, a float. It may be set, and backward() then uses what it is.", NULL},
-    {"grad", get_grad, set_grad, "d root / d self, a float, after `root.backward()`. It may be set.", NULL},
-    {"_op", get_op, set_op, "The label of the op that made this Value; '' for a leaf.", NULL},
-    {"_prev", get_prev, set_prev, "The operands, as a new set; always the same objects.", NULL},
-    {"_backward", get_backward, set_backward,
-     "Pass `grad` on to the operands, once. Assign a function of no arguments to define an op of your own.", NULL},
-    {"requires_grad", get_requires_grad, set_requires_grad,
-     "False of a frozen leaf: see pygrad.engine.portable.Value.requires_grad.", NULL},
+    {"data", get_data, set_data, NULL, NULL},
+    {"grad", get_grad, set_grad, NULL, NULL},
+    {"_op", get_op, set_op, NULL, NULL},
+    {"_prev", get_prev, set_prev, NULL, NULL},
+    {"_backward", get_backward, set_backward, NULL, NULL},
+    {"requires_grad", get_requires_grad, set_requires_grad, NULL, NULL},
     {"__dict__", get_dict, set_dict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

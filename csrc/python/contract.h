@@ -27,6 +27,7 @@ PG_SHARED struct contract {
     PyObject *refuse, *backward_in_pieces, *set_frozen, *is_recording; /* of pygrad.engine */
     PyObject *labels; /* of the ops, a tuple: of pygrad.engine too */
     PyObject *check_forward; /* of pygrad.contract.anomaly */
+    PyObject *docs; /* of pygrad.contract.docs: a name of Value's -> its docstring */
     PyObject *value_of; /* of pygrad._native */
     PyObject *originals; /* a copy of Value's own dict */
     PyObject *data, *grad, *_op, *_prev, *_backward, *label, *requires_grad; /* names of attributes */
@@ -40,6 +41,9 @@ bool import_contract(void);
 
 /* One attribute of one module of ours. */
 PyObject *import(const char *module_name, const char *name);
+
+/* The docstring of a method or attribute of Value, or of "Value" itself; NULL if `py.docs` has none. Lives for ever. */
+const char *doc_of(const char *name);
 
 /* Raise what it meant that C made no node of these operands. `values`: a tuple, which is given away; or NULL, if there
  * was no memory for one. Returns NULL. */

@@ -107,15 +107,10 @@ static PyObject *binary_method(int op, PyObject *self, PyObject *other)
     }
 #include "ops.def"
 
-#define OP_METHOD(name, label, flags, signature)     \
-    [PG_OP_##name] = {#name, method_##name, (flags), \
-                      #name signature "\n--\n\n"                          \
-                      "Return the Value of the op '" label "': see csrc/ops.def for its derivative."},
-#define PG_UNARY(name, label, forward, da) OP_METHOD(name, label, METH_NOARGS, "($self)")
-#define PG_BINARY(name, label, forward, da, db) OP_METHOD(name, label, METH_O, "($self, other)")
-#define PG_FLAT(name, label, arity, forward) PG_FLAT_##arity(name, label)
-#define PG_FLAT_1(name, label) PG_UNARY(name, label, , )
-#define PG_FLAT_2(name, label) PG_BINARY(name, label, , , )
+#define PG_UNARY(name, label, forward, da) [PG_OP_##name] = {#name, method_##name, METH_NOARGS, NULL},
+#define PG_BINARY(name, label, forward, da, db) [PG_OP_##name] = {#name, method_##name, METH_O, NULL},
+#define PG_FLAT(name, label, arity, forward) \
+    [PG_OP_##name] = {#name, method_##name, (arity) == 1 ? METH_NOARGS : METH_O, NULL},
 static PyMethodDef op_methods[PG_OP_COUNT] = {
 #include "ops.def"
 };
@@ -142,12 +137,8 @@ static PyObject *value_elu(PyObject *self, PyObject *args, PyObject *kwargs)
 }
 
 static PyMethodDef methods_with_default[] = {
-    {"leaky_relu", (PyCFunction)(void (*)(void))value_leaky_relu, METH_VARARGS | METH_KEYWORDS,
-     "leaky_relu($self, negative_slope=0.01)\n--\n\n"
-     "Return self where it is above 0, else negative_slope * self; the slope may be a Value."},
-    {"elu", (PyCFunction)(void (*)(void))value_elu, METH_VARARGS | METH_KEYWORDS,
-     "elu($self, alpha=1.0)\n--\n\n"
-     "Return self where it is above 0, else alpha * (exp(self) - 1); alpha may be a Value."},
+    {"leaky_relu", (PyCFunction)(void (*)(void))value_leaky_relu, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"elu", (PyCFunction)(void (*)(void))value_elu, METH_VARARGS | METH_KEYWORDS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -11,6 +11,7 @@ import threading
 from weakref import WeakValueDictionary
 
 from pygrad.contract import anomaly, refusals
+from pygrad.contract.docs import DOCS, documented
 from pygrad.contract.numbers import is_number, operand, to_float
 from pygrad.contract.value_base import (
     CLOSURE,
@@ -117,20 +118,15 @@ def _by_name(name):
 
 def _named(method, name):
     method.__name__, method.__qualname__ = name, f"Value.{name}"
-    method.__doc__ = f"Return the Value of the op {LABELS[CODES[name]]!r}: see csrc/ops.def for its derivative."
     return method
 
 
 # --- Value ------------------------------------------------------------------------------------------------------------
 
 
+@documented
 class Value(ValueBase):
-    """A number that remembers how it was computed.
-
-    Value(data, _children=(), _op='', label='') as in micrograd; a tuple or list of numbers as third argument (or
-    `local_grads=`) gives d self / d child instead, as in microgpt. Raises TypeError for what is no real number.
-    """
-
+    __doc__ = DOCS["Value"]
     __module__ = "pygrad.engine"  # of both proxies, so that one reads what the other has pickled
 
     # _pg_a and _pg_b keep the operands' proxies alive: each a Value, a tuple of them, or None.
@@ -215,7 +211,6 @@ class Value(ValueBase):
 
     @property
     def data(self):
-        """The number, a float. It may be set, and backward() then uses what it is."""
         if _trace_hook is not None:
             _tell_hook(self, "data")
         data = lib.pg_data(self._pg_id)
@@ -227,7 +222,6 @@ class Value(ValueBase):
 
     @property
     def grad(self):
-        """d root / d self, a float, after `root.backward()`. It may be set."""
         grad = lib.pg_grad(self._pg_id)
         return grad if grad == grad or self._alive() else grad
 
@@ -237,12 +231,6 @@ class Value(ValueBase):
 
     @property
     def requires_grad(self):
-        """False of a leaf that is frozen, True of any other; of a result, whether a gradient gets to one that is not.
-
-        Set it on leaves: False freezes one. It is computed with as ever, and its data may be set, but no backward pass
-        changes its `grad`, and no optimizer moves it at all. Numbers in an expression do not count as leaves. Of a
-        result reading it looks through the graph, and setting it is a RuntimeError: `detach()` makes a leaf of it.
-        """
         return bool(lib.pg_requires_grad(self._alive()))
 
     @requires_grad.setter
@@ -251,7 +239,6 @@ class Value(ValueBase):
 
     @property
     def _op(self):
-        """The label of the op that made this Value; '' for a leaf."""
         op = lib.pg_op(self._alive())
         label = power_label(lib.pg_exponent(self._pg_id)) if op == _POWER else LABELS[op]
         return self.__dict__.get(OP_NAME, label)
@@ -262,7 +249,6 @@ class Value(ValueBase):
 
     @property
     def _prev(self):
-        """The operands, as a new set; always the same objects."""
         return set(self._operands_in_order())
 
     @_prev.setter
@@ -305,7 +291,6 @@ class Value(ValueBase):
 
     @property
     def _backward(self):
-        """Pass `grad` on to the operands, once. Assign a function of no arguments to define an op of your own."""
         self._alive()
         return self.__dict__.get(CLOSURE, self._propagate)
 
@@ -323,7 +308,6 @@ class Value(ValueBase):
         lib.pg_backprop(self._alive())
 
     def detach(self):
-        """Return a new leaf with the same data: the graph is left behind."""
         return Value(self._read("detach()"))
 
     # --- operators, in micrograd's order; each is one row of csrc/ops.def ---
@@ -362,11 +346,9 @@ class Value(ValueBase):
     gelu = _unary("gelu")
 
     def leaky_relu(self, negative_slope=0.01):
-        """Return self where it is above 0, else negative_slope * self; the slope may be a Value."""
         return _leaky_relu(self, negative_slope)
 
     def elu(self, alpha=1.0):
-        """Return self where it is above 0, else alpha * (exp(self) - 1); alpha may be a Value."""
         return _elu(self, alpha)
 
     minimum = _by_name("minimum")
@@ -380,10 +362,6 @@ class Value(ValueBase):
     stop_gradient = _unary("stop_gradient")
 
     def backward(self, seed=1.0):
-        """Set the gradients of all that this Value was computed from; leaves add theirs to what they have.
-
-        seed: the gradient of this Value itself.
-        """
         id, seed = self._alive(), to_float(seed, "a seed")
         if anomaly.depth or lib.pg_backward(id, seed) != lib.PG_OK:
             backward_in_pieces((self,), (seed,), value_of)
