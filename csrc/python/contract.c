@@ -1,4 +1,4 @@
-/* contract.c: which object of which module of Python is what in `py`; failures (contract.h). */
+/* contract.c: where each part of `py` is imported from; how failures are raised (contract.h). */
 #include "python/contract.h"
 
 struct contract py;

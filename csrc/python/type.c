@@ -1,5 +1,5 @@
-/* type.c: the type, `Value`: backward() and what else has no file of its own; and the making of the type, of this and
- * what the other files give it. */
+/* type.c: the type `Value`: backward(), detach() and small methods; and make_type(), which makes the type of the tables
+ * here and in the other files. */
 #include "python/make.h"
 #include "python/parts.h"
 
