@@ -1,9 +1,28 @@
-"""The same engine in pure Python: plain enough to teach from, and the oracle of the tests.
+"""The engine in pure Python: read it to see how pygrad differentiates. The tests compare the engine in C with it.
 
-A Value holds its number, its operands and the row of the op that made it. `backward()` lists what the root reaches,
-newest first (an operand is older than its consumer, so that is a topological order) and lets every node pass its
-gradient on to its operands, times the op's partial derivatives. That is all of reverse-mode differentiation. It does
-not go where no gradient can: to the operands of a comparison, say.
+A Value has a number, its operands, and the row of the op table that made it. The row has the op's partial
+derivatives. `root.backward()` has three steps:
+
+1. List all Values that the root was computed from, newest first. An operand is older than its consumer. So each Value
+   comes after all its consumers, and has its whole gradient when its turn comes.
+2. Set the gradient of the root to 1, of the other results to 0. Leaves keep theirs: new gradients are added to it.
+3. Each Value in turn adds to each operand's gradient: its own gradient times the partial derivative by that operand.
+
+This is the chain rule, and all of reverse-mode differentiation. Some ops pass no gradient on, comparisons for example:
+step 1 does not go to their operands.
+
+For example z = x * y + x with x = 2, y = 3. Step 1 lists z and x * y. z passes 1 on to x * y and to x; x * y passes
+1 * 3 on to x, and 1 * 2 to y. So dz/dx = 4 and dz/dy = 2:
+
+>>> from pygrad.reference import Value
+>>> x, y = Value(2.0), Value(3.0)
+>>> z = x * y + x
+>>> z.backward()
+>>> x.grad, y.grad
+(4.0, 2.0)
+
+Each Value also does what the engine in C does: closures in `_backward`, detect_anomaly(), custom ops. The order of the
+file: arithmetic, the op table, methods, Value, functions.
 """
 
 import itertools
@@ -13,6 +32,7 @@ from typing import NamedTuple
 
 from pygrad.contract import anomaly, refusals, value_base
 from pygrad.contract.custom_op import CustomOp
+from pygrad.contract.docs import documented
 from pygrad.contract.numbers import operand, to_float
 from pygrad.contract.value_base import (
     CLOSURE,
@@ -59,7 +79,7 @@ def _log1p(a):
 
 
 def _nan_outside(f):
-    """Return `f` that gives nan outside its domain."""
+    """Return `f`, with nan as its result outside its domain."""
 
     def ieee(a):
         try:
@@ -71,7 +91,7 @@ def _nan_outside(f):
 
 
 def _inf_above(f):
-    """Return `f` that gives an infinity where it overflows, of the sign that it has at 1 or -1."""
+    """Return `f`, with an infinity as its result where it overflows; the sign is that of f(1) or f(-1)."""
 
     def ieee(a):
         try:
@@ -85,7 +105,7 @@ def _inf_above(f):
 _exp, _expm1, _sinh, _cosh = map(_inf_above, (math.exp, math.expm1, math.sinh, math.cosh))
 _sin, _cos, _tan, _asin, _acos = map(_nan_outside, (math.sin, math.cos, math.tan, math.asin, math.acos))
 
-# --- the op table, as csrc/ops.def -----------------------------------------------------------------------------------
+# --- the op table: the rows of csrc/ops.def, and the ops of many operands ---------------------------------------------
 
 
 def _all(*operands):
@@ -97,12 +117,12 @@ def _none(*operands):
 
 
 class Op(NamedTuple):
-    """One row: what it computes from its operands' data, and its partial derivatives there (y is the result)."""
+    """One row of the table: how an op computes its result y from its operands' data, and its partial derivatives."""
 
     label: str
     forward: Callable  # forward(*operands) -> y
-    partials: Callable  # partials(y, *operands) -> one number per operand, None to pass nothing on; or () for all None
-    receivers: Callable = _all  # receivers(*operands) -> those that backward() goes on to
+    partials: Callable  # partials(y, *operands) -> a number per operand, None: pass nothing on; (): to no operand
+    receivers: Callable = _all  # receivers(*operands) -> the operands that get a gradient
 
 
 def _sigmoid(a):
@@ -143,7 +163,7 @@ def _elu_partials(y, a, b):
 
 
 def _power_slope(a, b):
-    """d/da of a**b; by way of a**b / a where b - 1 would be rounded, which pow would magnify."""
+    """Return d/da of a**b. Where b - 1 is rounded, pow would magnify the error: then use a**b / a."""
     if b - 1.0 + 1.0 != b and _div(a, a) == 1.0:
         return b * (_pow(a, b) / a)
     if b == 0.0:
@@ -165,7 +185,7 @@ def _minimum(a, b):
 
 
 def _share(a, b, loses):
-    """The partial of minimum and maximum by a: ties are shared, a nan goes to both (as in PyTorch)."""
+    """Return the partial of minimum or maximum by a: 0.5 if a and b are equal, 1 if one is nan (as in PyTorch)."""
     return 0.5 if a == b else 0.0 if loses(a, b) else 1.0
 
 
@@ -198,7 +218,7 @@ def _dot(*operands):
 
 def _dot_partials(y, *operands):
     bias, pairs = _split_bias(operands)
-    swapped = [pairs[i ^ 1] for i in range(len(pairs))]  # d(a*b)/da is b, and the other way round
+    swapped = [pairs[i ^ 1] for i in range(len(pairs))]  # d(a*b)/da = b, d(a*b)/db = a
     return (*(1.0 for _ in bias), *swapped)
 
 
@@ -209,7 +229,7 @@ def _split_bias(operands):
 
 
 def _take(index, *values):
-    """The value that an index chooses; nan if it chooses none."""
+    """Return the value that the index chooses; nan if it chooses none."""
     return values[int(index)] if _chooses(index, values) else math.nan
 
 
@@ -272,7 +292,7 @@ OPS = {
 
 
 def _power_row(k):
-    """The row of `a ** k` for a number k; 2, 3 and -1 have rows of their own, without the cost of pow."""
+    """Return the row of `a ** k` for a number k; 2, 3 and -1 have rows of their own, without the cost of pow."""
     short = {2.0: "square", 3.0: "cube", -1.0: "reciprocal"}.get(k)
     if short:
         return OPS[short]
@@ -280,12 +300,12 @@ def _power_row(k):
 
 
 def _given_row(label, local_grads):
-    """The row of a node the user made: what it passes on are numbers, or nothing (None)."""
+    """Return the row of a Value that a program made with operands: it passes on these numbers; None: nothing."""
     return Op(label, None, lambda y, *operands: local_grads or ())
 
 
 def _declared_partials(data, y, *pairs):
-    """What `declared` passes on, its operands being y, x0, derivative 0, x1, …: nothing but the derivatives."""
+    """Return the partials of `declared`, whose operands are y, x0, derivative 0, x1, …: the derivatives, by the xs."""
     return (None, *(partial for derivative in pairs[1::2] for partial in (derivative, None)))
 
 
@@ -305,7 +325,7 @@ def _unary(name):
 
 
 def _binary(name):
-    """Return the operator `self op other`; a foreign type of `other` may have an operator for that itself."""
+    """Return the operator `self op other`. It leaves an `other` of a foreign type to that type's own operator."""
 
     def method(self, other):
         return NotImplemented if _is_foreign(other) else _make(OPS[name], (self, _as_value(other)))
@@ -314,7 +334,7 @@ def _binary(name):
 
 
 def _reflected(name):
-    """Return the operator `other op self`, which Python calls if `other` has none."""
+    """Return the operator `other op self`: Python calls it if `other` has no operator for Values."""
 
     def method(self, other):
         return NotImplemented if _is_foreign(other) else _make(OPS[name], (_as_value(other), self))
@@ -345,9 +365,11 @@ def _is_foreign(x):
 _serials = itertools.count()
 
 
+@documented
 class Value(ValueBase):
     """A number that remembers how it was computed: see `pygrad.engine.Value`, which this one mirrors."""
 
+    # _serial numbers the Values in creation order; _used: it is an operand; _busy: a backward pass is running over it
     __slots__ = ("_data", "_grad", "_row", "_operands", "_serial", "_used", "_busy", "__dict__", "__weakref__")
 
     def __new__(cls, *args, **kwargs):
@@ -393,8 +415,8 @@ class Value(ValueBase):
     def _is_leaf(self):
         return self._alive()._row is LEAF
 
-    data = property(lambda self: self._alive()._data, doc="The number, a float. It may be set.")
-    grad = property(lambda self: self._alive()._grad, doc="d root / d self after `root.backward()`. It may be set.")
+    data = property(lambda self: self._alive()._data)
+    grad = property(lambda self: self._alive()._grad)
 
     @data.setter
     def data(self, number):
@@ -406,7 +428,6 @@ class Value(ValueBase):
 
     @property
     def _op(self):
-        """The label of the op that made this Value; '' for a leaf."""
         return self.__dict__.get(OP_NAME, self._alive()._row.label)
 
     @_op.setter
@@ -415,7 +436,6 @@ class Value(ValueBase):
 
     @property
     def _prev(self):
-        """The operands, as a new set."""
         return set(self._alive()._operands)
 
     @_prev.setter
@@ -430,12 +450,11 @@ class Value(ValueBase):
         self._grad = grad
 
     def _operands_in_order(self):
-        """The operands as a tuple: see `pygrad.engine.portable.Value._operands_in_order`."""
+        """Return the operands as a tuple: see `pygrad.engine.portable.Value._operands_in_order`."""
         return self._alive()._operands
 
     @property
     def _backward(self):
-        """Pass `grad` on to the operands, once. Assign a function to define an op of your own."""
         return self._alive().__dict__.get(CLOSURE, self._propagate)
 
     @_backward.setter
@@ -451,11 +470,10 @@ class Value(ValueBase):
                 child._grad += self._grad * partial
 
     def _receivers(self):
-        """The operands that may get a gradient; of a closure all, for nobody knows what it does."""
+        """Return the operands that may get a gradient; all of them, if a closure passes it on: it may reach any."""
         return self._operands if CLOSURE in self.__dict__ else self._row.receivers(*self._operands)
 
     def detach(self):
-        """Return a new leaf with the same data: the graph is left behind."""
         return Value(self.data)
 
     # --- operators, in micrograd's order ---
@@ -494,11 +512,9 @@ class Value(ValueBase):
     gelu = _unary("gelu")
 
     def leaky_relu(self, negative_slope=0.01):
-        """self where it is above 0, else negative_slope * self."""
         return _make(OPS["leaky_relu"], (self, _as_value(negative_slope)))
 
     def elu(self, alpha=1.0):
-        """self where it is above 0, else alpha * (exp(self) - 1)."""
         return _make(OPS["elu"], (self, _as_value(alpha)))
 
     minimum = _by_name("minimum")
@@ -510,13 +526,9 @@ class Value(ValueBase):
     stop_gradient = _unary("stop_gradient")
 
     def backward(self, seed=1.0):
-        """Set the gradients of all that this Value was computed from; leaves add theirs to what they have.
-
-        seed: the gradient of this Value itself.
-        """
         order, seed = _order(self), to_float(seed, "a seed")
         for v in order:
-            v._busy = True
+            v._busy = True  # a second pass over these Values, begun by a closure, is refused
             if not v._is_leaf():
                 v._grad = 0.0
         self._grad = seed
@@ -548,7 +560,11 @@ class Value(ValueBase):
 
 
 def _order(root):
-    """List what `root` passes a gradient on to, every node after all its consumers; any depth will do: no recursion."""
+    """List the Values that `root` passes gradients on to, each after all its consumers.
+
+    Leaves are left out, for they pass nothing on: except the root, and leaves with a closure, which come last. There is
+    no recursion: the graph may be of any depth.
+    """
     reached, stack = {id(root): root}, [root]
     while stack:
         for child in stack.pop()._alive()._receivers():
@@ -562,7 +578,7 @@ def _order(root):
 
 
 def _make(row, operands):
-    """Make the node of `row` over `operands` (Values)."""
+    """Return the Value that a row computes from `operands`, which are Values."""
     out = Value.__new__(Value)
     out._set_node(row, operands, row.forward(*[v.data for v in operands]))
     if anomaly.depth:
@@ -634,7 +650,7 @@ def dot(ws, xs, bias=None):
 
 
 def take(values, index):
-    """Return `values[index]`; of rows the row, as a list. See `pygrad.engine.take`."""
+    """Return `values[index]`. See `pygrad.engine.take`."""
     return value_base.take(Value, choose, values, index)
 
 
@@ -647,12 +663,12 @@ def where(condition, a, b):
 
 
 def choose(index, values):
-    """Return the one of `values` that the data of `index` chooses, as one node; nothing is checked."""
+    """Return the value that the data of `index` chooses from `values`, as one node; the index is not checked."""
     return _make(OPS["take"], (_as_value(index), *[_as_value(v) for v in values]))
 
 
 def declared(y, xs, derivatives):
-    """Return `y` as one node that passes its gradient times `derivatives` on to `xs`: what `custom_op` makes."""
+    """Return `y` as one node. It passes its gradient times `derivatives` on to `xs`: `custom_op` makes it."""
     if len(xs) != len(derivatives):
         raise refusals.derivatives_missing()
     pairs = [_as_value(v) for pair in zip(xs, derivatives) for v in pair]

@@ -1,8 +1,8 @@
-/* attributes.c: a Value's data and grad, `_op`, `_prev`, `_backward`, and what a program hangs on it.
+/* attributes.c: a Value's attributes: data, grad, `_op`, `_prev`, `_backward`, and those that a program adds.
  *
- * Numbers, op and operands are the node's. What a program hangs on a Value is in the proxy's dict, and makes it KEPT
- * (proxy.h). A label or closure that a program assigns to `_op` or `_backward` is there too, under a key that no
- * attribute has.
+ * The node has the numbers, the op and the operands. The proxy's dict has the attributes that a program adds. It also
+ * has a label assigned to `_op` and a function assigned to `_backward`, under keys that no attribute can have. An
+ * object in the dict *hangs* on the Value; it makes the proxy KEPT (proxy.h).
  */
 #include "python/make.h"
 #include "python/parts.h"
@@ -20,7 +20,7 @@ PG_NOINLINE PyObject *told_data(value *v)
     return tell_hook(v, py.data) && is_alive(v) ? PyFloat_FromDouble(node_of(v)->data) : NULL;
 }
 
-/* Numbers are read and written without the lock: they are whole words, and no invariant hangs on them. */
+/* Numbers are read and written without the lock: they are whole words, and no invariant depends on them. */
 static PyObject *get_data(PyObject *self, void *Py_UNUSED(closure))
 {
     value *v = (value *)self;
@@ -87,18 +87,18 @@ static int set_requires_grad(PyObject *self, PyObject *x, void *Py_UNUSED(closur
 
 /* --- what hangs on a Value ---------------------------------------------------------------------------------------- */
 
-/* What hangs on a Value under this key: a new reference, or NULL (without an error if there is nothing). */
+/* Return the object that hangs on a Value under this key, a new reference; NULL if there is none, or with an error. */
 static PyObject *get_hung(const value *v, PyObject *key)
 {
     if (!v->dict)
         return NULL;
-    PyObject *dict = Py_NewRef(v->dict); /* looking up may run a program's code, which may replace it */
+    PyObject *dict = Py_NewRef(v->dict); /* the lookup may run a program's code, and that may replace the dict */
     PyObject *found = Py_XNewRef(PyDict_GetItemWithError(dict, key));
     Py_DECREF(dict);
     return found;
 }
 
-/* True for what cannot lead back to a Value. */
+/* True for an object that cannot lead back to a Value. */
 static bool is_atom(PyObject *x)
 {
     return x == Py_None || PyBool_Check(x) || PyFloat_CheckExact(x) || PyLong_CheckExact(x) ||
@@ -128,7 +128,7 @@ bool is_original(PyObject *name)
     return original && PyDict_GetItemWithError(value_type->tp_dict, name) == original;
 }
 
-/* True if `Value.data` and `Value.grad` are ours: checked anew whenever an attribute of the class has changed. */
+/* True if `Value.data` and `Value.grad` are pygrad's own: checked again after each change of the class. */
 static bool numbers_are_plain(void)
 {
     static unsigned plain_version;
@@ -241,7 +241,7 @@ static PyObject *get_prev(PyObject *self, void *Py_UNUSED(closure))
     return set;
 }
 
-/* Put a custom node with these operands in the place of the leaf of `v`. */
+/* Replace the leaf of `v` by a custom node with these operands. */
 static int rewire(value *v, PyObject *children)
 {
     unsigned flags = 0;
@@ -283,17 +283,15 @@ static int set_prev(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
     return status;
 }
 
-/* --- the tables --------------------------------------------------------------------------------------------------- */
+/* --- the tables: type.c adds the docstrings ----------------------------------------------------------------------- */
 
 PyGetSetDef value_getset[] = {
-    {"data", get_data, set_data, "The number, a float. It may be set, and backward() then uses what it is.", NULL},
-    {"grad", get_grad, set_grad, "d root / d self, a float, after `root.backward()`. It may be set.", NULL},
-    {"_op", get_op, set_op, "The label of the op that made this Value; '' for a leaf.", NULL},
-    {"_prev", get_prev, set_prev, "The operands, as a new set; always the same objects.", NULL},
-    {"_backward", get_backward, set_backward,
-     "Pass `grad` on to the operands, once. Assign a function of no arguments to define an op of your own.", NULL},
-    {"requires_grad", get_requires_grad, set_requires_grad,
-     "False of a frozen leaf: see pygrad.engine.portable.Value.requires_grad.", NULL},
+    {"data", get_data, set_data, NULL, NULL},
+    {"grad", get_grad, set_grad, NULL, NULL},
+    {"_op", get_op, set_op, NULL, NULL},
+    {"_prev", get_prev, set_prev, NULL, NULL},
+    {"_backward", get_backward, set_backward, NULL, NULL},
+    {"requires_grad", get_requires_grad, set_requires_grad, NULL, NULL},
     {"__dict__", get_dict, set_dict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -303,6 +301,6 @@ PyMethodDef attribute_methods[] = {
      "The operands as a tuple: see pygrad.engine.portable.Value._operands_in_order."},
     {"_read", (PyCFunction)(void (*)(void))value_read, METH_FASTCALL,
      "See pygrad.contract.value_base.ValueBase._read."},
-    {"_attributes", value_attributes, METH_NOARGS, "A copy of what hangs on this Value."},
+    {"_attributes", value_attributes, METH_NOARGS, "Return a copy of the Value's dict."},
     {NULL, NULL, 0, NULL},
 };

@@ -1,7 +1,8 @@
-/* construct.c: `Value(2.0)`, and `Value(data, children, ...)` in either dialect.
+/* construct.c: `Value(2.0)`, and `Value(data, children, ...)` as in micrograd or as in microgpt.
  *
- * A proxy has no node until __init__ has run. For one number value_vectorcall() makes both at once. All other arguments
- * Python parses (py.parse_arguments): with children a Value gets a custom node, without them a leaf.
+ * A proxy has no node until __init__ has run. If the only argument is a number, value_vectorcall() makes proxy and leaf
+ * at once. Python parses all other arguments (py.parse_arguments): a Value with children gets a custom node, one
+ * without children a leaf.
  */
 #include "python/make.h"
 #include "python/parts.h"
@@ -41,7 +42,7 @@ PyObject *value_set_leaf(PyObject *self, PyObject *x)
     Py_RETURN_NONE;
 }
 
-/* Local gradients as C takes them, for PyMem_Free. */
+/* Return a tuple of floats as an array of doubles, for PyMem_Free; NULL with MemoryError. */
 static double *doubles_of(PyObject *floats)
 {
     const Py_ssize_t count = PyTuple_GET_SIZE(floats);
@@ -53,7 +54,7 @@ static double *doubles_of(PyObject *floats)
     return numbers;
 }
 
-/* Give `v` a custom node: children is a tuple of Values, local_grads one of as many floats, or None. */
+/* Give `v` a custom node: `children` is a tuple of Values, `local_grads` a tuple of as many floats, or None. */
 static int set_custom(value *v, double data, PyObject *children, PyObject *local_grads)
 {
     if (v->id)
@@ -105,7 +106,7 @@ int value_init(PyObject *self, PyObject *args, PyObject *kwargs)
     return has_label < 0 ? -1 : status;
 }
 
-/* `Value(number)` without the detour over __new__ and __init__, unless a program has put its own there. */
+/* `Value(number)` without a call of __new__ and __init__, unless a program has replaced one of them. */
 PyObject *value_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names)
 {
     const Py_ssize_t count = PyVectorcall_NARGS(nargsf), named = names ? PyTuple_GET_SIZE(names) : 0;

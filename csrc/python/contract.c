@@ -1,4 +1,4 @@
-/* contract.c: which object of which module of Python is what in `py`; failures (contract.h). */
+/* contract.c: where each part of `py` is imported from; how failures are raised (contract.h). */
 #include "python/contract.h"
 
 struct contract py;
@@ -38,6 +38,7 @@ static bool import_python_parts(void)
         {&py.is_recording, "pygrad.engine.modes", "is_recording"},
         {&py.labels, "pygrad.engine.optable", "LABELS"},
         {&py.check_forward, "pygrad.contract.anomaly", "check_forward"},
+        {&py.docs, "pygrad.contract.docs", "NATIVE_DOCS"},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (!(*parts[i].part = import(parts[i].module, parts[i].name)))
@@ -78,6 +79,12 @@ static bool make_names(void)
 bool import_contract(void)
 {
     return import_python_parts() && make_names();
+}
+
+const char *doc_of(const char *name)
+{
+    PyObject *doc = PyDict_GetItemString(py.docs, name);
+    return doc ? PyUnicode_AsUTF8(doc) : NULL;
 }
 
 PyObject *refuse(PyObject *values)

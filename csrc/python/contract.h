@@ -1,7 +1,8 @@
-/* contract.h: the parts of the native proxy that are Python, shared with the portable one; and how failures are raised.
+/* contract.h: the parts of the native proxy that are written in Python, and shared with the portable proxy; how
+ * failures are raised.
  *
- * `py` has those parts. Each is used where time does not matter: for numbers that are no floats, for arguments by
- * keyword, for messages. */
+ * `py` has these parts. They are called where speed does not matter: to convert numbers that are not floats, to parse
+ * keyword arguments, to make error messages. */
 #ifndef PG_CONTRACT_H
 #define PG_CONTRACT_H
 
@@ -10,8 +11,7 @@
 
 #include <stdbool.h>
 
-/* A variable that the files of this binary share, and nobody else: so reading it takes no detour over a table of
- * addresses. */
+/* Declares a variable that only the files of this binary share: to read it, no table of addresses is needed. */
 #if defined(__GNUC__)
 #define PG_SHARED extern __attribute__((visibility("hidden")))
 #else
@@ -27,6 +27,7 @@ PG_SHARED struct contract {
     PyObject *refuse, *backward_in_pieces, *set_frozen, *is_recording; /* of pygrad.engine */
     PyObject *labels; /* of the ops, a tuple: of pygrad.engine too */
     PyObject *check_forward; /* of pygrad.contract.anomaly */
+    PyObject *docs; /* of pygrad.contract.docs: a name of Value's -> its docstring */
     PyObject *value_of; /* of pygrad._native */
     PyObject *originals; /* a copy of Value's own dict */
     PyObject *data, *grad, *_op, *_prev, *_backward, *label, *requires_grad; /* names of attributes */
@@ -35,20 +36,24 @@ PG_SHARED struct contract {
     PyObject *a_comparison, *by_detach; /* for the trace hook */
 } py;
 
-/* Fill `py`, all but what module.c and type.c put there; false with an error. */
+/* Fill `py`, except `value_of` (module.c), `parse_arguments` and `originals` (type.c); false with an error. */
 bool import_contract(void);
 
-/* One attribute of one module of ours. */
+/* Return an attribute of a module, a new reference; NULL with an error. */
 PyObject *import(const char *module_name, const char *name);
 
-/* Raise what it meant that C made no node of these operands. `values`: a tuple, which is given away; or NULL, if there
- * was no memory for one. Returns NULL. */
+/* The docstring of a method or attribute of Value, or of "Value" itself; NULL if `py.docs` has none. Lives for ever. */
+const char *doc_of(const char *name);
+
+/* Raise the error of a call into C that has made no node of these operands. `values` is a tuple, and is given away;
+ * NULL if making the tuple has raised an error. Returns NULL. */
 PyObject *refuse(PyObject *values);
 
-/* Raise an exception, one of pygrad.contract.refusals; it is given away. NULL: making it raised another. Returns -1. */
+/* Raise `error`, made by a function of pygrad.contract.refusals; it is given away. NULL if that function has raised
+ * another error. Returns -1. */
 int raise_error(PyObject *error);
 
-/* Room for so many things, for PyMem_Free; or NULL and MemoryError. */
+/* Return memory for `count` items (0 will do) of this size, for PyMem_Free; NULL with MemoryError. */
 void *allocate(Py_ssize_t count, size_t size);
 
 #endif

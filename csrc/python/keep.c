@@ -1,9 +1,9 @@
-/* keep.c: proxies that live as long as their nodes: what makes P1 to P3 (proxy.h) true.
+/* keep.c: proxies that live as long as their nodes: the code that keeps P1 to P3 (proxy.h) true.
  *
- * A result takes the flags of its operands over when it is made, and holds their proxies then (make.c, lists.c). So
- * keep() has little to do for a proxy without consumers: it gives this one its flags, and the operands' proxies. If
- * there are consumers already, nobody knows which: then keep_everything() gives all live interior nodes a proxy that is
- * KEPT and TRACKED.
+ * A result gets the flags of its operands when it is made, and then holds their proxies (make.c, lists.c). So keep()
+ * has little to do for a proxy without consumers: it sets the flags of the proxy and makes it hold its operands'
+ * proxies. If the node has consumers, the arena does not know them: then keep_everything() gives every live interior
+ * node a proxy that is KEPT and TRACKED.
  */
 #include "python/proxy.h"
 
@@ -17,7 +17,7 @@ void track(value *v, unsigned flags)
         PyObject_GC_Track(v);
 }
 
-/* The operands' ids in order, for PyMem_Free; NULL is out of memory. */
+/* Return the operands' ids, first to last, for PyMem_Free; NULL with MemoryError. */
 static pg_id *operand_ids(const value *v, Py_ssize_t *count)
 {
     *count = (Py_ssize_t)pg_operand_count(v->id);
@@ -27,7 +27,7 @@ static pg_id *operand_ids(const value *v, Py_ssize_t *count)
     return ids;
 }
 
-/* True for an operand of `v` that P1 asks it to hold. */
+/* True if P1 requires a consumer to hold this operand. */
 static bool is_shown_by_others(pg_id operand)
 {
     return !pg_is_leaf(operand) || pg_node_at(pg_the_arena, operand)->refs > 1;
@@ -35,15 +35,15 @@ static bool is_shown_by_others(pg_id operand)
 
 typedef bool which_fn(pg_id operand);
 
-/* The same as a test of each operand; NULL is all of them, for the others that show one may have it in a vector they
- * share. */
+/* Return the test for the operands that P1 requires `v` to hold. NULL: it must hold all of them, for other dots share
+ * the vector of its inputs. They can show an input too, but all of them together add one reference, the vector's. */
 static which_fn *shown_by_others(const value *v)
 {
     const pg_node *vector = pg_vector_of(pg_the_arena, node_of(v));
     return vector && vector->refs > 1 ? NULL : is_shown_by_others;
 }
 
-/* The proxies of the operands in order, as a tuple: of all of them, or of those that `which` is true for. */
+/* Return the proxies of the operands, first to last, as a tuple: of those that `which` is true for; NULL: of all. */
 static PyObject *proxies_among(const value *v, which_fn *which)
 {
     Py_ssize_t count;
@@ -77,7 +77,7 @@ void hold(value *v, PyObject *operands)
     Py_XDECREF(b);
 }
 
-/* Do for `v` what P1 asks of a KEPT proxy. */
+/* Make `v` hold the proxies that P1 requires of a KEPT proxy. */
 static int hold_operands(value *v)
 {
     if (v->flags & KEPT || !v->id || pg_is_leaf(v->id))
@@ -88,12 +88,13 @@ static int hold_operands(value *v)
     return operands ? 0 : -1;
 }
 
-/* All interior nodes in blocks with a smaller start number have TRACKED proxies; and all there are had when so many
- * proxies had been made. So each node is looked at once, however often somebody asks. */
+/* kept_before: all interior nodes in blocks with a smaller start number have TRACKED proxies. all_kept_at: what
+ * proxies_made was when all interior nodes had them. So each node is visited once, however often keep_everything()
+ * runs. */
 static uint64_t kept_before, all_kept_at;
 
-/* The live interior nodes from there on, but for the hidden parts of lists; each with a reference that the
- * caller must give back. */
+/* Return the live interior nodes in blocks from kept_before on, without the parts and vectors of operand lists. Each
+ * node gets a reference, and the caller must give it back. */
 static pg_id *list_interior(size_t *count)
 {
     const size_t capacity = pg_live_nodes();
@@ -121,7 +122,7 @@ static pg_id *list_interior(size_t *count)
     return ids;
 }
 
-/* Make all these proxies KEPT and TRACKED, or on failure (MemoryError) none. */
+/* Make all these proxies KEPT and TRACKED; on failure (MemoryError), none of them. */
 static int keep_all(value **proxies, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -136,8 +137,8 @@ static int keep_all(value **proxies, size_t count)
     return 0;
 }
 
-/* Give every live interior node a proxy that is KEPT and TRACKED. No garbage collection meanwhile: it could run a
- * program's code. */
+/* Give every live interior node a proxy that is KEPT and TRACKED. Garbage collection, which could run a program's code,
+ * is off until the end. */
 static int keep_everything(void)
 {
     if (all_kept_at == proxies_made)
@@ -154,7 +155,7 @@ static int keep_everything(void)
         kept_before = pg_the_arena->current->start;
     }
     for (size_t i = 0; i < made; i++)
-        Py_DECREF(proxies[i]); /* its consumers hold it now */
+        Py_DECREF(proxies[i]); /* its consumers hold it now, if it has any */
     for (size_t i = 0; i < count; i++)
         pg_release(ids[i]);
     if (collecting)

@@ -1,9 +1,9 @@
-/* layer.c: a layer of neurons in one call: see pygrad.engine.portable.layer, which says when that may be done at all.
+/* layer.c: a layer of neurons in one call. pygrad.engine.portable.layer says for which layers this is right.
  *
- * In order: the neurons' parts are looked up (parts_of), the inputs made Values (inputs_of), all ids written into one
- * array (take_layer); then pg_dots() makes the nodes, and bind_layer() gives them proxies, put through the activation.
- * Where proxies must hold their operands, and within detect_anomaly(), it goes neuron by neuron (make_neurons). Each
- * step before the last gives up, with None, when it meets what is not plain.
+ * The steps: parts_of() looks up the neurons' parts; inputs_of() makes the inputs Values; take_layer() writes all ids
+ * into one array; pg_dots() makes the nodes; bind_layer() makes the nodes of the activations, and binds the results to
+ * their proxies. Where proxies must hold their operands, and within detect_anomaly(), make_neurons() makes one neuron
+ * after the other. The result is None if a step before pg_dots() meets an object that is not plain.
  */
 #include "python/make.h"
 #include "python/parts.h"
@@ -14,7 +14,7 @@ typedef struct {
     Py_ssize_t rows, nin;
     PyObject *xs; /* the inputs: a tuple of Values */
     PyObject *parts; /* a tuple with PARTS entries a neuron */
-    pg_id *ids;      /* of the inputs, the biases, and the weights row by row; then room for the results */
+    pg_id *ids;      /* of the inputs, the biases, and the weights neuron by neuron; then room for the results */
     unsigned flags;  /* of all of them */
 } layer;
 
@@ -42,8 +42,8 @@ bool read_plain_ids(PyObject *sequence, Py_ssize_t expected, pg_id *ids, unsigne
     return true;
 }
 
-/* Read all ids and flags, which runs no program's code; false if something is no plain Value, or a row is of another
- * length. */
+/* Read all ids and flags; no program's code runs. False if an object is not a plain Value, or a neuron has not `nin`
+ * weights. */
 static bool take_layer(layer *l)
 {
     pg_id *biases = l->ids + l->nin, *ws = biases + l->rows;
@@ -66,7 +66,7 @@ static bool are_plain(PyObject *tuple)
     return i == PyTuple_GET_SIZE(tuple);
 }
 
-/* Inputs as Values: a tuple; None if one is neither a plain Value nor a number; NULL with an error. */
+/* Return the inputs as a tuple of Values; None if one is neither a plain Value nor a number; NULL with an error. */
 static PyObject *inputs_of(PyObject *x)
 {
     PyObject *given = PySequence_Tuple(x);
@@ -90,7 +90,7 @@ static PyObject *inputs_of(PyObject *x)
     return xs;
 }
 
-/* Find four attributes in a dict, borrowed: by the identity of the names, a quarter of the time of asking for each. */
+/* Find four attributes in a dict, borrowed. Names are compared by identity: a quarter of the time of four lookups. */
 static void find_attributes(PyObject *dict, PyObject *const *names, PyObject **found)
 {
     Py_ssize_t at = 0;
@@ -105,7 +105,7 @@ static void find_attributes(PyObject *dict, PyObject *const *names, PyObject **f
             }
 }
 
-/* Put the parts of a neuron into `parts`; false with an error. What its __dict__ lacks the neuron is asked for. */
+/* Put the parts of a neuron into `parts`; false with an error. A part that is not in its __dict__ is got by getattr. */
 static bool take_parts(PyObject *neuron, PyObject *parts, Py_ssize_t at)
 {
     PyObject *const names[4] = {py.w, py.b, py.nonlin, py.activation};
@@ -129,7 +129,7 @@ static bool take_parts(PyObject *neuron, PyObject *parts, Py_ssize_t at)
     return active >= 0;
 }
 
-/* The parts of all neurons: a tuple; None if one of them is not of that very type; NULL with an error. */
+/* Return the parts of all neurons, a tuple; None if the type of one is not just neuron_type; NULL with an error. */
 static PyObject *parts_of(PyObject *neurons, PyObject *neuron_type)
 {
     const Py_ssize_t rows = PyTuple_GET_SIZE(neurons);
@@ -144,8 +144,8 @@ static PyObject *parts_of(PyObject *neurons, PyObject *neuron_type)
     return parts;
 }
 
-/* Give each of `outs`, proxies without nodes, one of the ids, through its activation where that is a row of the
- * table. */
+/* Bind each of `outs`, proxies without nodes, to the node of its id; to that of its activation, where the activation is
+ * a row of the op table. False if memory is short. */
 static bool bind_layer(PyObject *outs, const pg_id *ids, const int *ops)
 {
     bool all = true;
@@ -162,7 +162,7 @@ static bool bind_layer(PyObject *outs, const pg_id *ids, const int *ops)
     return all;
 }
 
-/* Put outs[i] through its activation; those that are rows of the table only if `all`. `outs` is given away. */
+/* Call the activation of each of `outs`, one that is a row of the op table only if `all`. `outs` is given away. */
 static PyObject *activate(const layer *l, PyObject *outs, const int *ops, bool all)
 {
     for (Py_ssize_t i = 0; outs && i < l->rows; i++) {
@@ -188,7 +188,7 @@ static PyObject *new_proxies(Py_ssize_t count)
     return proxies;
 }
 
-/* All nodes of a plain layer in two calls into the arena, for `outs`, proxies that are given away. */
+/* Make all nodes of a plain layer, for `outs`, proxies that are given away. Returns them. */
 static PyObject *make_layer(const layer *l, const int *ops, PyObject *outs)
 {
     const pg_id *xs = l->ids, *biases = xs + l->nin, *ws = biases + l->rows;
@@ -207,7 +207,7 @@ static PyObject *make_layer(const layer *l, const int *ops, PyObject *outs)
     return outs;
 }
 
-/* Take the rows as they are now: a program's code may run before they are used. */
+/* Copy the weights' lists into tuples: a program's code may run before they are used, and change the lists. */
 static bool fix_rows(const layer *l)
 {
     for (Py_ssize_t i = 0; i < l->rows; i++) {
@@ -220,7 +220,7 @@ static bool fix_rows(const layer *l)
     return true;
 }
 
-/* The same, neuron by neuron: for proxies that must hold their operands, and under detect_anomaly(). */
+/* Make the layer one neuron after the other: for proxies that must hold their operands, and in detect_anomaly(). */
 static PyObject *make_neurons(layer *l, const int *ops)
 {
     if (!fix_rows(l))
@@ -237,11 +237,11 @@ static PyObject *make_neurons(layer *l, const int *ops)
     return activate(l, outs, ops, true);
 }
 
-/* True if one of them is a method to be called. */
+/* Write the ops of the activations to `ops`. True if one of them is PG_CUSTOM: a method to call. */
 static bool take_activations(const layer *l, int *ops)
 {
     bool calls = false;
-    for (Py_ssize_t i = 0; i < l->rows; i++) { /* mostly the same one */
+    for (Py_ssize_t i = 0; i < l->rows; i++) { /* mostly all neurons have one activation */
         const bool same = i > 0 && part(l, i, ACTIVATION) == part(l, i - 1, ACTIVATION);
         ops[i] = same ? ops[i - 1] : activation_op(part(l, i, ACTIVATION));
         calls = calls || ops[i] == PG_CUSTOM;
@@ -249,7 +249,7 @@ static bool take_activations(const layer *l, int *ops)
     return calls;
 }
 
-/* The outputs of a layer whose parts are known; None if they are not all plain. */
+/* Return the outputs of a layer whose parts are known; None if the parts are not all plain. */
 static PyObject *layer_of(layer *l)
 {
     int *ops = allocate(l->rows, sizeof(int));

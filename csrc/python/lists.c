@@ -1,7 +1,7 @@
-/* lists.c: many Values at once: `sum`, `dot`, `choose` and `declared`, one node each; and ids for a call into C.
+/* lists.c: `sum`, `dot`, `choose` and `declared`, each one node of many operands; and the ids of many Values.
  *
- * Such a node has its operands' ids in its list. Its proxy holds their proxies only where one of them has flags
- * (proxy.h), or detect_anomaly() has looked at them: then all of them, as one tuple.
+ * The node's operand list has the ids. The proxy holds the operands' proxies only if one of them has flags (proxy.h),
+ * or within detect_anomaly(): then all of them, in one tuple.
  */
 #include "python/make.h"
 #include "python/parts.h"
@@ -16,7 +16,7 @@ PyObject *value_or_number(PyObject *x)
     return to_double(x, py.data_of_a_value, &number) ? make_leaf(number, PG_FLAG_NUMBER) : NULL;
 }
 
-/* Values and numbers as a new tuple of Values. */
+/* Return Values and numbers as a new tuple of Values. */
 static PyObject *values_of(PyObject *iterable)
 {
     PyObject *given = PySequence_Tuple(iterable);
@@ -49,7 +49,7 @@ pg_id *ids_of(PyObject *values, unsigned *flags)
 
 /* --- nodes of any length ------------------------------------------------------------------------------------------ */
 
-/* bias, w0, x0, w1, x1, ...; or start or index, x0, x1, ... where there is no `ws`. */
+/* Return the operands as a tuple: first, w0, x0, w1, x1, ...; if `ws` is NULL first, x0, x1, ...; `first` may be NULL. */
 static PyObject *in_order(PyObject *first, PyObject *ws, PyObject *xs)
 {
     const Py_ssize_t count = PyTuple_GET_SIZE(xs), head = first != NULL;
@@ -168,7 +168,7 @@ static PyObject *module_dot(PyObject *Py_UNUSED(module), PyObject *const *args, 
         return NULL;
     PyObject *ws = values_of(given[0]), *xs = ws ? values_of(given[1]) : NULL;
     if (xs && PyTuple_GET_SIZE(ws) != PyTuple_GET_SIZE(xs))
-        out = PyObject_CallFunctionObjArgs(py.pair_up, ws, xs, NULL); /* refuses them */
+        out = PyObject_CallFunctionObjArgs(py.pair_up, ws, xs, NULL); /* raises ValueError */
     else if (xs && (!given[2] || given[2] == Py_None || (bias = value_or_number(given[2]))))
         out = make_list(PG_DOT, bias, ws, xs);
     Py_XDECREF(bias);

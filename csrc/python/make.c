@@ -1,4 +1,4 @@
-/* make.c: what is rare about numbers in and Values out (make.h). */
+/* make.c: numbers in, Values out (make.h): the rare cases. */
 #include "python/make.h"
 
 bool to_double(PyObject *x, PyObject *what, double *number)

@@ -1,8 +1,8 @@
 /* make.h: numbers in, Values out.
  *
- * An operation makes the proxy first, which may fail and runs no code of a program's; then, under the lock, the node,
- * and binds it to the proxy: so every node has somebody who gives it back. All this is inline: where the op is a
- * constant, only its own code is left. What is rare is in make.c.
+ * An operation first makes the proxy; this may fail, and runs no program's code. Then, under the lock, it makes the
+ * node and binds the proxy to it. So every node has a proxy that gives it back. The functions are inline: where the op
+ * is a constant, the compiler leaves the code of that op alone. Rare cases are in make.c.
  */
 #ifndef PG_MAKE_H
 #define PG_MAKE_H
@@ -10,24 +10,24 @@
 #include "python/modes.h"
 #include "python/proxy.h"
 
-/* float(x) for a real number, or the TypeError that names `what`. */
+/* Write float(x) to `number` if x is a real number; else return false with a TypeError that names `what`. */
 bool to_double(PyObject *x, PyObject *what, double *number);
 
-/* The other operand of an operator. 1: a number; 0: NotImplemented; -1: an error was raised. */
+/* Read the other operand of an operator. 1: a number; 0: the operator must return NotImplemented; -1: an error. */
 int to_operand(PyObject *x, double *number);
 
-/* A leaf; `flags` are those of its node. */
+/* Return a new leaf; `flags` are its node's. */
 PyObject *make_leaf(double data, int flags);
 
-/* `out`, or what check_forward() of Python raises about it within detect_anomaly(). `out` and `operands`, a tuple or
- * NULL with an error, are given away. */
+/* Call Python's check_forward(out, operands), for detect_anomaly(); return `out`, or NULL with an error. `out` and
+ * `operands`, a tuple or NULL with an error, are given away. */
 PyObject *checked(value *out, PyObject *operands);
 
-/* What a result, which is given away, is within no_grad(): a leaf; while a function is recorded, which must not keep
- * the number of this one run, a node that passes no gradient on. Else `out` itself. */
+/* Return `out`; but within no_grad() its replacement: a leaf or, while a function is recorded, a node that passes no
+ * gradient on (a leaf would keep the number of this one run). `out` is given away. */
 PyObject *without_graph(PyObject *out);
 
-/* What is rarely asked of a new Value of one or two operands: flags of its operands', a failure, detect_anomaly(),
+/* Finish a new Value of one or two operands in the rare cases: operands with flags, a failure, detect_anomaly(),
  * no_grad(). */
 PyObject *finish_rare(value *out, value *a, value *b);
 

@@ -1,5 +1,5 @@
-/* modes.c: see modes.h. What a mode does to a result stands in make.c (finish_rare), what it does to a read of data
- * in attributes.c. */
+/* modes.c: the state of each mode (modes.h). make.c (finish_rare) does what a mode asks of a result, attributes.c what
+ * it asks of a read of data. */
 #include "python/modes.h"
 
 /* --- detect_anomaly() and no_grad() ------------------------------------------------------------------------------- */
@@ -34,7 +34,7 @@ static PyObject *module_set_grad_enabled(PyObject *Py_UNUSED(module), PyObject *
     return PyBool_FromLong(!was_off);
 }
 
-/* In the child of a fork only this thread is left. */
+/* The child of a fork has this thread only. */
 static PyObject *module_forget_other_threads(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
 {
     threads_without_grad = grad_is_off;
@@ -59,7 +59,7 @@ int drops_operands(void)
 /* --- the trace hook ----------------------------------------------------------------------------------------------- */
 
 PyObject *trace_hook;
-static _Thread_local int quiet; /* so many reads go on of which the trace hook is not told */
+static _Thread_local int quiet; /* how many reads are running that must not call the trace hook */
 
 bool tell_hook(value *v, PyObject *what)
 {

@@ -1,24 +1,24 @@
 /* module.c: pygrad._native, the native proxy: `Value` as a CPython type over the arena of pygrad._core.
  *
- * It behaves as pygrad/engine/portable.py does, which is the one to read first. This folder alone knows Python:
+ * It behaves as pygrad/engine/portable.py does: read that file first. Of csrc/, only this folder knows Python:
  *
- *   contract    what is Python, and shared with the portable proxy; how failures are raised
+ *   contract    what is written in Python, and shared with the portable proxy; how failures are raised
  *   proxy       a proxy and its node, its birth and its end; what it must hold (P1 to P3)
  *   keep        proxies that live as long as their nodes
  *   modes       detect_anomaly(), no_grad(), the trace hook
  *   make        numbers in, Values out: every operation goes through it
  *   operators   a + b, a.exp(), a < b
- *   attributes  data, grad, _op, _prev, _backward; what a program hangs on a Value
+ *   attributes  data, grad, _op, _prev, _backward; attributes that a program adds
  *   construct   Value(...)
  *   lists       sum, dot, choose, declared; the ids of many Values
  *   layer       a layer of neurons in one call
  *   trigger     one run of a compiled function
- *   type        backward() and the like; the type, put together
- *   module      Values by the ids of their nodes; the arena that is shared; the module, put together
+ *   type        backward(), detach() and small methods; makes the type
+ *   module      Values by the ids of their nodes; shares the arena of pygrad._core; makes the module
  *
- * contract, proxy (and keep), modes and make have headers, each built on those before it; what else one file needs of
- * another stands in parts.h. The way of one `a + b`: value_add (operators.c), make_binary (make.h), new_proxy and bind
- * (proxy.h), pg_make_binary (engine/node.h); and when the result is dropped, value_dealloc (proxy.c).
+ * contract, proxy (for keep too), modes and make have headers; each includes only those before it. parts.h declares all
+ * else that the files share. `a + b` calls value_add (operators.c), make_binary (make.h), new_proxy and bind (proxy.h),
+ * pg_make_binary (engine/node.h); when a program drops the result, value_dealloc (proxy.c).
  */
 #include "engine/process.h"
 #include "python/modes.h"
@@ -26,7 +26,7 @@
 
 /* --- Values by id ------------------------------------------------------------------------------------------------- */
 
-/* Has there ever been a node of this id? */
+/* True if the arena has a place for a node of this id. */
 static bool is_known(long id)
 {
     const pg_arena *arena = pg_the_arena;
@@ -42,7 +42,7 @@ static PyObject *module_value_of(PyObject *Py_UNUSED(module), PyObject *x)
     return Py_NewRef(v ? (PyObject *)v : Py_None);
 }
 
-/* The proxies of these nodes, in a list. */
+/* Return the proxies of these nodes in a list. If `are_new`, each gets the flags of its operands' proxies. */
 static PyObject *proxies_of(PyObject *ids, bool are_new)
 {
     PyObject *given = PySequence_Tuple(ids), *list = given ? PyList_New(0) : NULL;
@@ -66,7 +66,7 @@ static PyObject *module_adopt(PyObject *Py_UNUSED(module), PyObject *args)
     if (!PyArg_ParseTuple(args, "OOO", &ids, &made, &roots))
         return NULL;
     PyObject *fresh = proxies_of(made, true), *found = fresh ? proxies_of(ids, false) : NULL;
-    Py_XDECREF(fresh); /* what is needed of these is held by its consumers now */
+    Py_XDECREF(fresh); /* those that must live on are held by their consumers now */
     return found;
 }
 
@@ -77,7 +77,7 @@ static PyObject *module_keeps_proxies(PyObject *Py_UNUSED(module), PyObject *Py_
 
 /* --- the arena ---------------------------------------------------------------------------------------------------- */
 
-static PyGILState_STATE outer; /* of the thread that is inside through cffi; the GIL guards it */
+static PyGILState_STATE outer; /* of the thread that has locked the arena through cffi; the GIL guards it */
 
 static void enter(void)
 {
@@ -90,7 +90,7 @@ static void leave(void)
     PyGILState_Release(outer);
 }
 
-/* Work on the arena of pygrad._core, if it was built of the same sources: only then the structs are the same. */
+/* Use the arena of pygrad._core; refuse one that is built of other sources, for its structs may differ. */
 static bool attach(void)
 {
     PyObject *arena = import("pygrad.engine._lib", "native_arena");

@@ -17,7 +17,7 @@ PG_INLINE PyObject *operator_with(int op, value *a, PyObject *other, bool other_
     return found == 0 ? Py_NewRef(Py_NotImplemented) : NULL;
 }
 
-/* `left op right`, at least one of which is a Value. */
+/* `left op right`; at least one side is a Value. */
 PG_INLINE PyObject *operator(int op, PyObject *left, PyObject *right)
 {
     if (!is_value(left))
@@ -37,7 +37,7 @@ PyObject *value_divide(PyObject *left, PyObject *right)
     return operator(PG_OP_div, left, right);
 }
 
-/* `number + self` and `number * self` are self.__add__(number) and self.__mul__(number), whoever has defined those. */
+/* `number + self` and `number * self` call self.__add__(number) and self.__mul__(number) where those are redefined. */
 #define COMMUTATIVE(function, op, slot, method)                              \
     PyObject *function(PyObject *left, PyObject *right)                      \
     {                                                                        \
@@ -81,7 +81,7 @@ bool is_plain_arithmetic(void)
 
 /* --- methods ------------------------------------------------------------------------------------------------------ */
 
-/* One method a row of the op table: add_op_methods() takes those that have a name of their own. */
+/* A method for each row of the op table; add_op_methods() adds those of rows without an operator. */
 static PyObject *binary_method(int op, PyObject *self, PyObject *other)
 {
     double number;
@@ -107,20 +107,15 @@ static PyObject *binary_method(int op, PyObject *self, PyObject *other)
     }
 #include "ops.def"
 
-#define OP_METHOD(name, label, flags, signature)     \
-    [PG_OP_##name] = {#name, method_##name, (flags), \
-                      #name signature "\n--\n\n"                          \
-                      "Return the Value of the op '" label "': see csrc/ops.def for its derivative."},
-#define PG_UNARY(name, label, forward, da) OP_METHOD(name, label, METH_NOARGS, "($self)")
-#define PG_BINARY(name, label, forward, da, db) OP_METHOD(name, label, METH_O, "($self, other)")
-#define PG_FLAT(name, label, arity, forward) PG_FLAT_##arity(name, label)
-#define PG_FLAT_1(name, label) PG_UNARY(name, label, , )
-#define PG_FLAT_2(name, label) PG_BINARY(name, label, , , )
+#define PG_UNARY(name, label, forward, da) [PG_OP_##name] = {#name, method_##name, METH_NOARGS, NULL},
+#define PG_BINARY(name, label, forward, da, db) [PG_OP_##name] = {#name, method_##name, METH_O, NULL},
+#define PG_FLAT(name, label, arity, forward) \
+    [PG_OP_##name] = {#name, method_##name, (arity) == 1 ? METH_NOARGS : METH_O, NULL},
 static PyMethodDef op_methods[PG_OP_COUNT] = {
 #include "ops.def"
 };
 
-/* self.name(other=number), of a binary row whose second operand has PyTorch's name and default. */
+/* The method self.name(other=number) of a binary row. Its parameter has PyTorch's name and default. */
 static PyObject *with_default(int op, PyObject *self, PyObject *args, PyObject *kwargs, const char *format, char *name,
                               double number)
 {
@@ -142,16 +137,12 @@ static PyObject *value_elu(PyObject *self, PyObject *args, PyObject *kwargs)
 }
 
 static PyMethodDef methods_with_default[] = {
-    {"leaky_relu", (PyCFunction)(void (*)(void))value_leaky_relu, METH_VARARGS | METH_KEYWORDS,
-     "leaky_relu($self, negative_slope=0.01)\n--\n\n"
-     "Return self where it is above 0, else negative_slope * self; the slope may be a Value."},
-    {"elu", (PyCFunction)(void (*)(void))value_elu, METH_VARARGS | METH_KEYWORDS,
-     "elu($self, alpha=1.0)\n--\n\n"
-     "Return self where it is above 0, else alpha * (exp(self) - 1); alpha may be a Value."},
+    {"leaky_relu", (PyCFunction)(void (*)(void))value_leaky_relu, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"elu", (PyCFunction)(void (*)(void))value_elu, METH_VARARGS | METH_KEYWORDS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
-/* A row is a method under its own name if no operator stands for it; `<` and the like compare data. */
+/* True if a row is a method under its own name, since no operator makes its node: `<` and the like compare data. */
 static bool is_method(int op)
 {
     const char first = pg_op_label(op)[0];
@@ -181,7 +172,7 @@ int activation_op(PyObject *name)
 
 /* --- comparison: by data; `==`, `!=` and hash stay Python's own, by identity -------------------------------------- */
 
-/* As to_operand(), but a Value of any engine stands for its data. */
+/* As to_operand(), but of a Value, of any engine, read the data. */
 static int to_comparable(PyObject *x, double *number)
 {
     const int has_data = is_value(x) ? 1 : PyFloat_CheckExact(x) ? 0 : PyObject_IsInstance(x, py.surface);

@@ -1,5 +1,5 @@
-/* parts.h: what the files of this folder give to one another, beyond what has a header of its own: mostly functions for
- * the tables that type.c and module.c put together. */
+/* parts.h: what the files of this folder share, besides what has a header of its own: mostly functions and tables of
+ * which type.c makes the type and module.c the module. */
 #ifndef PG_PARTS_H
 #define PG_PARTS_H
 
@@ -22,7 +22,7 @@ bool add_op_methods(void);
 /* True if `+` and `*` of Value are what they were when pygrad was loaded. */
 bool is_plain_arithmetic(void);
 
-/* The op of an activation's name: a row of the table, PG_LEAF for None (no activation), PG_CUSTOM for any other
+/* Return the op of an activation's name: a row of the table, PG_LEAF for None (no activation), PG_CUSTOM for any other
  * method. */
 int activation_op(PyObject *name);
 
@@ -32,7 +32,7 @@ int value_setattro(PyObject *self, PyObject *name, PyObject *x);
 PG_SHARED PyGetSetDef value_getset[];
 PG_SHARED PyMethodDef attribute_methods[];
 
-/* Hang `x` on a Value under this key. */
+/* Hang `x` on a Value under this key (attributes.c). 0, or -1 with an error. */
 int hang(value *v, PyObject *key, PyObject *x);
 
 /* True if `Value.name` is what it was when pygrad was loaded. */
@@ -47,17 +47,17 @@ PyObject *value_set_leaf(PyObject *self, PyObject *x);
 
 /* --- lists.c ------------------------------------------------------------------------------------------------------ */
 
-/* A Value as it is, or a number as a leaf. */
+/* Return a Value as it is, or a number as a new leaf; NULL with an error. */
 PyObject *value_or_number(PyObject *x);
 
-/* The ids of a tuple of Values, for PyMem_Free; their flags are added to `flags`. */
+/* Return the ids of a tuple of Values, for PyMem_Free, and add their flags to `flags`; NULL with MemoryError. */
 pg_id *ids_of(PyObject *values, unsigned *flags);
 
-/* The Value of pg_dot(first, ws, xs) or pg_declared; or, where there is no `ws`, of pg_sum(first, xs) or pg_choose.
- * `first` may be NULL. */
+/* Return a new Value of a list op: PG_DOT or PG_DECLARED of (first, ws, xs); with `ws` NULL, PG_SUM or PG_TAKE of
+ * (first, xs). `first` may be NULL for a sum or dot. */
 PyObject *make_list(int op, PyObject *first, PyObject *ws, PyObject *xs);
 
-/* The arguments of `name(required..., optional=...)`, a FAST function: out[] gets them, borrowed. */
+/* Write the arguments of `name(required..., optional=...)`, a FAST function, to out[], borrowed; false: TypeError. */
 bool parse(const char *name, PyObject *const *args, Py_ssize_t count, PyObject *names, int required, int all,
            const char *const *parameters, PyObject **out);
 #define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
@@ -66,8 +66,8 @@ PG_SHARED PyMethodDef list_functions[];
 
 /* --- layer.c, trigger.c ------------------------------------------------------------------------------------------- */
 
-/* Read the ids of a list or tuple of so many plain Values, which runs no program's code, and add their flags. False,
- * and no flags, if it is not that. */
+/* Read the ids of a list or tuple of `expected` plain Values, and add their flags to `flags`; no program's code runs.
+ * False, and no flags, if `sequence` is anything else. */
 bool read_plain_ids(PyObject *sequence, Py_ssize_t expected, pg_id *ids, unsigned *flags);
 
 PG_SHARED PyMethodDef layer_functions[], trigger_functions[];

@@ -1,9 +1,9 @@
-/* proxy.c: the birth and the end of a proxy.
+/* proxy.c: how a proxy begins and ends.
  *
- * A proxy without flags, as nearly all are, ends by giving back its reference of the node; its memory waits among the
- * spare ones for the next proxy. One with flags may hold others, whose end may follow from its own: these are taken
- * down within one another to a certain depth, beyond it one after the other. The cycle collector sees those that are
- * TRACKED, through value_traverse() and value_clear().
+ * Nearly all proxies have no flags. Such a proxy ends by giving back its reference to the node; its memory is kept, as
+ * a spare one, for the next proxy. A proxy with flags may hold others, and its end may be theirs too: they are freed by
+ * recursion to a certain depth, beyond it one after the other. The cycle collector sees TRACKED proxies, through
+ * value_traverse() and value_clear().
  */
 #include "python/proxy.h"
 
@@ -15,7 +15,8 @@ value *spare;
 int spare_count;
 uint64_t proxies_made;
 
-/* Up to Python 3.11 an allocation may collect garbage, and so run a program's code: none of ours may. */
+/* Up to Python 3.11 an allocation may collect garbage, and so run a program's code; the allocation of a proxy must
+ * not. */
 value *allocate_proxy(void)
 {
 #if PY_VERSION_HEX < 0x030C0000
@@ -29,7 +30,7 @@ value *allocate_proxy(void)
 #endif
 }
 
-/* Take back the memory of a proxy that holds nothing any more. */
+/* Take back the memory of a proxy that holds no object any more. */
 PG_INLINE void recycle(value *v)
 {
     PyTypeObject *type = Py_TYPE(v);
@@ -71,11 +72,11 @@ value *adopt(pg_id id)
 
 /* --- the end of a proxy ------------------------------------------------------------------------------------------- */
 
-/* So many proxies are taken down within one another, no more: a chain of a million must not need the stack. */
+/* How deep the recursion goes that frees proxies: a chain of a million must not overflow the stack. */
 enum { DEEPEST = 50 };
 
 static _Thread_local int depth;
-static _Thread_local value *waiting; /* for their turn */
+static _Thread_local value *waiting; /* the proxies to free after the recursion */
 
 int value_clear(PyObject *self)
 {
@@ -117,7 +118,7 @@ static void take_down(value *v)
     depth--;
 }
 
-/* Take a proxy down that may hold others: nested to a certain depth, beyond that one after the other. */
+/* Take a proxy down that may hold others: at once to a depth of DEEPEST, beyond that after the recursion. */
 static void take_down_in_turn(value *v)
 {
     if (depth >= DEEPEST) {
@@ -135,7 +136,7 @@ static void take_down_in_turn(value *v)
     }
 }
 
-/* True if weak references and consumers ask `v` to live on; then the consumers hold it. */
+/* True if `v`, which has weak references, must live on, for its node has consumers; these hold it now. */
 static bool is_still_wanted(value *v)
 {
     if (v->flags & KEPT || !v->id || node_of(v)->refs == 1)
@@ -162,6 +163,6 @@ void value_dealloc(PyObject *self)
         return;
     PyObject_GC_UnTrack(self);
     if (v->weakrefs)
-        PyObject_ClearWeakRefs(self); /* runs a program's code, which proxy_of() gives no dying proxy */
+        PyObject_ClearWeakRefs(self); /* may run a program's code; proxy_of() does not find a dying proxy */
     take_down_in_turn(v);
 }

@@ -1,26 +1,25 @@
-/* proxy.h: a proxy, which is what Python calls a Value, and its node.
+/* proxy.h: a proxy, the Python object that programs call a Value, and its node.
  *
- * A proxy holds its node's id and counts as one reference of the node; a list in the node's block leads back from
- * the node to its proxy. What a node was computed from the arena knows, so a proxy need not keep its operands'
- * proxies: when a program drops an intermediate Value, its proxy goes and its node stays, and a new proxy stands for
- * it if somebody asks. A graph in use is then 32 bytes a node that Python knows nothing of, and is freed in one loop
- * in C.
+ * A proxy has its node's id and counts as one reference to the node. A list in the node's block leads from the node to
+ * its proxy. The arena knows a node's operands, so a proxy need not hold their proxies: when a program drops an
+ * intermediate Value, its proxy ends and its node stays; if the program asks for the Value again, it gets a new proxy.
+ * So a graph in use is 32 bytes a node, unknown to Python, and is freed in one loop in C.
  *
- * That is only right as long as nobody can tell the new proxy from the old. So a proxy on which something hangs (an
- * attribute, a weak reference, a class of the user's, operands that `_prev` has shown) must live as long as its
- * node, and is KEPT:
+ * This is right only as long as no program can tell the new proxy from the old one. So a proxy with an attribute of the
+ * program's, a weak reference, a class of the user's, or operands that `_prev` has shown must live as long as its node.
+ * Such a proxy is KEPT:
  *
- *   P1  A KEPT proxy holds (in `a` and `b`) the proxies of its node's operands; but for a leaf that has no proxy and
- *       no other consumer, for nobody else can show that one.
- *   P2  The consumers of a KEPT proxy have proxies, which are KEPT.
- *   P3  The same with TRACKED, which says besides that the cycle collector knows the proxy: what hangs on it, or on
- *       one that it holds, may lead back to it.
+ *   P1  A KEPT proxy holds (in `a` and `b`) the proxies of its node's operands, except a leaf without a proxy that only
+ *       this node uses: no one else can reach it.
+ *   P2  The consumers of a KEPT proxy have proxies, and these are KEPT.
+ *   P3  P1 and P2 are true of TRACKED too. The cycle collector knows a TRACKED proxy: an object that hangs on it, or on
+ *       a proxy that it holds, may lead back to it.
  *
- * A new proxy takes these flags over from its operands. When a proxy that has consumers already is to be KEPT, all
- * proxies there are become KEPT and TRACKED (keep_everything).
+ * A result gets the flags of its operands. If a proxy whose node has consumers becomes KEPT, all interior nodes get
+ * KEPT and TRACKED proxies (keep_everything).
  *
- * Lock (arena.h): this binary's is the GIL, which every function here holds. Between pg_lock() and pg_unlock()
- * stands no call of Python's all the same: it could run a program's code.
+ * The lock (arena.h) of this binary is the GIL, and every function here holds it. Even so, no function of Python is
+ * called between pg_lock() and pg_unlock(): it could run a program's code.
  */
 #ifndef PG_PROXY_H
 #define PG_PROXY_H
@@ -32,8 +31,8 @@ typedef struct value {
     PyObject_HEAD
     pg_id id; /* 0: __init__ has not run */
     unsigned flags;
-    struct value *next; /* in a list: of the proxies of a block, of spare ones, or of those that wait for their end */
-    PyObject *a, *b; /* what it holds: each a Value, a tuple of them (all operands, if it is as long), or NULL */
+    struct value *next; /* in one list: of a block's proxies, of the spare ones, or of those to be freed next */
+    PyObject *a, *b; /* what it holds: each a Value, a tuple of Values (all operands, if it is as long), or NULL */
     PyObject *dict;
     PyObject *weakrefs;
 } value;
@@ -42,7 +41,7 @@ enum { KEPT = 1, TRACKED = 2 };
 
 PG_SHARED PyTypeObject *value_type;
 
-/* A number, the other thing that operands often are, is told apart at once: its type is no class of a user's. */
+/* True for a Value. For a number, the other frequent operand, the answer is quick: its type is not a heap type. */
 PG_INLINE bool is_value(PyObject *x)
 {
     return Py_IS_TYPE(x, value_type) ||
@@ -51,12 +50,12 @@ PG_INLINE bool is_value(PyObject *x)
 
 /* --- a proxy without a node (proxy.c) ----------------------------------------------------------------------------- */
 
-PG_SHARED value *spare; /* dead proxies of type Value, each with its reference to the type */
+PG_SHARED value *spare; /* freed proxies of type Value; each still has its reference to the type */
 PG_SHARED int spare_count;
 
 value *allocate_proxy(void);
 
-/* A proxy without a node. Runs no code of a program's. */
+/* Return a proxy without a node; NULL with MemoryError. No program's code runs. */
 PG_INLINE value *new_proxy(void)
 {
     value *v = spare;
@@ -81,7 +80,7 @@ PG_INLINE value *new_proxy(void)
 
 /* --- a proxy and its node (proxy.c) ------------------------------------------------------------------------------- */
 
-PG_SHARED uint64_t proxies_made; /* ever, and given a node */
+PG_SHARED uint64_t proxies_made; /* how many proxies have ever got a node */
 
 PG_INLINE pg_node *node_of(const value *v)
 {
@@ -94,7 +93,7 @@ PG_INLINE value **proxies_near(pg_id id)
     return (value **)&pg_block_holding(pg_the_arena, id)->proxies;
 }
 
-/* Give a proxy its node; id 0 if there was no memory for one. */
+/* Bind a proxy to the node `id`; 0 if there was no memory for the node. */
 PG_INLINE void bind(value *v, pg_id id)
 {
     v->id = id;
@@ -106,7 +105,7 @@ PG_INLINE void bind(value *v, pg_id id)
     }
 }
 
-/* Take a proxy out of its block's list, where it mostly is at the front. */
+/* Take a proxy out of its block's list; it is mostly at the front. */
 PG_INLINE void unlist(value *v)
 {
     value **link = proxies_near(v->id);
@@ -116,10 +115,10 @@ PG_INLINE void unlist(value *v)
         *link = v->next;
 }
 
-/* The proxy of a node, borrowed; NULL if there is none, or one that is being taken down. */
+/* Return the proxy of a node, borrowed; NULL if there is none, or if it is being freed. */
 value *proxy_of(pg_id id);
 
-/* The proxy of a node, a new one if there is none. A new reference, or NULL. */
+/* Return the proxy of a node, a new one if there is none: a new reference; NULL with MemoryError. */
 value *adopt(pg_id id);
 
 static inline bool is_alive(value *v)
@@ -135,22 +134,22 @@ void value_dealloc(PyObject *self);
 
 /* --- a proxy that lives as long as its node (keep.c) -------------------------------------------------------------- */
 
-PG_SHARED bool ever_kept; /* has any proxy been? */
+PG_SHARED bool ever_kept; /* true once a proxy has had flags */
 
-/* Give `v` these flags, and its consumers too (P2). */
+/* Give these flags to `v` and to its consumers (P2). 0, or -1 with an error. */
 int keep(value *v, unsigned flags);
 
-/* Give `v` these flags, with which P1 to P3 hold already. */
+/* Give `v` these flags. P1 to P3 must be true with them already. */
 void track(value *v, unsigned flags);
 
-/* The proxies of the operands in order, as a tuple. */
+/* Return the proxies of the operands, first to last, as a tuple; NULL with an error. */
 PyObject *operand_proxies(const value *v);
 
-/* Make `v` hold these operands, a tuple that is given away, instead of what it held. */
+/* Make `v` hold `operands`, a tuple that is given away, and drop what it held. */
 void hold(value *v, PyObject *operands);
 
-/* Do for the proxy of a node that C has made what finish_rare() (make.c) does for a result: flags of its operands' are
- * its own. */
+/* Give `v`, the proxy of a node that C has made, the flags of its operands' proxies, as finish_rare() (make.c) does for
+ * a result. 0, or -1 with an error. */
 int inherit_flags(value *v);
 
 #endif

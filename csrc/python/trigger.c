@@ -1,13 +1,13 @@
-/* trigger.c: one run of a compiled function, for who calls it in a loop: one call into C (pygrad.tape.bound). */
+/* trigger.c: a Python function that runs a compiled function once, quickly, for loops (pygrad.tape.bound). */
 #include "python/parts.h"
 
 typedef struct {
     pg_status (*run)(pg_replay *, pg_batch *); /* pg_replay_run_alone() of the other binary */
-    pg_replay *replay; /* this trigger's and its siblings' alone: whoever has the GIL finds it free */
+    pg_replay *replay; /* only triggers use it, and a run holds the GIL: so it is free */
     pg_batch *batch;
-    PyObject *failed; /* called with a status that is not PG_OK, and `failed_batch`; it raises */
+    PyObject *failed; /* called as failed(status, failed_batch) if the status is not PG_OK; raises an error */
     PyObject *failed_batch;
-    PyObject *keep; /* what owns the memory of all this */
+    PyObject *keep; /* the owner of the memory of replay and batch */
 } trigger;
 
 static PyObject *trigger_run(PyObject *self, PyObject *Py_UNUSED(args))
@@ -61,6 +61,6 @@ static PyObject *module_trigger(PyObject *Py_UNUSED(module), PyObject *args)
 
 PyMethodDef trigger_functions[] = {
     {"trigger", module_trigger, METH_VARARGS,
-     "Return a function that calls run(replay, batch), or failed(status, batch) then: see pygrad.tape.bound."},
+     "Return a function that calls run(replay, batch), and failed(status, batch) on failure: see pygrad.tape.bound."},
     {NULL, NULL, 0, NULL},
 };

@@ -1,5 +1,5 @@
-/* type.c: the type, `Value`: backward() and what else has no file of its own; and the making of the type, of this and
- * what the other files give it. */
+/* type.c: the type `Value`: backward(), detach() and small methods; and make_type(), which makes the type of the tables
+ * here and in the other files. */
 #include "python/make.h"
 #include "python/parts.h"
 
@@ -69,12 +69,8 @@ static Py_hash_t value_hash(PyObject *self)
 /* --- the type ----------------------------------------------------------------------------------------------------- */
 
 static PyMethodDef value_methods[] = {
-    {"backward", (PyCFunction)(void (*)(void))value_backward, METH_FASTCALL | METH_KEYWORDS,
-     "backward($self, seed=1.0)\n--\n\n"
-     "Set the gradients of all that this Value was computed from; leaves add theirs to what they have.\n\n"
-     "seed: the gradient of this Value itself."},
-    {"detach", value_detach, METH_NOARGS,
-     "detach($self)\n--\n\nReturn a new leaf with the same data: the graph is left behind."},
+    {"backward", (PyCFunction)(void (*)(void))value_backward, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"detach", value_detach, METH_NOARGS, NULL},
     {"_propagate", value_propagate, METH_NOARGS, "Pass `grad` on to the operands, once."},
     {"_is_leaf", value_is_leaf, METH_NOARGS, NULL},
     {"_set_leaf", value_set_leaf, METH_O, NULL},
@@ -88,15 +84,8 @@ static PyMemberDef value_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-#define VALUE_DOC                                                                                               \
-    "Value(data, _children=(), _op='', label='', **dialect)\n--\n\n"                                           \
-    "A number that remembers how it was computed.\n\n"                                                          \
-    "Value(data, _children=(), _op='', label='') as in micrograd; a tuple or list of numbers as third argument\n" \
-    "(or `local_grads=`) gives d self / d child instead, as in microgpt. Raises TypeError for what is no real\n"  \
-    "number."
-
 static PyType_Slot value_slots[] = {
-    {Py_tp_doc, VALUE_DOC},
+    {Py_tp_doc, NULL}, /* the first: document() fills it */
     {Py_tp_new, value_new},
     {Py_tp_init, value_init},
     {Py_tp_dealloc, value_dealloc},
@@ -106,7 +95,6 @@ static PyType_Slot value_slots[] = {
     {Py_tp_setattro, value_setattro},
     {Py_tp_richcompare, value_richcompare},
     {Py_tp_hash, value_hash},
-    {Py_tp_methods, value_methods},
     {Py_tp_members, value_members},
     {Py_tp_getset, value_getset},
     {Py_nb_add, value_add},
@@ -126,8 +114,18 @@ static PyType_Spec value_spec = {
     .slots = value_slots,
 };
 
+/* Write the docstrings of the type and its attributes where the making of the type reads them. */
+static void document(void)
+{
+    value_slots[0].pfunc = (void *)doc_of("Value");
+    for (PyGetSetDef *attribute = value_getset; attribute->name; attribute++)
+        attribute->doc = doc_of(attribute->name);
+}
+
 bool add_method(PyMethodDef *method)
 {
+    if (!method->ml_doc)
+        method->ml_doc = doc_of(method->ml_name);
     PyObject *descriptor = PyDescr_NewMethod(value_type, method);
     const bool added = descriptor && PyObject_SetAttrString((PyObject *)value_type, method->ml_name, descriptor) == 0;
     Py_XDECREF(descriptor);
@@ -143,10 +141,12 @@ bool add_methods(PyMethodDef *methods)
 
 bool make_type(void)
 {
+    document();
     PyObject *bases = PyTuple_Pack(1, py.surface);
     value_type = bases ? (PyTypeObject *)PyType_FromSpecWithBases(&value_spec, bases) : NULL;
     Py_XDECREF(bases);
-    if (!value_type || !add_methods(attribute_methods) || !add_op_methods())
+    if (!value_type || !add_methods(value_methods) || !add_methods(attribute_methods) ||
+        !add_op_methods())
         return false;
     value_type->tp_vectorcall = value_vectorcall;
     PyObject *argument_parser = import("pygrad.contract.value_base", "argument_parser");

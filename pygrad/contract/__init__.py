@@ -1,1 +1,1 @@
-"""What every `Value` does, whichever engine it is of, in Python alone: both proxies and `pygrad.reference` share it."""
+"""What each `Value` does, in pure Python: shared by both proxies and `pygrad.reference`."""

@@ -1,7 +1,7 @@
-"""Nested lists of numbers and Values, as programs give and take them: read into one flat list, and built again.
+"""Nested lists of numbers and Values: read into one flat list, and built again.
 
-Whatever is nested is walked here, and only here. An *item* is what stands in the lists. The *structure* is what is left
-without the items: lists and tuples, and None where an item was. A *plain* structure has tuples only: it can be a key.
+All code that visits nested lists is here. An *item* is a number or Value in the lists. The *structure* is the lists and
+tuples, with None in place of each item. A *plain* structure has tuples only, so it can be the key of a dict.
 """
 
 from itertools import islice
@@ -15,11 +15,11 @@ _LISTS = {list, tuple}
 
 
 def flatten(nested, items, read, deepest=MOST_DIMENSIONS):
-    """Append all that is in nested lists and tuples to `items`; return their structure.
+    """Append all items in nested lists and tuples to `items`; return the structure.
 
-    What is neither, of just that type, is given to `read`: it returns the item, or the list or tuple that it takes it
-    for, or raises the TypeError that says what is needed. ValueError for lists nested deeper than `deepest`, as a list
-    that holds itself is.
+    An object whose type is not exactly list or tuple is given to `read`. `read` returns the item, or a list or tuple to
+    visit in its place; or it raises TypeError. Raises ValueError for lists nested deeper than `deepest`: a list that
+    holds itself, for example.
     """
     if type(nested) not in _LISTS:
         nested = read(nested)
@@ -29,7 +29,7 @@ def flatten(nested, items, read, deepest=MOST_DIMENSIONS):
     if deepest == 0:
         raise ValueError(f"these lists are nested more than {MOST_DIMENSIONS} deep, or one holds itself")
     parts = nested
-    if _LISTS.isdisjoint(map(type, parts)):  # as with most: they are read in one go
+    if _LISTS.isdisjoint(map(type, parts)):  # no list in it, as mostly: read all parts at once
         parts = [read(part) for part in parts]
         if _LISTS.isdisjoint(map(type, parts)):
             items.extend(parts)
@@ -38,11 +38,11 @@ def flatten(nested, items, read, deepest=MOST_DIMENSIONS):
 
 
 def or_lists(read):
-    """Return `read`, for `flatten`, as one that takes arrays, and types derived from list and tuple, for lists too."""
+    """Return a `read` for `flatten` that also opens arrays, and objects of types derived from list and tuple."""
 
     def read_or_open(x):
         if hasattr(x, "tolist") and not is_number(x):
-            x = x.tolist()  # of an array without dimensions, a number
+            x = x.tolist()  # a number, if the array has no dimensions
         if hasattr(x, "__len__") and isinstance(x, (list, tuple)):
             return list(x) if isinstance(x, list) else tuple(x)
         return read(x)
@@ -51,20 +51,20 @@ def or_lists(read):
 
 
 def as_lists(x):
-    """Return as nested lists whatever can be iterated, but a str, and anything else as it is."""
+    """Return an array or iterable as nested lists; a str, and an object that cannot be iterated, as it is."""
     x = x.tolist() if hasattr(x, "tolist") else x
     return [as_lists(part) for part in x] if hasattr(x, "__iter__") and not isinstance(x, str) else x
 
 
 def each(f, nested):
-    """Apply `f` to what is no list, tuple or dict in such, and keep them as they are."""
+    """Return nested lists, tuples and dicts with `f(item)` in place of each item."""
     if type(nested) is dict:
         return _like(nested, [each(f, part) for part in nested.values()])
     return _like(nested, [each(f, part) for part in nested]) if type(nested) in _LISTS else f(nested)
 
 
 def _like(x, parts):
-    """Return `parts`, a list, as what x is: a list, a tuple, or a dict of as many."""
+    """Return `parts`, a list, as a list, tuple or dict (with the keys of x), whichever x is."""
     return parts if isinstance(x, list) else dict(zip(x, parts)) if isinstance(x, dict) else tuple(parts)
 
 
@@ -72,12 +72,12 @@ def _like(x, parts):
 
 
 def rebuild(structure, items):
-    """Return what `items`, an iterator, gives, in lists and tuples as the structure says."""
+    """Return the items of an iterator in the lists and tuples of the structure."""
     return next(items) if structure is None else _like(structure, [rebuild(part, items) for part in structure])
 
 
 def build_lists(structure, items):
-    """Return what `items`, an iterator, gives, in lists, also where the structure has tuples."""
+    """Return the items of an iterator in the structure, with lists in place of its tuples."""
     if structure is None:
         return next(items)
     if structure.count(None) == len(structure):
@@ -108,7 +108,7 @@ def has_gap(structure):
 
 
 def dimensions(structure):
-    """Return the lengths of a structure, from the outside in, as () for an item; None if it is not rectangular."""
+    """Return the lengths of a structure from the outside in: () for an item; None if it is not rectangular."""
     if structure is None:
         return ()
     if 0 < len(structure) == structure.count(None):
@@ -118,19 +118,19 @@ def dimensions(structure):
 
 
 def rectangle(lengths):
-    """Return the plain structure that has these dimensions."""
+    """Return the plain structure of these dimensions."""
     return (rectangle(lengths[1:]),) * lengths[0] if lengths else None
 
 
 def names(structure, name, before="[", after="]"):
-    """Return the name of each item, in a list: "x[0][1]" in what is called x, with other brackets if you like."""
+    """Return a list with the name of each item: "x[0][1]" if `name` is "x"; `before` and `after` are the brackets."""
     if structure is None:
         return [name]
     return [inner for i, x in enumerate(structure) for inner in names(x, f"{name}{before}{i}{after}", before, after)]
 
 
 def in_words(structure):
-    """Return a structure of numbers in words: "[number, [number, number]]"."""
+    """Return the structure of nested numbers in words: "[number, [number, number]]"."""
     if structure is None:
         return "number"
     if len(structure) > 4 and len(set(structure)) == 1:

@@ -1,10 +1,10 @@
-"""What pygrad takes for a number: one rule, used by both engines."""
+"""Which objects are numbers: one rule for both engines."""
 
 import numbers
 import operator
 from decimal import Decimal
 
-# The types that make a mistake, not a foreign operand: `v + "1"` must not fall through to str.
+# An operand of these types is a mistake, not a foreign type with an operator of its own: `v + "1"` must be refused.
 _REFUSED = (type(None), str, bytes, bytearray, numbers.Complex, list, tuple, dict)
 
 
@@ -14,7 +14,7 @@ def is_number(x):
 
 
 def to_float(x, what="a Value's data"):
-    """Return `x` as a float, or raise the TypeError that says what to do instead."""
+    """Return the number `x` as a float. Raises TypeError, which names `what` and says what to do instead."""
     if type(x) is float:
         return x
     if is_number(x):
@@ -25,14 +25,14 @@ def to_float(x, what="a Value's data"):
 def operand(x):
     """Return the other operand of an operator as a float.
 
-    NotImplemented for a foreign type, so that its own reflected operator gets a chance;
-    TypeError for what can only be a mistake.
+    Return NotImplemented for a foreign type: it may have an operator of its own. Raises TypeError for an operand that
+    can only be a mistake.
     """
     if type(x) is float:
         return x
     if is_number(x):
         return float(x)
-    if isinstance(x, _REFUSED) or hasattr(x, "_prev"):  # the last is a Value of another engine
+    if isinstance(x, _REFUSED) or hasattr(x, "_prev"):  # a Value of another engine has `_prev`
         raise TypeError(f"an operand must be a Value or a real number, not {describe(x)}{_advice(x)}")
     return NotImplemented
 
@@ -62,7 +62,7 @@ def _is_numpy_bool(x):
 
 
 def to_whole(x, what, least):
-    """Return a whole number of at least `least`, or raise the TypeError or ValueError that says what it must be."""
+    """Return `x` as an int. Raises TypeError if it is not a whole number, ValueError if it is less than `least`."""
     try:
         number = operator.index(x)
     except TypeError:

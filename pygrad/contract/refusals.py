@@ -1,6 +1,6 @@
-"""What every make of Value refuses in the same words: each function here returns the exception to raise.
+"""Exceptions that both proxies and `pygrad.reference` raise, so that their messages are equal.
 
-pygrad.engine.portable and pygrad.reference raise them, and so does the native proxy (csrc/python/).
+Each function returns the exception; the caller raises it.
 """
 
 

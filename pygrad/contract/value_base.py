@@ -1,14 +1,13 @@
 """The part of `Value` that does no arithmetic: reading, comparing, printing, copying.
 
-Both engines (`pygrad.engine` and `pygrad.reference`) inherit it, so that there is one contract. To a program a Value is
-what micrograd's is, `_prev`, `_op` and `_backward` included. All modules of pygrad may use these besides, which are no
-program's business:
+Both proxies and `pygrad.reference` inherit it. For programs a Value has the names of micrograd's Value, `_prev`, `_op`
+and `_backward` included. The modules of pygrad use these names too; programs should not:
 
-    _read()               the data, without telling a trace hook; it is told if `what` says who reads
-    _is_leaf()            True if it was made from a number; RuntimeError if it was not made at all
-    _set_leaf(data)       make it a leaf, or give the leaf that it is another number and gradient 0
+    _read(what=None)      the data; a trace hook is called only if `what` names the reader
+    _is_leaf()            True for a leaf; RuntimeError for a Value without a node
+    _set_leaf(data)       make it a leaf; if it is one already, set its data, and its gradient to 0
     _operands_in_order()  the operands in a tuple, as the op has them
-    _pg_id                the number of its node in the C arena, 0 if it has none (`pygrad.engine` alone)
+    _pg_id                the id of its node in the C arena, 0 if it has none (`pygrad.engine` alone)
 """
 
 import operator
@@ -16,7 +15,7 @@ import operator
 from pygrad.contract.nested import build_lists, count, flatten, has_gap
 from pygrad.contract.numbers import describe, is_number, operand, to_float
 
-# What an engine keeps in a Value's __dict__, under keys that no attribute of a user's can have.
+# Keys of a Value's __dict__ for the engines' own use: no attribute can have such a name.
 CLOSURE = "<backward>"  # the function assigned to `_backward`
 OP_NAME = "<op>"  # the label assigned to `_op`
 MADE_AT = "<made at>"  # the source line, noted by detect_anomaly()
@@ -27,19 +26,29 @@ class ValueBase:
 
     __slots__ = ()
 
-    label = ""  # a name of the user's, shown by `pygrad.viz`
+    label = ""  # a name that the user gives; error messages and `pygrad.viz` show it
 
     def item(self):
-        """Return the data as a plain float, as PyTorch's `item`."""
+        """Return the data, a float, as PyTorch's method does.
+
+        >>> from pygrad import Value
+        >>> Value(3.0).item()
+        3.0
+        """
         return self._read("item()")
 
     def requires_grad_(self, requires_grad=True):
-        """Set `requires_grad` and return the Value, as PyTorch's method does."""
+        """Set `requires_grad` and return the Value, as PyTorch's method does.
+
+        >>> from pygrad import Value
+        >>> Value(3.0).requires_grad_(False).requires_grad
+        False
+        """
         self.requires_grad = requires_grad
         return self
 
     def _read(self, what=None):
-        """Return the data; a trace hook is told first that a program reads it by `what`, or with None is not told."""
+        """Return the data; first call a trace hook, if `what` says by which means a program reads the data."""
         return self.data
 
     # `==` and hash stay Python's own, by identity: Values are members of sets and keys of dicts.
@@ -62,7 +71,7 @@ class ValueBase:
         return f"Value(data={self._read()}, grad={self.grad})"
 
     def __reduce_ex__(self, protocol):
-        """Leaves are copied and pickled as new leaves; an interior node says why it is not."""
+        """Copy or pickle a leaf as a new leaf; refuse a result, with a message that says why."""
         if not self._is_leaf():
             raise TypeError(
                 f"only a leaf Value can be copied or pickled, and this one is the result of {self._op!r}; "
@@ -73,7 +82,7 @@ class ValueBase:
         return _restore_leaf, (type(self), self.data, self.grad, *frozen), attributes or None
 
     def _attributes(self):
-        """Return a copy of what hangs on this Value."""
+        """Return a copy of the Value's `__dict__`."""
         return dict(self.__dict__)
 
     def __getstate__(self):
@@ -101,7 +110,7 @@ def _restore_leaf(cls, data, grad, requires_grad=True):
 
 
 def argument_parser(value_type):
-    """Return what reads Value's arguments into (data, children, op label, label, local gradients or None)."""
+    """Return a function that turns the arguments of Value into (data, children, op, label, local gradients or None)."""
 
     def parse(data, _children=(), _op="", label="", **dialect):
         data, children, op, local_grads = to_float(data), (), _op, None
@@ -109,16 +118,16 @@ def argument_parser(value_type):
             children, op, local_grads = parse_dialect(value_type, _children, _op, dialect)
         return data, children, op, label, local_grads
 
-    parse.__qualname__ = "Value.__init__"  # whose arguments an error message is about
+    parse.__qualname__ = "Value.__init__"  # error messages name this function
     return parse
 
 
 def parse_dialect(value_type, children, op, keywords):
-    """Read the two constructor dialects into (children, op label, local gradients or None).
+    """Turn the arguments of micrograd's Value or microgpt's into (children, op label, local gradients or None).
 
-    micrograd writes `Value(data, _children, _op)`; microgpt writes `Value(data, children, local_grads)`, where the
-    third argument is one number per child. `keywords` may name either as `children`, `_children`, `local_grads` or
-    `_local_grads`.
+    micrograd writes `Value(data, _children, _op)`; microgpt writes `Value(data, children, local_grads)`: the third
+    argument has one number per child. Keywords may be `children` for `_children`, and `local_grads` or `_local_grads`
+    for the third argument.
     """
     local_grads = op if isinstance(op, (tuple, list)) else None
     op = "" if local_grads is not None else op
@@ -142,7 +151,7 @@ def parse_dialect(value_type, children, op, keywords):
 
 
 def parse_prev(value_type, value, children):
-    """Return what is assigned to `value._prev` as a tuple of Values; a Value cannot be its own operand."""
+    """Return the Values assigned to `value._prev` as a tuple; refuse a Value that is its own operand."""
     children, _, _ = parse_dialect(value_type, children, "", {})
     if any(child is value for child in children):
         raise ValueError("a Value cannot be its own operand")
@@ -150,9 +159,9 @@ def parse_prev(value_type, value, children):
 
 
 def take(value_type, choose, values, index):
-    """Return `values[index]`: see `pygrad.engine.take`, of which this is what both engines share.
+    """Return `values[index]`, for both engines: see `pygrad.engine.take`.
 
-    `choose(index, column)` makes the node for an index that is a Value.
+    choose(index, column) makes the node, if the index is a Value.
     """
 
     def read(x):
@@ -168,7 +177,7 @@ def take(value_type, choose, values, index):
         raise ValueError("take needs a list of values, or of rows of one length, with at least one in it")
     place = _place(_whole(index) if is_fixed else index._read(), len(rows))
     row, width = rows[0], count(rows[0])
-    if has_gap(row) or rows.count(row) < len(rows):  # also where the others are not needed
+    if has_gap(row) or rows.count(row) < len(rows):  # even if only the first one is used
         raise ValueError("take needs rows of one length, 1 or more, or no rows at all: the values are ragged")
     if is_fixed:
         chosen = items[place * width : (place + 1) * width]
@@ -184,7 +193,7 @@ def _whole(index):
 
 
 def _place(index, count):
-    """Return an index as an int, or raise the IndexError that says what it is."""
+    """Return an index as an int. Raises IndexError if it is not a whole number from 0 to count - 1."""
     whole = isinstance(index, int) or index.is_integer()
     if not whole or not 0 <= index < count:
         raise IndexError(f"take: the index is {int(index) if whole else index}, and there are {count} values")
@@ -192,17 +201,17 @@ def _place(index, count):
 
 
 def op_and_label(value):
-    """Return what made a Value and how the user calls it: "'tanh' (label 'hidden')"."""
+    """Return the op and label of a Value, for messages: "'tanh' (label 'hidden')"."""
     return f"{value._op!r}" + (f" (label {value.label!r})" if value.label else "")
 
 
 def is_default(start):
-    """True for the integer 0, the start of a sum that was given none."""
+    """True for the int 0, the default `start` of a sum."""
     return type(start) is int and start == 0
 
 
 def pair_up(ws, xs):
-    """Return `ws` and `xs` as tuples of one length, or raise the ValueError that names both lengths."""
+    """Return `ws` and `xs` as tuples. Raises ValueError if their lengths differ."""
     ws, xs = tuple(ws), tuple(xs)
     if len(ws) != len(xs):
         raise ValueError(f"dot needs two sequences of one length, not {len(ws)} and {len(xs)}")

@@ -1,11 +1,11 @@
 """The engine: micrograd's `Value`, with the graph in C.
 
-`Value` and what makes Values come in two makes that behave alike, over the same arena:
+`Value` and the functions that make Values are written twice. Both proxies behave alike, over one arena:
 
-- `pygrad.engine.portable`, in Python: the one to read;
-- `pygrad._native`, a CPython type made of csrc/python/: the fast one, used where it could be built.
+- `pygrad.engine.portable`, in Python: read this one;
+- `pygrad._native`, a CPython type (csrc/python/): faster, used wherever it has been built.
 
-PYGRAD_PROXY=python or native chooses one of them; PYGRAD_REQUIRE_NATIVE=1 makes a missing native one an error.
+PYGRAD_PROXY=python or native chooses a proxy; PYGRAD_REQUIRE_NATIVE=1 makes a missing native proxy an error.
 """
 
 import os
@@ -46,7 +46,7 @@ __all__ = [
 
 
 def _choose(environ):
-    """Return (the proxy's module, why it is that one). Raises ImportError if the one asked for cannot be had."""
+    """Return (the proxy's module, the reason for it). Raises ImportError if the proxy asked for is not available."""
     wanted = environ.get("PYGRAD_PROXY", "")
     if wanted not in ("", "python", "native"):
         raise ImportError(f"PYGRAD_PROXY must be python or native, not {wanted!r}")
@@ -70,7 +70,7 @@ def _portable():
 
 _proxy, _why = _choose(os.environ)
 Value, sum, dot, layer, declared = _proxy.Value, _proxy.sum, _proxy.dot, _proxy.layer, _proxy.declared
-trigger = getattr(_proxy, "trigger", None)  # a run of one sample, called with least ado; see pygrad.tape.bound
+trigger = getattr(_proxy, "trigger", None)  # only the native proxy has it: see pygrad.tape.bound
 _is_native = _proxy.__name__ == "pygrad._native"
 if _is_native:
     anomaly.tell_depth_to(_proxy.set_anomaly_depth)
@@ -79,16 +79,18 @@ if hasattr(os, "register_at_fork"):
 
 
 def config():
-    """Return {"proxy": "native" or "python", "why": the reason in words}: which make of Value is in use."""
+    """Return which proxy is in use, and the reason: {"proxy": "native" or "python", "why": str}."""
     return {"proxy": "native" if _is_native else "python", "why": _why}
 
 
 def set_trace_hook(hook):
-    """From now on call `hook(value, what)` first wherever a program takes a number out of a Value.
+    """From now on call `hook(value, what)` before each read of a Value's number by a program.
 
-    `what` is "data", "item()", "detach()" or "a comparison" (of which `value` is the left side). Reads by the engine
-    itself, by optimizers, by `repr` and `format`, and by the hook, do not count. If the hook raises, so does the read.
-    None stops it. The hook is one for all threads. Returns the hook before, or None; TypeError if `hook` is neither.
+    `what` is "data", "item()", "detach()" or "a comparison" (`value` is its left side). The hook is not called for
+    reads by the engine, by optimizers, by `repr` and `format`, and by the hook itself. An error of the hook is raised
+    by the read. All threads share one hook; None removes it.
+
+    Returns the previous hook, or None. Raises TypeError if `hook` is neither a function nor None.
     """
     return _proxy.set_trace_hook(hook)
 
@@ -105,34 +107,35 @@ def is_grad_enabled():
 
 
 def set_grad_enabled(on):
-    """From now on let this thread's results have operands, or not; return what it was before. See `no_grad`."""
+    """Switch the graph of this thread's results on or off, as `no_grad` does; return whether it was on before."""
     return _proxy.set_grad_enabled(on)
 
 
 def plain_ids(values):
-    """Return the ids of a list of Values as C takes them (pg_id[]), to read and write their data and grad there.
+    """Return the ids of a list of Values as a pg_id[], so that C can read and write their data and grad.
 
-    None where a program could tell: unless all are plain Values with a node, and `data` and `grad` are Value's own.
+    Return None if a program could notice: if one is not a plain Value with a node, or if Value's `data` or `grad` has
+    been replaced.
     """
     ids = _proxy.plain_ids(values)
     return None if ids is None else ffi.from_buffer("pg_id[]", ids)
 
 
 def adopt(ids, made, roots):
-    """Return the Values of nodes, of which those in `made`, oldest first, were made in C from what is below `roots`.
+    """Return the Values of the nodes `ids`, a list.
 
-    Where `keeps_proxies()` says so `made` must have all that were made; else it may be empty.
+    made: the nodes that C has just made from nodes below `roots`, oldest first; may be empty unless keeps_proxies().
     """
     return _proxy.adopt(ids, made, roots)
 
 
 def keeps_proxies():
-    """True if a Value that C has made must have its operands' Values, as a program might tell."""
+    """True if a Value made by C must hold its operands' Values: a program might notice if it did not."""
     return _proxy.keeps_proxies()
 
 
 def sweep(roots, seeds):
-    """Set the gradients of all that the roots (Values) were computed from: see pygrad.engine.sweeps.sweep."""
+    """Set the gradients of all Values that the roots were computed from: see pygrad.engine.sweeps.sweep."""
     sweeps.sweep(roots, seeds, _proxy.value_of)
 
 
@@ -142,17 +145,17 @@ def adjoints(roots, seeds, xs):
 
 
 def sweep_within(roots, seeds, since, agree):
-    """Do as `sweep`, but end at what was made before a moment: see pygrad.engine.sweeps.sweep_within."""
+    """Do as `sweep`, but stop at nodes made before a moment: see pygrad.engine.sweeps.sweep_within."""
     sweeps.sweep_within(roots, seeds, _proxy.value_of, since, agree)
 
 
 def choose(index, values):
-    """Return the one of `values` that the data of `index` chooses, as one node: `take` without its checks."""
+    """Return the value that the data of `index` chooses from `values`, as one node: `take` without its checks."""
     return _proxy.choose(index, values)
 
 
 def leaves_of(ids, roots):
-    """Return the Values of those leaves below `roots` whose ids are given and which have one, in a list."""
+    """Return, in a list, the Values of the leaves `ids`, all below `roots`; a leaf without a Value is left out."""
     if _is_native:
         found = map(_proxy.value_of, ids)
     else:
@@ -162,7 +165,7 @@ def leaves_of(ids, roots):
 
 
 def values_of(ids, roots):
-    """Return the Values of nodes below `roots`, in the order of their ids."""
+    """Return the Values of the nodes `ids`, all below `roots`, in a list."""
     found = [_proxy.value_of(id) for id in ids] if _is_native else [None]
     if None in found:
         below = proxies_below(*roots)
@@ -176,20 +179,34 @@ def find_value(id, roots):
 
 
 def minimum(a, b):
-    """Return the smaller of two Values or numbers; equal ones share the gradient."""
+    """Return the smaller of two Values or numbers, a Value; equal ones share the gradient.
+
+    >>> import pygrad
+    >>> pygrad.minimum(pygrad.Value(2.0), 3.0).data
+    2.0
+    """
     return _as_value(a).minimum(b)
 
 
 def maximum(a, b):
-    """Return the larger of two Values or numbers; equal ones share the gradient."""
+    """Return the larger of two Values or numbers, a Value; equal ones share the gradient.
+
+    >>> import pygrad
+    >>> pygrad.maximum(pygrad.Value(2.0), 3.0).data
+    3.0
+    """
     return _as_value(a).maximum(b)
 
 
 def less(a, b):
     """Return the Value 1.0 if a < b, else 0.0, of two Values or numbers; like all comparisons it has no derivative.
 
-    A comparison with nan is 0.0. Unlike the bool of `a < b`, the result is a node: it follows the data in a graph that
+    A comparison with nan is 0.0. The result is a node, unlike the bool of `a < b`: it follows the data in a graph that
     is computed again.
+
+    >>> import pygrad
+    >>> pygrad.less(pygrad.Value(2.0), 3.0).data
+    1.0
     """
     return _as_value(a).less(b)
 
@@ -222,8 +239,8 @@ def not_equal(a, b):
 def stop_gradient(x):
     """Return a Value of the same data as `x`, a Value or number, that passes no gradient on to it.
 
-    backward() does not go on to `x` from here, so what only leads here keeps its gradients. Unlike `x.detach()` it is a
-    node: it follows the data of `x` in a graph that is computed again.
+    backward() does not go from here to `x`: Values that lead only to here keep their gradients. The result is a node,
+    unlike `x.detach()`: it follows the data of `x` in a graph that is computed again.
 
     >>> import pygrad
     >>> x = pygrad.Value(3.0)
@@ -235,15 +252,20 @@ def stop_gradient(x):
 
 
 def take(values, index):
-    """Return `values[index]`; of rows (lists of one length, nested if you like) the row, as a list.
+    """Return `values[index]`: a Value; or a list, if the values are lists of one length (nested ones, too).
 
-    values: Values or numbers, or rows of them: a table of embeddings, say.
-    index: an int, which chooses at once; or a Value, whose data is such an int: then each result is one node, which
-        follows the index in a graph that is computed again. It has no gradient; the chosen values get all of theirs.
+    values: a list of Values or numbers, or of lists of them: a table of embeddings, say.
+    index: an int: the choice is made now; or a Value with a whole number as data: each result is one node, and follows
+        the index in a graph that is computed again. The index gets no gradient; a chosen value gets the result's.
 
     Raises IndexError unless the index is a whole number from 0 to len(values) - 1 (negative ones are refused too);
-    ValueError for no values or ragged rows; TypeError for what is neither Value nor number. If an index's data is
-    changed later to such a number, no value gets a gradient.
+    ValueError for no values, or lists of several lengths; TypeError for an object that is neither Value nor number. If
+    the data of an index is changed later to a number outside, no value gets a gradient.
+
+    >>> import pygrad
+    >>> table = [[1.0, 2.0], [3.0, 4.0]]
+    >>> [v.data for v in pygrad.take(table, pygrad.Value(1.0))]
+    [3.0, 4.0]
     """
     return value_base.take(Value, choose, values, index)
 
@@ -251,10 +273,10 @@ def take(values, index):
 def where(condition, a, b):
     """Return `a` where the condition holds, else `b`: each a Value or number.
 
-    A number as condition chooses at once. A Value holds where its data is not 0 (so a nan counts as true): then the
-    result is one node, `take([b, a], condition != 0)`, which follows the condition in a graph that is computed again.
-    The one that is chosen gets the gradient. The other one gets 0, which times an infinite slope in what made it is
-    nan: there, choose between the inputs, not between the results.
+    If the condition is a number, the choice is made now. A Value holds if its data is not 0 (so a nan counts as true):
+    the result is one node, `take([b, a], condition != 0)`, and follows the condition in a graph that is computed again.
+    The chosen operand gets the gradient, the other one 0. If an op below the other one has an infinite derivative, its
+    operand gets 0 * inf, nan: then choose between the inputs of that op, not between its results.
 
     >>> import pygrad
     >>> x = pygrad.Value(-2.0)

@@ -1,7 +1,8 @@
-"""Where the two binaries are, `pygrad._core` and `pygrad._native`, and what to do where they are missing.
+"""Find the two binaries, `pygrad._core` and `pygrad._native`; say what to do if they are missing.
 
-They lie in the package. But Python started in the source folder finds the package there first, which `make build` alone
-compiles: if it is not compiled, the binaries of an installed pygrad-engine are used, if they were built of this csrc/.
+The binaries are in the package's folder. But Python started in the source folder finds the package in there first, and
+that one has binaries only after `make build`. If it has none, the binaries of an installed pygrad-engine are used,
+provided that they were built of this csrc/.
 """
 
 import importlib.util
@@ -15,7 +16,7 @@ _IS_SOURCE_FOLDER = os.path.exists(os.path.join(ROOT, "csrc", "ops.def"))
 
 
 def digest_of_csrc():
-    """Return the digest of the csrc/ beside this package, or None: only a source folder has one."""
+    """Return the digest of the csrc/ beside this package; None if there is none: only a source folder has it."""
     if not _IS_SOURCE_FOLDER:
         return None
     from pathlib import Path  # here: an installed pygrad starts faster without these two
@@ -26,7 +27,7 @@ def digest_of_csrc():
 
 
 def import_binary(name):
-    """Import "pygrad._core" or "pygrad._native"; ModuleNotFoundError if it is missing, or a module that it needs is."""
+    """Import "pygrad._core" or "pygrad._native". ModuleNotFoundError if it, or a module that it needs, is missing."""
     spec = PathFinder.find_spec(name, _borrowed) if name not in sys.modules else None
     if not spec:
         return importlib.import_module(name)
@@ -36,7 +37,7 @@ def import_binary(name):
 
 
 def why_missing():
-    """Say why pygrad has no compiled part here, and what to do."""
+    """Return a message: why the compiled part is missing, and what to do."""
     missing = "pygrad's compiled part is missing"
     if not _IS_SOURCE_FOLDER:
         return f"{missing} from {_PACKAGE}: reinstall pygrad-engine"
@@ -60,7 +61,7 @@ def _is_of(digest, file):
         return digest.encode() in binary.read()
 
 
-_installed, _borrowed = [], []  # files of pygrad._core elsewhere on sys.path; the folder of the first that fits
+_installed, _borrowed = [], []  # files of pygrad._core on sys.path; the folder of the first that fits csrc/
 if _IS_SOURCE_FOLDER and not _compiled([_PACKAGE]):
     _installed = _compiled(os.path.join(folder, "pygrad") for folder in sys.path)
     _borrowed = [os.path.dirname(file) for file in _installed if _is_of(digest_of_csrc(), file)][:1]

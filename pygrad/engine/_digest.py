@@ -1,10 +1,10 @@
-"""The digest of csrc/: compiled into the binary, and compared where the sources are at hand (_lib.py)."""
+"""The digest of csrc/: it is compiled into the binaries, and _lib.py compares it with that of a source folder."""
 
 import hashlib
 
 
 def source_digest(csrc):
-    """Return a hash of what the binary is made of below the folder `csrc` (a Path), names included."""
+    """Return a hash of the names and contents of all sources below the folder `csrc`, a Path."""
     digest = hashlib.sha256()
     for path in sorted(csrc.rglob("*")):
         if path.suffix in (".c", ".h", ".def", ".py"):

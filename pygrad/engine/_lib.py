@@ -1,4 +1,4 @@
-"""Load the compiled arena and refuse one that does not belong to this Python code."""
+"""Load the compiled arena, pygrad._core; refuse one that does not belong to this Python code."""
 
 import sys
 
@@ -9,7 +9,7 @@ _REBUILD = "run `make build` in a source checkout, or reinstall pygrad-engine"
 
 
 def _import_core():
-    """Return pygrad._core. ImportError, with its name, if the compiled part is missing or cffi is, which it needs."""
+    """Return pygrad._core. Raises ImportError, with this name, if pygrad._core is missing, or cffi, which it needs."""
     core = "pygrad._core"
     try:
         return _binaries.import_binary(core)
@@ -42,7 +42,7 @@ def _check_sources(digest):
 
 
 def native_arena(version, digest):
-    """Return the arena's address to the binary of the native proxy: built of the same sources, it knows its layout."""
+    """Return the arena's address, for the native proxy; refuse one built of other sources: its structs may differ."""
     _check_version(version)
     if digest != _string(lib.pg_source_digest()):
         raise ImportError(f"pygrad's two binaries are built of different sources: {_REBUILD}")
@@ -50,7 +50,7 @@ def native_arena(version, digest):
 
 
 def _refuse_subinterpreters():
-    """One arena a process cannot serve two interpreters: their Values would share ids but not proxies."""
+    """A process has one arena, and two interpreters cannot share it: a node of one would have no proxy in the other."""
     try:
         import _interpreters as interpreters  # Python 3.13 and newer
     except ImportError:
@@ -64,7 +64,7 @@ def _refuse_subinterpreters():
 
 
 def _refuse_free_threads():
-    """The proxies rely on the global interpreter lock for what is not in the arena."""
+    """The proxies need the global interpreter lock: the arena's own lock does not guard them."""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise ImportError("pygrad needs the global interpreter lock: start Python with PYTHON_GIL=1 or -X gil=1")
 

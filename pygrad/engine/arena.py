@@ -1,4 +1,4 @@
-"""The arena (csrc/engine/arena.h) as Python looks at it: who leads to whom, what is frozen, figures, and a check."""
+"""The arena (csrc/engine/arena.h) seen from Python: which Values lead to which, frozen leaves, figures, and a check."""
 
 from pygrad.contract.numbers import describe
 from pygrad.contract.value_base import CLOSURE
@@ -21,12 +21,12 @@ def set_frozen(value, requires_grad):
 
 
 def is_busy(value):
-    """True of a Value that a running sweep has reached or will reach."""
+    """True for a Value that a running sweep has reached or will reach."""
     return bool(lib.pg_is_busy(value._pg_id))
 
 
 def receivers(v):
-    """Return the operands of a Value that a sweep goes on to; of one with a closure, all."""
+    """Return the operands that a Value passes its gradient on to; all operands, if it has a closure."""
     operands = v._operands_in_order()
     if not operands or CLOSURE in v.__dict__:
         return operands
@@ -34,7 +34,7 @@ def receivers(v):
 
 
 def proxies_below(*roots, operands=lambda v: v._operands_in_order()):
-    """Map id -> proxy for all that the roots reach by these operands."""
+    """Return {id: proxy} of the roots and all Values that they reach through their operands."""
     proxies, stack = {root._pg_id: root for root in roots}, list(roots)
     while stack:
         for v in operands(stack.pop()):
@@ -53,7 +53,7 @@ def live_nodes():
 
 
 def reserved_bytes():
-    """Return how much memory the arena has reserved, in bytes; it keeps what it once needed."""
+    """Return how much memory the arena has reserved, in bytes; it never shrinks."""
     return lib.pg_reserved_bytes()
 
 

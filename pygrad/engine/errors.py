@@ -1,11 +1,14 @@
-"""What a status of C means, said once: the exception that it becomes."""
+"""The exception for each status that a C function returns."""
 
 from pygrad.contract import refusals
 from pygrad.engine._lib import lib
 
 
 def check(status, values=(), of="another node"):
-    """Raise what the status of a C function means; `values` went into the call, and `of` names what needed memory."""
+    """Raise the exception for a C function's status, unless PG_OK.
+
+    values: the Values in the call. of: names the thing that needed memory.
+    """
     if status == lib.PG_BUSY:
         raise refusals.busy()
     if status == lib.PG_NO_NODE:
@@ -15,7 +18,7 @@ def check(status, values=(), of="another node"):
 
 
 def refuse(*values, of="another node"):
-    """Raise what it means that C has made nothing of these Values: one of them has no node, or memory is short."""
+    """Raise the error of a C function that has made nothing: one of these Values has no node, or memory is short."""
     if not all(v._pg_id for v in values):
         check(lib.PG_NO_NODE)
     raise MemoryError(f"no memory for {of}; nothing was changed")

@@ -1,12 +1,12 @@
-"""The op table (csrc/ops.def) as Python sees it: each op's code, name, label and arity."""
+"""The op table (csrc/ops.def) in Python: the code, name, label and arity of each op."""
 
 from pygrad.engine._lib import ffi, lib
 
 NAMES = [ffi.string(lib.pg_op_name(op)).decode() for op in range(lib.pg_op_count())]
-LABELS = tuple([ffi.string(lib.pg_op_label(op)).decode() for op in range(lib.pg_op_count())])  # the native proxy's too
+LABELS = tuple([ffi.string(lib.pg_op_label(op)).decode() for op in range(lib.pg_op_count())])  # for both proxies
 ARITIES = [lib.pg_op_arity(op) for op in range(len(NAMES))]
 CODES = {name: op for op, name in enumerate(NAMES)}
-OPS = {name: (LABELS[op], ARITIES[op]) for name, op in CODES.items()}  # the table of csrc/ops.def
+OPS = {name: (LABELS[op], ARITIES[op]) for name, op in CODES.items()}
 
 
 def _receivers(op):
@@ -15,4 +15,4 @@ def _receivers(op):
     return slice(first[0], None, step[0]) if step[0] else slice(0)
 
 
-RECEIVERS = [_receivers(op) for op in range(len(NAMES))]  # which of its operands an op passes its gradient on to
+RECEIVERS = [_receivers(op) for op in range(len(NAMES))]  # by op: the operands that get a gradient

@@ -1,8 +1,9 @@
 """The portable proxy: micrograd's `Value` in Python, with the graph in C. `pygrad.engine` says when it is used.
 
-A Value is a thin proxy. The number, its gradient and how it was computed live in a node of the C arena
-(csrc/engine/arena.h); the proxy holds the node's id and its operands' proxies, and gives the node back when it dies. So
-`backward()` is one call into C, and a graph is freed by reference counting as soon as nothing needs it.
+A Value is a thin proxy of a node in the C arena (csrc/engine/arena.h). The node has the number, its gradient, the op
+and the operands. The proxy has the node's id, and holds its operands' proxies; it gives the node back when it dies. So
+`backward()` is one call into C, and reference counting frees a graph as soon as no one needs it. The docstrings of
+Value are in pygrad/contract/docs.py.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import threading
 from weakref import WeakValueDictionary
 
 from pygrad.contract import anomaly, refusals
+from pygrad.contract.docs import DOCS, documented
 from pygrad.contract.numbers import is_number, operand, to_float
 from pygrad.contract.value_base import (
     CLOSURE,
@@ -37,18 +39,18 @@ _pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
 _pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
 
 _trace_hook = None  # see set_trace_hook
-_thread = threading.local()  # .quiet: how many reads are going on of which the hook is not told; .grad_is_off
+_thread = threading.local()  # .quiet: how many reads are running that must not call the hook; .grad_is_off
 _threads_without_grad = 0  # how many are within no_grad()
 
 _with_closure = WeakValueDictionary()  # node id -> the Value whose `_backward` was assigned
 value_of = _with_closure.get
-_rewiring = threading.RLock()  # held while a Value changes its node, and over a fork
+_rewiring = threading.RLock()  # held while a Value changes its node, and during a fork
 if hasattr(os, "register_at_fork"):
     _release = _rewiring.release
     os.register_at_fork(before=_rewiring.acquire, after_in_parent=_release, after_in_child=_release)
 
 
-# --- the methods that make nodes; _unary and _binary, the ones programs wait for, do the work of _make themselves ---
+# --- the methods that make nodes; _unary and _binary do the work of _make themselves, for speed ---
 
 
 def _unary(name):
@@ -89,7 +91,7 @@ def _binary(name):
 
 
 def _reflected(name):
-    """Return the method `other op self` of a binary row; `other` is a number (a Value where it is called by name)."""
+    """Return the method `other op self` of a binary row; `other` is a number, or a Value in an explicit call."""
     op = CODES[name]
 
     def method(self, other):
@@ -104,7 +106,7 @@ def _reflected(name):
 
 
 def _by_name(name):
-    """Return the method of a binary row that no operator stands for; what is neither Value nor number is refused."""
+    """Return the method of a binary row without an operator. It takes a Value or number, and refuses all else."""
     op = CODES[name]
 
     def method(self, other):
@@ -117,20 +119,15 @@ def _by_name(name):
 
 def _named(method, name):
     method.__name__, method.__qualname__ = name, f"Value.{name}"
-    method.__doc__ = f"Return the Value of the op {LABELS[CODES[name]]!r}: see csrc/ops.def for its derivative."
     return method
 
 
 # --- Value ------------------------------------------------------------------------------------------------------------
 
 
+@documented
 class Value(ValueBase):
-    """A number that remembers how it was computed.
-
-    Value(data, _children=(), _op='', label='') as in micrograd; a tuple or list of numbers as third argument (or
-    `local_grads=`) gives d self / d child instead, as in microgpt. Raises TypeError for what is no real number.
-    """
-
+    __doc__ = DOCS["Value"]
     __module__ = "pygrad.engine"  # of both proxies, so that one reads what the other has pickled
 
     # _pg_a and _pg_b keep the operands' proxies alive: each a Value, a tuple of them, or None.
@@ -167,7 +164,7 @@ class Value(ValueBase):
     def __del__(self, _release=lib.pg_release):
         try:
             id = self._pg_id
-            self._pg_id = 0  # first: who brings this object back meanwhile must not find a node that is gone
+            self._pg_id = 0  # first: if this object is revived meanwhile, it must not have an id of a freed node
             _release(id)
         except AttributeError:  # __new__ never ran
             pass
@@ -215,7 +212,6 @@ class Value(ValueBase):
 
     @property
     def data(self):
-        """The number, a float. It may be set, and backward() then uses what it is."""
         if _trace_hook is not None:
             _tell_hook(self, "data")
         data = lib.pg_data(self._pg_id)
@@ -227,7 +223,6 @@ class Value(ValueBase):
 
     @property
     def grad(self):
-        """d root / d self, a float, after `root.backward()`. It may be set."""
         grad = lib.pg_grad(self._pg_id)
         return grad if grad == grad or self._alive() else grad
 
@@ -237,12 +232,6 @@ class Value(ValueBase):
 
     @property
     def requires_grad(self):
-        """False of a leaf that is frozen, True of any other; of a result, whether a gradient gets to one that is not.
-
-        Set it on leaves: False freezes one. It is computed with as ever, and its data may be set, but no backward pass
-        changes its `grad`, and no optimizer moves it at all. Numbers in an expression do not count as leaves. Of a
-        result reading it looks through the graph, and setting it is a RuntimeError: `detach()` makes a leaf of it.
-        """
         return bool(lib.pg_requires_grad(self._alive()))
 
     @requires_grad.setter
@@ -251,7 +240,6 @@ class Value(ValueBase):
 
     @property
     def _op(self):
-        """The label of the op that made this Value; '' for a leaf."""
         op = lib.pg_op(self._alive())
         label = power_label(lib.pg_exponent(self._pg_id)) if op == _POWER else LABELS[op]
         return self.__dict__.get(OP_NAME, label)
@@ -262,7 +250,6 @@ class Value(ValueBase):
 
     @property
     def _prev(self):
-        """The operands, as a new set; always the same objects."""
         return set(self._operands_in_order())
 
     @_prev.setter
@@ -274,7 +261,7 @@ class Value(ValueBase):
         with _rewiring:
             try:
                 status = lib.pg_leaf_to_custom(self._alive(), len(children), _ids(children), new)
-            finally:  # whatever interrupts us, each node has its proxy: the old leaf's is kept by this Value
+            finally:  # even if we are interrupted, each node has its proxy: this Value holds that of the old leaf
                 if new[0]:
                     old._pg_id, self._pg_id = self._pg_id, new[0]
                     self._pg_a, self._pg_b = children, old
@@ -285,10 +272,10 @@ class Value(ValueBase):
                 _with_closure[self._pg_id] = self
 
     def _operands_in_order(self):
-        """The operands as a tuple: of a sum start and terms; of a dot bias, w0, x0, w1, x1, …; of a take index, values;
-        of a custom op whose derivative is declared y, x0, derivative 0, x1, ….
+        """Return the operands as a tuple. Sum: start, terms. Dot: bias, w0, x0, w1, x1, …. Take: index, values. Custom
+        op with a declared derivative: y, x0, derivative 0, x1, ….
 
-        A hidden operand gets its proxy here, and this Value keeps it.
+        A hidden operand gets its proxy here, and this Value holds it.
         """
         while True:
             a, b, id = self._pg_a, self._pg_b, self._alive()
@@ -299,13 +286,12 @@ class Value(ValueBase):
             operands = tuple([proxies[id] if id in proxies else hidden[id] for id in ids])
             if not hidden:
                 return operands
-            if self._pg_a is a and self._pg_b is b:  # nobody else was faster
+            if self._pg_a is a and self._pg_b is b:  # no other thread was faster
                 self._pg_a, self._pg_b = operands, None
                 return operands
 
     @property
     def _backward(self):
-        """Pass `grad` on to the operands, once. Assign a function of no arguments to define an op of your own."""
         self._alive()
         return self.__dict__.get(CLOSURE, self._propagate)
 
@@ -323,7 +309,6 @@ class Value(ValueBase):
         lib.pg_backprop(self._alive())
 
     def detach(self):
-        """Return a new leaf with the same data: the graph is left behind."""
         return Value(self._read("detach()"))
 
     # --- operators, in micrograd's order; each is one row of csrc/ops.def ---
@@ -362,11 +347,9 @@ class Value(ValueBase):
     gelu = _unary("gelu")
 
     def leaky_relu(self, negative_slope=0.01):
-        """Return self where it is above 0, else negative_slope * self; the slope may be a Value."""
         return _leaky_relu(self, negative_slope)
 
     def elu(self, alpha=1.0):
-        """Return self where it is above 0, else alpha * (exp(self) - 1); alpha may be a Value."""
         return _elu(self, alpha)
 
     minimum = _by_name("minimum")
@@ -380,10 +363,6 @@ class Value(ValueBase):
     stop_gradient = _unary("stop_gradient")
 
     def backward(self, seed=1.0):
-        """Set the gradients of all that this Value was computed from; leaves add theirs to what they have.
-
-        seed: the gradient of this Value itself.
-        """
         id, seed = self._alive(), to_float(seed, "a seed")
         if anomaly.depth or lib.pg_backward(id, seed) != lib.PG_OK:
             backward_in_pieces((self,), (seed,), value_of)
@@ -426,16 +405,16 @@ def dot(ws, xs, bias=None):
 
 
 def choose(index, values):
-    """Return the one of `values` that the data of `index` chooses, as one node: see `pygrad.engine.take`.
+    """Return the value that the data of `index` chooses from `values`, as one node: see `pygrad.engine.take`.
 
-    Nothing is checked: an index outside gives a nan.
+    The index is not checked: one that is outside gives nan.
     """
     index, values = _as_value(index), tuple(map(_as_value, values))
     return _make((index, *values), None, lib.pg_choose, index._pg_id, len(values), _ids(values))
 
 
 def declared(y, xs, derivatives):
-    """Return `y` as one node that passes its gradient times `derivatives` on to `xs`: see `pygrad.custom_op`."""
+    """Return `y` as one node. It passes its gradient times `derivatives` on to `xs`: see `pygrad.custom_op`."""
     y, xs, derivatives = _as_value(y), tuple(map(_as_value, xs)), tuple(map(_as_value, derivatives))
     if len(xs) != len(derivatives):
         raise refusals.derivatives_missing()
@@ -446,9 +425,10 @@ def declared(y, xs, derivatives):
 def layer(neurons, xs, neuron_type):
     """Return [n(xs) for n in neurons] with one `dot` node a neuron, all made in one call; see `pygrad.nn.Neuron`.
 
-    The numbers are those of the plain Python code, to the bit. The graph is not; so the result is None, and that code
-    must run, where a program could tell: unless all neurons are of that very type, all weights and biases plain Values,
-    all inputs plain Values or numbers, as many as weights, and `+` and `*` of Value as they are defined here.
+    The numbers are those of Neuron.__call__, to the bit. The graph is another one; so if a program could notice, return
+    None, and the caller must call each neuron. These conditions must be true: the type of each neuron is neuron_type,
+    no subclass; all weights and biases are plain Values; the inputs are plain Values or numbers, as many as the
+    weights; no one has redefined `+` or `*` of Value.
     """
     if [vars(Value).get(name) for name in _ARITHMETIC] != _ORIGINALS or not {neuron_type}.issuperset(
         map(type, neurons)
@@ -498,7 +478,7 @@ def is_grad_enabled():
 
 
 def set_grad_enabled(on):
-    """From now on let this thread's results have operands, or not; return what it was before."""
+    """See pygrad.engine.set_grad_enabled."""
     global _threads_without_grad
     before = is_grad_enabled()
     with _rewiring:
@@ -508,18 +488,19 @@ def set_grad_enabled(on):
 
 
 def forget_other_threads():
-    """In the child of a fork only this thread is left."""
+    """Count this thread only: the child of a fork has no other."""
     global _threads_without_grad
     _threads_without_grad = int(not is_grad_enabled())
 
 
 def _is_recorded():
-    """True while this thread records a function for `pygrad.compile`: then there is a trace hook."""
+    """True while this thread records a function for `pygrad.compile`; a trace hook is set then."""
     return _trace_hook is not None and modes.is_recording()
 
 
 def _drops_operands():
-    """True within no_grad(), but not while a function is recorded: what the user's own code makes has no operands."""
+    """True if a Value that a program gives operands or a closure must stay a leaf: within no_grad(), while no function
+    is recorded."""
     return not is_grad_enabled() and not _is_recorded()
 
 
@@ -536,7 +517,7 @@ def set_trace_hook(hook):
 
 
 def _tell_hook(value, what):
-    """Tell the hook that a program reads the data of `value`, unless it is the hook itself that does."""
+    """Call the hook before a program reads the data of `value`; not for a read by the hook itself."""
     value._alive()
     hook = _trace_hook
     if hook is not None and not getattr(_thread, "quiet", 0):
@@ -546,7 +527,7 @@ def _tell_hook(value, what):
 
 @contextlib.contextmanager
 def _quiet():
-    """Within the block, this thread's reads of data are told to nobody."""
+    """Within the block, this thread's reads of data do not call the hook."""
     _thread.quiet = getattr(_thread, "quiet", 0) + 1
     try:
         yield
@@ -567,7 +548,7 @@ def _blank(a=None, b=None):
 
 
 def _make(a, b, make, *arguments):
-    """Return the proxy of the node that the C function `make` makes of its arguments; the proxy is there first."""
+    """Call the C function `make`; return the proxy of its node. The proxy is made first: each node must have one."""
     out = _blank(a, b)
     out._pg_id = make(*arguments)
     if not out._pg_id:
@@ -576,22 +557,22 @@ def _make(a, b, make, *arguments):
 
 
 def _finish(out, operands):
-    """Return what a new Value of these operands becomes within detect_anomaly() or no_grad(), in any thread."""
+    """Return a new Value of these operands; check it within detect_anomaly(), replace it within no_grad()."""
     if anomaly.depth:
         anomaly.check_forward(out, operands)
     return out if is_grad_enabled() else _without_graph(out)
 
 
 def _without_graph(out):
-    """Return what a result is within no_grad(): a leaf; while a function is recorded, which must not keep the number
-    of this one run, a node that passes no gradient on."""
+    """Return the replacement of a result within no_grad(): a leaf; but while a function is recorded, a node that passes
+    no gradient on, for a leaf would keep the number of this one run."""
     if _is_recorded():
         return _stop_gradient(out) if lib.pg_op_has_derivative(lib.pg_op(out._pg_id)) else out
     return _make(None, None, _pg_leaf, lib.pg_data(out._pg_id)) if out._pg_a is not None else out
 
 
 def _adopt(id):
-    """Give a hidden node its proxy."""
+    """Return a new proxy of a hidden node."""
     proxy = _blank()
     lib.pg_retain(id)
     proxy._pg_id = id
@@ -605,12 +586,12 @@ def adopt(ids, made, roots):
         known[id] = _adopt(id)
         operands = ffi.new(_IDS, lib.pg_operand_count(id))
         lib.pg_operands(id, operands)
-        known[id]._pg_a = tuple([known[i] for i in operands if i in known])  # the rest is hidden
+        known[id]._pg_a = tuple([known[i] for i in operands if i in known])  # the others are hidden
     return [known[id] for id in ids]
 
 
 def keeps_proxies():
-    """See pygrad.engine.keeps_proxies: here a proxy always has them."""
+    """See pygrad.engine.keeps_proxies: a proxy of this module always holds them."""
     return True
 
 
@@ -624,12 +605,12 @@ def number(x):
 
 
 def _as_tuple(operands):
-    """The Values in a proxy's _pg_a or _pg_b."""
+    """Return the Values in a proxy's _pg_a or _pg_b."""
     return operands if type(operands) is tuple else () if operands is None else (operands,)
 
 
 def _ids(values):
-    """The ids of Values, as C takes them."""
+    """Return the ids of Values as a pg_id[]."""
     return _as_ids([v._pg_id for v in values])
 
 
@@ -638,10 +619,7 @@ def _as_ids(ids):
 
 
 def plain_ids(values, _data=Value.data, _grad=Value.grad):
-    """Return the ids of a list of Values as bytes, a pg_id each, to read and write their data and grad there.
-
-    None where a program could tell: unless all are plain Values with a node, and `data` and `grad` as they are here.
-    """
+    """Return the ids of a list of Values as bytes, a pg_id each, or None: see pygrad.engine.plain_ids."""
     ids = [v._pg_id for v in values if type(v) is Value]
     ours = vars(Value).get("data") is _data and vars(Value).get("grad") is _grad
     return bytes(ffi.buffer(_as_ids(ids))) if ours and len(ids) == len(values) and all(ids) else None
