@@ -158,8 +158,8 @@ static const char *check_refs(const census *found, pg_id id)
     const uint32_t refs = pg_node_at(found->arena, id)->refs;
     if (refs == 0 || refs == PG_REFS_FOREVER)
         return NULL;
-    const size_t expected = *expected_refs(found, id) + pg_order_roots(found->arena, id) +
-                            pg_tape_references(found->arena->tapes, id);
+    const size_t expected =
+        *expected_refs(found, id) + pg_order_roots(found->arena, id) + pg_tape_references(found->arena->tapes, id);
     REQUIRE(refs >= expected, "I2: a node has too few references");
     REQUIRE(refs <= expected + 1, "I2: a node has too many references");
     return NULL;

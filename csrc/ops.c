@@ -15,12 +15,8 @@ static const op_row rows[] = {
 #define PG_BINARY(name, label, forward, da, db) [PG_OP_##name] = {#name, label, 2},
 #define PG_FLAT(name, label, arity, forward) [PG_OP_##name] = {#name, label, arity},
 #include "ops.def"
-    [PG_POWER] = {"power", "**", 1},
-    [PG_SUM] = {"sum", "sum", 0},
-    [PG_DOT] = {"dot", "dot", 0},
-    [PG_TAKE] = {"take", "take", 0},
-    [PG_DECLARED] = {"declared", "", 0},
-    [PG_CUSTOM] = {"custom", "", 0},
+    [PG_POWER] = {"power", "**", 1}, [PG_SUM] = {"sum", "sum", 0},        [PG_DOT] = {"dot", "dot", 0},
+    [PG_TAKE] = {"take", "take", 0}, [PG_DECLARED] = {"declared", "", 0}, [PG_CUSTOM] = {"custom", "", 0},
     [PG_LOCAL] = {"local", "", 0},
 };
 _Static_assert(sizeof rows / sizeof rows[0] == PG_OP_COUNT, "a structural op lacks its row");

@@ -25,9 +25,9 @@ typedef enum {
 } pg_op_code;
 
 #define PG_HELPER(type, name, parameters, result) \
-    static inline type name parameters             \
-    {                                              \
-        return result;                             \
+    static inline type name parameters            \
+    {                                             \
+        return result;                            \
     }
 #include "helpers.def"
 

@@ -239,12 +239,12 @@ typedef struct {
     const pg_id *ys;
     const pg_id *xs;
     const pg_term *given; /* pg_pull: the seeds, one a y. pg_push: the tangents, one an x */
-    pg_term *found;       /* pg_pull: the adjoints, one an x. pg_push: the tangents, one a y. Each node comes with a
+    pg_term *found; /* pg_pull: the adjoints, one an x. pg_push: the tangents, one a y. Each node comes with a
                            * reference, which is the caller's */
-    int keep_made;        /* list all the nodes that are made in `made` too */
+    int keep_made; /* list all the nodes that are made in `made` too */
     uint32_t made_count;
-    pg_id *made;          /* oldest first; pg_derivation_done() gives their references back and frees the array */
-    pg_id culprit;        /* PG_NOT_REPLAYABLE: this node */
+    pg_id *made; /* oldest first; pg_derivation_done() gives their references back and frees the array */
+    pg_id culprit; /* PG_NOT_REPLAYABLE: this node */
 } pg_derivation;
 /* Make the adjoints of the xs from the seeds of the ys (pg_pull), or the tangents of the ys from those of the xs
  * (pg_push), as nodes that depend on all that they are computed from. No gradient is read or changed.
@@ -277,9 +277,9 @@ typedef struct {
     double beta2;
     double eps;
     double weight_decay; /* weight_decay * data is added to the gradient */
-    double shrink;       /* the parameter is multiplied by it: AdamW's decay; else 1 */
-    double step_size;    /* lr / (1 - beta1**step) */
-    double bias_root;    /* sqrt(1 - beta2**step) */
+    double shrink; /* the parameter is multiplied by it: AdamW's decay; else 1 */
+    double step_size; /* lr / (1 - beta1**step) */
+    double bias_root; /* sqrt(1 - beta2**step) */
 } pg_adam_options;
 /* Update data and the two running averages as `adam` in pygrad/optim.py does. */
 pg_status pg_adam(uint32_t count, const pg_id *ids, const pg_adam_options *options, double *exp_avg,
@@ -297,10 +297,10 @@ void pg_tape_free(pg_tape *tape);
 
 /* The passes change no output by a bit. Some change gradients by rounding. */
 typedef enum {
-    PG_PASS_FOLD = 1,  /* operations on constants become constants; divisions by a power of two, multiplications */
+    PG_PASS_FOLD = 1, /* operations on constants become constants; divisions by a power of two, multiplications */
     PG_PASS_SHARE = 2, /* equal operations become one, and signs move into constants; gradients are added up in another
                         * sequence */
-    PG_PASS_FUSE = 4,  /* chains of additions become a sum or a dot; gradients as for PG_PASS_SHARE */
+    PG_PASS_FUSE = 4, /* chains of additions become a sum or a dot; gradients as for PG_PASS_SHARE */
     PG_PASS_HOIST = 8, /* what depends on no input is run once a batch (program.h); gradients as for PG_PASS_SHARE */
 } pg_pass;
 /* Run the passes whose bits are set, before any replay is made. (PG_PASS_HOIST does nothing here: pg_replay_new()
@@ -338,7 +338,7 @@ typedef struct {
     const double *numbers;
     const int32_t *words;
     const int32_t *output_places;
-    const int32_t *ops;  /* the op k of `words` is here the op ops[k]; -1: this build lacks it */
+    const int32_t *ops; /* the op k of `words` is here the op ops[k]; -1: this build lacks it */
     uint32_t op_count;
     const pg_id *ids; /* the parameters' leaves */
 } pg_tape_image;
@@ -352,10 +352,10 @@ pg_status pg_tape_from(const pg_tape_image *image, pg_tape **out, const char **b
 /* --- which outputs of a tape depend on which inputs (pattern.c) --- */
 
 typedef struct {
-    size_t count;        /* pairs of an output and an input that it depends on */
-    int32_t *columns;    /* the inputs of the pairs: of the first output, ascending, then of the next, ... */
-    int32_t *starts;     /* where in `columns` each output begins; the last entry is `count` */
-    double row_steps;    /* for each output the number of operations that it depends on, added up */
+    size_t count; /* pairs of an output and an input that it depends on */
+    int32_t *columns; /* the inputs of the pairs: of the first output, ascending, then of the next, ... */
+    int32_t *starts; /* where in `columns` each output begins; the last entry is `count` */
+    double row_steps; /* for each output the number of operations that it depends on, added up */
     double column_steps; /* for each input the number of operations that depend on it, added up; infinity, and not
                           * counted, if row_steps is at most twice the number of operations */
 } pg_pattern;
@@ -389,13 +389,13 @@ typedef struct {
     const pg_column *columns; /* one an input */
     const uint32_t *order; /* the numbers of the samples, in the sequence to run them; NULL: 0, 1, 2, ... */
     const pg_column *seeds; /* one an output: the adjoint that it starts with; NULL: no backward pass */
-    double *outputs;     /* samples x outputs, in the sequence in which samples are run; or NULL */
-    double *sums;        /* one an output: over all samples, divided by `divisor`; or NULL */
+    double *outputs; /* samples x outputs, in the sequence in which samples are run; or NULL */
+    double *sums; /* one an output: over all samples, divided by `divisor`; or NULL */
     const pg_target *input_grads; /* one an input, or NULL */
-    double divisor;      /* the number of samples for a mean, or 1 */
-    unsigned threads;    /* at most this many take part; the bits are the same for any number */
-    size_t bad_sample;   /* PG_BAD_INDEX: the number of the sample */
-    int32_t bad_node;    /* PG_BAD_INDEX: the node of the tape */
+    double divisor; /* the number of samples for a mean, or 1 */
+    unsigned threads; /* at most this many take part; the bits are the same for any number */
+    size_t bad_sample; /* PG_BAD_INDEX: the number of the sample */
+    int32_t bad_node; /* PG_BAD_INDEX: the node of the tape */
 } pg_batch;
 /* Run the samples with the parameters as they are now; with seeds, add to the parameters' gradients. PG_BAD_INDEX,
  * PG_NO_MEMORY: no gradient of a parameter was changed, but the batch's arrays may be. */
@@ -419,14 +419,14 @@ typedef struct {
     const pg_id *ids; /* in the arena */
     uint32_t span_count;
     const pg_fit_span *spans; /* together, all parameters of the group, ascending */
-    double *data;          /* scratch memory for the data of parameters that are not on the tape */
-    double *first_buffer;  /* momentum, or Adam's exp_avg; NULL: SGD without momentum */
+    double *data; /* scratch memory for the data of parameters that are not on the tape */
+    double *first_buffer; /* momentum, or Adam's exp_avg; NULL: SGD without momentum */
     double *second_buffer; /* Adam's exp_avg_sq */
-    int is_adam;           /* else SGD */
+    int is_adam; /* else SGD */
     double lr;
-    pg_sgd_options sgd;   /* without lr, which each step sets */
+    pg_sgd_options sgd; /* without lr, which each step sets */
     pg_adam_options adam; /* without shrink, step_size and bias_root, which each step sets */
-    int decoupled;        /* 1: AdamW, which shrinks the parameters by weight_decay below */
+    int decoupled; /* 1: AdamW, which shrinks the parameters by weight_decay below */
     double weight_decay;
     uint64_t step; /* Adam: steps so far */
 } pg_fit_group;
@@ -436,17 +436,17 @@ typedef struct {
     pg_fit_group *groups;
     size_t samples;
     const pg_column *columns; /* as in pg_batch */
-    const uint32_t *order;    /* the shuffled samples of an epoch, by number; NULL: 0, 1, 2, ... */
+    const uint32_t *order; /* the shuffled samples of an epoch, by number; NULL: 0, 1, 2, ... */
     size_t batch_size;
-    size_t batches;      /* in an epoch */
-    size_t next_batch;   /* the batch to begin with; after the call, the batch that comes next */
-    size_t steps;        /* at most this many, at least 1 */
-    double seconds;      /* after this time begin no other step; the first step runs in any case */
+    size_t batches; /* in an epoch */
+    size_t next_batch; /* the batch to begin with; after the call, the batch that comes next */
+    size_t steps; /* at most this many, at least 1 */
+    double seconds; /* after this time begin no other step; the first step runs in any case */
     const double *rates; /* learning rates, one a step; NULL: each group's lr */
-    int is_mean;         /* the loss is the mean over a batch, not the sum */
+    int is_mean; /* the loss is the mean over a batch, not the sum */
     unsigned threads;
     double *losses; /* written: one a step */
-    size_t done;    /* steps done; 0 before the call */
+    size_t done; /* steps done; 0 before the call */
     size_t bad_sample; /* PG_BAD_INDEX, as in pg_batch */
     int32_t bad_node;
 } pg_fit;

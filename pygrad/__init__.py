@@ -2,7 +2,7 @@
 
 from pygrad import viz
 from pygrad._version import __version__ as __version__
-from pygrad.contract.anomaly import detect_anomaly
+from pygrad.common.anomaly import detect_anomaly
 
 try:
     from pygrad import functional, nn, optim

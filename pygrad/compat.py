@@ -4,7 +4,7 @@ import sys
 
 from pygrad import engine, nn
 from pygrad.calculus import gradcheck
-from pygrad.contract import value_base
+from pygrad.common import value_base
 from pygrad.tape import compiled, record, training
 
 # The paths that these modules had in pygrad 0.1. Its pickles name the first two, programs the others.

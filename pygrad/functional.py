@@ -14,7 +14,7 @@ import math
 import operator
 
 from pygrad import engine
-from pygrad.contract.nested import as_lists
+from pygrad.common.nested import as_lists
 from pygrad.engine import modes
 
 _TINY = 3.720075976020836e-44  # exp(-100): a log is at least -100, as in PyTorch

@@ -6,8 +6,8 @@
 import math
 from collections.abc import Mapping
 
-from pygrad.contract.nested import build_lists, dimensions, flatten, names
-from pygrad.contract.numbers import describe, to_float
+from pygrad.common.nested import build_lists, dimensions, flatten, names
+from pygrad.common.numbers import describe, to_float
 from pygrad.optim import zero_grads
 
 

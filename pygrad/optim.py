@@ -23,7 +23,7 @@ from functools import partial
 from itertools import chain
 
 from pygrad import lr_scheduler  # noqa: F401 - optim.lr_scheduler, where PyTorch has it
-from pygrad.contract.numbers import describe, to_float
+from pygrad.common.numbers import describe, to_float
 from pygrad.engine import plain_ids
 from pygrad.engine._lib import ffi, lib
 

@@ -30,11 +30,11 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pygrad.contract import anomaly, refusals, value_base
-from pygrad.contract.custom_op import CustomOp
-from pygrad.contract.docs import documented
-from pygrad.contract.numbers import operand, to_float
-from pygrad.contract.value_base import (
+from pygrad.common import anomaly, refusals, value_base
+from pygrad.common.custom_op import CustomOp
+from pygrad.common.docs import documented
+from pygrad.common.numbers import operand, to_float
+from pygrad.common.value_base import (
     CLOSURE,
     OP_NAME,
     ValueBase,

@@ -12,7 +12,7 @@ import os
 import sysconfig
 from typing import Any, NamedTuple
 
-from pygrad.contract.value_base import ValueBase
+from pygrad.common.value_base import ValueBase
 
 max_nodes = 100  # a notebook shows larger graphs as text only; set it to as many as your screen holds
 

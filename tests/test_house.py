@@ -12,7 +12,7 @@ import pygrad
 PACKAGE = Path(pygrad.__file__).parent
 
 # From the ground up: who stands later may import who stands earlier, not the other way round.
-ORDER = """_version contract engine lr_scheduler optim module nn reference tape calculus functional data storage viz
+ORDER = """_version common engine lr_scheduler optim module nn reference tape calculus functional data storage viz
 compat __init__ demos cli __main__""".split()
 
 # Who may touch `ffi` and `lib`. Each calls what C has for it; nodes are made and freed by the engine alone.
@@ -89,7 +89,7 @@ def test_every_file_is_on_the_map(folder):
     """The folder's README has each file in a line of its table, and none that is not there."""
     mapped = list(_mapped((folder / "README.md").read_text(encoding="utf-8")))
     files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix in (".py", ".c", ".h", ".def")}
-    files = {name for name in files if not re.search(r"^demos/|^(tape|calculus|contract)/__init__|^_core", name)}
+    files = {name for name in files if not re.search(r"^demos/|^(tape|calculus|common)/__init__|^_core", name)}
 
     assert {name for name in files if not any(fnmatch(name, pattern) for pattern, _ in mapped)} == set()
     assert {name for name, is_first in mapped if is_first} <= files | {"engine/__init__.py"}

@@ -137,23 +137,23 @@ typedef struct {
      * leaves lie in blocks as well, which use only their list of proxies. */
     pg_node *nodes;
     pg_block *blocks;
-    uint64_t *births;        /* of leaves, by id; no memory of it is touched before a trace notes a birth there */
-    int32_t most_chunks;     /* there is room for this many chunks of leaves, and of interior nodes */
+    uint64_t *births; /* of leaves, by id; no memory of it is touched before a trace notes a birth there */
+    int32_t most_chunks; /* there is room for this many chunks of leaves, and of interior nodes */
     int32_t interior_chunks; /* committed so far */
     int32_t leaf_chunks;
 
-    uint32_t block_count;    /* blocks made so far, block 0 included */
-    uint32_t current_block;  /* the next interior node goes there; at first it is block 0, which counts as full */
-    pg_block *current;       /* this block */
-    pg_node *current_nodes;  /* slot 0 of this block */
-    uint32_t free_block;     /* head of the free list of blocks; 0 ends it */
-    uint64_t next_start;     /* the clock of the arena, for blocks, traces and births */
+    uint32_t block_count; /* blocks made so far, block 0 included */
+    uint32_t current_block; /* the next interior node goes there; at first it is block 0, which counts as full */
+    pg_block *current; /* this block */
+    pg_node *current_nodes; /* slot 0 of this block */
+    uint32_t free_block; /* head of the free list of blocks; 0 ends it */
+    uint64_t next_start; /* the clock of the arena, for blocks, traces and births */
 
     uint32_t leaf_count; /* 1 + the leaf slots made so far: ids -1, -2, ... */
-    pg_id free_leaf;     /* head of the free list of leaf slots; 0 ends it */
-    pg_id set_aside;     /* while a trace runs: the head of the list of all free slots; free_leaf is 0 then */
-    pg_id *freed;        /* the head of the list that freed slots join: &free_leaf; while a trace runs: &set_aside */
-    uint32_t traces;     /* how many traces are running (moment.h) */
+    pg_id free_leaf; /* head of the free list of leaf slots; 0 ends it */
+    pg_id set_aside; /* while a trace runs: the head of the list of all free slots; free_leaf is 0 then */
+    pg_id *freed; /* the head of the list that freed slots join: &free_leaf; while a trace runs: &set_aside */
+    uint32_t traces; /* how many traces are running (moment.h) */
 
     size_t live_nodes; /* leaves included */
     size_t live_leaves;
@@ -165,7 +165,7 @@ typedef struct {
     size_t heap_capacity;
 
     pg_order *orders; /* the list of running orders (order.c) */
-    pg_tape *tapes;   /* the list of tapes that have parameters in the arena (tape.h) */
+    pg_tape *tapes; /* the list of tapes that have parameters in the arena (tape.h) */
 
     _Atomic uint64_t *until_failure; /* the first binary's pg_until_failure (mem.h), for the second binary */
 } pg_arena;
@@ -302,9 +302,9 @@ static inline bool pg_all_live(const pg_arena *arena, const pg_id *ids, size_t c
     return true;
 }
 
-bool pg_start_arena(pg_arena *arena);  /* make the arena, empty; false: out of memory */
+bool pg_start_arena(pg_arena *arena); /* make the arena, empty; false: out of memory */
 bool pg_reserve_leaf(pg_arena *arena); /* put at least one slot on the list free_leaf; false: out of memory */
-bool pg_start_block(pg_arena *arena);  /* make an empty block the current one; false: out of memory */
+bool pg_start_block(pg_arena *arena); /* make an empty block the current one; false: out of memory */
 void pg_free_node(pg_arena *arena, pg_id id); /* give back a node's last reference */
 
 /* Make a leaf. It has one reference, the caller's. 0: out of memory. */

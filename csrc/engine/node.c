@@ -157,8 +157,7 @@ static double fill_custom(const pg_arena *arena, pg_node *node, const list_spec 
     return spec->data;
 }
 
-static double fill(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end,
-                   double total)
+static double fill(const pg_arena *arena, pg_node *node, const list_spec *spec, size_t begin, size_t end, double total)
 {
     switch (spec->op) {
     case PG_SUM:

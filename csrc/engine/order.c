@@ -23,9 +23,9 @@ struct pg_order {
     pg_id_list nodes;  /* the nodes to run, newest first; then the leaves that have a closure */
     pg_id_list others; /* with `kept`: the other leaves, and the nodes that the caller wants to read. In an order since
                         * a moment: the earlier nodes that it adds to */
-    double *kept;      /* the old gradients of `nodes` and then of `others`; NULL: gradients do not come back */
-    pthread_t owner;   /* the thread that began the order: the child of a fork may lack it */
-    pg_order *next;    /* in the arena's list */
+    double *kept; /* the old gradients of `nodes` and then of `others`; NULL: gradients do not come back */
+    pthread_t owner; /* the thread that began the order: the child of a fork may lack it */
+    pg_order *next; /* in the arena's list */
 };
 
 /* --- beginning and ending --- */

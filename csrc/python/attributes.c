@@ -299,8 +299,7 @@ PyGetSetDef value_getset[] = {
 PyMethodDef attribute_methods[] = {
     {"_operands_in_order", value_operands, METH_NOARGS,
      "The operands as a tuple: see pygrad.engine.portable.Value._operands_in_order."},
-    {"_read", (PyCFunction)(void (*)(void))value_read, METH_FASTCALL,
-     "See pygrad.contract.value_base.ValueBase._read."},
+    {"_read", (PyCFunction)(void (*)(void))value_read, METH_FASTCALL, "See pygrad.common.value_base.ValueBase._read."},
     {"_attributes", value_attributes, METH_NOARGS, "Return a copy of the Value's dict."},
     {NULL, NULL, 0, NULL},
 };

@@ -98,6 +98,6 @@ PyMethodDef mode_functions[] = {
     {"is_grad_enabled", module_is_grad_enabled, METH_NOARGS, "See pygrad.engine.is_grad_enabled."},
     {"set_grad_enabled", module_set_grad_enabled, METH_O, "See pygrad.engine.portable.set_grad_enabled."},
     {"forget_other_threads", module_forget_other_threads, METH_NOARGS, "To be called in the child of a fork."},
-    {"set_anomaly_depth", module_set_anomaly_depth, METH_O, "Called by pygrad.contract.anomaly."},
+    {"set_anomaly_depth", module_set_anomaly_depth, METH_O, "Called by pygrad.common.anomaly."},
     {NULL, NULL, 0, NULL},
 };

@@ -2,7 +2,7 @@
  *
  * It behaves as pygrad/engine/portable.py does: read that file first. Of csrc/, only this folder knows Python:
  *
- *   contract    what is written in Python, and shared with the portable proxy; how failures are raised
+ *   shared      what is written in Python, and shared with the portable proxy; how failures are raised
  *   proxy       a proxy and its node, its birth and its end; what it must hold (P1 to P3)
  *   keep        proxies that live as long as their nodes
  *   modes       detect_anomaly(), no_grad(), the trace hook
@@ -12,11 +12,11 @@
  *   construct   Value(...)
  *   lists       sum, dot, choose, declared; the ids of many Values
  *   layer       a layer of neurons in one call
- *   trigger     one run of a compiled function
+ *   bound       one run of a compiled function
  *   type        backward(), detach() and small methods; makes the type
  *   module      Values by the ids of their nodes; shares the arena of pygrad._core; makes the module
  *
- * contract, proxy (for keep too), modes and make have headers; each includes only those before it. parts.h declares all
+ * shared, proxy (for keep too), modes and make have headers; each includes only those before it. parts.h declares all
  * else that the files share. `a + b` calls value_add (operators.c), make_binary (make.h), new_proxy and bind (proxy.h),
  * pg_make_binary (engine/node.h); when a program drops the result, value_dealloc (proxy.c).
  */
@@ -136,7 +136,7 @@ PyMODINIT_FUNC PyInit__native(void);
 
 PyMODINIT_FUNC PyInit__native(void)
 {
-    if (!import_contract() || !attach() || !make_type())
+    if (!import_shared() || !attach() || !make_type())
         return NULL;
     PyObject *module = PyModule_Create(&module_def);
     if (module && !fill(module))

@@ -38,14 +38,14 @@ PyObject *value_divide(PyObject *left, PyObject *right)
 }
 
 /* `number + self` and `number * self` call self.__add__(number) and self.__mul__(number) where those are redefined. */
-#define COMMUTATIVE(function, op, slot, method)                              \
-    PyObject *function(PyObject *left, PyObject *right)                      \
-    {                                                                        \
-        if (is_value(left))                                                  \
-            return operator(op, left, right);                                \
-        if (Py_TYPE(right)->tp_as_number->slot != function)                  \
-            return PyObject_CallMethodOneArg(right, py.method, left);        \
-        return operator_with(op, (value *)right, left, false);               \
+#define COMMUTATIVE(function, op, slot, method)                       \
+    PyObject *function(PyObject *left, PyObject *right)               \
+    {                                                                 \
+        if (is_value(left))                                           \
+            return operator(op, left, right);                         \
+        if (Py_TYPE(right)->tp_as_number->slot != function)           \
+            return PyObject_CallMethodOneArg(right, py.method, left); \
+        return operator_with(op, (value *)right, left, false);        \
     }
 COMMUTATIVE(value_add, PG_OP_add, nb_add, add)
 COMMUTATIVE(value_multiply, PG_OP_mul, nb_multiply, mul)
@@ -90,19 +90,19 @@ static PyObject *binary_method(int op, PyObject *self, PyObject *other)
     return to_double(other, py.data_of_a_value, &number) ? make_with_number(op, (value *)self, number, false) : NULL;
 }
 
-#define PG_UNARY(name, label, forward, da)                                      \
+#define PG_UNARY(name, label, forward, da)                                       \
     static PyObject *method_##name(PyObject *self, PyObject *Py_UNUSED(nothing)) \
-    {                                                                           \
-        return make_unary(PG_OP_##name, (value *)self);                         \
+    {                                                                            \
+        return make_unary(PG_OP_##name, (value *)self);                          \
     }
-#define PG_BINARY(name, label, forward, da, db)                                 \
-    static PyObject *method_##name(PyObject *self, PyObject *other)             \
-    {                                                                           \
-        return binary_method(PG_OP_##name, self, other);                        \
+#define PG_BINARY(name, label, forward, da, db)                     \
+    static PyObject *method_##name(PyObject *self, PyObject *other) \
+    {                                                               \
+        return binary_method(PG_OP_##name, self, other);            \
     }
-#define PG_FLAT(name, label, arity, forward)                                    \
-    static PyObject *method_##name(PyObject *self, PyObject *other)             \
-    {                                                                           \
+#define PG_FLAT(name, label, arity, forward)                                                                      \
+    static PyObject *method_##name(PyObject *self, PyObject *other)                                               \
+    {                                                                                                             \
         return (arity) == 1 ? make_unary(PG_OP_##name, (value *)self) : binary_method(PG_OP_##name, self, other); \
     }
 #include "ops.def"

@@ -64,7 +64,7 @@ bool parse(const char *name, PyObject *const *args, Py_ssize_t count, PyObject *
 
 PG_SHARED PyMethodDef list_functions[];
 
-/* --- layer.c, trigger.c ------------------------------------------------------------------------------------------- */
+/* --- layer.c, bound.c ------------------------------------------------------------------------------------------- */
 
 /* Read the ids of a list or tuple of `expected` plain Values, and add their flags to `flags`; no program's code runs.
  * False, and no flags, if `sequence` is anything else. */

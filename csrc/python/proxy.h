@@ -25,11 +25,10 @@
 #define PG_PROXY_H
 
 #include "engine/node.h"
-#include "python/contract.h"
+#include "python/shared.h"
 
 typedef struct value {
-    PyObject_HEAD
-    pg_id id; /* 0: __init__ has not run */
+    PyObject_HEAD pg_id id; /* 0: __init__ has not run */
     unsigned flags;
     struct value *next; /* in one list: of a block's proxies, of the spare ones, or of those to be freed next */
     PyObject *a, *b; /* what it holds: each a Value, a tuple of Values (all operands, if it is as long), or NULL */

@@ -145,11 +145,10 @@ bool make_type(void)
     PyObject *bases = PyTuple_Pack(1, py.surface);
     value_type = bases ? (PyTypeObject *)PyType_FromSpecWithBases(&value_spec, bases) : NULL;
     Py_XDECREF(bases);
-    if (!value_type || !add_methods(value_methods) || !add_methods(attribute_methods) ||
-        !add_op_methods())
+    if (!value_type || !add_methods(value_methods) || !add_methods(attribute_methods) || !add_op_methods())
         return false;
     value_type->tp_vectorcall = value_vectorcall;
-    PyObject *argument_parser = import("pygrad.contract.value_base", "argument_parser");
+    PyObject *argument_parser = import("pygrad.common.value_base", "argument_parser");
     py.parse_arguments = argument_parser ? PyObject_CallOneArg(argument_parser, (PyObject *)value_type) : NULL;
     Py_XDECREF(argument_parser);
     if (!py.parse_arguments)

@@ -12,8 +12,8 @@ static const pg_lanes *choose_lanes(void)
         return &pg_lanes_baseline;
 #if defined(__x86_64__) && defined(__GNUC__)
     __builtin_cpu_init();
-    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                        __builtin_cpu_supports("avx512dq");
+    const bool avx512 =
+        __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
     if (avx512 && !(wanted && strcmp(wanted, "avx2") == 0))
         return &pg_lanes_avx512;
     if (__builtin_cpu_supports("avx2"))

@@ -90,5 +90,6 @@ ALWAYS_INLINE bool are_different(const int32_t *xs, int count, int32_t unwanted)
 #define TABLE(set) TABLE_(set)
 #define TEXT_(set) #set
 #define TEXT(set) TEXT_(set)
-const pg_lanes TABLE(SET) = {TEXT(SET), JOIN(forward, SET, 32), JOIN(forward, SET, 8), JOIN(backward, SET, 32),
-                             JOIN(backward, SET, 8), JOIN(reduce, SET, 8)};
+const pg_lanes TABLE(SET) = {
+    TEXT(SET),           JOIN(forward, SET, 32), JOIN(forward, SET, 8), JOIN(backward, SET, 32), JOIN(backward, SET, 8),
+    JOIN(reduce, SET, 8)};

@@ -15,10 +15,10 @@
 #else
 #define LANES n
 #endif
-#define EACH_LANE(...)                  \
-    NO_OVERLAP                          \
-    for (int l = 0; l < LANES; l++) {   \
-        __VA_ARGS__;                    \
+#define EACH_LANE(...)                \
+    NO_OVERLAP                        \
+    for (int l = 0; l < LANES; l++) { \
+        __VA_ARGS__;                  \
     }
 
 /* The vector number v of a slot, with 0 in the lanes that are not in use, even if they hold nan. */
@@ -64,8 +64,7 @@ ALWAYS_INLINE void NAME(rows_forward)(const size_t rows, const pg_lane_op *op, c
     }
 }
 
-static void NAME(layer_forward)(const pg_lane_op *op, const int32_t *xs, double *x, const double *packed,
-                                size_t stride)
+static void NAME(layer_forward)(const pg_lane_op *op, const int32_t *xs, double *x, const double *packed, size_t stride)
 {
     const size_t pitch = pg_pitch_of(op);
     const double *w = packed + op->packed;
@@ -232,18 +231,17 @@ static void NAME(forward)(const pg_program *program, double *x, const double *pa
 }
 
 /* Add to the adjoints of one operand, in all lanes. */
-#define GIVE(to, derivative)                                    \
-    {                                                           \
-        double *into = (to);                                    \
-        EACH_LANE(const double a = xa[l], b = xb[l], y = xy[l]; \
-                  (void)a, (void)b, (void)y;                    \
-                  into[l] += g[l] * (derivative))               \
+#define GIVE(to, derivative)                                                               \
+    {                                                                                      \
+        double *into = (to);                                                               \
+        EACH_LANE(const double a = xa[l], b = xb[l], y = xy[l]; (void)a, (void)b, (void)y; \
+                  into[l] += g[l] * (derivative))                                          \
     }
 /* The adjoints of a result have been passed on: they become 0. */
-#define SPENT(g)                    \
-    UNROLL                          \
-    for (int v = 0; v < V; v++)     \
-        ((vec *)(g))[v] = (vec){0}
+#define SPENT(g)                \
+    UNROLL                      \
+    for (int v = 0; v < V; v++) \
+    ((vec *)(g))[v] = (vec){0}
 /* Run an operation backward, as often as its `rows` says; one operand after the other, as both may be one slot. */
 #define ROWS_BACKWARD(...)                                                                 \
     for (uint32_t row = 0; row < op->rows; row++) {                                        \
@@ -252,15 +250,14 @@ static void NAME(forward)(const pg_program *program, double *x, const double *pa
     }                                                                                      \
     break
 /* In place, the adjoints of the result become the adjoints of the operand, to which nothing else adds. */
-#define UNARY_BACKWARD(derivative)                          \
-    ROWS_BACKWARD(if (op->in_place) {                       \
-        EACH_LANE(const double a = xa[l], y = xy[l];        \
-                  (void)a, (void)y;                         \
-                  g[l] *= (derivative))                     \
-    } else {                                                \
-        GIVE(ga, derivative)                                \
-        SPENT(g);                                           \
-    })
+#define UNARY_BACKWARD(derivative)                                                               \
+    ROWS_BACKWARD(                                                                               \
+        if (op->in_place) {                                                                      \
+            EACH_LANE(const double a = xa[l], y = xy[l]; (void)a, (void)y; g[l] *= (derivative)) \
+        } else {                                                                                 \
+            GIVE(ga, derivative)                                                                 \
+            SPENT(g);                                                                            \
+        })
 
 static void NAME(backward)(const pg_program *program, const double *x, double *dx, const double *packed,
                            double *accumulators, size_t stride, int n, int32_t unwanted)

@@ -271,8 +271,8 @@ static bool share_subexpressions(pg_tape *tape)
  * computes it only once. */
 typedef struct {
     int32_t node; /* -1: none, a pair of a dot */
-    int32_t w;    /* of a product w * x; else -1 */
-    int32_t x;    /* of any other term: its node */
+    int32_t w; /* of a product w * x; else -1 */
+    int32_t x; /* of any other term: its node */
 } term;
 
 typedef struct {
@@ -286,7 +286,7 @@ typedef struct {
     bool is_uniform; /* it depends on no input */
     bool is_long; /* it has more than one link */
     bool is_bound; /* some terms are no nodes: it must become a dot */
-    int32_t one;  /* the place of the constant 1.0 */
+    int32_t one; /* the place of the constant 1.0 */
 } chains;
 
 static void count_use(int32_t *operand, void *context)
@@ -333,9 +333,9 @@ static void add_term(chains *c, int32_t place)
     c->products += product;
     c->terms[c->count++] = (term){.node = place,
                                   .w = product ? node->a : -1,
-                                  .x = !product                     ? place
+                                  .x = !product                   ? place
                                        : node->op == PG_OP_square ? node->a
-                                                                    : node->b};
+                                                                  : node->b};
 }
 
 static void add_pairs(chains *c, const pg_tape_node *dot)

@@ -15,10 +15,10 @@ typedef struct {
     const pg_tape *tape;
     pg_program *program;
     bool *varies;
-    int32_t *slots;      /* of a node that varies: its lane slot; of a uniform node: 1 + its splat's number, 0: none */
-    int32_t *groups;     /* of a neuron: the first neuron of its layer; of any other operation: -1 */
-    int32_t *next_row;   /* of a neuron: the next neuron of its layer; 0, which is no dot's place: it is the last */
-    int32_t *last_row;   /* of the first neuron of a layer: the last neuron */
+    int32_t *slots; /* of a node that varies: its lane slot; of a uniform node: 1 + its splat's number, 0: none */
+    int32_t *groups; /* of a neuron: the first neuron of its layer; of any other operation: -1 */
+    int32_t *next_row; /* of a neuron: the next neuron of its layer; 0, which is no dot's place: it is the last */
+    int32_t *last_row; /* of the first neuron of a layer: the last neuron */
     uint32_t *uses;
     uint32_t splats;
     int32_t *splat_nodes; /* the node of each splat */
@@ -423,8 +423,8 @@ pg_program *pg_program_new(const pg_tape *tape, bool hoist)
     program->uniform = pg_realloc(NULL, count * sizeof *program->uniform);
     program->ops = pg_realloc(NULL, count * sizeof *program->ops);
     program->outputs = pg_realloc(NULL, (tape->output_count + 1) * sizeof *program->outputs);
-    const bool done = have_arrays(&l, count) && program->uniform && program->ops && program->outputs &&
-                      lower_all(&l, hoist);
+    const bool done =
+        have_arrays(&l, count) && program->uniform && program->ops && program->outputs && lower_all(&l, hoist);
     free_arrays(&l);
     if (done)
         return program;

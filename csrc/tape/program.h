@@ -28,16 +28,16 @@ enum {
     PG_LANES_LAYER = PG_OP_COUNT, /* `rows` neurons, whose results go to the slots from `out` on. The list: the slots of
                                    * x. From `packed` on: the weights and the bias of each neuron; if `a` is -1, there
                                    * are no biases */
-    PG_LANES_TAKE_PACKED,         /* a take from `count` packed numbers; `a` is the slot of the index */
+    PG_LANES_TAKE_PACKED, /* a take from `count` packed numbers; `a` is the slot of the index */
 };
 
 typedef struct {
     double literal;
     uint16_t op;
-    uint8_t fixed;    /* as in pg_tape_node */
+    uint8_t fixed; /* as in pg_tape_node */
     uint8_t in_place; /* `out` is `a`: a unary row of ops.def writes over its operand, which nothing needs any more */
     uint32_t out; /* lane slot */
-    int32_t a;    /* lane slots, or -1 */
+    int32_t a; /* lane slots, or -1 */
     int32_t b;
     uint32_t list; /* of lane slots, in `lists` of the program */
     uint32_t count;

@@ -160,8 +160,7 @@ pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay **out)
     replay->values = pg_zeroed(tape->count * sizeof(double) + 1);
     replay->adjoints = pg_zeroed(tape->count * sizeof(double) + 1);
     replay->grads_before = pg_zeroed(tape->parameters * sizeof(double) + 1);
-    if (!replay->values || !replay->adjoints || !replay->grads_before ||
-        pthread_mutex_init(&replay->busy, NULL) != 0) {
+    if (!replay->values || !replay->adjoints || !replay->grads_before || pthread_mutex_init(&replay->busy, NULL) != 0) {
         pg_free(replay->values);
         pg_free(replay->adjoints);
         pg_free(replay->grads_before);

@@ -20,11 +20,11 @@ static inline double pg_scalar_value(const pg_tape *tape, const pg_tape_node *no
         const double a = v[node->a], b = v[node->b]; \
         return forward;                              \
     }
-#define PG_FLAT(name, label, arity, forward)                              \
-    case PG_OP_##name: {                                                  \
-        const double a = v[node->a], b = v[(arity) == 2 ? node->b : 0];   \
-        (void)b;                                                          \
-        return forward;                                                   \
+#define PG_FLAT(name, label, arity, forward)                            \
+    case PG_OP_##name: {                                                \
+        const double a = v[node->a], b = v[(arity) == 2 ? node->b : 0]; \
+        (void)b;                                                        \
+        return forward;                                                 \
     }
 #include "ops.def"
     case PG_POWER:

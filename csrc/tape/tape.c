@@ -199,8 +199,8 @@ static void find_fixed(pg_tape *tape)
     for (uint32_t i = first; i < tape->count; i++) {
         nodes[i].fixed = PG_INERT;
         if (nodes[i].op < PG_POWER)
-            nodes[i].fixed |= (uint8_t)((nodes[nodes[i].a].op == PG_TAPE_CONSTANT) |
-                                        (nodes[nodes[i].b].op == PG_TAPE_CONSTANT) << 1);
+            nodes[i].fixed |=
+                (uint8_t)((nodes[nodes[i].a].op == PG_TAPE_CONSTANT) | (nodes[nodes[i].b].op == PG_TAPE_CONSTANT) << 1);
     }
     for (uint32_t i = 0; i < tape->output_count; i++)
         wake(&tape->outputs[i], nodes);

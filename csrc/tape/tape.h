@@ -62,9 +62,9 @@ typedef struct {
 struct pg_tape {
     pg_tape_node *nodes;
     uint32_t count;
-    uint32_t inputs;     /* nodes[0 .. inputs) */
+    uint32_t inputs; /* nodes[0 .. inputs) */
     uint32_t parameters; /* the nodes after the inputs */
-    uint32_t constants;  /* the nodes after the parameters */
+    uint32_t constants; /* the nodes after the parameters */
     int32_t *lists;
     size_t list_size;
     size_t list_capacity;

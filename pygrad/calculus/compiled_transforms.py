@@ -16,7 +16,7 @@ from array import array
 from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.points import several
 from pygrad.calculus.sparsity import Pattern
-from pygrad.contract.nested import build_lists, dimensions, flatten, nest, or_lists
+from pygrad.common.nested import build_lists, dimensions, flatten, nest, or_lists
 from pygrad.engine import adjoints, modes
 from pygrad.engine.grad_mode import enable_grad
 from pygrad.tape.arguments import Argument, HasValues

@@ -15,7 +15,7 @@ import warnings
 from typing import NamedTuple
 
 from pygrad.calculus import traversal
-from pygrad.contract.numbers import describe
+from pygrad.common.numbers import describe
 from pygrad.engine import Value
 
 _HUGE = 1e200  # stands for the logarithm of inf and nan, and -_HUGE for that of 0: sums of these stay finite

@@ -6,9 +6,9 @@ derivative of each op from csrc/ops.def.
 """
 
 from pygrad import engine
-from pygrad.contract import anomaly
-from pygrad.contract.nested import flatten, or_lists, rebuild
-from pygrad.contract.numbers import describe, to_float
+from pygrad.common import anomaly
+from pygrad.common.nested import flatten, or_lists, rebuild
+from pygrad.common.numbers import describe, to_float
 from pygrad.engine import Value, adjoints, modes, sweep
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pygrad.calculus import traversal
 from pygrad.calculus.grad import grad
 from pygrad.calculus.points import Point
-from pygrad.contract.value_base import op_and_label
+from pygrad.common.value_base import op_and_label
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.grad_mode import enable_grad
 from pygrad.engine.optable import CODES

@@ -5,8 +5,8 @@ each a number or a list. Lists and tuples within an argument may be nested. A Nu
 among the numbers stands for its data: its graph and its gradient are left alone.
 """
 
-from pygrad.contract.nested import flatten, names, or_lists, rebuild
-from pygrad.contract.numbers import describe, is_number
+from pygrad.common.nested import flatten, names, or_lists, rebuild
+from pygrad.common.numbers import describe, is_number
 from pygrad.engine import Value
 
 

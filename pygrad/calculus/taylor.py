@@ -16,8 +16,8 @@ import threading
 from pygrad import engine
 from pygrad.calculus.formulas import evaluate, formula
 from pygrad.calculus.grad import as_value, no_formula
-from pygrad.contract.numbers import is_number
-from pygrad.contract.value_base import CLOSURE
+from pygrad.common.numbers import is_number
+from pygrad.common.value_base import CLOSURE
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below, receivers
 from pygrad.engine.optable import CODES, NAMES

@@ -27,8 +27,8 @@ from pygrad.calculus.compiled_transforms import CompiledJacobian, CompiledOnce, 
 from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.points import several
 from pygrad.calculus.taylor import coefficients
-from pygrad.contract.nested import flatten, or_lists, plain, rebuild
-from pygrad.contract.numbers import describe, is_number, to_whole
+from pygrad.common.nested import flatten, or_lists, plain, rebuild
+from pygrad.common.numbers import describe, is_number, to_whole
 from pygrad.engine import Value, adjoints, modes
 from pygrad.engine.grad_mode import recorded
 from pygrad.tape.compiled import Compiled

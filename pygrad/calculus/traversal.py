@@ -5,7 +5,7 @@ Every `.grad` stays as it was: these functions read what a backward step writes 
 
 import contextlib
 
-from pygrad.contract.value_base import CLOSURE
+from pygrad.common.value_base import CLOSURE
 from pygrad.engine import arena
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.optable import ARITIES, CODES

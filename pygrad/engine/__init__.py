@@ -10,8 +10,8 @@ PYGRAD_PROXY=python or native chooses a proxy; PYGRAD_REQUIRE_NATIVE=1 makes a m
 
 import os
 
-from pygrad.contract import anomaly, value_base
-from pygrad.contract.numbers import to_float
+from pygrad.common import anomaly, value_base
+from pygrad.common.numbers import to_float
 from pygrad.engine import sweeps
 from pygrad.engine._binaries import import_binary
 from pygrad.engine._lib import ffi

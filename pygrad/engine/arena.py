@@ -1,7 +1,7 @@
 """The arena (csrc/engine/arena.h) seen from Python: which Values lead to which, frozen leaves, figures, and a check."""
 
-from pygrad.contract.numbers import describe
-from pygrad.contract.value_base import CLOSURE
+from pygrad.common.numbers import describe
+from pygrad.common.value_base import CLOSURE
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 from pygrad.engine.optable import RECEIVERS

@@ -6,8 +6,8 @@ import weakref
 from array import array
 
 from pygrad import engine
-from pygrad.contract.nested import each
-from pygrad.contract.numbers import describe
+from pygrad.common.nested import each
+from pygrad.common.numbers import describe
 from pygrad.engine import Value, is_grad_enabled, modes, sweep_within
 from pygrad.engine.arena import is_busy
 from pygrad.engine.grad_mode import enable_grad

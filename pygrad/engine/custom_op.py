@@ -13,7 +13,7 @@ of the two graphs. A compiled function computes both graphs again for every samp
 lecture's way, a closure on `_backward`, cannot be compiled.)
 """
 
-from pygrad.contract.custom_op import CustomOp
+from pygrad.common.custom_op import CustomOp
 from pygrad.engine import Value, declared
 
 

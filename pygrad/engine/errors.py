@@ -1,6 +1,6 @@
 """The exception for each status that a C function returns."""
 
-from pygrad.contract import refusals
+from pygrad.common import refusals
 from pygrad.engine._lib import lib
 
 

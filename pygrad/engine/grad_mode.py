@@ -8,8 +8,8 @@ gradients: it freezes one leaf, in every graph.)
 import functools
 import threading
 
-from pygrad.contract.nested import each
-from pygrad.contract.numbers import describe
+from pygrad.common.nested import each
+from pygrad.common.numbers import describe
 from pygrad.engine import Value, is_grad_enabled, set_grad_enabled
 
 _thread = threading.local()  # .before: for each open block, the outermost first, is_grad_enabled() before it

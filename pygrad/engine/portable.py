@@ -3,7 +3,7 @@
 A Value is a thin proxy of a node in the C arena (csrc/engine/arena.h). The node has the number, its gradient, the op
 and the operands. The proxy has the node's id, and holds its operands' proxies; it gives the node back when it dies. So
 `backward()` is one call into C, and reference counting frees a graph as soon as no one needs it. The docstrings of
-Value are in pygrad/contract/docs.py.
+Value are in pygrad/common/docs.py.
 """
 
 import contextlib
@@ -11,10 +11,10 @@ import os
 import threading
 from weakref import WeakValueDictionary
 
-from pygrad.contract import anomaly, refusals
-from pygrad.contract.docs import DOCS, documented
-from pygrad.contract.numbers import is_number, operand, to_float
-from pygrad.contract.value_base import (
+from pygrad.common import anomaly, refusals
+from pygrad.common.docs import DOCS, documented
+from pygrad.common.numbers import is_number, operand, to_float
+from pygrad.common.value_base import (
     CLOSURE,
     OP_NAME,
     ValueBase,

@@ -7,7 +7,7 @@ it. Within detect_anomaly() a piece is one node, to check the gradients that it 
 
 import contextlib
 
-from pygrad.contract import anomaly
+from pygrad.common import anomaly
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below, receivers
 from pygrad.engine.errors import check

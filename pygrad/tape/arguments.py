@@ -14,8 +14,8 @@ from decimal import Decimal
 from itertools import chain, islice
 from numbers import Real
 
-from pygrad.contract.nested import MOST_DIMENSIONS, build_lists, count, flatten, plain, rectangle
-from pygrad.contract.numbers import describe, is_number, to_float
+from pygrad.common.nested import MOST_DIMENSIONS, build_lists, count, flatten, plain, rectangle
+from pygrad.common.numbers import describe, is_number, to_float
 from pygrad.engine._lib import ffi
 
 

@@ -10,7 +10,7 @@ import re
 from array import array
 
 from pygrad._version import __version__
-from pygrad.contract.nested import in_words
+from pygrad.common.nested import in_words
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.optable import ARITIES, CODES, NAMES, RECEIVERS
 from pygrad.tape.files import describe, write_whole

@@ -7,7 +7,7 @@ import functools
 from array import array
 
 from pygrad import engine
-from pygrad.contract.numbers import to_whole
+from pygrad.common.numbers import to_whole
 from pygrad.engine import modes
 from pygrad.engine._lib import lib
 from pygrad.module import Module

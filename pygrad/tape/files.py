@@ -20,7 +20,7 @@ import sys
 from array import array
 
 from pygrad._version import __version__
-from pygrad.contract.nested import count, in_words
+from pygrad.common.nested import count, in_words
 from pygrad.engine.optable import CODES, NAMES
 from pygrad.tape.tape import PASSES
 

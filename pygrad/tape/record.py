@@ -10,8 +10,8 @@ import warnings
 from array import array
 
 from pygrad import engine
-from pygrad.contract.caller import caller
-from pygrad.contract.nested import build_lists
+from pygrad.common.caller import caller
+from pygrad.common.nested import build_lists
 from pygrad.engine import modes
 from pygrad.engine._lib import lib
 from pygrad.engine.randomness import random_states

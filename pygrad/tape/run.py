@@ -2,7 +2,7 @@
 
 from array import array
 
-from pygrad.contract.nested import build_lists, dimensions
+from pygrad.common.nested import build_lists, dimensions
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 

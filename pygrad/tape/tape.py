@@ -3,7 +3,7 @@
 from array import array
 
 from pygrad import engine
-from pygrad.contract.nested import flatten, or_lists, plain
+from pygrad.common.nested import flatten, or_lists, plain
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 from pygrad.engine.optable import NAMES

@@ -19,7 +19,7 @@ from array import array
 from typing import NamedTuple
 
 from pygrad import optim
-from pygrad.contract.numbers import describe
+from pygrad.common.numbers import describe
 from pygrad.engine import plain_ids
 from pygrad.engine._lib import ffi, lib
 from pygrad.lr_scheduler import LRScheduler

@@ -41,8 +41,14 @@ static void run(pg_replay *replay, size_t n)
     double *outputs = malloc(n * sizeof *outputs), *slopes = malloc(n * sizeof *slopes), sum = 0.0, expected = 0.0;
     const pg_column column = {xs, 1}, seed = {&one, 0};
     const pg_target target = {slopes, 1};
-    pg_batch batch = {.samples = n, .columns = &column, .seeds = &seed, .outputs = outputs, .sums = &sum,
-                      .input_grads = &target, .divisor = 1.0, .threads = 3};
+    pg_batch batch = {.samples = n,
+                      .columns = &column,
+                      .seeds = &seed,
+                      .outputs = outputs,
+                      .sums = &sum,
+                      .input_grads = &target,
+                      .divisor = 1.0,
+                      .threads = 3};
     REQUIRE(pg_replay_run(replay, &batch) == PG_OK);
     for (size_t i = 0; i < n; i++) {
         const double error = 2.0 * xs[i] + 3.0; /* w and b */

@@ -5,8 +5,8 @@ import math
 import pytest
 
 import pygrad
-import pygrad.contract.anomaly
-from pygrad.contract.anomaly import detect_anomaly
+import pygrad.common.anomaly
+from pygrad.common.anomaly import detect_anomaly
 
 pytestmark = pytest.mark.large
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from pygrad import engine, reference
-from pygrad.contract.docs import DOCS, OPS, documented
+from pygrad.common.docs import DOCS, OPS, documented
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.optable import CODES
 from pygrad.engine.portable import Value as PortableValue

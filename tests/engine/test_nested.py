@@ -5,7 +5,7 @@ from collections import namedtuple
 
 import pytest
 
-from pygrad.contract import nested
+from pygrad.common import nested
 
 Pair = namedtuple("Pair", "a b")
 

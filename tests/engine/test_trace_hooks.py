@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from pygrad import engine
-from pygrad.contract import anomaly
+from pygrad.common import anomaly
 from pygrad.engine import Value
 from pygrad.engine._lib import lib
 

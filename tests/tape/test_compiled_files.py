@@ -19,7 +19,7 @@ from array import array
 import pytest
 
 import pygrad
-from pygrad.contract import nested as lists
+from pygrad.common import nested as lists
 from pygrad.engine._lib import ffi, lib
 from pygrad.nn import MLP
 from pygrad.tape import files as tapefile

@@ -33,7 +33,7 @@ from programs import is_flat, rows
 
 import pygrad
 from pygrad import engine, nn, reference
-from pygrad.contract.numbers import is_number, to_float
+from pygrad.common.numbers import is_number, to_float
 from pygrad.engine._lib import ffi, lib
 
 try:

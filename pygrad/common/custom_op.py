@@ -2,7 +2,7 @@
 
 import functools
 
-from pygrad.contract.numbers import describe, is_number
+from pygrad.common.numbers import describe, is_number
 
 
 class CustomOp:

@@ -1,7 +1,7 @@
-/* contract.c: where each part of `py` is imported from; how failures are raised (contract.h). */
-#include "python/contract.h"
+/* shared.c: where each part of `py` is imported from; how failures are raised (shared.h). */
+#include "python/shared.h"
 
-struct contract py;
+struct shared py;
 
 PyObject *import(const char *module_name, const char *name)
 {
@@ -17,28 +17,28 @@ static bool import_python_parts(void)
         PyObject **part;
         const char *module, *name;
     } parts[] = {
-        {&py.to_float, "pygrad.contract.numbers", "to_float"},
-        {&py.is_number, "pygrad.contract.numbers", "is_number"},
-        {&py.operand, "pygrad.contract.numbers", "operand"},
-        {&py.surface, "pygrad.contract.value_base", "ValueBase"},
-        {&py.parse_prev, "pygrad.contract.value_base", "parse_prev"},
-        {&py.pair_up, "pygrad.contract.value_base", "pair_up"},
-        {&py.power_label, "pygrad.contract.value_base", "power_label"},
-        {&py.closure_key, "pygrad.contract.value_base", "CLOSURE"},
-        {&py.op_key, "pygrad.contract.value_base", "OP_NAME"},
-        {&py.init_of_result, "pygrad.contract.refusals", "init_of_result"},
-        {&py.children_too_late, "pygrad.contract.refusals", "children_too_late"},
-        {&py.prev_is_fixed, "pygrad.contract.refusals", "prev_is_fixed"},
-        {&py.no_closure, "pygrad.contract.refusals", "no_closure"},
-        {&py.derivatives_missing, "pygrad.contract.refusals", "derivatives_missing"},
-        {&py.no_hook, "pygrad.contract.refusals", "no_hook"},
+        {&py.to_float, "pygrad.common.numbers", "to_float"},
+        {&py.is_number, "pygrad.common.numbers", "is_number"},
+        {&py.operand, "pygrad.common.numbers", "operand"},
+        {&py.surface, "pygrad.common.value_base", "ValueBase"},
+        {&py.parse_prev, "pygrad.common.value_base", "parse_prev"},
+        {&py.pair_up, "pygrad.common.value_base", "pair_up"},
+        {&py.power_label, "pygrad.common.value_base", "power_label"},
+        {&py.closure_key, "pygrad.common.value_base", "CLOSURE"},
+        {&py.op_key, "pygrad.common.value_base", "OP_NAME"},
+        {&py.init_of_result, "pygrad.common.refusals", "init_of_result"},
+        {&py.children_too_late, "pygrad.common.refusals", "children_too_late"},
+        {&py.prev_is_fixed, "pygrad.common.refusals", "prev_is_fixed"},
+        {&py.no_closure, "pygrad.common.refusals", "no_closure"},
+        {&py.derivatives_missing, "pygrad.common.refusals", "derivatives_missing"},
+        {&py.no_hook, "pygrad.common.refusals", "no_hook"},
         {&py.refuse, "pygrad.engine.errors", "refuse"},
         {&py.backward_in_pieces, "pygrad.engine.sweeps", "backward_in_pieces"},
         {&py.set_frozen, "pygrad.engine.arena", "set_frozen"},
         {&py.is_recording, "pygrad.engine.modes", "is_recording"},
         {&py.labels, "pygrad.engine.optable", "LABELS"},
-        {&py.check_forward, "pygrad.contract.anomaly", "check_forward"},
-        {&py.docs, "pygrad.contract.docs", "NATIVE_DOCS"},
+        {&py.check_forward, "pygrad.common.anomaly", "check_forward"},
+        {&py.docs, "pygrad.common.docs", "NATIVE_DOCS"},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (!(*parts[i].part = import(parts[i].module, parts[i].name)))
@@ -76,7 +76,7 @@ static bool make_names(void)
     return true;
 }
 
-bool import_contract(void)
+bool import_shared(void)
 {
     return import_python_parts() && make_names();
 }

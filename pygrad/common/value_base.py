@@ -12,8 +12,8 @@ and `_backward` included. The modules of pygrad use these names too; programs sh
 
 import operator
 
-from pygrad.contract.nested import build_lists, count, flatten, has_gap
-from pygrad.contract.numbers import describe, is_number, operand, to_float
+from pygrad.common.nested import build_lists, count, flatten, has_gap
+from pygrad.common.numbers import describe, is_number, operand, to_float
 
 # Keys of a Value's __dict__ for the engines' own use: no attribute can have such a name.
 CLOSURE = "<backward>"  # the function assigned to `_backward`

@@ -6,8 +6,8 @@ import math
 import os
 import threading
 
-from pygrad.contract.caller import caller
-from pygrad.contract.value_base import MADE_AT, op_and_label
+from pygrad.common.caller import caller
+from pygrad.common.value_base import MADE_AT, op_and_label
 
 depth = 0  # how many detect_anomaly() blocks are open, in all threads; the engines read it in every operation
 _told = []  # functions to call with each new depth: the native proxy keeps a copy in C

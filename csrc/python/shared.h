@@ -1,10 +1,10 @@
-/* contract.h: the parts of the native proxy that are written in Python, and shared with the portable proxy; how
+/* shared.h: the parts of the native proxy that are written in Python, and shared with the portable proxy; how
  * failures are raised.
  *
  * `py` has these parts. They are called where speed does not matter: to convert numbers that are not floats, to parse
  * keyword arguments, to make error messages. */
-#ifndef PG_CONTRACT_H
-#define PG_CONTRACT_H
+#ifndef PG_SHARED_H
+#define PG_SHARED_H
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -18,16 +18,16 @@
 #define PG_SHARED extern
 #endif
 
-PG_SHARED struct contract {
-    PyObject *to_float, *is_number, *operand; /* of pygrad.contract.numbers */
-    PyObject *surface, *parse_arguments, *parse_prev, *pair_up, *power_label; /* of pygrad.contract.value_base */
+PG_SHARED struct shared {
+    PyObject *to_float, *is_number, *operand; /* of pygrad.common.numbers */
+    PyObject *surface, *parse_arguments, *parse_prev, *pair_up, *power_label; /* of pygrad.common.value_base */
     PyObject *init_of_result, *children_too_late, *prev_is_fixed, *no_closure, *no_hook,
-        *derivatives_missing; /* of pygrad.contract.refusals */
+        *derivatives_missing; /* of pygrad.common.refusals */
     PyObject *closure_key, *op_key; /* keys of a Value's dict */
     PyObject *refuse, *backward_in_pieces, *set_frozen, *is_recording; /* of pygrad.engine */
     PyObject *labels; /* of the ops, a tuple: of pygrad.engine too */
-    PyObject *check_forward; /* of pygrad.contract.anomaly */
-    PyObject *docs; /* of pygrad.contract.docs: a name of Value's -> its docstring */
+    PyObject *check_forward; /* of pygrad.common.anomaly */
+    PyObject *docs; /* of pygrad.common.docs: a name of Value's -> its docstring */
     PyObject *value_of; /* of pygrad._native */
     PyObject *originals; /* a copy of Value's own dict */
     PyObject *data, *grad, *_op, *_prev, *_backward, *label, *requires_grad; /* names of attributes */
@@ -37,7 +37,7 @@ PG_SHARED struct contract {
 } py;
 
 /* Fill `py`, except `value_of` (module.c), `parse_arguments` and `originals` (type.c); false with an error. */
-bool import_contract(void);
+bool import_shared(void);
 
 /* Return an attribute of a module, a new reference; NULL with an error. */
 PyObject *import(const char *module_name, const char *name);
@@ -49,7 +49,7 @@ const char *doc_of(const char *name);
  * NULL if making the tuple has raised an error. Returns NULL. */
 PyObject *refuse(PyObject *values);
 
-/* Raise `error`, made by a function of pygrad.contract.refusals; it is given away. NULL if that function has raised
+/* Raise `error`, made by a function of pygrad.common.refusals; it is given away. NULL if that function has raised
  * another error. Returns -1. */
 int raise_error(PyObject *error);
 

@@ -6,7 +6,7 @@ tuples, with None in place of each item. A *plain* structure has tuples only, so
 
 from itertools import islice
 
-from pygrad.contract.numbers import is_number
+from pygrad.common.numbers import is_number
 
 MOST_DIMENSIONS = 64
 _LISTS = {list, tuple}

@@ -1,4 +1,4 @@
-/* trigger.c: a Python function that runs a compiled function once, quickly, for loops (pygrad.tape.bound). */
+/* bound.c: a Python function that runs a compiled function once, quickly, for loops (pygrad.tape.bound). */
 #include "python/parts.h"
 
 typedef struct {
