@@ -21,8 +21,8 @@ For example z = x * y + x with x = 2, y = 3. Step 1 lists z and x * y. z passes 
 >>> x.grad, y.grad
 (4.0, 2.0)
 
-Each Value also does what the engine in C does: closures in `_backward`, detect_anomaly(), custom ops. The order of the
-file: arithmetic, the op table, methods, Value, functions.
+Closures in `_backward`, detect_anomaly() and custom ops work as in the engine in C. The file has five parts:
+arithmetic, the op table, methods, Value, functions.
 """
 
 import itertools

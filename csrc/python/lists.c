@@ -49,7 +49,8 @@ pg_id *ids_of(PyObject *values, unsigned *flags)
 
 /* --- nodes of any length ------------------------------------------------------------------------------------------ */
 
-/* Return the operands as a tuple: first, w0, x0, w1, x1, ...; if `ws` is NULL first, x0, x1, ...; `first` may be NULL. */
+/* Return the operands as a tuple: first, w0, x0, w1, x1, ...; if `ws` is NULL first, x0, x1, ... `first` may be
+ * NULL. */
 static PyObject *in_order(PyObject *first, PyObject *ws, PyObject *xs)
 {
     const Py_ssize_t count = PyTuple_GET_SIZE(xs), head = first != NULL;

@@ -1,5 +1,5 @@
-/* modes.c: the state of each mode (modes.h). make.c (finish_rare) does what a mode asks of a result, attributes.c what
- * it asks of a read of data. */
+/* modes.c: the state of each mode (modes.h). finish_rare() (make.c) applies a mode to a result, attributes.c to a read
+ * of data. */
 #include "python/modes.h"
 
 /* --- detect_anomaly() and no_grad() ------------------------------------------------------------------------------- */

@@ -3,7 +3,7 @@
  * It behaves as pygrad/engine/portable.py does: read that file first. Of csrc/, only this folder knows Python:
  *
  *   shared      what is written in Python, and shared with the portable proxy; how failures are raised
- *   proxy       a proxy and its node, its birth and its end; what it must hold (P1 to P3)
+ *   proxy       a proxy and its node: how it begins and ends, and what it must hold (P1 to P3)
  *   keep        proxies that live as long as their nodes
  *   modes       detect_anomaly(), no_grad(), the trace hook
  *   make        numbers in, Values out: every operation goes through it

@@ -1,5 +1,5 @@
-/* parts.h: what the files of this folder share, besides what has a header of its own: mostly functions and tables of
- * which type.c makes the type and module.c the module. */
+/* parts.h: the functions and tables that files of this folder share, and that have no header of their own. type.c makes
+ * the type of them, module.c the module. */
 #ifndef PG_PARTS_H
 #define PG_PARTS_H
 
@@ -19,7 +19,7 @@ PyObject *value_richcompare(PyObject *self, PyObject *other, int op);
 /* Give the type a method for each op that has one; false with an error. */
 bool add_op_methods(void);
 
-/* True if `+` and `*` of Value are what they were when pygrad was loaded. */
+/* True if no program has redefined `+` or `*` of Value. */
 bool is_plain_arithmetic(void);
 
 /* Return the op of an activation's name: a row of the table, PG_LEAF for None (no activation), PG_CUSTOM for any other
@@ -35,7 +35,7 @@ PG_SHARED PyMethodDef attribute_methods[];
 /* Hang `x` on a Value under this key (attributes.c). 0, or -1 with an error. */
 int hang(value *v, PyObject *key, PyObject *x);
 
-/* True if `Value.name` is what it was when pygrad was loaded. */
+/* True if no program has replaced the attribute `name` of the class Value. */
 bool is_original(PyObject *name);
 
 /* --- construct.c -------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
-/* type.c: the type `Value`: backward(), detach() and small methods; and make_type(), which makes the type of the tables
- * here and in the other files. */
+/* type.c: the type `Value`: backward(), detach() and small methods. make_type() puts the type together: it takes the
+ * tables of this file and of the others. */
 #include "python/make.h"
 #include "python/parts.h"
 

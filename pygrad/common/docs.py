@@ -102,7 +102,7 @@ OPS = {
     "not_equal": OpDoc(
         "0.0 if self and other are the same number, else 1.0", (), "(1.0, 0.0)", other="2.0", parameter="other"
     ),
-    "stop_gradient": OpDoc("a Value with the data of self: a node, whose operand is self", (), "(0.5, 0.0)"),
+    "stop_gradient": OpDoc("a Value with the data of self: a node with self as operand", (), "(0.5, 0.0)"),
 }
 
 
