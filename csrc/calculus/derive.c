@@ -60,12 +60,12 @@ typedef struct {
     uint32_t term_count;
     size_t term_capacity;
     size_t made_capacity;
-} walk;
+} derivation;
 
-static void fail(walk *w, pg_status status)
+static void fail(derivation *d, pg_status status)
 {
-    if (w->status == PG_OK)
-        w->status = status;
+    if (d->status == PG_OK)
+        d->status = status;
 }
 
 /* --- terms: nodes, each with a reference, and numbers --- */
@@ -80,224 +80,224 @@ static bool is_number(pg_term t, double x)
     return !t.id && t.number == x;
 }
 
-static pg_term copy(const walk *w, pg_term t)
+static pg_term copy(const derivation *d, pg_term t)
 {
     if (t.id)
-        pg_ref(pg_node_at(w->arena, t.id));
+        pg_ref(pg_node_at(d->arena, t.id));
     return t;
 }
 
-static pg_term node_term(const walk *w, pg_id id)
+static pg_term node_term(const derivation *d, pg_id id)
 {
-    return copy(w, (pg_term){.id = id});
+    return copy(d, (pg_term){.id = id});
 }
 
-static void drop(const walk *w, pg_term t)
+static void drop(const derivation *d, pg_term t)
 {
     if (t.id)
-        pg_unref(w->arena, t.id);
+        pg_unref(d->arena, t.id);
 }
 
 /* The term for a node that was just made, which is listed if the caller wants that. Id 0 is out of memory: then the
  * term is the number 0. */
-static pg_term made(walk *w, pg_id id)
+static pg_term made(derivation *d, pg_id id)
 {
-    pg_derivation *job = w->job;
+    pg_derivation *job = d->job;
     if (!id) {
-        fail(w, PG_NO_MEMORY);
+        fail(d, PG_NO_MEMORY);
         return number(0.0);
     }
-    if (job->keep_made && !pg_grow(&job->made, &w->made_capacity, job->made_count + 1u, sizeof *job->made))
-        fail(w, PG_NO_MEMORY);
+    if (job->keep_made && !pg_grow(&job->made, &d->made_capacity, job->made_count + 1u, sizeof *job->made))
+        fail(d, PG_NO_MEMORY);
     else if (job->keep_made)
-        job->made[job->made_count++] = node_term(w, id).id;
+        job->made[job->made_count++] = node_term(d, id).id;
     return (pg_term){.id = id};
 }
 
-static pg_term apply_unary(walk *w, int op, pg_term a)
+static pg_term apply_unary(derivation *d, int op, pg_term a)
 {
-    return a.id ? made(w, pg_make_unary(w->arena, op, a.id)) : number(pg_op_forward(op, a.number, 0.0));
+    return a.id ? made(d, pg_make_unary(d->arena, op, a.id)) : number(pg_op_forward(op, a.number, 0.0));
 }
 
-static pg_term apply_binary(walk *w, int op, pg_term a, pg_term b)
+static pg_term apply_binary(derivation *d, int op, pg_term a, pg_term b)
 {
     if (!a.id && !b.id)
         return number(pg_op_forward(op, a.number, b.number));
     if (!a.id)
-        return made(w, pg_make_with_number(w->arena, op, b.id, a.number, true));
+        return made(d, pg_make_with_number(d->arena, op, b.id, a.number, true));
     if (!b.id && op == PG_OP_pow)
-        return made(w, pg_make_power(w->arena, a.id, b.number));
+        return made(d, pg_make_power(d->arena, a.id, b.number));
     if (!b.id)
-        return made(w, pg_make_with_number(w->arena, op, a.id, b.number, false));
-    return made(w, pg_make_binary(w->arena, op, a.id, b.id));
+        return made(d, pg_make_with_number(d->arena, op, a.id, b.number, false));
+    return made(d, pg_make_binary(d->arena, op, a.id, b.id));
 }
 
 /* A node for a term, with a reference; for a number, a new leaf. 0: out of memory. */
-static pg_id as_node(walk *w, pg_term t)
+static pg_id as_node(derivation *d, pg_term t)
 {
-    const pg_id id = t.id ? copy(w, t).id : pg_new_leaf_with(w->arena, t.number, PG_FLAG_NUMBER);
+    const pg_id id = t.id ? copy(d, t).id : pg_new_leaf_with(d->arena, t.number, PG_FLAG_NUMBER);
     if (!id)
-        fail(w, PG_NO_MEMORY);
+        fail(d, PG_NO_MEMORY);
     return id;
 }
 
 /* The branch that an index, 0 or 1, chooses. */
-static pg_term choose(walk *w, pg_term index, const pg_term *branches)
+static pg_term choose(derivation *d, pg_term index, const pg_term *branches)
 {
     if (!index.id)
-        return copy(w, branches[index.number != 0.0]);
-    pg_id values[2] = {as_node(w, branches[0]), as_node(w, branches[1])};
+        return copy(d, branches[index.number != 0.0]);
+    pg_id values[2] = {as_node(d, branches[0]), as_node(d, branches[1])};
     const bool done = values[0] && values[1];
-    const pg_term out = done ? made(w, pg_make_choice(w->arena, index.id, 2, values)) : number(0.0);
+    const pg_term out = done ? made(d, pg_make_choice(d->arena, index.id, 2, values)) : number(0.0);
     for (int i = 0; i < 2; i++)
-        drop(w, (pg_term){.id = values[i]});
+        drop(d, (pg_term){.id = values[i]});
     return out;
 }
 
-static pg_term times(walk *w, pg_term a, pg_term b)
+static pg_term times(derivation *d, pg_term a, pg_term b)
 {
     if (is_number(a, 0.0) || is_number(b, 0.0))
         return number(0.0);
     if (is_number(a, 1.0))
-        return copy(w, b);
+        return copy(d, b);
     if (is_number(b, 1.0))
-        return copy(w, a);
+        return copy(d, a);
     if (is_number(a, -1.0))
-        return apply_unary(w, PG_OP_neg, b);
+        return apply_unary(d, PG_OP_neg, b);
     if (is_number(b, -1.0))
-        return apply_unary(w, PG_OP_neg, a);
-    return apply_binary(w, PG_OP_mul, a, b);
+        return apply_unary(d, PG_OP_neg, a);
+    return apply_binary(d, PG_OP_mul, a, b);
 }
 
 /* --- sums --- */
 
 /* Add a term to those of an entry. The term's reference becomes the entry's. */
-static void contribute(walk *w, entry *e, pg_term t)
+static void contribute(derivation *d, entry *e, pg_term t)
 {
     if (is_number(t, 0.0))
         return;
-    if (!pg_grow(&w->terms, &w->term_capacity, w->term_count + 2u, sizeof *w->terms)) {
-        drop(w, t);
-        fail(w, PG_NO_MEMORY);
+    if (!pg_grow(&d->terms, &d->term_capacity, d->term_count + 2u, sizeof *d->terms)) {
+        drop(d, t);
+        fail(d, PG_NO_MEMORY);
         return;
     }
-    const uint32_t at = ++w->term_count;
-    w->terms[at] = (link){.term = t};
+    const uint32_t at = ++d->term_count;
+    d->terms[at] = (link){.term = t};
     if (e->last)
-        w->terms[e->last].next = at;
+        d->terms[e->last].next = at;
     else
         e->first = at;
     e->last = at;
 }
 
 /* The sum of three or more terms, at least one of them a node. */
-static pg_term long_sum(walk *w, const entry *e, uint32_t count)
+static pg_term long_sum(derivation *d, const entry *e, uint32_t count)
 {
     pg_id *ids = pg_realloc(NULL, count * sizeof *ids);
     uint32_t n = 0;
-    for (uint32_t at = e->first; ids && at; at = w->terms[at].next)
-        if ((ids[n] = as_node(w, w->terms[at].term)))
+    for (uint32_t at = e->first; ids && at; at = d->terms[at].next)
+        if ((ids[n] = as_node(d, d->terms[at].term)))
             n++;
-    const pg_term out = made(w, ids && n == count ? pg_make_sum(w->arena, count, ids) : 0);
+    const pg_term out = made(d, ids && n == count ? pg_make_sum(d->arena, count, ids) : 0);
     for (uint32_t i = 0; i < n; i++)
-        pg_unref(w->arena, ids[i]);
+        pg_unref(d->arena, ids[i]);
     pg_free(ids);
     return out;
 }
 
 /* The sum of an entry's terms, added from the left. */
-static pg_term total(walk *w, const entry *e)
+static pg_term total(derivation *d, const entry *e)
 {
     uint32_t count = 0;
     bool has_node = false;
     double sum = 0.0;
-    for (uint32_t at = e->first; at; at = w->terms[at].next, count++) {
-        has_node |= w->terms[at].term.id != 0;
-        sum += w->terms[at].term.number;
+    for (uint32_t at = e->first; at; at = d->terms[at].next, count++) {
+        has_node |= d->terms[at].term.id != 0;
+        sum += d->terms[at].term.number;
     }
     if (!has_node)
         return number(sum);
     if (count == 1)
-        return copy(w, w->terms[e->first].term);
+        return copy(d, d->terms[e->first].term);
     if (count == 2)
-        return apply_binary(w, PG_OP_add, w->terms[e->first].term, w->terms[e->last].term);
-    return long_sum(w, e, count);
+        return apply_binary(d, PG_OP_add, d->terms[e->first].term, d->terms[e->last].term);
+    return long_sum(d, e, count);
 }
 
 /* --- entries --- */
 
-static bool has_entry(const walk *w, pg_id id)
+static bool has_entry(const derivation *d, pg_id id)
 {
-    return pg_node_at(w->arena, id)->flags & PG_FLAG_LISTED;
+    return pg_node_at(d->arena, id)->flags & PG_FLAG_LISTED;
 }
 
-static entry *entry_of(const walk *w, pg_id id)
+static entry *entry_of(const derivation *d, pg_id id)
 {
-    return &w->entries[(uint32_t)pg_node_at(w->arena, id)->grad];
+    return &d->entries[(uint32_t)pg_node_at(d->arena, id)->grad];
 }
 
-static entry *add_entry(walk *w, pg_id id)
+static entry *add_entry(derivation *d, pg_id id)
 {
-    pg_node *node = pg_node_at(w->arena, id);
-    entry *e = &w->entries[w->entry_count];
+    pg_node *node = pg_node_at(d->arena, id);
+    entry *e = &d->entries[d->entry_count];
     *e = (entry){.id = id, .kept = node->grad};
     node->flags |= PG_FLAG_LISTED;
-    node->grad = w->entry_count++;
+    node->grad = d->entry_count++;
     return e;
 }
 
-static void set_found(const walk *w, entry *e, pg_term t)
+static void set_found(const derivation *d, entry *e, pg_term t)
 {
-    drop(w, e->found);
+    drop(d, e->found);
     e->found = t;
     e->is_found = true;
 }
 
 /* Does a node pass its gradient on to an operand with an entry? A closure may pass it on to any operand. */
-static bool has_receiver(const walk *w, const pg_node *node)
+static bool has_receiver(const derivation *d, const pg_node *node)
 {
     const bool is_closure = node->flags & PG_FLAG_CLOSURE;
-    const pg_operand_span to = is_closure ? pg_operands_of(node) : pg_receivers_of(w->arena, node);
-    if (to.first && has_entry(w, to.first))
+    const pg_operand_span to = is_closure ? pg_operands_of(node) : pg_receivers_of(d->arena, node);
+    if (to.first && has_entry(d, to.first))
         return true;
     for (uint32_t i = 0; i < to.count; i += to.step)
-        if (has_entry(w, to.list[i]))
+        if (has_entry(d, to.list[i]))
             return true;
-    const pg_node *vector = pg_vector_of(w->arena, node);
-    return vector && has_receiver(w, vector);
+    const pg_node *vector = pg_vector_of(d->arena, node);
+    return vector && has_receiver(d, vector);
 }
 
 /* List the nodes that the ys reach, and make entries for the xs and for the nodes between. */
-static void find_between(walk *w)
+static void find_between(derivation *d)
 {
-    pg_derivation *job = w->job;
-    if (!pg_all_live(w->arena, job->ys, job->y_count) || !pg_all_live(w->arena, job->xs, job->x_count)) {
-        fail(w, PG_NO_NODE);
+    pg_derivation *job = d->job;
+    if (!pg_all_live(d->arena, job->ys, job->y_count) || !pg_all_live(d->arena, job->xs, job->x_count)) {
+        fail(d, PG_NO_NODE);
         return;
     }
     pg_listing found = {.busy_too = true};
-    pg_list_reached(w->arena, job->ys, job->y_count, &found);
-    w->nodes = found.nodes.ids;
-    w->node_count = found.nodes.count;
-    fail(w, found.status);
-    if (w->status == PG_OK && !(w->entries = pg_realloc(NULL, (w->node_count + job->x_count) * sizeof *w->entries + 1)))
-        fail(w, PG_NO_MEMORY);
-    if (w->status != PG_OK)
+    pg_list_reached(d->arena, job->ys, job->y_count, &found);
+    d->nodes = found.nodes.ids;
+    d->node_count = found.nodes.count;
+    fail(d, found.status);
+    if (d->status == PG_OK && !(d->entries = pg_realloc(NULL, (d->node_count + job->x_count) * sizeof *d->entries + 1)))
+        fail(d, PG_NO_MEMORY);
+    if (d->status != PG_OK)
         return;
     for (uint32_t i = 0; i < job->x_count; i++)
-        if (!has_entry(w, job->xs[i]))
-            add_entry(w, job->xs[i]);
-    for (size_t i = w->node_count; i-- > 0;) {
-        const pg_id id = w->nodes[i];
-        if (has_receiver(w, pg_node_at(w->arena, id)))
-            (has_entry(w, id) ? entry_of(w, id) : add_entry(w, id))->passes_on = true;
+        if (!has_entry(d, job->xs[i]))
+            add_entry(d, job->xs[i]);
+    for (size_t i = d->node_count; i-- > 0;) {
+        const pg_id id = d->nodes[i];
+        if (has_receiver(d, pg_node_at(d->arena, id)))
+            (has_entry(d, id) ? entry_of(d, id) : add_entry(d, id))->passes_on = true;
     }
 }
 
 /* --- the derivatives of one node --- */
 
 /* Use d node / d operand, the slope; node and operand have entries. */
-typedef void use_fn(walk *w, entry *node, pg_id operand, pg_term slope);
+typedef void use_fn(derivation *d, entry *node, pg_id operand, pg_term slope);
 
 static pg_term operand_of_step(const pg_formula *formula, const pg_term *registers, int32_t which)
 {
@@ -305,7 +305,7 @@ static pg_term operand_of_step(const pg_formula *formula, const pg_term *registe
 }
 
 /* The derivative of a row, by its formula. */
-static pg_term slope_by_formula(walk *w, const pg_formula *formula, pg_term a, pg_term b, pg_term y)
+static pg_term slope_by_formula(derivation *d, const pg_formula *formula, pg_term a, pg_term b, pg_term y)
 {
     pg_term registers[3 + MOST_STEPS] = {a, b, y};
     for (uint32_t i = 0; i < formula->step_count; i++) {
@@ -313,195 +313,195 @@ static pg_term slope_by_formula(walk *w, const pg_formula *formula, pg_term a, p
         pg_term on[3];
         for (int k = 0; k < 3; k++)
             on[k] = operand_of_step(formula, registers, step->operands[k]);
-        registers[3 + i] = step->op == PG_TAKE          ? choose(w, on[0], on + 1)
-                           : pg_op_arity(step->op) == 1 ? apply_unary(w, step->op, on[0])
-                                                        : apply_binary(w, step->op, on[0], on[1]);
+        registers[3 + i] = step->op == PG_TAKE          ? choose(d, on[0], on + 1)
+                           : pg_op_arity(step->op) == 1 ? apply_unary(d, step->op, on[0])
+                                                        : apply_binary(d, step->op, on[0], on[1]);
     }
-    const pg_term slope = copy(w, operand_of_step(formula, registers, formula->result));
+    const pg_term slope = copy(d, operand_of_step(formula, registers, formula->result));
     for (uint32_t i = 0; i < formula->step_count; i++)
-        drop(w, registers[3 + i]);
+        drop(d, registers[3 + i]);
     return slope;
 }
 
-static pg_term row_slope(walk *w, pg_id id, int place)
+static pg_term row_slope(derivation *d, pg_id id, int place)
 {
-    const pg_node *node = pg_node_at(w->arena, id);
+    const pg_node *node = pg_node_at(d->arena, id);
     const pg_term a = {.id = node->a}, b = {.id = node->b};
-    return slope_by_formula(w, formulas[node->op][place], a, b, (pg_term){.id = id});
+    return slope_by_formula(d, formulas[node->op][place], a, b, (pg_term){.id = id});
 }
 
 /* k * a**(k-1); if k - 1 is rounded, the formula of pow, which is more accurate. */
-static pg_term power_slope(walk *w, const pg_node *node)
+static pg_term power_slope(derivation *d, const pg_node *node)
 {
     double k;
     memcpy(&k, node + 1, sizeof k);
     if (k == 0.0 || k == 1.0)
         return number(k);
     if (k - 1.0 + 1.0 != k)
-        return slope_by_formula(w, formulas[PG_OP_pow][0], (pg_term){.id = node->a}, number(k), number(0.0));
-    const pg_term power = made(w, pg_make_power(w->arena, node->a, k - 1.0));
-    const pg_term slope = times(w, number(k), power);
-    drop(w, power);
+        return slope_by_formula(d, formulas[PG_OP_pow][0], (pg_term){.id = node->a}, number(k), number(0.0));
+    const pg_term power = made(d, pg_make_power(d->arena, node->a, k - 1.0));
+    const pg_term slope = times(d, number(k), power);
+    drop(d, power);
     return slope;
 }
 
 /* Call `use` with the slope by an operand, and give the slope's reference back. */
-static void use_slope(walk *w, entry *e, pg_id operand, pg_term slope, use_fn *use)
+static void use_slope(derivation *d, entry *e, pg_id operand, pg_term slope, use_fn *use)
 {
-    if (w->status == PG_OK)
-        use(w, e, operand, slope);
-    drop(w, slope);
+    if (d->status == PG_OK)
+        use(d, e, operand, slope);
+    drop(d, slope);
 }
 
-static void use_dot(walk *w, entry *e, const pg_node *node, use_fn *use)
+static void use_dot(derivation *d, entry *e, const pg_node *node, use_fn *use)
 {
-    const pg_id *ws = pg_list_of(node) + 1, *xs = pg_list_of(pg_vector_of(w->arena, node));
+    const pg_id *ws = pg_list_of(node) + 1, *xs = pg_list_of(pg_vector_of(d->arena, node));
     for (pg_id i = 0; i < node->b; i++) {
-        if (has_entry(w, ws[i]))
-            use_slope(w, e, ws[i], node_term(w, xs[i]), use);
-        if (has_entry(w, xs[i]))
-            use_slope(w, e, xs[i], node_term(w, ws[i]), use);
+        if (has_entry(d, ws[i]))
+            use_slope(d, e, ws[i], node_term(d, xs[i]), use);
+        if (has_entry(d, xs[i]))
+            use_slope(d, e, xs[i], node_term(d, ws[i]), use);
     }
 }
 
 /* The slope of a sum, take or declared node by a receiver in its list: the receiver is at `place`, i entries behind the
  * first receiver. */
-static pg_term slope_in_list(walk *w, const pg_node *node, const pg_id *place, uint32_t i)
+static pg_term slope_in_list(derivation *d, const pg_node *node, const pg_id *place, uint32_t i)
 {
     if (node->op == PG_DECLARED)
-        return node_term(w, place[1]);
+        return node_term(d, place[1]);
     if (node->op == PG_SUM)
         return number(1.0);
-    const double chosen_by = pg_first_place(w->arena, node) + i; /* the index that chooses this value */
-    return made(w, pg_make_with_number(w->arena, PG_OP_equal, *pg_list_of(node), chosen_by, false));
+    const double chosen_by = pg_first_place(d->arena, node) + i; /* the index that chooses this value */
+    return made(d, pg_make_with_number(d->arena, PG_OP_equal, *pg_list_of(node), chosen_by, false));
 }
 
-static void use_list(walk *w, entry *e, const pg_node *node, use_fn *use)
+static void use_list(derivation *d, entry *e, const pg_node *node, use_fn *use)
 {
-    const pg_operand_span to = pg_receivers_of(w->arena, node);
-    if (to.first && has_entry(w, to.first))
-        use_slope(w, e, to.first, number(1.0), use); /* a start, a bias, the part before */
+    const pg_operand_span to = pg_receivers_of(d->arena, node);
+    if (to.first && has_entry(d, to.first))
+        use_slope(d, e, to.first, number(1.0), use); /* a start, a bias, the part before */
     if (node->op == PG_DOT)
-        use_dot(w, e, node, use);
+        use_dot(d, e, node, use);
     else
         for (uint32_t i = 0; i < to.count; i += to.step)
-            if (has_entry(w, to.list[i]))
-                use_slope(w, e, to.list[i], slope_in_list(w, node, to.list + i, i), use);
+            if (has_entry(d, to.list[i]))
+                use_slope(d, e, to.list[i], slope_in_list(d, node, to.list + i, i), use);
 }
 
 /* Call `use` for every operand that has an entry and that the node passes its gradient on to. */
-static void use_slopes(walk *w, entry *e, use_fn *use)
+static void use_slopes(derivation *d, entry *e, use_fn *use)
 {
-    const pg_node *node = pg_node_at(w->arena, e->id);
+    const pg_node *node = pg_node_at(d->arena, e->id);
     if (node->flags & PG_FLAG_CLOSURE || node->op >= PG_CUSTOM) {
-        w->job->culprit = e->id;
-        fail(w, PG_NOT_REPLAYABLE);
+        d->job->culprit = e->id;
+        fail(d, PG_NOT_REPLAYABLE);
     } else if (node->op > PG_POWER) {
-        use_list(w, e, node, use);
+        use_list(d, e, node, use);
     } else if (node->op == PG_POWER) {
-        use_slope(w, e, node->a, power_slope(w, node), use);
+        use_slope(d, e, node->a, power_slope(d, node), use);
     } else {
-        if (has_entry(w, node->a))
-            use_slope(w, e, node->a, row_slope(w, e->id, 0), use);
-        if (node->b && has_entry(w, node->b))
-            use_slope(w, e, node->b, row_slope(w, e->id, 1), use);
+        if (has_entry(d, node->a))
+            use_slope(d, e, node->a, row_slope(d, e->id, 0), use);
+        if (node->b && has_entry(d, node->b))
+            use_slope(d, e, node->b, row_slope(d, e->id, 1), use);
     }
 }
 
 /* --- adjoints newest first, tangents oldest first --- */
 
-static void pull_to(walk *w, entry *node, pg_id operand, pg_term slope)
+static void pull_to(derivation *d, entry *node, pg_id operand, pg_term slope)
 {
-    contribute(w, entry_of(w, operand), times(w, node->found, slope));
+    contribute(d, entry_of(d, operand), times(d, node->found, slope));
 }
 
-static void push_from(walk *w, entry *node, pg_id operand, pg_term slope)
+static void push_from(derivation *d, entry *node, pg_id operand, pg_term slope)
 {
-    contribute(w, node, times(w, entry_of(w, operand)->found, slope));
+    contribute(d, node, times(d, entry_of(d, operand)->found, slope));
 }
 
-static void pull(walk *w)
+static void pull(derivation *d)
 {
-    pg_derivation *job = w->job;
+    pg_derivation *job = d->job;
     for (uint32_t i = 0; i < job->y_count; i++)
-        if (has_entry(w, job->ys[i]))
-            contribute(w, entry_of(w, job->ys[i]), copy(w, job->given[i]));
-    for (size_t i = 0; i < w->node_count && w->status == PG_OK; i++) {
-        if (!has_entry(w, w->nodes[i]))
+        if (has_entry(d, job->ys[i]))
+            contribute(d, entry_of(d, job->ys[i]), copy(d, job->given[i]));
+    for (size_t i = 0; i < d->node_count && d->status == PG_OK; i++) {
+        if (!has_entry(d, d->nodes[i]))
             continue;
-        entry *e = entry_of(w, w->nodes[i]);
-        set_found(w, e, total(w, e));
+        entry *e = entry_of(d, d->nodes[i]);
+        set_found(d, e, total(d, e));
         if (e->passes_on && !is_number(e->found, 0.0))
-            use_slopes(w, e, pull_to);
+            use_slopes(d, e, pull_to);
     }
-    for (uint32_t i = 0; i < job->x_count && w->status == PG_OK; i++) {
-        entry *e = entry_of(w, job->xs[i]);
+    for (uint32_t i = 0; i < job->x_count && d->status == PG_OK; i++) {
+        entry *e = entry_of(d, job->xs[i]);
         if (!e->is_found)
-            set_found(w, e, total(w, e));
-        job->found[i] = copy(w, e->found);
+            set_found(d, e, total(d, e));
+        job->found[i] = copy(d, e->found);
     }
 }
 
-static void push(walk *w)
+static void push(derivation *d)
 {
-    pg_derivation *job = w->job;
+    pg_derivation *job = d->job;
     for (uint32_t i = 0; i < job->x_count; i++)
-        set_found(w, entry_of(w, job->xs[i]), copy(w, job->given[i]));
-    for (uint32_t i = 0; i < w->entry_count && w->status == PG_OK; i++) {
-        entry *e = &w->entries[i];
+        set_found(d, entry_of(d, job->xs[i]), copy(d, job->given[i]));
+    for (uint32_t i = 0; i < d->entry_count && d->status == PG_OK; i++) {
+        entry *e = &d->entries[i];
         if (e->is_found)
             continue;
-        use_slopes(w, e, push_from);
-        set_found(w, e, total(w, e));
+        use_slopes(d, e, push_from);
+        set_found(d, e, total(d, e));
     }
-    for (uint32_t i = 0; i < job->y_count && w->status == PG_OK; i++)
-        if (has_entry(w, job->ys[i]))
-            job->found[i] = copy(w, entry_of(w, job->ys[i])->found);
+    for (uint32_t i = 0; i < job->y_count && d->status == PG_OK; i++)
+        if (has_entry(d, job->ys[i]))
+            job->found[i] = copy(d, entry_of(d, job->ys[i])->found);
 }
 
 /* Give the nodes their gradients back, and free everything but what was found and made. */
-static void forget(walk *w)
+static void forget(derivation *d)
 {
-    for (uint32_t i = 0; i < w->entry_count; i++) {
-        pg_node *node = pg_node_at(w->arena, w->entries[i].id);
+    for (uint32_t i = 0; i < d->entry_count; i++) {
+        pg_node *node = pg_node_at(d->arena, d->entries[i].id);
         node->flags &= (uint8_t)~PG_FLAG_LISTED;
-        node->grad = w->entries[i].kept;
+        node->grad = d->entries[i].kept;
     }
-    for (uint32_t i = 0; i < w->entry_count; i++)
-        drop(w, w->entries[i].found);
-    for (uint32_t i = 1; i <= w->term_count; i++)
-        drop(w, w->terms[i].term);
-    pg_free(w->nodes);
-    pg_free(w->entries);
-    pg_free(w->terms);
+    for (uint32_t i = 0; i < d->entry_count; i++)
+        drop(d, d->entries[i].found);
+    for (uint32_t i = 1; i <= d->term_count; i++)
+        drop(d, d->terms[i].term);
+    pg_free(d->nodes);
+    pg_free(d->entries);
+    pg_free(d->terms);
 }
 
-static void drop_made(const walk *w)
+static void drop_made(const derivation *d)
 {
-    for (uint32_t i = 0; i < w->job->made_count; i++)
-        pg_unref(w->arena, w->job->made[i]);
-    pg_free(w->job->made);
-    w->job->made = NULL;
-    w->job->made_count = 0;
+    for (uint32_t i = 0; i < d->job->made_count; i++)
+        pg_unref(d->arena, d->job->made[i]);
+    pg_free(d->job->made);
+    d->job->made = NULL;
+    d->job->made_count = 0;
 }
 
-static pg_status derive(pg_derivation *job, uint32_t count, void (*run)(walk *w))
+static pg_status derive(pg_derivation *job, uint32_t count, void (*run)(derivation *d))
 {
-    walk w = {.arena = pg_lock(), .job = job, .status = PG_OK};
+    derivation d = {.arena = pg_lock(), .job = job, .status = PG_OK};
     job->made = NULL;
     job->made_count = 0;
     memset(job->found, 0, count * sizeof *job->found);
-    find_between(&w);
-    if (w.status == PG_OK)
-        run(&w);
-    forget(&w);
-    if (w.status != PG_OK) {
+    find_between(&d);
+    if (d.status == PG_OK)
+        run(&d);
+    forget(&d);
+    if (d.status != PG_OK) {
         for (uint32_t i = 0; i < count; i++)
-            drop(&w, job->found[i]);
-        drop_made(&w);
+            drop(&d, job->found[i]);
+        drop_made(&d);
     }
-    pg_unlock(w.arena);
-    return w.status;
+    pg_unlock(d.arena);
+    return d.status;
 }
 
 pg_status pg_pull(pg_derivation *job)
@@ -516,7 +516,7 @@ pg_status pg_push(pg_derivation *job)
 
 void pg_derivation_done(pg_derivation *job)
 {
-    const walk w = {.arena = pg_lock(), .job = job};
-    drop_made(&w);
-    pg_unlock(w.arena);
+    const derivation d = {.arena = pg_lock(), .job = job};
+    drop_made(&d);
+    pg_unlock(d.arena);
 }
