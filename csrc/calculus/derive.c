@@ -258,7 +258,7 @@ static bool has_receiver(const walk *w, const pg_node *node)
 {
     const bool is_closure = node->flags & PG_FLAG_CLOSURE;
     const pg_operand_span to = is_closure ? pg_operands_of(node) : pg_receivers_of(w->arena, node);
-    if (to.first && has_entry(w, to.first))
+    if (to.front && has_entry(w, to.front))
         return true;
     for (uint32_t i = 0; i < to.count; i += to.step)
         if (has_entry(w, to.list[i]))
@@ -379,8 +379,8 @@ static pg_term slope_in_list(walk *w, const pg_node *node, const pg_id *place, u
 static void use_list(walk *w, entry *e, const pg_node *node, use_fn *use)
 {
     const pg_operand_span to = pg_receivers_of(w->arena, node);
-    if (to.first && has_entry(w, to.first))
-        use_slope(w, e, to.first, number(1.0), use); /* a start, a bias, the part before */
+    if (to.front && has_entry(w, to.front))
+        use_slope(w, e, to.front, number(1.0), use); /* a start, a bias, the part before */
     if (node->op == PG_DOT)
         use_dot(w, e, node, use);
     else

@@ -235,10 +235,10 @@ PG_INLINE pg_block *pg_block_holding(const pg_arena *arena, pg_id id)
 }
 _Static_assert(PG_BLOCK_SLOTS == 1 << 6 && -1 >> 6 == -1, "pg_block_holding() divides by a shift");
 
-/* The operands of a node, or some of them: `first`, unless it is 0; then list[i] for i = 0, step, 2 * step, ... while
+/* The operands of a node, or some of them: `front`, unless it is 0; then list[i] for i = 0, step, 2 * step, ... while
  * i < count. */
 typedef struct {
-    pg_id first;
+    pg_id front;
     uint32_t count;
     const pg_id *list;
     uint32_t step;
