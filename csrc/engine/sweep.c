@@ -155,24 +155,24 @@ PG_INLINE void propagate(pg_walk *w, const pg_node *node, bool marking)
     switch (node->op) {
     case PG_LEAF:
         break;
-#define PG_UNARY(name, label, forward, da)             \
-    case PG_OP_##name: {                               \
+#define PG_UNARY(name, label, forward, da)                     \
+    case PG_OP_##name: {                                       \
         const reached na = visit_operand(w, node->a, marking); \
-        const double a = na.node->data;                \
-        (void)a;                                       \
-        give(na, g *(da));                             \
-        break;                                         \
+        const double a = na.node->data;                        \
+        (void)a;                                               \
+        give(na, g *(da));                                     \
+        break;                                                 \
     }
-#define PG_BINARY(name, label, forward, da, db)            \
-    case PG_OP_##name: {                                   \
-        const reached na = visit_operand(w, node->a, marking);     \
-        const reached nb = visit_operand(w, node->b, marking);     \
-        const double a = na.node->data, b = nb.node->data; \
-        (void)a, (void)b;                                  \
-        const double by_a = (da), by_b = (db);             \
-        give(na, g *by_a);                                 \
-        give(nb, g *by_b); /* na again for x * x */        \
-        break;                                             \
+#define PG_BINARY(name, label, forward, da, db)                \
+    case PG_OP_##name: {                                       \
+        const reached na = visit_operand(w, node->a, marking); \
+        const reached nb = visit_operand(w, node->b, marking); \
+        const double a = na.node->data, b = nb.node->data;     \
+        (void)a, (void)b;                                      \
+        const double by_a = (da), by_b = (db);                 \
+        give(na, g *by_a);                                     \
+        give(nb, g *by_b); /* na again for x * x */            \
+        break;                                                 \
     }
 #define PG_FLAT(name, label, arity, forward) \
     case PG_OP_##name:                       \

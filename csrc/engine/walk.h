@@ -78,7 +78,7 @@ static inline void pg_fetch_early(const pg_node *node)
 /* A walk in progress. It keeps the marks of the block that it visits here, and not in memory: in a register. */
 typedef struct {
     pg_arena *arena;
-    pg_id begin;    /* the id of slot 0 of the block that it visits. At first INT32_MIN, which is near no node: no block */
+    pg_id begin; /* the id of slot 0 of the block that it visits. At first INT32_MIN, which is near no node: no block */
     uint64_t marks; /* the marks of this block that are still to be visited */
 } pg_walk;
 

@@ -1,5 +1,6 @@
-/* parts.h: what the files of this folder share, besides what has a header of its own: mostly functions and tables of
- * which type.c makes the type and module.c the module. */
+/* parts.h: the functions and tables of operators.c, attributes.c, construct.c, lists.c, layer.c, bound.c and type.c that
+ * other files use, mostly type.c, which makes the type of them, and module.c, which makes the module. These files have
+ * no headers of their own, and there is no parts.c. */
 #ifndef PG_PARTS_H
 #define PG_PARTS_H
 
