@@ -75,7 +75,7 @@ static const char *check_node(census *found, pg_id id)
 {
     const pg_node *node = pg_node_at(found->arena, id);
     const pg_operand_span operands = pg_operands_of(node);
-    const char *broken = operands.first ? check_operand(found, id, operands.first) : NULL;
+    const char *broken = operands.front ? check_operand(found, id, operands.front) : NULL;
     for (uint32_t i = 0; i < operands.count && !broken; i++)
         broken = check_operand(found, id, operands.list[i]);
     const pg_node *vector = pg_vector_of(found->arena, node);

@@ -258,7 +258,7 @@ static bool has_receiver(const derivation *d, const pg_node *node)
 {
     const bool is_closure = node->flags & PG_FLAG_CLOSURE;
     const pg_operand_span to = is_closure ? pg_operands_of(node) : pg_receivers_of(d->arena, node);
-    if (to.first && has_entry(d, to.first))
+    if (to.front && has_entry(d, to.front))
         return true;
     for (uint32_t i = 0; i < to.count; i += to.step)
         if (has_entry(d, to.list[i]))
@@ -379,8 +379,8 @@ static pg_term slope_in_list(derivation *d, const pg_node *node, const pg_id *pl
 static void use_list(derivation *d, entry *e, const pg_node *node, use_fn *use)
 {
     const pg_operand_span to = pg_receivers_of(d->arena, node);
-    if (to.first && has_entry(d, to.first))
-        use_slope(d, e, to.first, number(1.0), use); /* a start, a bias, the part before */
+    if (to.front && has_entry(d, to.front))
+        use_slope(d, e, to.front, number(1.0), use); /* a start, a bias, the part before */
     if (node->op == PG_DOT)
         use_dot(d, e, node, use);
     else

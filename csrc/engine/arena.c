@@ -1,7 +1,5 @@
-/* arena.c: memory, the leaf pool, blocks and references. arena.h states the idea and the invariants. */
+/* arena.c: memory, leaf slots and blocks. arena.h states the idea and the invariants; references.c frees nodes. */
 #include "engine/arena.h"
-
-#include <assert.h>
 
 #include "mem.h"
 
@@ -82,7 +80,7 @@ bool pg_start_arena(pg_arena *arena)
     *pg_node_at(arena, 0) = (pg_node){.data = NAN, .grad = NAN, .op = PG_LEAF, .slots = 1};
     arena->current = pg_block_at(arena, 0);
     arena->current->used = PG_BLOCK_SLOTS;
-    arena->freed = &arena->free_leaf;
+    arena->free_list = &arena->free_leaf;
     arena->interior_chunks = 1;
     arena->next_start = arena->leaf_count = arena->block_count = 1;
     return true;
@@ -100,13 +98,13 @@ static bool make_leaf_slot(pg_arena *arena)
     }
     const pg_id id = -(pg_id)arena->leaf_count++;
     *pg_node_at(arena, id) = (pg_node){.op = PG_LEAF, .slots = 1};
-    *arena->freed = id;
+    *arena->free_list = id;
     return true;
 }
 
 bool pg_reserve_leaf(pg_arena *arena)
 {
-    if (!*arena->freed && !make_leaf_slot(arena))
+    if (!*arena->free_list && !make_leaf_slot(arena))
         return false;
     if (arena->traces) { /* move one slot from set_aside to free_leaf */
         const pg_id id = arena->set_aside;
@@ -117,13 +115,6 @@ bool pg_reserve_leaf(pg_arena *arena)
         arena->free_leaf = id;
     }
     return true;
-}
-
-PG_INLINE void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
-{
-    leaf->a = *arena->freed;
-    *arena->freed = id;
-    arena->live_leaves--;
 }
 
 /* --- interior nodes --- */
@@ -157,85 +148,4 @@ bool pg_start_block(pg_arena *arena)
     arena->current = pg_block_at(arena, index);
     arena->current_nodes = pg_node_at(arena, pg_id_of(index, 0));
     return true;
-}
-
-PG_INLINE void free_interior(pg_arena *arena, pg_id id)
-{
-    const uint32_t index = pg_block_of(id);
-    pg_block *block = pg_block_at(arena, index);
-    if (--block->live > 0)
-        return;
-    if (index == arena->current_block) {
-        block->used = 0; /* it keeps its start number: no block has a larger one */
-    } else {
-        block->next_free = arena->free_block;
-        arena->free_block = index;
-    }
-}
-
-/* --- references --- */
-
-/* Give back one reference. If it is the last, put the node in front of the list *dead, which is linked by `refs`. */
-PG_INLINE void drop(pg_arena *arena, pg_node *node, pg_id *dead)
-{
-    assert(node->refs > 0);
-    if ((int32_t)node->refs > 1) { /* the usual case: more than one, and not PG_REFS_FOREVER */
-        node->refs--;
-    } else if (node->refs == 1) {
-        node->refs = (uint32_t)*dead;
-        *dead = (pg_id)(node - arena->nodes);
-    }
-}
-
-PG_INLINE void drop_list(pg_arena *arena, const pg_node *node, pg_id *dead)
-{
-    const pg_operand_span operands = pg_operands_of(node);
-    for (const pg_id *id = operands.list, *end = id + operands.count; id < end; id++)
-        drop(arena, pg_node_at(arena, *id), dead);
-}
-
-PG_INLINE void free_slot(pg_arena *arena, pg_id id, pg_node *node)
-{
-    node->refs = 0;
-    if (node->flags & PG_FLAG_CLOSURE)
-        arena->closures--;
-    arena->live_nodes--;
-    if (pg_is_leaf(id))
-        free_leaf(arena, id, node);
-    else
-        free_interior(arena, id);
-}
-
-void pg_free_node(pg_arena *arena, pg_id id)
-{
-    pg_id dead = 0;
-    drop(arena, pg_node_at(arena, id), &dead);
-    while (dead) { /* a worklist: no recursion, however long the chain */
-        const pg_id gone = dead;
-        pg_node *node = pg_node_at(arena, gone);
-        dead = (pg_id)node->refs;
-        if (node->a)
-            drop(arena, pg_node_at(arena, node->a), &dead);
-        if (node->op >= PG_SUM)
-            drop_list(arena, node, &dead);
-        else if (node->b)
-            drop(arena, pg_node_at(arena, node->b), &dead);
-        free_slot(arena, gone, node);
-    }
-}
-
-void pg_retain(pg_id id)
-{
-    pg_arena *arena = pg_lock();
-    pg_ref(pg_node_at(arena, id));
-    pg_unlock(arena);
-}
-
-void pg_release(pg_id id)
-{
-    if (!id)
-        return;
-    pg_arena *arena = pg_lock();
-    pg_unref(arena, id);
-    pg_unlock(arena);
 }

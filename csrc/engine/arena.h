@@ -30,7 +30,7 @@
  * References. A node has one reference from each place in an operand list that names it, one from its Python proxy
  * (the object that users call a Value), one for each time it is a root of a running order (order.c), and one from
  * each tape that has it as a parameter. When the last reference goes, the node is freed and gives back the references
- * to its operands.
+ * to its operands (references.h).
  *
  * Hidden nodes. The arena makes some nodes of its own. Only their consumers refer to them, and no proxy. They are: the
  * leaf for the number in `a * 2.0`; the *parts* of an operand list that is too long for one block, and is split into a
@@ -48,7 +48,8 @@
  *       proxy, its places among the roots of running orders, and the tapes it is a parameter of. (Someone who calls
  *       pygrad.h without making a proxy may hold more, as between pg_pull() and pg_derivation_done().)
  *   I3  The live count of a block is the number of its live nodes. Its marks are 0.
- *   I4  A block whose live count is 0 is on the free list, or it is the current block and has used no slot.
+ *   I4  A block whose live count is 0 is on the free list, or it is the current block and has used no slot. (Block 0 is
+ *       apart: it has no node, counts as full, and is on no list.)
  *   I5  Each leaf slot that was ever used is live or on a free list. While a trace runs that is the list `set_aside`,
  *       else `free_leaf`. No birth is later than now.
  *   I6  The arena's counts of live nodes, of live leaves and of closures are right.
@@ -91,10 +92,10 @@ enum {
     PG_FLAG_CLOSURE = 1, /* its backward step is a Python closure */
     PG_FLAG_BUSY = 2,    /* a running order holds it */
     PG_FLAG_PART = 4,    /* a part of a split operand list: hidden; its consumer, the next part, has it as `a` */
+    PG_FLAG_LISTED = 8,  /* only under the lock: reach.c has listed this node already; derive.c has an entry for it */
     PG_FLAG_VECTOR = 16, /* a vector: hidden, a PG_CUSTOM node, the first entry in the lists of its dots */
     PG_FLAG_FROZEN = 32, /* a frozen leaf: its `a` is its keeper */
     PG_FLAG_NUMBER = 64, /* a leaf for a number in an expression, or a keeper: it needs no gradient */
-    PG_FLAG_LISTED = 8,  /* only under the lock: reach.c has listed this node already; derive.c has an entry for it */
 };
 
 /* A node takes one slot of 32 bytes. Its *payload* takes the slots right behind it, in the same block. It depends on
@@ -147,12 +148,13 @@ typedef struct {
     pg_block *current; /* this block */
     pg_node *current_nodes; /* slot 0 of this block */
     uint32_t free_block; /* head of the free list of blocks; 0 ends it */
-    uint64_t next_start; /* the clock of the arena, for blocks, traces and births */
+    uint64_t next_start; /* the clock of the arena: the next start number. It moves when a block or a trace starts;
+                          * births are noted by it too */
 
     uint32_t leaf_count; /* 1 + the leaf slots made so far: ids -1, -2, ... */
     pg_id free_leaf; /* head of the free list of leaf slots; 0 ends it */
     pg_id set_aside; /* while a trace runs: the head of the list of all free slots; free_leaf is 0 then */
-    pg_id *freed; /* the head of the list that freed slots join: &free_leaf; while a trace runs: &set_aside */
+    pg_id *free_list; /* the list that freed leaf slots join: &free_leaf; while a trace runs, &set_aside */
     uint32_t traces; /* how many traces are running (moment.h) */
 
     size_t live_nodes; /* leaves included */
@@ -165,7 +167,7 @@ typedef struct {
     size_t heap_capacity;
 
     pg_order *orders; /* the list of running orders (order.c) */
-    pg_tape *tapes; /* the list of tapes that have parameters in the arena (tape.h) */
+    pg_tape *tapes; /* the list of all tapes whose parameters are set, even if a tape has none (tape.h) */
 
     _Atomic uint64_t *until_failure; /* the first binary's pg_until_failure (mem.h), for the second binary */
 } pg_arena;
@@ -208,40 +210,42 @@ static inline bool pg_is_leaf(pg_id id)
     return id < 0;
 }
 
-/* The block of an interior node. Its slot in the block: pg_slot_of(); the id again: pg_id_of(). */
+/* The number of the block that an interior node lies in. */
 static inline uint32_t pg_block_of(pg_id id)
 {
     return (uint32_t)id / PG_BLOCK_SLOTS;
 }
 
-/* The block of a node of either kind. */
+/* The slot that an interior node has in its block. */
+static inline uint32_t pg_slot_of(pg_id id)
+{
+    return (uint32_t)id % PG_BLOCK_SLOTS;
+}
+
+/* The id of the node in this slot of this block. */
+static inline pg_id pg_id_of(uint32_t block, uint32_t slot)
+{
+    return (pg_id)(block * PG_BLOCK_SLOTS + slot);
+}
+
+/* The block of any node, leaf or interior. */
 PG_INLINE pg_block *pg_block_holding(const pg_arena *arena, pg_id id)
 {
     return arena->blocks + (id >> 6); /* rounds down, for leaves too */
 }
 _Static_assert(PG_BLOCK_SLOTS == 1 << 6 && -1 >> 6 == -1, "pg_block_holding() divides by a shift");
 
-static inline uint32_t pg_slot_of(pg_id id)
-{
-    return (uint32_t)id % PG_BLOCK_SLOTS;
-}
-
-static inline pg_id pg_id_of(uint32_t block, uint32_t slot)
-{
-    return (pg_id)(block * PG_BLOCK_SLOTS + slot);
-}
-
-/* The operands of a node, or some of them: `first`, unless it is 0; then list[i] for i = 0, step, 2 * step, ... while
+/* The operands of a node, or some of them: `front`, unless it is 0; then list[i] for i = 0, step, 2 * step, ... while
  * i < count. */
 typedef struct {
-    pg_id first;
+    pg_id front;
     uint32_t count;
     const pg_id *list;
     uint32_t step;
 } pg_operand_span;
 
-/* Every id that a node has a reference to. In a part these are the part before, and the part's own list; in a frozen
- * leaf the keeper. */
+/* Every id that a node has a reference to. In a part these are the part before, and the part's own list. Of a frozen
+ * leaf it is the keeper: so a caller that wants operands must leave leaves out. */
 static inline pg_operand_span pg_operands_of(const pg_node *node)
 {
     if (node->op < PG_SUM) /* a unary op has a, a binary op has a and b, a leaf neither (a frozen one its keeper) */
@@ -288,7 +292,8 @@ static inline const double *pg_local_grads(const pg_node *node)
     return (const void *)(node + 1);
 }
 
-/* False for id 0, and for an id whose node another thread freed before the caller had the lock. */
+/* Is there a live node in the slot of this id? False for id 0, and for an id whose node was freed. But if the slot has
+ * been used again, the old id names the new node: so only an id that the caller holds a reference to is sure. */
 static inline bool pg_is_live(const pg_arena *arena, pg_id id)
 {
     return pg_node_at(arena, id)->refs > 0;
@@ -305,7 +310,6 @@ static inline bool pg_all_live(const pg_arena *arena, const pg_id *ids, size_t c
 bool pg_start_arena(pg_arena *arena); /* make the arena, empty; false: out of memory */
 bool pg_reserve_leaf(pg_arena *arena); /* put at least one slot on the list free_leaf; false: out of memory */
 bool pg_start_block(pg_arena *arena); /* make an empty block the current one; false: out of memory */
-void pg_free_node(pg_arena *arena, pg_id id); /* give back a node's last reference */
 
 /* Make a leaf. It has one reference, the caller's. 0: out of memory. */
 PG_INLINE pg_id pg_new_leaf_with(pg_arena *arena, double data, int flags)
@@ -340,23 +344,6 @@ PG_INLINE pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
     block->live++;
     arena->live_nodes++;
     return id;
-}
-
-PG_INLINE void pg_ref(pg_node *node)
-{
-    if (node->refs != PG_REFS_FOREVER)
-        node->refs++;
-}
-
-/* Give a reference back. With its last reference the node is freed, and all that only it held: in a loop, not by
- * recursion. */
-PG_INLINE void pg_unref(pg_arena *arena, pg_id id)
-{
-    pg_node *node = pg_node_at(arena, id);
-    if (node->refs == 1)
-        pg_free_node(arena, id);
-    else if (node->refs != PG_REFS_FOREVER)
-        node->refs--;
 }
 
 #endif

@@ -11,7 +11,7 @@ static pg_moment begin_trace(pg_arena *arena)
     if (arena->traces++ == 0) {
         arena->set_aside = arena->free_leaf;
         arena->free_leaf = 0;
-        arena->freed = &arena->set_aside;
+        arena->free_list = &arena->set_aside;
     }
     own_traces++;
     return arena->next_start++;
@@ -23,7 +23,7 @@ static void end_traces(pg_arena *arena, uint32_t ended)
     if (ended > 0 && arena->traces == 0) {
         arena->free_leaf = arena->set_aside;
         arena->set_aside = 0;
-        arena->freed = &arena->free_leaf;
+        arena->free_list = &arena->free_leaf;
     }
 }
 

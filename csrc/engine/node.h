@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "engine/arena.h"
+#include "engine/references.h"
 
 /* The slots of a node with such a payload. */
 static inline uint32_t pg_slots_for(size_t payload_bytes)

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "engine/reach.h"
+#include "engine/references.h"
 #include "engine/sweep.h"
 
 struct pg_order {

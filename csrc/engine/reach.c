@@ -15,8 +15,8 @@ PG_INLINE void each_operand(pg_walk *w, const pg_node *node, bool all, operand_f
     const bool is_closure = node->flags & PG_FLAG_CLOSURE;
     for (const pg_node *part = node; part; part = is_closure ? pg_part_before(w->arena, part) : NULL) {
         const pg_operand_span to = all || is_closure ? pg_operands_of(part) : pg_receivers_of(w->arena, part);
-        if (to.first)
-            visit(w, to.first, context);
+        if (to.front)
+            visit(w, to.front, context);
         for (uint32_t i = 0; i < to.count; i += to.step)
             visit(w, to.list[i], context);
     }

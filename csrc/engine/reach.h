@@ -12,7 +12,7 @@ static inline pg_operand_span pg_receivers_of(const pg_arena *arena, const pg_no
     const pg_receivers of_op = pg_receivers_of_op(node->op);
     pg_operand_span to = pg_operands_of(node);
     if (!of_op.front && !pg_part_before(arena, node)) /* but every part passes its gradient on to the part before */
-        to.first = 0;
+        to.front = 0;
     to.list += of_op.from;
     to.count = of_op.step ? to.count - of_op.from : 0;
     to.step = of_op.step;

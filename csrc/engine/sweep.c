@@ -9,8 +9,8 @@
  * by no other way keeps the gradient it had. To pass on 0.0 instead would be wrong: if a slope further down is
  * infinite, 0.0 times this slope is nan.
  *
- * When an interior node is marked, its gradient starts from 0 again. So a second backward() is right. Leaves have no
- * marks: their gradients only accumulate.
+ * When an interior node is first reached, its gradient starts from 0 again. So a second backward() is right. To the
+ * gradient of a leaf a sweep only adds. A root is the exception, leaf or not: its gradient starts from its seed.
  *
  * A Python closure may build graphs, free them, start another sweep or raise. So a sweep that may meet a closure is
  * not run here, but in pieces (order.c).
@@ -23,14 +23,15 @@
 
 /* --- one node's backward step --- */
 
-/* An operand that is reached. `first`: this sweep reaches it for the first time, so its gradient starts from 0. */
+/* An operand that is reached. `is_new`: this sweep reaches it for the first time, so its gradient starts from 0; never
+ * true of a leaf. */
 typedef struct {
     pg_node *node;
-    bool first;
+    bool is_new;
 } reached;
 
 /* Reach an operand. In a sweep (marking) this marks the operand, too, so that the walk will visit it. */
-PG_INLINE reached reach(pg_walk *w, pg_id id, bool marking)
+PG_INLINE reached visit_operand(pg_walk *w, pg_id id, bool marking)
 {
     return (reached){pg_node_at(w->arena, id), marking && pg_mark(w, id)};
 }
@@ -39,7 +40,7 @@ PG_INLINE reached reach(pg_walk *w, pg_id id, bool marking)
  * next node that is visited, and a processor that runs ahead would read the 0, and have to start again. */
 PG_INLINE void give(reached operand, double contribution)
 {
-    operand.node->grad = (operand.first ? 0.0 : operand.node->grad) + contribution;
+    operand.node->grad = (operand.is_new ? 0.0 : operand.node->grad) + contribution;
 }
 
 /* Reach an operand of a dot: mark it, and set its gradient to 0 if this is the first time. */
@@ -88,10 +89,10 @@ static inline void propagate_sum(pg_walk *w, const pg_node *node, bool marking)
 {
     const double g = node->grad;
     const pg_operand_span operands = pg_operands_of(node);
-    if (operands.first) /* the start, or the part before */
-        give(reach(w, operands.first, marking), g);
+    if (operands.front) /* the start, or the part before */
+        give(visit_operand(w, operands.front, marking), g);
     for (uint32_t i = 0; i < operands.count; i++)
-        give(reach(w, operands.list[i], marking), g);
+        give(visit_operand(w, operands.list[i], marking), g);
 }
 
 /* The value that the index chooses now gets the whole gradient; the other values are reached, and get 0. */
@@ -101,10 +102,10 @@ static inline void propagate_take(pg_walk *w, const pg_node *node, bool marking)
     const pg_operand_span operands = pg_operands_of(node);
     const uint32_t place = pg_place(pg_node_at(w->arena, operands.list[0])->data);
     const uint32_t begin = pg_first_place(w->arena, node);
-    if (operands.first) /* the part before: it needs the gradient if the index chooses a value there */
-        give(reach(w, operands.first, marking), g);
+    if (operands.front) /* the part before: it needs the gradient if the index chooses a value there */
+        give(visit_operand(w, operands.front, marking), g);
     for (uint32_t i = 1; i < operands.count; i++)
-        give(reach(w, operands.list[i], marking), place == begin + (i - 1) ? g : 0.0);
+        give(visit_operand(w, operands.list[i], marking), place == begin + (i - 1) ? g : 0.0);
 }
 
 /* Each x gets the gradient times its derivative, as the derivative is now. */
@@ -112,10 +113,10 @@ static inline void propagate_declared(pg_walk *w, const pg_node *node, bool mark
 {
     const double g = node->grad;
     const pg_operand_span operands = pg_operands_of(node);
-    if (pg_part_before(w->arena, node)) /* else `first` is y, which gets nothing */
-        give(reach(w, operands.first, marking), g);
+    if (pg_part_before(w->arena, node)) /* else `front` is y, which gets nothing */
+        give(visit_operand(w, operands.front, marking), g);
     for (uint32_t i = 0; i < operands.count; i += 2)
-        give(reach(w, operands.list[i], marking), g * pg_node_at(w->arena, operands.list[i + 1])->data);
+        give(visit_operand(w, operands.list[i], marking), g * pg_node_at(w->arena, operands.list[i + 1])->data);
 }
 
 /* A node of the user's own passes on its gradient times its local gradients. Without local gradients it only reaches
@@ -127,16 +128,15 @@ static inline void propagate_custom(pg_walk *w, const pg_node *node, bool markin
     const double g = node->grad;
     const pg_operand_span operands = pg_operands_of(node);
     const double *local_grads = node->op == PG_LOCAL ? pg_local_grads(node) : NULL;
-    if (operands.first) /* the part before */
-        give(reach(w, operands.first, marking), local_grads ? g : 0.0);
+    if (operands.front) /* the part before */
+        give(visit_operand(w, operands.front, marking), local_grads ? g : 0.0);
     for (uint32_t i = 0; i < operands.count; i++)
-        give(reach(w, operands.list[i], marking), local_grads ? g * local_grads[i] : 0.0);
+        give(visit_operand(w, operands.list[i], marking), local_grads ? g * local_grads[i] : 0.0);
 }
 
 /* The backward step of the ops that have no case in propagate(). It is not inlined, and it gets and returns the walk
- * by value: so the loop of the sweep can keep the walk in registers (a chain takes 58 instructions a node this way,
- * 60 with it inlined). */
-PG_NOINLINE pg_walk propagate_rare(pg_walk w, const pg_node *node, bool marking)
+ * by value: so the loop of the sweep can keep the walk in registers. */
+PG_NOINLINE pg_walk propagate_other(pg_walk w, const pg_node *node, bool marking)
 {
     if (node->op == PG_TAKE)
         propagate_take(&w, node, marking);
@@ -155,31 +155,31 @@ PG_INLINE void propagate(pg_walk *w, const pg_node *node, bool marking)
     switch (node->op) {
     case PG_LEAF:
         break;
-#define PG_UNARY(name, label, forward, da)             \
-    case PG_OP_##name: {                               \
-        const reached na = reach(w, node->a, marking); \
-        const double a = na.node->data;                \
-        (void)a;                                       \
-        give(na, g *(da));                             \
-        break;                                         \
+#define PG_UNARY(name, label, forward, da)                     \
+    case PG_OP_##name: {                                       \
+        const reached na = visit_operand(w, node->a, marking); \
+        const double a = na.node->data;                        \
+        (void)a;                                               \
+        give(na, g *(da));                                     \
+        break;                                                 \
     }
-#define PG_BINARY(name, label, forward, da, db)            \
-    case PG_OP_##name: {                                   \
-        const reached na = reach(w, node->a, marking);     \
-        const reached nb = reach(w, node->b, marking);     \
-        const double a = na.node->data, b = nb.node->data; \
-        (void)a, (void)b;                                  \
-        const double by_a = (da), by_b = (db);             \
-        give(na, g *by_a);                                 \
-        give(nb, g *by_b); /* na again for x * x */        \
-        break;                                             \
+#define PG_BINARY(name, label, forward, da, db)                \
+    case PG_OP_##name: {                                       \
+        const reached na = visit_operand(w, node->a, marking); \
+        const reached nb = visit_operand(w, node->b, marking); \
+        const double a = na.node->data, b = nb.node->data;     \
+        (void)a, (void)b;                                      \
+        const double by_a = (da), by_b = (db);                 \
+        give(na, g *by_a);                                     \
+        give(nb, g *by_b); /* na again for x * x */            \
+        break;                                                 \
     }
 #define PG_FLAT(name, label, arity, forward) \
     case PG_OP_##name:                       \
         break;
 #include "ops.def"
     case PG_POWER: {
-        const reached na = reach(w, node->a, marking);
+        const reached na = visit_operand(w, node->a, marking);
         double exponent;
         memcpy(&exponent, node + 1, sizeof exponent);
         give(na, g * pg_power_slope(na.node->data, exponent));
@@ -195,7 +195,7 @@ PG_INLINE void propagate(pg_walk *w, const pg_node *node, bool marking)
         propagate_sum(w, node, marking);
         break;
     default:
-        *w = propagate_rare(*w, node, marking);
+        *w = propagate_other(*w, node, marking);
         break;
     }
 }
@@ -209,7 +209,7 @@ PG_INLINE void sweep_node(pg_walk *w, pg_id id, pg_node *node, void *context)
 }
 
 /* Visit the marked nodes and all that they reach. It is not inlined and gets a copy of the walk: so this loop has all
- * registers (a chain takes 61 instructions a node this way, 63 with it inlined). */
+ * registers. */
 PG_NOINLINE void sweep(pg_walk w)
 {
     pg_walk_marked(&w, sweep_node, NULL);
@@ -225,7 +225,7 @@ pg_status pg_backward(pg_id root, double seed)
         status = PG_CLOSURES;
     } else {
         pg_walk w = pg_walk_of(arena);
-        reach(&w, root, true).node->grad = seed;
+        visit_operand(&w, root, true).node->grad = seed;
         sweep(w);
     }
     pg_unlock(arena);

@@ -78,13 +78,13 @@ static inline void pg_fetch_early(const pg_node *node)
 /* A walk in progress. It keeps the marks of the block that it visits here, and not in memory: in a register. */
 typedef struct {
     pg_arena *arena;
-    pg_id first;    /* slot 0 of the block that it visits. At first INT32_MIN, which is near no node: no block */
+    pg_id begin; /* the id of slot 0 of the block that it visits. At first INT32_MIN, which is near no node: no block */
     uint64_t marks; /* the marks of this block that are still to be visited */
 } pg_walk;
 
 static inline pg_walk pg_walk_of(pg_arena *arena)
 {
-    return (pg_walk){.arena = arena, .first = INT32_MIN};
+    return (pg_walk){.arena = arena, .begin = INT32_MIN};
 }
 
 /* Mark a node of another block than the one being visited. Not inlined: in the loop of the sweep it would need
@@ -100,11 +100,11 @@ PG_NOINLINE void pg_mark_far(pg_arena *arena, pg_id id)
 /* Mark a node if it is interior. True: it is interior and had no mark. */
 PG_INLINE bool pg_mark(pg_walk *w, pg_id id)
 {
-    const uint32_t slot = (uint32_t)id - (uint32_t)w->first;
+    const uint32_t slot = (uint32_t)id - (uint32_t)w->begin;
     if (slot < PG_BLOCK_SLOTS) {
-        const bool first = !(w->marks >> slot & 1);
+        const bool is_new = !(w->marks >> slot & 1);
         w->marks |= UINT64_C(1) << slot;
-        return first;
+        return is_new;
     }
     if (pg_is_leaf(id) || pg_block_at(w->arena, pg_block_of(id))->marks >> pg_slot_of(id) & 1)
         return false;
@@ -120,16 +120,16 @@ PG_INLINE void pg_walk_marked(pg_walk *w, pg_visit_fn *visit, void *context)
     while (w->arena->heap_size > 0) {
         const uint32_t index = pg_heap_pop(w->arena);
         pg_block *block = pg_block_at(w->arena, index);
-        w->first = pg_id_of(index, 0);
+        w->begin = pg_id_of(index, 0);
         w->marks = block->marks;
         block->marks = 0; /* from here on pg_mark() marks nodes of this block in w->marks */
-        pg_node *nodes = pg_node_at(w->arena, w->first);
+        pg_node *nodes = pg_node_at(w->arena, w->begin);
         unsigned slot = PG_BLOCK_SLOTS;
         while (w->marks) {
             slot = pg_next_marked(w->marks, slot);
             w->marks &= ~(UINT64_C(1) << slot);
             pg_fetch_early(nodes + slot);
-            visit(w, w->first + (pg_id)slot, nodes + slot, context);
+            visit(w, w->begin + (pg_id)slot, nodes + slot, context);
         }
     }
 }

@@ -4,6 +4,7 @@
  * has a label assigned to `_op` and a function assigned to `_backward`, under keys that no attribute can have. An
  * object in the dict *hangs* on the Value; it makes the proxy KEPT (proxy.h).
  */
+#include "python/keep.h"
 #include "python/make.h"
 #include "python/parts.h"
 
@@ -17,7 +18,7 @@ static int cannot_delete(const char *name)
 
 PG_NOINLINE PyObject *told_data(value *v)
 {
-    return tell_hook(v, py.data) && is_alive(v) ? PyFloat_FromDouble(node_of(v)->data) : NULL;
+    return tell_hook(v, py.data) && require_node(v) ? PyFloat_FromDouble(node_of(v)->data) : NULL;
 }
 
 /* Numbers are read and written without the lock: they are whole words, and no invariant depends on them. */
@@ -26,7 +27,7 @@ static PyObject *get_data(PyObject *self, void *Py_UNUSED(closure))
     value *v = (value *)self;
     if (trace_hook)
         return told_data(v);
-    return is_alive(v) ? PyFloat_FromDouble(node_of(v)->data) : NULL;
+    return require_node(v) ? PyFloat_FromDouble(node_of(v)->data) : NULL;
 }
 
 static PyObject *value_read(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -43,7 +44,7 @@ static PyObject *value_read(PyObject *self, PyObject *const *args, Py_ssize_t co
 static PyObject *get_grad(PyObject *self, void *Py_UNUSED(closure))
 {
     value *v = (value *)self;
-    return is_alive(v) ? PyFloat_FromDouble(*pg_grad_of(pg_the_arena, node_of(v))) : NULL;
+    return require_node(v) ? PyFloat_FromDouble(*pg_grad_of(pg_the_arena, node_of(v))) : NULL;
 }
 
 static int set_data(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
@@ -52,7 +53,7 @@ static int set_data(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
     double number;
     if (!x)
         return cannot_delete("data");
-    if (!is_alive(v) || !to_double(x, py.data_of_a_value, &number))
+    if (!require_node(v) || !to_double(x, py.data_of_a_value, &number))
         return -1;
     node_of(v)->data = number;
     return 0;
@@ -64,7 +65,7 @@ static int set_grad(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
     double number;
     if (!x)
         return cannot_delete("grad");
-    if (!is_alive(v) || !to_double(x, py.a_gradient, &number))
+    if (!require_node(v) || !to_double(x, py.a_gradient, &number))
         return -1;
     *pg_grad_of(pg_the_arena, node_of(v)) = number;
     return 0;
@@ -73,7 +74,7 @@ static int set_grad(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
 static PyObject *get_requires_grad(PyObject *self, void *Py_UNUSED(closure))
 {
     value *v = (value *)self;
-    return is_alive(v) ? PyBool_FromLong(pg_requires_grad(v->id)) : NULL;
+    return require_node(v) ? PyBool_FromLong(pg_requires_grad(v->id)) : NULL;
 }
 
 static int set_requires_grad(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
@@ -176,7 +177,7 @@ static PyObject *value_attributes(PyObject *self, PyObject *Py_UNUSED(nothing))
 static PyObject *get_op(PyObject *self, void *Py_UNUSED(closure))
 {
     value *v = (value *)self;
-    PyObject *label = is_alive(v) ? get_hung(v, py.op_key) : NULL;
+    PyObject *label = require_node(v) ? get_hung(v, py.op_key) : NULL;
     if (label || PyErr_Occurred())
         return label;
     const int op = pg_op(v->id);
@@ -193,7 +194,7 @@ static int set_op(PyObject *self, PyObject *label, void *Py_UNUSED(closure))
 static PyObject *get_backward(PyObject *self, void *Py_UNUSED(closure))
 {
     value *v = (value *)self;
-    PyObject *closure = is_alive(v) ? get_hung(v, py.closure_key) : NULL;
+    PyObject *closure = require_node(v) ? get_hung(v, py.closure_key) : NULL;
     return closure || PyErr_Occurred() ? closure : PyObject_GetAttrString(self, "_propagate");
 }
 
@@ -204,10 +205,10 @@ static int set_backward(PyObject *self, PyObject *closure, void *Py_UNUSED(conte
         return cannot_delete("_backward");
     if (!PyCallable_Check(closure))
         return raise_error(PyObject_CallNoArgs(py.no_closure));
-    const int plain = is_alive(v) && pg_is_leaf(v->id) ? drops_operands() : 0;
+    const int plain = require_node(v) && pg_is_leaf(v->id) ? drops_operands() : 0;
     if (plain != 0)
         return plain < 0 ? -1 : 0;
-    if (!is_alive(v) || keep(v, KEPT | TRACKED) < 0 || hang(v, py.closure_key, closure) < 0)
+    if (!require_node(v) || keep(v, KEPT | TRACKED) < 0 || hang(v, py.closure_key, closure) < 0)
         return -1;
     pg_set_closure(v->id, 1);
     return 0;
@@ -218,7 +219,7 @@ static int set_backward(PyObject *self, PyObject *closure, void *Py_UNUSED(conte
 static PyObject *value_operands(PyObject *self, PyObject *Py_UNUSED(nothing))
 {
     value *v = (value *)self;
-    if (!is_alive(v))
+    if (!require_node(v))
         return NULL;
     const Py_ssize_t count = (Py_ssize_t)pg_operand_count(v->id);
     if (count == 0)
@@ -272,7 +273,7 @@ static int set_prev(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
     value *v = (value *)self;
     if (!x)
         return cannot_delete("_prev");
-    if (!is_alive(v))
+    if (!require_node(v))
         return -1;
     PyObject *children = PyObject_CallFunctionObjArgs(py.parse_prev, value_type, self, x, NULL);
     if (!children)

@@ -4,6 +4,7 @@
  * at once. Python parses all other arguments (py.parse_arguments): a Value with children gets a custom node, one
  * without children a leaf.
  */
+#include "python/keep.h"
 #include "python/make.h"
 #include "python/parts.h"
 

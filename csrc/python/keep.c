@@ -1,11 +1,11 @@
-/* keep.c: proxies that live as long as their nodes: the code that keeps P1 to P3 (proxy.h) true.
+/* keep.c: proxies that live as long as their nodes (keep.h).
  *
  * A result gets the flags of its operands when it is made, and then holds their proxies (make.c, lists.c). So keep()
  * has little to do for a proxy without consumers: it sets the flags of the proxy and makes it hold its operands'
  * proxies. If the node has consumers, the arena does not know them: then keep_everything() gives every live interior
  * node a proxy that is KEPT and TRACKED.
  */
-#include "python/proxy.h"
+#include "python/keep.h"
 
 bool ever_kept;
 

@@ -3,6 +3,7 @@
  * The node's operand list has the ids. The proxy holds the operands' proxies only if one of them has flags (proxy.h),
  * or within detect_anomaly(): then all of them, in one tuple.
  */
+#include "python/keep.h"
 #include "python/make.h"
 #include "python/parts.h"
 
@@ -85,7 +86,7 @@ static pg_id make_list_node(int op, pg_id first, uint32_t count, const pg_id *ws
 PyObject *make_list(int op, PyObject *first, PyObject *ws, PyObject *xs)
 {
     value *out = new_proxy();
-    if (!out || (first && !is_alive((value *)first))) {
+    if (!out || (first && !require_node((value *)first))) {
         Py_XDECREF(out);
         return NULL;
     }

@@ -1,6 +1,8 @@
 /* make.c: numbers in, Values out (make.h): the rare cases. */
 #include "python/make.h"
 
+#include "python/keep.h"
+
 bool to_double(PyObject *x, PyObject *what, double *number)
 {
     if (PyFloat_CheckExact(x)) {

@@ -63,7 +63,7 @@ static _Thread_local int quiet; /* how many reads are running that must not call
 
 bool tell_hook(value *v, PyObject *what)
 {
-    if (quiet > 0 || !is_alive(v))
+    if (quiet > 0 || !require_node(v))
         return quiet > 0;
     PyObject *hook = Py_NewRef(trace_hook);
     quiet++;

@@ -1,36 +1,22 @@
 /* module.c: pygrad._native, the native proxy: `Value` as a CPython type over the arena of pygrad._core.
  *
- * It behaves as pygrad/engine/portable.py does: read that file first. Of csrc/, only this folder knows Python:
- *
- *   shared      what is written in Python, and shared with the portable proxy; how failures are raised
- *   proxy       a proxy and its node: how it begins and ends, and what it must hold (P1 to P3)
- *   keep        proxies that live as long as their nodes
- *   modes       detect_anomaly(), no_grad(), the trace hook
- *   make        numbers in, Values out: every operation goes through it
- *   operators   a + b, a.exp(), a < b
- *   attributes  data, grad, _op, _prev, _backward; attributes that a program adds
- *   construct   Value(...)
- *   lists       sum, dot, choose, declared; the ids of many Values
- *   layer       a layer of neurons in one call
- *   bound       one run of a compiled function
- *   type        backward(), detach() and small methods; makes the type
- *   module      Values by the ids of their nodes; shares the arena of pygrad._core; makes the module
- *
- * shared, proxy (for keep too), modes and make have headers; each includes only those before it. parts.h declares all
- * else that the files share. `a + b` calls value_add (operators.c), make_binary (make.h), new_proxy and bind (proxy.h),
- * pg_make_binary (engine/node.h); when a program drops the result, value_dealloc (proxy.c).
+ * It behaves as pygrad/engine/portable.py does: read that file first. csrc/README.md says what each file of this folder
+ * has in it. `a + b` calls value_add (operators.c), make_binary (make.h), new_proxy and bind (proxy.h), pg_make_binary
+ * (engine/node.h); when a program drops the result, value_dealloc (end.c).
  */
 #include "engine/process.h"
+#include "python/keep.h"
 #include "python/modes.h"
 #include "python/parts.h"
 
 /* --- Values by id ------------------------------------------------------------------------------------------------- */
 
-/* True if the arena has a place for a node of this id. */
-static bool is_known(long id)
+/* True if the arena has a slot for this id: memory that may be read. The slot may be free, or part of a payload: only
+ * pygrad's own Python code calls these functions, with ids that the arena gave it. */
+static bool is_in_range(long id)
 {
     const pg_arena *arena = pg_the_arena;
-    return id < 0 ? -id < (long)arena->leaf_count : id < (long)arena->block_count * PG_BLOCK_SLOTS;
+    return id < 0 ? id > -(long)arena->leaf_count : id < (long)arena->block_count * PG_BLOCK_SLOTS;
 }
 
 static PyObject *module_value_of(PyObject *Py_UNUSED(module), PyObject *x)
@@ -38,7 +24,7 @@ static PyObject *module_value_of(PyObject *Py_UNUSED(module), PyObject *x)
     const long id = PyLong_AsLong(x);
     if (PyErr_Occurred())
         return NULL;
-    value *v = is_known(id) ? proxy_of((pg_id)id) : NULL;
+    value *v = is_in_range(id) ? proxy_of((pg_id)id) : NULL;
     return Py_NewRef(v ? (PyObject *)v : Py_None);
 }
 
@@ -48,7 +34,7 @@ static PyObject *proxies_of(PyObject *ids, bool are_new)
     PyObject *given = PySequence_Tuple(ids), *list = given ? PyList_New(0) : NULL;
     for (Py_ssize_t i = 0; list && i < PyTuple_GET_SIZE(given); i++) {
         const long id = PyLong_AsLong(PyTuple_GET_ITEM(given, i));
-        const bool live = !PyErr_Occurred() && is_known(id) && pg_is_live(pg_the_arena, (pg_id)id);
+        const bool live = !PyErr_Occurred() && is_in_range(id) && pg_is_live(pg_the_arena, (pg_id)id);
         PyObject *v = live ? (PyObject *)adopt((pg_id)id) : NULL;
         if (!live && !PyErr_Occurred())
             PyErr_Format(PyExc_ValueError, "there is no node %ld", id);

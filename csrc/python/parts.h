@@ -1,5 +1,6 @@
-/* parts.h: the functions and tables that files of this folder share, and that have no header of their own. type.c makes
- * the type of them, module.c the module. */
+/* parts.h: the functions and tables of operators.c, attributes.c, construct.c, lists.c, layer.c, bound.c and type.c that
+ * other files use, mostly type.c, which makes the type of them, and module.c, which makes the module. These files have
+ * no headers of their own, and there is no parts.c. */
 #ifndef PG_PARTS_H
 #define PG_PARTS_H
 

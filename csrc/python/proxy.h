@@ -9,14 +9,14 @@
  * program's, a weak reference, a class of the user's, or operands that `_prev` has shown must live as long as its node.
  * Such a proxy is KEPT:
  *
- *   P1  A KEPT proxy holds (in `a` and `b`) the proxies of its node's operands, except a leaf without a proxy that only
- *       this node uses: no one else can reach it.
+ *   P1  A KEPT proxy holds (in `a` and `b`) the proxies of its node's operands. Exception: a leaf operand without a proxy
+ *       and with no other consumer need not be held: only this proxy leads to it.
  *   P2  The consumers of a KEPT proxy have proxies, and these are KEPT.
  *   P3  P1 and P2 are true of TRACKED too. The cycle collector knows a TRACKED proxy: an object that hangs on it, or on
  *       a proxy that it holds, may lead back to it.
  *
  * A result gets the flags of its operands. If a proxy whose node has consumers becomes KEPT, all interior nodes get
- * KEPT and TRACKED proxies (keep_everything).
+ * KEPT and TRACKED proxies (keep.c, keep_everything).
  *
  * The lock (arena.h) of this binary is the GIL, and every function here holds it. Even so, no function of Python is
  * called between pg_lock() and pg_unlock(): it could run a program's code.
@@ -28,7 +28,7 @@
 #include "python/shared.h"
 
 typedef struct value {
-    PyObject_HEAD pg_id id; /* 0: __init__ has not run */
+    PyObject_HEAD pg_id id; /* 0: no node: __init__ has not run, or making the node failed, or the proxy has ended */
     unsigned flags;
     struct value *next; /* in one list: of a block's proxies, of the spare ones, or of those to be freed next */
     PyObject *a, *b; /* what it holds: each a Value, a tuple of Values (all operands, if it is as long), or NULL */
@@ -79,7 +79,7 @@ PG_INLINE value *new_proxy(void)
 
 /* --- a proxy and its node (proxy.c) ------------------------------------------------------------------------------- */
 
-PG_SHARED uint64_t proxies_made; /* how many proxies have ever got a node */
+PG_SHARED uint64_t proxies_made; /* how often bind() has run: if this is unchanged, there is no new proxy (keep.c) */
 
 PG_INLINE pg_node *node_of(const value *v)
 {
@@ -120,35 +120,12 @@ value *proxy_of(pg_id id);
 /* Return the proxy of a node, a new one if there is none: a new reference; NULL with MemoryError. */
 value *adopt(pg_id id);
 
-static inline bool is_alive(value *v)
+/* False, with an error, if `v` has no node. */
+static inline bool require_node(value *v)
 {
     if (!v->id)
         refuse(PyTuple_Pack(1, v));
     return v->id != 0;
 }
-
-int value_traverse(PyObject *self, visitproc visit, void *arg);
-int value_clear(PyObject *self);
-void value_dealloc(PyObject *self);
-
-/* --- a proxy that lives as long as its node (keep.c) -------------------------------------------------------------- */
-
-PG_SHARED bool ever_kept; /* true once a proxy has had flags */
-
-/* Give these flags to `v` and to its consumers (P2). 0, or -1 with an error. */
-int keep(value *v, unsigned flags);
-
-/* Give `v` these flags. P1 to P3 must be true with them already. */
-void track(value *v, unsigned flags);
-
-/* Return the proxies of the operands, first to last, as a tuple; NULL with an error. */
-PyObject *operand_proxies(const value *v);
-
-/* Make `v` hold `operands`, a tuple that is given away, and drop what it held. */
-void hold(value *v, PyObject *operands);
-
-/* Give `v`, the proxy of a node that C has made, the flags of its operands' proxies, as finish_rare() (make.c) does for
- * a result. 0, or -1 with an error. */
-int inherit_flags(value *v);
 
 #endif

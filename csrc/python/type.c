@@ -1,5 +1,6 @@
-/* type.c: the type `Value`: backward(), detach() and small methods. make_type() puts the type together: it takes the
- * tables of this file and of the others. */
+/* type.c: the type `Value`: backward(), detach() and small methods; and make_type(), which makes the type of the tables
+ * here and in the other files. */
+#include "python/end.h"
 #include "python/make.h"
 #include "python/parts.h"
 
@@ -31,7 +32,7 @@ static PyObject *value_backward(PyObject *self, PyObject *const *args, Py_ssize_
 {
     value *v = (value *)self;
     double seed = 1.0;
-    if (!is_alive(v) || ((count || names) && !parse_seed(args, count, names, &seed)))
+    if (!require_node(v) || ((count || names) && !parse_seed(args, count, names, &seed)))
         return NULL;
     if (!anomaly_depth && pg_backward(v->id, seed) == PG_OK)
         Py_RETURN_NONE;
@@ -41,7 +42,7 @@ static PyObject *value_backward(PyObject *self, PyObject *const *args, Py_ssize_
 static PyObject *value_propagate(PyObject *self, PyObject *Py_UNUSED(nothing))
 {
     value *v = (value *)self;
-    if (!is_alive(v))
+    if (!require_node(v))
         return NULL;
     pg_backprop(v->id);
     Py_RETURN_NONE;
@@ -50,7 +51,7 @@ static PyObject *value_propagate(PyObject *self, PyObject *Py_UNUSED(nothing))
 static PyObject *value_is_leaf(PyObject *self, PyObject *Py_UNUSED(nothing))
 {
     value *v = (value *)self;
-    return is_alive(v) ? PyBool_FromLong(pg_is_leaf(v->id)) : NULL;
+    return require_node(v) ? PyBool_FromLong(pg_is_leaf(v->id)) : NULL;
 }
 
 static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
@@ -58,7 +59,7 @@ static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
     value *v = (value *)self;
     if (trace_hook && !tell_hook(v, py.by_detach))
         return NULL;
-    return is_alive(v) ? make_leaf(node_of(v)->data, 0) : NULL;
+    return require_node(v) ? make_leaf(node_of(v)->data, 0) : NULL;
 }
 
 static Py_hash_t value_hash(PyObject *self)

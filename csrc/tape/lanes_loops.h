@@ -272,9 +272,10 @@ static void NAME(backward)(const pg_program *program, const double *x, double *d
 #define PG_UNARY(name, label, forward, da) \
     case PG_OP_##name:                     \
         UNARY_BACKWARD(da);
-#define PG_BINARY(name, label, forward, da, db) \
-    case PG_OP_##name:                          \
-        ROWS_BACKWARD(if (!(op->fixed & 1)) GIVE(ga, da) if (!(op->fixed & 2)) GIVE(gb, db) SPENT(g););
+#define PG_BINARY(name, label, forward, da, db)                                                               \
+    case PG_OP_##name:                                                                                        \
+        ROWS_BACKWARD(if (!(op->fixed & PG_FIXED_A)) GIVE(ga, da) if (!(op->fixed & PG_FIXED_B)) GIVE(gb, db) \
+                          SPENT(g););
 #define PG_FLAT(name, label, arity, forward) \
     case PG_OP_##name:                       \
         ROWS_BACKWARD(SPENT(g););

@@ -120,11 +120,6 @@ static bool group_rows(lowering *l)
 
 /* --- slots --- */
 
-typedef struct {
-    lowering *l;
-    bool done;
-} splatting;
-
 static void splat(lowering *l, int32_t node)
 {
     if (l->varies[node] || l->slots[node])

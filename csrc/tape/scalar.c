@@ -30,9 +30,9 @@ static inline void propagate(const pg_tape *tape, const pg_tape_node *node, doub
     case PG_OP_##name: {                             \
         const double a = v[node->a], b = v[node->b]; \
         (void)a, (void)b;                            \
-        if (!(node->fixed & 1))                      \
+        if (!(node->fixed & PG_FIXED_A))             \
             adjoint[node->a] += g * (da);            \
-        if (!(node->fixed & 2))                      \
+        if (!(node->fixed & PG_FIXED_B))             \
             adjoint[node->b] += g * (db);            \
         break;                                       \
     }

@@ -199,8 +199,8 @@ static void find_fixed(pg_tape *tape)
     for (uint32_t i = first; i < tape->count; i++) {
         nodes[i].fixed = PG_INERT;
         if (nodes[i].op < PG_POWER)
-            nodes[i].fixed |=
-                (uint8_t)((nodes[nodes[i].a].op == PG_TAPE_CONSTANT) | (nodes[nodes[i].b].op == PG_TAPE_CONSTANT) << 1);
+            nodes[i].fixed |= (uint8_t)((nodes[nodes[i].a].op == PG_TAPE_CONSTANT ? PG_FIXED_A : 0) |
+                                        (nodes[nodes[i].b].op == PG_TAPE_CONSTANT ? PG_FIXED_B : 0));
     }
     for (uint32_t i = 0; i < tape->output_count; i++)
         wake(&tape->outputs[i], nodes);
@@ -303,10 +303,10 @@ static bool can_be_merged(const pg_node *node)
     return node->op == PG_TAKE || node->op == PG_DECLARED;
 }
 
-/* Does a node become no node of the tape? That is a part that is merged, or the vector of a dot. */
-static bool has_no_place(const pg_node *node)
+/* Is a node a part that is merged, and so no node of the tape? */
+static bool is_merged(const pg_node *node)
 {
-    return node->flags & PG_FLAG_VECTOR || (can_be_merged(node) && node->flags & PG_FLAG_PART);
+    return can_be_merged(node) && node->flags & PG_FLAG_PART;
 }
 
 /* Append a node; NULL: out of memory, or more nodes than int32_t can number. */
@@ -357,9 +357,9 @@ static bool write_leaves(writer *w, const pg_node *node)
     const pg_node *vector = pg_vector_of(w->arena, node);
     const pg_operand_span operands = pg_operands_of(node);
     if (!vector)
-        return write_leaf_operand(w, operands.first) && write_leaves_of_list(w, operands);
+        return write_leaf_operand(w, operands.front) && write_leaves_of_list(w, operands);
     return write_leaves_of_list(w, pg_operands_of(vector)) && write_leaves_of_list(w, operands) &&
-           write_leaf_operand(w, operands.first);
+           write_leaf_operand(w, operands.front);
 }
 
 static int32_t place_of(const writer *w, pg_id id)
@@ -399,7 +399,7 @@ static bool write_node(writer *w, pg_id id)
     const pg_node *node = pg_node_at(w->arena, id);
     if (!write_leaves(w, node))
         return false;
-    if (has_no_place(node))
+    if (is_merged(node))
         return true;
     pg_tape_node *out = append(w);
     if (!out)
@@ -413,13 +413,13 @@ static bool write_node(writer *w, pg_id id)
     return true;
 }
 
-/* Return a node that cannot be replayed: it has a closure, or it is the user's (PG_CUSTOM, PG_LOCAL). 0: none. */
+/* Return a node that cannot be replayed: it has a closure, or it is the user's (PG_CUSTOM, PG_LOCAL; the list has no
+ * vectors). 0: none. */
 static pg_id find_culprit(const pg_arena *arena, const pg_id *ids, size_t count)
 {
     for (size_t i = count; i-- > 0;) {
         const pg_node *node = pg_node_at(arena, ids[i]);
-        const bool custom = node->op == PG_LOCAL || (node->op == PG_CUSTOM && !(node->flags & PG_FLAG_VECTOR));
-        if (custom || node->flags & PG_FLAG_CLOSURE)
+        if (node->op == PG_LOCAL || node->op == PG_CUSTOM || node->flags & PG_FLAG_CLOSURE)
             return ids[i];
     }
     return 0;
@@ -427,7 +427,7 @@ static pg_id find_culprit(const pg_arena *arena, const pg_id *ids, size_t count)
 
 static void widen_by(place_map *map, pg_operand_span operands)
 {
-    widen(map, operands.first);
+    widen(map, operands.front);
     for (uint32_t i = 0; i < operands.count; i++)
         widen(map, operands.list[i]);
 }

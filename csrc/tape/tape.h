@@ -33,9 +33,13 @@
 /* The kinds of node that are no operation. */
 enum { PG_TAPE_INPUT = PG_OP_COUNT, PG_TAPE_PARAMETER, PG_TAPE_CONSTANT };
 
-/* A bit of a node's `fixed`: no output passes an adjoint on to this operation. So its adjoint stays 0, and its backward
- * step must not run: 0 times an infinite slope is nan. */
-enum { PG_INERT = 4 };
+/* The bits of an operation's `fixed`: what the backward pass leaves out. */
+enum {
+    PG_FIXED_A = 1, /* of a row of ops.def: `a` is a constant and needs no adjoint */
+    PG_FIXED_B = 2, /* of a row of ops.def: so is `b` */
+    PG_INERT = 4,   /* no output passes an adjoint on to the operation. So its adjoint stays 0, and its backward step
+                     * must not run: 0 times an infinite slope is nan */
+};
 
 /* The operands of a row of ops.def are `a` and `b`; the operand of a power is `a`. The other structural ops have `a`
  * (-1: none) and then the `count` entries of the tape's `lists` from `list` on:
@@ -56,15 +60,15 @@ typedef struct {
     };
     uint32_t count;
     uint16_t op;
-    uint8_t fixed; /* of a row of ops.def: bit 0, `a` is a constant, bit 1, `b` is: it needs no adjoint; PG_INERT */
+    uint8_t fixed; /* PG_FIXED_A, PG_FIXED_B, PG_INERT */
 } pg_tape_node;
 
 struct pg_tape {
     pg_tape_node *nodes;
     uint32_t count;
-    uint32_t inputs; /* nodes[0 .. inputs) */
-    uint32_t parameters; /* the nodes after the inputs */
-    uint32_t constants; /* the nodes after the parameters */
+    uint32_t inputs; /* how many inputs: nodes[0 .. inputs) */
+    uint32_t parameters; /* how many: the nodes after the inputs */
+    uint32_t constants; /* how many: the nodes after the parameters */
     int32_t *lists;
     size_t list_size;
     size_t list_capacity;

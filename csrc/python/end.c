@@ -1,0 +1,122 @@
+/* end.c: how a proxy ends.
+ *
+ * Nearly all proxies have no flags. Such a proxy ends by giving back its reference to the node; its memory is kept, as
+ * a spare one, for the next proxy. A proxy with flags may hold others, and its end may be theirs too: they are freed by
+ * recursion to a certain depth, beyond it one after the other. The cycle collector sees TRACKED proxies, through
+ * value_traverse() and value_clear().
+ */
+#include "python/end.h"
+
+#include "python/keep.h"
+
+enum { MOST_SPARE = 4096 };
+
+/* Take back the memory of a proxy that holds no object any more. */
+PG_INLINE void recycle(value *v)
+{
+    PyTypeObject *type = Py_TYPE(v);
+    if (type == value_type && spare_count < MOST_SPARE) {
+        v->flags = 0;
+        v->next = spare;
+        spare = v;
+        spare_count++;
+        return;
+    }
+    PyObject_GC_Del(v);
+    Py_DECREF(type);
+}
+
+/* How deep the recursion goes that frees proxies: a chain of a million must not overflow the stack. */
+enum { DEEPEST = 50 };
+
+static _Thread_local int depth;
+static _Thread_local value *waiting; /* the proxies to free after the recursion */
+
+int value_clear(PyObject *self)
+{
+    value *v = (value *)self;
+    Py_CLEAR(v->a);
+    Py_CLEAR(v->b);
+    Py_CLEAR(v->dict);
+    return 0;
+}
+
+int value_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    value *v = (value *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(v->a);
+    Py_VISIT(v->b);
+    Py_VISIT(v->dict);
+    return 0;
+}
+
+PG_INLINE void release_node(value *v)
+{
+    const pg_id id = v->id;
+    if (!id)
+        return;
+    pg_arena *arena = pg_lock();
+    unlist(v);
+    v->id = 0;
+    pg_unref(arena, id);
+    pg_unlock(arena);
+}
+
+static void take_down(value *v)
+{
+    depth++;
+    value_clear((PyObject *)v);
+    release_node(v);
+    recycle(v);
+    depth--;
+}
+
+/* Take a proxy down that may hold others: at once to a depth of DEEPEST, beyond that after the recursion. */
+static void take_down_in_turn(value *v)
+{
+    if (depth >= DEEPEST) {
+        if (v->id)
+            unlist(v); /* a proxy is in one list at a time */
+        v->next = waiting;
+        waiting = v;
+        return;
+    }
+    take_down(v);
+    while (depth == 0 && waiting) {
+        v = waiting;
+        waiting = v->next;
+        take_down(v);
+    }
+}
+
+/* True if `v`, which has weak references, must live on, for its node has consumers; these hold it now. */
+static bool is_still_wanted(value *v)
+{
+    if (v->flags & KEPT || !v->id || node_of(v)->refs == 1)
+        return false;
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    Py_SET_REFCNT((PyObject *)v, 1);
+    if (keep(v, KEPT) < 0)
+        PyErr_Clear(); /* no memory: then the weak references are cleared too early */
+    Py_SET_REFCNT((PyObject *)v, Py_REFCNT(v) - 1);
+    PyErr_Restore(type, error, traceback);
+    return Py_REFCNT(v) > 0;
+}
+
+void value_dealloc(PyObject *self)
+{
+    value *v = (value *)self;
+    if (!v->flags && !v->weakrefs && Py_IS_TYPE(self, value_type)) {
+        release_node(v);
+        recycle(v);
+        return;
+    }
+    if (v->weakrefs && is_still_wanted(v))
+        return;
+    PyObject_GC_UnTrack(self);
+    if (v->weakrefs)
+        PyObject_ClearWeakRefs(self); /* may run a program's code; proxy_of() does not find a dying proxy */
+    take_down_in_turn(v);
+}
