@@ -9,7 +9,7 @@ from pygrad import engine
 from pygrad.common import anomaly
 from pygrad.common.nested import flatten, or_lists, rebuild
 from pygrad.common.numbers import describe, to_float
-from pygrad.engine import Value, adjoints, modes, sweep
+from pygrad.engine import Value, adjoints, recordings, sweep
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 from pygrad.tape.record import warn_here
@@ -64,7 +64,7 @@ def grad(y, xs, create_graph=False, seed=1.0):
     if create_graph:
         found = map(as_value, pull(ys, seeds, values))
     else:
-        if modes.is_recording():
+        if recordings.is_recording():
             warn_here("grad() gives the numbers of this one run: use create_graph=True where it is recorded")
         found = adjoints(ys, seeds, values)
     return rebuild(structure, iter(found))

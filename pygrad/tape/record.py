@@ -12,7 +12,7 @@ from array import array
 from pygrad import engine
 from pygrad.common.caller import caller
 from pygrad.common.nested import build_lists
-from pygrad.engine import modes
+from pygrad.engine import recordings
 from pygrad.engine._lib import lib
 from pygrad.engine.randomness import random_states
 from pygrad.tape.tape import Tape
@@ -53,7 +53,7 @@ class _Watch:
     """Warns when a function reads numbers out of Values while it is recorded, and when it draws random numbers.
 
     One trace hook serves all threads: the first watch sets it, the last one to end restores the one before. Each thread
-    has a stack of its watches (pygrad.engine.modes).
+    has a stack of its watches (pygrad.engine.recordings).
     """
 
     lock, running, hook_before = threading.Lock(), 0, None
@@ -67,10 +67,10 @@ class _Watch:
             if _Watch.running == 0:
                 _Watch.hook_before = engine.set_trace_hook(_tell_of_read)
             _Watch.running += 1
-        modes.set_recordings([*modes.recordings(), self])
+        recordings.set_running([*recordings.running(), self])
 
     def __exit__(self, kind, error, traceback):
-        modes.set_recordings(modes.recordings()[:-1])
+        recordings.set_running(recordings.running()[:-1])
         with _Watch.lock:
             _Watch.running -= 1
             if _Watch.running == 0:
@@ -85,7 +85,7 @@ class _Watch:
 
 def _tell_of_read(value, what):
     id = value._pg_id
-    for watch in modes.recordings()[-1:]:
+    for watch in recordings.running()[-1:]:
         if id > 0 or id in watch.input_ids or not lib.pg_made_since(watch.since, id):
             _tell(_READS[what], watch.told)
 
