@@ -84,19 +84,23 @@ class _Watch:
 
 
 def _tell_of_read(value, what):
-    id = value._pg_id
-    for watch in recordings.running()[-1:]:
-        if id > 0 or id in watch.input_ids or not lib.pg_made_since(watch.since, id):
-            _tell(_READS[what], watch.told)
+    """Warn of a read during a recording: the trace hook."""
+    running = recordings.running()
+    if not running:
+        return
+    watch, id = running[-1], value._pg_id
+    # Any read counts, but for that of a leaf (its id is negative) that the function itself has made.
+    if id > 0 or id in watch.input_ids or not lib.pg_made_since(watch.since, id):
+        _tell(_READS[what], watch.told)
 
 
-_READS = {
-    "data": "reading .data of a Value that is being recorded keeps the number of this one run",
-    "item()": "item() of a Value that is being recorded keeps the number of this one run",
-    "detach()": "detach() of a Value that is being recorded keeps the number of this one run: use pygrad.stop_gradient",
-    "a comparison": "a comparison of a Value that is being recorded is decided now, once for all runs",
-}
 _ADVICE = "; pygrad.where, maximum, minimum, take and less are recorded"
+_READS = {
+    "data": f"reading .data of a Value that is being recorded keeps the number of this one run{_ADVICE}",
+    "item()": f"item() of a Value that is being recorded keeps the number of this one run{_ADVICE}",
+    "detach()": "detach() of a Value that is being recorded keeps the number of this one run: use pygrad.stop_gradient",
+    "a comparison": f"a comparison of a Value that is being recorded is decided now, once for all runs{_ADVICE}",
+}
 
 
 def _tell(message, told):
@@ -104,8 +108,7 @@ def _tell(message, told):
     place = caller()
     if (place, message) not in told:
         told.add((place, message))
-        advice = "" if "stop_gradient" in message else _ADVICE
-        warnings.warn_explicit(message + advice, TraceWarning, *place, registry={})
+        warnings.warn_explicit(message, TraceWarning, *place, registry={})
 
 
 def warn_here(message):
