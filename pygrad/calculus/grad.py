@@ -118,7 +118,7 @@ def _derive(run, ys, xs, given, count):
     job, arrays = ffi.new("pg_derivation *", {**job, "keep_made": keep}), list(job.values())
     status = run(job)
     if status == lib.PG_NOT_REPLAYABLE:
-        raise TypeError(no_formula(engine.find_value(job.culprit, ys)))
+        raise TypeError(no_formula(*engine.values_of([job.culprit], ys)))
     check(status, [*ys, *xs])
     found, made = arrays[-1], job.made[0 : job.made_count] if keep else []
     try:
@@ -140,13 +140,13 @@ def _is_value(x):
 
 def no_formula(v):
     """Return the message about a Value with a closure or local gradients, which cannot be differentiated twice."""
-    label = f" (label {v.label!r})" if v is not None and v.label else ""
-    if getattr(v, "_op", "") == "checkpoint":
+    label = f" (label {v.label!r})" if v.label else ""
+    if v._op == "checkpoint":
         return (
             f"there is no second derivative through pygrad.checkpoint{label}: call the function itself, without "
             "checkpoint, if derivatives are to be Values"
         )
     return (
-        f"the operation {getattr(v, '_op', '') or 'a Value'!r}{label} has a _backward or local gradients of its own, "
+        f"the operation {v._op or 'a Value'!r}{label} has a _backward or local gradients of its own, "
         "without a second derivative: declare it with pygrad.custom_op"
     )
