@@ -158,11 +158,10 @@ def choose(index, values):
 
 def leaves_of(ids, roots):
     """Return, in a list, the Values of the leaves `ids`, all below `roots`; a leaf whose Value is gone is left out."""
-    if _is_native:  # it finds each Value that exists by its id; proxies_below would make new ones for the others
-        found = map(_proxy.value_of, ids)
-    else:
-        found = map(proxies_below(*roots).get, ids)
-    return [v for v in found if v is not None]
+    # The native proxy finds each Value that exists by its id; a walk would make new Values for the other leaves. The
+    # portable one finds by its id a Value with a closure only, so it must walk.
+    find = _proxy.value_of if _is_native else proxies_below(*roots).get
+    return [v for v in map(find, ids) if v is not None]
 
 
 def values_of(ids, roots):

@@ -12,8 +12,8 @@ class Run:
 
     `samples` is None if no argument has samples: then there is one sample, and results have no dimension for it.
 
-    The batch has bare pointers, which keep no memory alive. So all memory that they lead to has a name here, for as long
-    as the batch may run: `arguments`, `columns`, `_output_memory`, `_seed`, `_seeds`, `_gradient_memory`, `_targets`.
+    The batch has bare pointers, which keep no memory alive. So this object keeps all memory that they lead to:
+    `arguments`, `columns`, `_output_memory`, `_seed`, `_seeds`, `_gradient_memory` and `_targets`.
     """
 
     def __init__(self, compiled, tape, arguments, samples):
@@ -101,7 +101,7 @@ class Run:
         return grads
 
     def _gradients(self, grads):
-        """Return a tuple of the gradients by each argument, shaped like it, from the array of want_input_gradients()."""
+        """Return a tuple: the gradients by each argument, shaped like it. `grads` is from want_input_gradients()."""
         out, begin = [], 0
         for argument in self.arguments:
             width = argument.width
