@@ -8,7 +8,7 @@ try:
     from pygrad import functional, nn, optim
     from pygrad.calculus.explain import explain, unreached
     from pygrad.calculus.grad import backward, grad
-    from pygrad.calculus.gradcheck import gradcheck, gradgradcheck
+    from pygrad.calculus.gradcheck import GradcheckError, gradcheck, gradgradcheck
     from pygrad.calculus.minimize import Objective, Residuals, least_squares, minimize
     from pygrad.calculus.transforms import (
         derivative,
@@ -47,6 +47,7 @@ try:
     from pygrad.nn import MLP, Layer, Module, Neuron
     from pygrad.storage import load_model, save_model
     from pygrad.tape.compiled import compile, load
+    from pygrad.tape.record import TraceWarning
 except ImportError as error:  # without the compiled part `pygrad.reference` still works
     if error.name != "pygrad._core":
         raise
@@ -60,12 +61,14 @@ except ImportError as error:  # without the compiled part `pygrad.reference` sti
 
 
 __all__ = [
+    "GradcheckError",
     "Layer",
     "MLP",
     "Module",
     "Neuron",
     "Objective",
     "Residuals",
+    "TraceWarning",
     "Value",
     "backward",
     "checkpoint",

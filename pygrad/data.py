@@ -5,7 +5,7 @@ import operator
 import random
 import warnings
 
-from pygrad.engine import modes
+from pygrad.engine import recordings
 from pygrad.tape.record import TraceWarning
 
 
@@ -63,7 +63,7 @@ def train_test_split(*sequences, test_size=0.25, seed=None):
 
 
 def _shuffle(order, generator):
-    if modes.is_recording():
+    if recordings.is_recording():
         message = "the function that is being recorded keeps this shuffle for all its runs: shuffle outside of it"
         warnings.warn(message, TraceWarning, stacklevel=3)
     generator.shuffle(order)

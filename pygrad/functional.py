@@ -15,7 +15,7 @@ import operator
 
 from pygrad import engine
 from pygrad.common.nested import as_lists
-from pygrad.engine import modes
+from pygrad.engine import recordings
 
 _TINY = 3.720075976020836e-44  # exp(-100): a log is at least -100, as in PyTorch
 
@@ -52,7 +52,7 @@ def binary_cross_entropy(input, target, *, reduction="mean"):
     """
 
     def loss(p, t):
-        if not modes.is_recording() and (p < 0 or p > 1):
+        if not recordings.is_recording() and (p < 0 or p > 1):
             raise ValueError(f"binary_cross_entropy needs probabilities from 0 to 1, not {p:.6g}: use ..._with_logits")
         return -(t * p.maximum(_TINY).log() + (1 - t) * (1 - p).maximum(_TINY).log())
 
@@ -100,7 +100,7 @@ def largest(values):
 
     Its gradients would cancel, so it is a float; while a function is recorded, a Value without gradient.
     """
-    if modes.is_recording() and _own(values):
+    if recordings.is_recording() and _own(values):
         return engine.stop_gradient(functools.reduce(lambda peak, z: engine.maximum(z, peak), values))
     return max(z.data for z in values)
 
@@ -136,7 +136,7 @@ def _peaks(values):
     All are floats; while a function is recorded, Values without gradient.
     """
     peak = largest(values)
-    if modes.is_recording() and _own(values):
+    if recordings.is_recording() and _own(values):
         peak = engine.where(engine.less(abs(peak), math.inf), peak, 0.0)
         return peak, [v.equal(peak) for v in values]
     peak = peak if math.isfinite(peak) else 0.0

@@ -145,7 +145,7 @@ def test_an_order_that_is_recorded_is_told(shuffled):
     """A compiled function would keep the order that it was recorded with: a warning says so, at the line that asks."""
     f = pygrad.compile(lambda x: pygrad.sum(shuffled(x)), batched=False)
 
-    with pytest.warns(pygrad.tape.record.TraceWarning, match="shuffle outside") as told:
+    with pytest.warns(pygrad.TraceWarning, match="shuffle outside") as told:
         f([1.0, 2.0, 3.0, 4.0])
 
     assert [__file__] == [warning.filename for warning in told]

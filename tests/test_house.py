@@ -31,7 +31,7 @@ def _imported(tree):
 
 
 def _module(dotted):
-    """Return the module that a dotted name is, or belongs to: "engine/modes" for "pygrad.engine.modes.is_recording"."""
+    """Return the module that a dotted name is, or belongs to: "engine/arena" for "pygrad.engine.arena.live_nodes"."""
     path = PACKAGE.joinpath(*dotted.split(".")[1:])
     while not path.is_dir() and not path.with_suffix(".py").exists():
         path = path.parent

@@ -17,7 +17,7 @@ from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.points import several
 from pygrad.calculus.sparsity import Pattern
 from pygrad.common.nested import build_lists, dimensions, flatten, nest, or_lists
-from pygrad.engine import adjoints, modes
+from pygrad.engine import adjoints, recordings
 from pygrad.engine.grad_mode import enable_grad
 from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import BoundArgument
@@ -88,7 +88,7 @@ class CompiledJacobian:
             run = self._base.prepare(args, {})
         except HasValues:
             run = None
-        if run and not modes.is_recording():
+        if run and not recordings.is_recording():
             return self._plan(run).result(run)
         if self._is_sparse:
             raise TypeError("sparse=True gives numbers, of numbers: it takes no Values, and cannot be recorded")

@@ -9,7 +9,7 @@ from pygrad import engine
 from pygrad.common import anomaly
 from pygrad.common.nested import flatten, or_lists, rebuild
 from pygrad.common.numbers import describe, to_float
-from pygrad.engine import Value, adjoints, modes, sweep
+from pygrad.engine import Value, adjoints, recordings, sweep
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 from pygrad.tape.record import warn_here
@@ -64,7 +64,7 @@ def grad(y, xs, create_graph=False, seed=1.0):
     if create_graph:
         found = map(as_value, pull(ys, seeds, values))
     else:
-        if modes.is_recording():
+        if recordings.is_recording():
             warn_here("grad() gives the numbers of this one run: use create_graph=True where it is recorded")
         found = adjoints(ys, seeds, values)
     return rebuild(structure, iter(found))
@@ -118,7 +118,7 @@ def _derive(run, ys, xs, given, count):
     job, arrays = ffi.new("pg_derivation *", {**job, "keep_made": keep}), list(job.values())
     status = run(job)
     if status == lib.PG_NOT_REPLAYABLE:
-        raise TypeError(no_formula(engine.find_value(job.culprit, ys)))
+        raise TypeError(no_formula(*engine.values_of([job.culprit], ys)))
     check(status, [*ys, *xs])
     found, made = arrays[-1], job.made[0 : job.made_count] if keep else []
     try:
@@ -140,13 +140,13 @@ def _is_value(x):
 
 def no_formula(v):
     """Return the message about a Value with a closure or local gradients, which cannot be differentiated twice."""
-    label = f" (label {v.label!r})" if v is not None and v.label else ""
-    if getattr(v, "_op", "") == "checkpoint":
+    label = f" (label {v.label!r})" if v.label else ""
+    if v._op == "checkpoint":
         return (
             f"there is no second derivative through pygrad.checkpoint{label}: call the function itself, without "
             "checkpoint, if derivatives are to be Values"
         )
     return (
-        f"the operation {getattr(v, '_op', '') or 'a Value'!r}{label} has a _backward or local gradients of its own, "
+        f"the operation {v._op or 'a Value'!r}{label} has a _backward or local gradients of its own, "
         "without a second derivative: declare it with pygrad.custom_op"
     )

@@ -29,7 +29,7 @@ from pygrad.calculus.points import several
 from pygrad.calculus.taylor import coefficients
 from pygrad.common.nested import flatten, or_lists, plain, rebuild
 from pygrad.common.numbers import describe, is_number, to_whole
-from pygrad.engine import Value, adjoints, modes
+from pygrad.engine import Value, adjoints, recordings
 from pygrad.engine.grad_mode import recorded
 from pygrad.tape.compiled import Compiled
 
@@ -369,7 +369,7 @@ def _named(derived, function, name):
 
 
 def _is_nested():
-    return getattr(_thread, "depth", 0) > 0 or modes.is_recording()
+    return getattr(_thread, "depth", 0) > 0 or recordings.is_recording()
 
 
 def _inside(function, arguments):

@@ -18,6 +18,8 @@ from pygrad.engine._lib import ffi
 from pygrad.engine.arena import check_arena, live_nodes, proxies_below, reserved_bytes
 from pygrad.engine.optable import OPS
 
+# `from pygrad.engine import *` must give what micrograd's did, `Value`, and may give what users call: these names. The
+# package itself imports the others (`adopt`, `sweep`, ...) by name; they are not for users.
 __all__ = [
     "OPS",
     "Value",
@@ -114,23 +116,23 @@ def set_grad_enabled(on):
 def plain_ids(values):
     """Return the ids of a list of Values as a pg_id[], so that C can read and write their data and grad.
 
-    Return None if a program could notice: if one is not a plain Value with a node, or if Value's `data` or `grad` has
-    been replaced.
+    Return None if a Value is of a subclass or has no node, or if a program has replaced Value's `data` or `grad`.
     """
     ids = _proxy.plain_ids(values)
     return None if ids is None else ffi.from_buffer("pg_id[]", ids)
 
 
 def adopt(ids, made, roots):
-    """Return the Values of the nodes `ids`, a list.
+    """Return a Value for each id of the list `ids`.
 
-    made: the nodes that C has just made from nodes below `roots`, oldest first; may be empty unless keeps_proxies().
+    made: the ids of the nodes that C has just made, oldest first; it may be empty unless keeps_proxies().
+    roots: Values above everything that the nodes were made from.
     """
     return _proxy.adopt(ids, made, roots)
 
 
 def keeps_proxies():
-    """True if a Value made by C must hold its operands' Values: a program might notice if it did not."""
+    """True if nodes made in C need Values now, because something already depends on the identity of Values."""
     return _proxy.keeps_proxies()
 
 
@@ -155,27 +157,20 @@ def choose(index, values):
 
 
 def leaves_of(ids, roots):
-    """Return, in a list, the Values of the leaves `ids`, all below `roots`; a leaf without a Value is left out."""
-    if _is_native:
-        found = map(_proxy.value_of, ids)
-    else:
-        below = proxies_below(*roots)
-        found = map(below.get, ids)
-    return [v for v in found if v is not None]
+    """Return, in a list, the Values of the leaves `ids`, all below `roots`; a leaf whose Value is gone is left out."""
+    # The native proxy finds each Value that exists by its id; a walk would make new Values for the other leaves. The
+    # portable one finds by its id a Value with a closure only, so it must walk.
+    find = _proxy.value_of if _is_native else proxies_below(*roots).get
+    return [v for v in map(find, ids) if v is not None]
 
 
 def values_of(ids, roots):
-    """Return the Values of the nodes `ids`, all below `roots`, in a list."""
-    found = [_proxy.value_of(id) for id in ids] if _is_native else [None]
-    if None in found:
+    """Return the Values of the nodes `ids`, all below `roots`, in a list; a node whose Value is gone gets a new one."""
+    found = [_proxy.value_of(id) for id in ids]
+    if None in found:  # it is gone, or the portable proxy does not find it by its id
         below = proxies_below(*roots)
         found = [below[id] for id in ids]
     return found
-
-
-def find_value(id, roots):
-    """Return the Value of a node below `roots`, or None if it has none."""
-    return proxies_below(*roots).get(id)
 
 
 def minimum(a, b):

@@ -8,7 +8,7 @@ from array import array
 from pygrad import engine
 from pygrad.common.nested import each
 from pygrad.common.numbers import describe
-from pygrad.engine import Value, is_grad_enabled, modes, sweep_within
+from pygrad.engine import Value, is_grad_enabled, recordings, sweep_within
 from pygrad.engine.arena import is_busy
 from pygrad.engine.grad_mode import enable_grad
 from pygrad.engine.randomness import random_states, set_random_states
@@ -46,7 +46,7 @@ def checkpoint(function):
 
     @functools.wraps(function)
     def run(*args, **kwargs):
-        if not is_grad_enabled() or modes.is_recording():
+        if not is_grad_enabled() or recordings.is_recording():
             return function(*args, **kwargs)
         return _Checkpoint(function, args, kwargs).first_run()
 

@@ -24,7 +24,7 @@ from pygrad.common.value_base import (
     parse_prev,
     power_label,
 )
-from pygrad.engine import modes
+from pygrad.engine import recordings
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below, set_frozen
 from pygrad.engine.errors import check, refuse
@@ -495,7 +495,7 @@ def forget_other_threads():
 
 def _is_recorded():
     """True while this thread records a function for `pygrad.compile`; a trace hook is set then."""
-    return _trace_hook is not None and modes.is_recording()
+    return _trace_hook is not None and recordings.is_recording()
 
 
 def _drops_operands():

@@ -31,18 +31,22 @@ class Argument:
     numbers    the numbers of one sample after the other: an array of floats, or the caller's own memory
     width      how many numbers a sample has
     columns    (pointer, step) of each input
+    is_number  is it one number? Then it is shared by all samples
+    is_array   is it an array with dimensions? Then results are arrays too
     """
 
     def __init__(self, given, name, is_batch=True):
-        self.given = given
-        self.name, self.is_array = name, hasattr(given, "dtype") and getattr(given, "ndim", 0) > 0
+        self.given, self.name = given, name
         number = _one_number(given)
         self.is_number = number is not None
         if self.is_number:
-            self.structure, self.samples = None, None
+            self.structure, self.samples, self.width, self.is_array = None, None, 1, False
             self.numbers = array("d", [to_float(number, name)])
-        else:
-            self._read(given, is_batch)
+            self._memory = ffi.from_buffer("double[]", self.numbers)
+            self.columns = [(self._memory, 0)]
+            return
+        self.is_array = hasattr(given, "dtype") and getattr(given, "ndim", 0) > 0
+        self._read(given, is_batch)
         self.width = count(self.structure)
         self._memory = self._hold()
         step = 0 if self.samples is None else self.width

@@ -26,7 +26,7 @@ class Bound:
     While the memory is bound its length is fixed: growing or shrinking an array in `inputs` raises BufferError.
     """
 
-    def __init__(self, run, inputs):
+    def __init__(self, run, with_inputs):
         self.run, self.inputs, self.output = run, [a.numbers for a in run.arguments], run.outputs
         self._replay = run.tape.new_replay()
         self.forward = self._runner(run.batch)
@@ -34,7 +34,7 @@ class Bound:
             self.gradients, self.backward = None, functools.partial(run.check_one_number, per_sample=True)
             return
         run.seed()
-        self.gradients = run.want_input_gradients() if inputs else None
+        self.gradients = run.want_input_gradients() if with_inputs else None
         self.backward = self._runner(run.batch)
 
     def _runner(self, batch):

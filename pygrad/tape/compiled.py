@@ -8,7 +8,7 @@ from array import array
 
 from pygrad import engine
 from pygrad.common.numbers import to_whole
-from pygrad.engine import modes
+from pygrad.engine import recordings
 from pygrad.engine._lib import lib
 from pygrad.module import Module
 from pygrad.tape import c_source, files, training
@@ -107,7 +107,7 @@ class Compiled:
             run = self.prepare(args, kwargs)
         except HasValues:
             return self.function(*args, **kwargs)
-        if modes.is_recording():
+        if recordings.is_recording():
             if run.samples is None:
                 return self.function(*args, **kwargs)  # a part of the function that is being recorded
             warn_here("a compiled function was run over a batch while another one was recorded: its result is kept")

@@ -12,7 +12,7 @@ from array import array
 from pygrad import engine
 from pygrad.common.caller import caller
 from pygrad.common.nested import build_lists
-from pygrad.engine import modes
+from pygrad.engine import recordings
 from pygrad.engine._lib import lib
 from pygrad.engine.randomness import random_states
 from pygrad.tape.tape import Tape
@@ -53,7 +53,7 @@ class _Watch:
     """Warns when a function reads numbers out of Values while it is recorded, and when it draws random numbers.
 
     One trace hook serves all threads: the first watch sets it, the last one to end restores the one before. Each thread
-    has a stack of its watches (pygrad.engine.modes).
+    has a stack of its watches (pygrad.engine.recordings).
     """
 
     lock, running, hook_before = threading.Lock(), 0, None
@@ -67,10 +67,10 @@ class _Watch:
             if _Watch.running == 0:
                 _Watch.hook_before = engine.set_trace_hook(_tell_of_read)
             _Watch.running += 1
-        modes.set_recordings([*modes.recordings(), self])
+        recordings.set_running([*recordings.running(), self])
 
     def __exit__(self, kind, error, traceback):
-        modes.set_recordings(modes.recordings()[:-1])
+        recordings.set_running(recordings.running()[:-1])
         with _Watch.lock:
             _Watch.running -= 1
             if _Watch.running == 0:
@@ -84,19 +84,23 @@ class _Watch:
 
 
 def _tell_of_read(value, what):
-    id = value._pg_id
-    for watch in modes.recordings()[-1:]:
-        if id > 0 or id in watch.input_ids or not lib.pg_made_since(watch.since, id):
-            _tell(_READS[what], watch.told)
+    """Warn of a read during a recording: the trace hook."""
+    running = recordings.running()
+    if not running:
+        return
+    watch, id = running[-1], value._pg_id
+    # Any read counts, but for that of a leaf (its id is negative) that the function itself has made.
+    if id > 0 or id in watch.input_ids or not lib.pg_made_since(watch.since, id):
+        _tell(_READS[what], watch.told)
 
 
-_READS = {
-    "data": "reading .data of a Value that is being recorded keeps the number of this one run",
-    "item()": "item() of a Value that is being recorded keeps the number of this one run",
-    "detach()": "detach() of a Value that is being recorded keeps the number of this one run: use pygrad.stop_gradient",
-    "a comparison": "a comparison of a Value that is being recorded is decided now, once for all runs",
-}
 _ADVICE = "; pygrad.where, maximum, minimum, take and less are recorded"
+_READS = {
+    "data": f"reading .data of a Value that is being recorded keeps the number of this one run{_ADVICE}",
+    "item()": f"item() of a Value that is being recorded keeps the number of this one run{_ADVICE}",
+    "detach()": "detach() of a Value that is being recorded keeps the number of this one run: use pygrad.stop_gradient",
+    "a comparison": f"a comparison of a Value that is being recorded is decided now, once for all runs{_ADVICE}",
+}
 
 
 def _tell(message, told):
@@ -104,8 +108,7 @@ def _tell(message, told):
     place = caller()
     if (place, message) not in told:
         told.add((place, message))
-        advice = "" if "stop_gradient" in message else _ADVICE
-        warnings.warn_explicit(message + advice, TraceWarning, *place, registry={})
+        warnings.warn_explicit(message, TraceWarning, *place, registry={})
 
 
 def warn_here(message):

@@ -11,6 +11,9 @@ class Run:
     """One call of a compiled function: its tape, its arguments, its batch for C, and its outputs.
 
     `samples` is None if no argument has samples: then there is one sample, and results have no dimension for it.
+
+    The batch has bare pointers, which keep no memory alive. So this object keeps all memory that they lead to:
+    `arguments`, `columns`, `_output_memory`, `_seed`, `_seeds`, `_gradient_memory` and `_targets`.
     """
 
     def __init__(self, compiled, tape, arguments, samples):
@@ -21,36 +24,42 @@ class Run:
         self.batch = ffi.new("pg_batch *", {"samples": n, "columns": self.columns, "threads": compiled.threads})
         self.batch.divisor = n if self.reduction == "mean" else 1
         self.outputs = array("d", bytes(8 * tape.output_count * (n if self.reduction == "none" else 1)))
-        self._held = ffi.from_buffer("double[]", self.outputs)  # Bound.output is this array: a user must not shorten it
-        setattr(self.batch, "outputs" if self.reduction == "none" else "sums", self._held)
+        # While this pointer lives, `outputs` cannot be made longer or shorter: a user has it as Bound.output.
+        self._output_memory = ffi.from_buffer("double[]", self.outputs)
+        setattr(self.batch, "outputs" if self.reduction == "none" else "sums", self._output_memory)
 
     def forward(self):
         self.run()
         return self._output()
 
-    def backward(self, inputs):
+    def backward(self, with_inputs):
         self.check_one_number()
         self.seed()
-        if inputs:
-            grads = self.want_input_gradients()
+        if not with_inputs:
+            self.run()
+            return self._output()
+        grads = self.want_input_gradients()
         self.run()
-        return (self._output(), self._gradients(grads)) if inputs else self._output()
+        return self._output(), self._gradients(grads)
 
     def run(self):
         self.check(lib.pg_replay_run(self.tape.replay, self.batch), self.batch)
 
     def seed(self):
-        """Have the batch run backward too."""
-        number = ffi.new("double[]", [1.0 / self.n if self.reduction == "mean" else 1.0])
-        self.seeds = number, ffi.new("pg_column[]", [(number, 0)] * self.tape.output_count)
-        self.batch.seeds = self.seeds[-1]
+        """Have the batch run backward too, with one seed for all outputs and samples."""
+        self._seed = ffi.new("double[]", [1.0 / self.n if self.reduction == "mean" else 1.0])
+        self._seeds = ffi.new("pg_column[]", [(self._seed, 0)] * self.tape.output_count)
+        self.batch.seeds = self._seeds
 
     def is_one_number(self, per_sample=False):
-        """True if the result is one number, so that it has a gradient; or, if `per_sample`, one for each sample."""
+        """True if the function returns one number, and there is one result: one sample, or the batch is reduced.
+
+        With `per_sample` there may be a result for each sample: the function must return one number, no more.
+        """
         return self.tape.output_count == 1 and (self.reduction != "none" or self.samples is None or per_sample)
 
     def check_one_number(self, per_sample=False):
-        """Raise ValueError unless the result is one number."""
+        """Raise ValueError unless is_one_number(per_sample)."""
         if not self.is_one_number(per_sample):
             raise ValueError('this needs one number: return one, and compile with reduction="mean" or "sum"')
 
@@ -76,18 +85,23 @@ class Run:
         return list(items) if structure is None else [build_lists(structure, items) for _ in range(self.n)]
 
     def want_input_gradients(self):
-        """Have the batch write the inputs' gradients; return the array for them: (samples, width) for each argument."""
+        """Have the batch write the inputs' gradients; return the array that it will write them to.
+
+        The array has one argument after the other, of each argument one sample after the other, and of each sample the
+        gradients by its `width` numbers.
+        """
         grads = array("d", bytes(8 * self.n * self.tape.input_count))
-        held, targets = ffi.from_buffer("double[]", grads), []
-        first = held
+        self._gradient_memory = ffi.from_buffer("double[]", grads)
+        first, targets = self._gradient_memory, []
         for argument in self.arguments:
             targets += [(first + k, argument.width) for k in range(argument.width)]
             first += self.n * argument.width
-        self.targets = ffi.new("pg_target[]", targets), held
-        self.batch.input_grads = self.targets[0]
+        self._targets = ffi.new("pg_target[]", targets)
+        self.batch.input_grads = self._targets
         return grads
 
     def _gradients(self, grads):
+        """Return a tuple: the gradients by each argument, shaped like it. `grads` is from want_input_gradients()."""
         out, begin = [], 0
         for argument in self.arguments:
             width = argument.width

@@ -134,9 +134,9 @@ def _as_output(out):
 
 
 def _not_replayable(id, outputs):
-    value = engine.find_value(id, outputs)
-    name = getattr(value, "_op", "") or "a Value"
-    label = f" (label {value.label!r})" if value is not None and value.label else ""
+    [value] = engine.values_of([id], outputs)
+    name = value._op or "a Value"
+    label = f" (label {value.label!r})" if value.label else ""
     return (
         f"the operation {name!r}{label} has a _backward or local gradients of its own, which only Python can run: "
         "declare it with pygrad.custom_op to compile it"

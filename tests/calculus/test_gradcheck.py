@@ -7,8 +7,8 @@ import pytest
 
 import pygrad
 import pygrad.calculus.gradcheck
-from pygrad import Value
-from pygrad.calculus.gradcheck import GradcheckError, differentiate, gradcheck, gradgradcheck
+from pygrad import GradcheckError, Value
+from pygrad.calculus.gradcheck import differentiate, gradcheck, gradgradcheck
 from pygrad.engine import OPS
 
 pytestmark = pytest.mark.python

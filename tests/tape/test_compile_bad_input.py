@@ -20,10 +20,9 @@ import pytest
 from programs import same_bits
 
 import pygrad
-from pygrad import engine, optim
+from pygrad import TraceWarning, engine, optim
 from pygrad.engine import Value
 from pygrad.engine._lib import lib
-from pygrad.tape.record import TraceWarning
 
 
 @pytest.fixture
