@@ -3,19 +3,31 @@
 import sys
 
 from pygrad import engine, nn
-from pygrad.calculus import gradcheck
-from pygrad.common import value_base
+from pygrad.calculus import explain, grad, gradcheck, minimize, transforms
+from pygrad.common import anomaly, value_base
+from pygrad.engine import custom_op
 from pygrad.tape import compiled, record, training
 
-# The paths that these modules had in pygrad 0.1. Its pickles name the first two, programs the others.
+_pygrad = sys.modules["pygrad"]
+
+# The paths that these modules had in the first builds of pygrad 0.1: pickles and programs name them.
 _OLD_PATHS = {
-    "pygrad.surface": value_base,
-    "pygrad.compiled": compiled,
-    "pygrad.trace": record,
-    "pygrad.checking": gradcheck,
-    "pygrad.fitting": training,
+    "anomaly": anomaly,
+    "checking": gradcheck,
+    "compiled": compiled,
+    "custom": custom_op,
+    "derive": grad,
+    "explaining": explain,
+    "fits": minimize,
+    "fitting": training,
+    "recording": _pygrad,  # its names are in two modules now, and in the package
+    "surface": value_base,
+    "trace": record,
+    "transforms": transforms,
 }
-sys.modules.update(_OLD_PATHS)
+for _name, _module in _OLD_PATHS.items():
+    sys.modules[f"pygrad.{_name}"] = _module
+    setattr(_pygrad, _name, _module)
 
 
 def install_as_micrograd():
@@ -24,7 +36,7 @@ def install_as_micrograd():
     Call it before anything imports micrograd: raises RuntimeError if the real micrograd is loaded already.
     A second call does nothing.
     """
-    stand_ins = {"micrograd": sys.modules["pygrad"], "micrograd.engine": engine, "micrograd.nn": nn}
+    stand_ins = {"micrograd": _pygrad, "micrograd.engine": engine, "micrograd.nn": nn}
     for name, module in stand_ins.items():
         if sys.modules.get(name, module) is not module:
             raise RuntimeError(

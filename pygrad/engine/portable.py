@@ -119,6 +119,7 @@ def _by_name(name):
 
 def _named(method, name):
     method.__name__, method.__qualname__ = name, f"Value.{name}"
+    method.__doc__ = f"Return the Value of the op {LABELS[CODES[name]]!r}."  # methods that are called by name have more
     return method
 
 
