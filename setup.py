@@ -22,6 +22,7 @@ class CompileFirst(build):
 
 
 write_formulas = runpy.run_path("csrc/calculus/make_formulas.py")["write"]
+settings = runpy.run_path("csrc/ffi_build.py")
 
 
 class Build(build_ext):
@@ -37,9 +38,13 @@ class Build(build_ext):
         self.require("", "a C compiler, or name yours in CC,")
         self.require("#include <Python.h>\n", "Python's C header files")
 
+        def compile_one(source, extra_postargs=(), **options):
+            flags = [*extra_postargs, *settings["FLAGS_OF"].get(source, [])]
+            return compile_all([source], extra_postargs=flags, **options)
+
         def compile_each(sources, **options):
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                done = list(pool.map(lambda source: compile_all([source], **options), sources))
+                done = list(pool.map(lambda source: compile_one(source, **options), sources))
             return [name for names in done for name in names]
 
         self.compiler.compile = compile_each
@@ -60,5 +65,5 @@ class Build(build_ext):
 setup(
     cmdclass={"build": CompileFirst, "build_ext": Build},
     cffi_modules=["csrc/ffi_build.py:ffi"],
-    ext_modules=[runpy.run_path("csrc/ffi_build.py")["native"]],
+    ext_modules=[settings["native"]],
 )
