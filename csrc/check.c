@@ -1,5 +1,6 @@
 /* check.c: verify the invariants that arena.h states. For tests: the engine uses nothing of this. */
 #include "engine/arena.h"
+#include "engine/modes.h"
 #include "engine/order.h"
 #include "mem.h"
 #include "tape/tape.h"
@@ -143,6 +144,7 @@ static const char *check_leaves(census *found)
         REQUIRE(arena->births[id] <= arena->next_start, "I5: a leaf was born later than now");
     }
     const pg_id lists[] = {arena->free_leaf, arena->set_aside};
+    REQUIRE(arena->traces == arena->open.of[PG_MODE_TRACE], "I5: a trace is no mode, or a mode no trace");
     REQUIRE(!(arena->traces ? lists[0] : lists[1]), "I5: a trace has set too little aside, or has left it there");
     for (int which = 0; which < 2; which++)
         for (pg_id id = lists[which]; id; id = pg_node_at(arena, id)->a) {
@@ -200,6 +202,7 @@ static const char *check_arena(census *found)
     const char *broken = check_blocks(found);
     broken = broken ? broken : check_leaves(found);
     broken = broken ? broken : check_all_refs(found);
+    broken = broken ? broken : pg_check_modes(found->arena);
     return broken ? broken : check_counts(found);
 }
 

@@ -42,6 +42,15 @@ typedef enum {
     PG_BAD_TAPE,  /* an image describes no possible tape */
 } pg_status;
 
+/* --- cells: memory that owns what C makes in it ---
+ *
+ * Python may be interrupted between a call of C and its next step: what the call had returned would be lost. So C
+ * makes a thing that must be freed in a cell, which Python has made before. cffi allocates the cell by pg_cell_new(),
+ * and frees it together with the thing by a function for things of this kind: pg_order_cell_free(), .... */
+
+/* Memory of zeros: an empty cell. NULL: memory is short. */
+void *pg_cell_new(size_t bytes);
+
 /* --- the process --- */
 
 /* Prepare the arena. Call it before anything else, from the thread that imports pygrad. A second call does nothing.
@@ -114,20 +123,49 @@ void pg_retain(pg_id id);
 /* Give one reference back. The last one frees the node, and gives back its references to its operands. 0 is allowed. */
 void pg_release(pg_id id);
 
-/* --- traces: which leaves did a function make, and which were there before? (moment.h) --- */
+/* --- modes of threads, which last as long as their memory (modes.h) --- */
 
-/* A moment, by the arena's clock. */
+typedef enum {
+    PG_MODE_NO_GRAD = 1, /* pygrad.no_grad(): results are leaves */
+    PG_MODE_GRAD, /* pygrad.enable_grad(), within no_grad() */
+    PG_MODE_ANOMALY, /* pygrad.detect_anomaly(), in all threads */
+    PG_MODE_RECORDING, /* a function is recorded for pygrad.compile */
+    PG_MODE_NESTED, /* a transform runs within another one */
+    PG_MODE_QUIET, /* reads of data do not call the trace hook */
+    PG_MODE_TRACE, /* which leaves are made, and which were there before? (moment.h) */
+    PG_MODE_KINDS
+} pg_mode_kind;
+/* A moment, by the arena's clock. No two modes have the same. */
 typedef uint64_t pg_moment;
-/* Begin a trace, and return the moment: until the trace ends, pg_made_since() can tell of every leaf whether it was
- * made later. Traces may be nested, and may run in several threads. The thread that began a trace must end it. */
-pg_moment pg_trace_begin(void);
-/* End the trace that this thread began last. Without one, do nothing. */
-void pg_trace_end(void);
-/* Was the leaf made after the moment? Right only until the trace that began at the moment ends. */
+typedef struct pg_mode {
+    int kind; /* 0: not begun, or ended */
+    pg_moment moment; /* when it began */
+    uint64_t thread; /* pg_number_of_thread() of the thread that began it */
+    struct pg_mode *older, *newer;
+} pg_mode;
+/* How many modes there are, of all threads. */
+typedef struct {
+    uint32_t unusual; /* PG_MODE_NO_GRAD and PG_MODE_ANOMALY: an operation checks this alone */
+    uint32_t of[PG_MODE_KINDS]; /* by kind */
+} pg_open_modes;
+const pg_open_modes *pg_modes_open(void);
+/* Allocators for cffi: memory for a mode that begins now; and the end of the mode with its memory, by whatever thread.
+ * NULL: memory is short. */
+void *pg_mode_no_grad(size_t bytes);
+void *pg_mode_grad(size_t bytes);
+void *pg_mode_recording(size_t bytes);
+void *pg_mode_nested(size_t bytes);
+void *pg_mode_quiet(size_t bytes);
+void *pg_mode_trace(size_t bytes);
+void pg_mode_free(void *memory);
+/* Begin a mode in memory of pg_cell_new(). PG_NO_MEMORY: of a trace. */
+pg_status pg_mode_begin(pg_mode *mode, int kind);
+/* Return the moment of the newest mode of this kind that this thread is in; 0: of none. */
+pg_moment pg_mode_of(int kind);
+/* 0 if this thread is in PG_MODE_NO_GRAD, and not in a newer PG_MODE_GRAD. */
+int pg_is_grad_enabled(void);
+/* Was the leaf made after the moment of a trace that still runs? */
 int pg_made_since(pg_moment moment, pg_id leaf);
-/* Begin a trace, and set *out to the moment. pg_order_within() needs such a moment: the arena can tell of interior
- * nodes too whether they were made later. pg_trace_end() ends the trace. PG_NO_MEMORY. */
-pg_status pg_moment_begin(pg_moment *out);
 
 /* --- one node; id 0 reads as nan, and writing to it does nothing --- */
 
@@ -178,19 +216,32 @@ pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted);
 /* Run the backward step of one node: add to the gradients of its operands, without setting them to 0 first. */
 void pg_backprop(pg_id id);
 
+/* --- gradients that come back (kept.c) --- */
+
+typedef struct {
+    uint32_t count;
+    pg_id *ids;
+    double *grads;
+} pg_kept;
+/* Note the gradients of these live nodes in an empty cell, and set them to 0. pg_kept_free() puts them back.
+ * PG_NO_MEMORY. */
+pg_status pg_gradients_keep(pg_kept *cell, uint32_t count, const pg_id *ids);
+void pg_kept_free(void *cell);
+
 /* --- backward passes, in pieces (order.c) --- */
 
-/* Begin an order: list the nodes that a sweep from `root` visits, set the gradients of the interior ones to 0, give
- * the root its seed, and mark the nodes as busy. pg_order_free() must end it, in every case. PG_BUSY, PG_NO_NODE,
- * PG_NO_MEMORY. */
-pg_status pg_order_new(pg_id root, double seed, pg_order **out);
+/* Frees a cell, and ends the order in it, at its end or before it: its nodes are no longer busy. */
+void pg_order_cell_free(void *cell);
+/* Begin an order in an empty cell: list the nodes that a sweep from `root` visits, set the gradients of the interior
+ * ones to 0, give the root its seed, and mark the nodes as busy. PG_BUSY, PG_NO_NODE, PG_NO_MEMORY. */
+pg_status pg_order_new(pg_id root, double seed, pg_order **cell);
 /* As pg_order_new(), from several roots. If `wanted` is not NULL, the gradients of all nodes that are reached and of
- * the wanted nodes start from 0, leaves included. pg_grad() reads them until pg_order_free() puts the old ones back.
- * `grads` of `wanted` is not used. */
-pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **out);
-/* As pg_order_new(), from several roots, but only through nodes made since a moment of
- * pg_moment_begin(). Earlier nodes only have gradients added: they are not set to 0 first, and may be busy. */
-pg_status pg_order_within(const pg_roots *roots, const pg_moment *since, pg_order **out);
+ * the wanted nodes start from 0, leaves included. pg_grad() reads them until the order ends: that puts the old ones
+ * back. `grads` of `wanted` is not used. */
+pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **cell);
+/* As pg_order_new(), from several roots, but only through nodes made since a moment: that of a trace that still runs.
+ * Earlier nodes only have gradients added: they are not set to 0 first, and may be busy. */
+pg_status pg_order_within(const pg_roots *roots, pg_moment since, pg_order **cell);
 /* A digest of the ops in the order: equal for equal sequences of ops, almost surely different for others. */
 uint64_t pg_order_digest(const pg_order *order);
 /* Write the earlier nodes that an order of pg_order_within() adds to. Returns how many; `out` may be NULL. */
@@ -203,8 +254,6 @@ pg_id pg_order_next(pg_order *order);
 /* Run one step, and return the node's id; 0: the order is at its end. If *is_closure is 1, the step was not run: the
  * caller must run the closure. */
 pg_id pg_order_step(pg_order *order, int *is_closure);
-/* End the order, at its end or before it, and free it: its nodes are no longer busy. */
-void pg_order_free(pg_order *order);
 /* For each node a number that is larger the later the node was made; 0 for leaves. */
 void pg_creation_order(uint32_t count, const pg_id *ids, uint64_t *out);
 
@@ -239,19 +288,20 @@ typedef struct {
     const pg_id *ys;
     const pg_id *xs;
     const pg_term *given; /* pg_pull: the seeds, one a y. pg_push: the tangents, one an x */
-    pg_term *found; /* pg_pull: the adjoints, one an x. pg_push: the tangents, one a y. Each node comes with a
-                           * reference, which is the caller's */
     int keep_made; /* list all the nodes that are made in `made` too */
-    uint32_t made_count;
-    pg_id *made; /* oldest first; pg_derivation_done() gives their references back and frees the array */
+    /* Results, which belong to the job: pg_derivation_free() gives the references of their nodes back. */
+    uint32_t found_count, made_count;
+    pg_term *found; /* pg_pull: the adjoints, one an x. pg_push: the tangents, one a y */
+    pg_id *made; /* oldest first */
     pg_id culprit; /* PG_NOT_REPLAYABLE: this node */
 } pg_derivation;
 /* Make the adjoints of the xs from the seeds of the ys (pg_pull), or the tangents of the ys from those of the xs
  * (pg_push), as nodes that depend on all that they are computed from. No gradient is read or changed.
- * PG_NOT_REPLAYABLE, PG_NO_NODE, PG_NO_MEMORY; then pg_derivation_done() need not be called. */
+ * A job is made with pg_cell_new() and pg_derivation_free(), and runs once. PG_NOT_REPLAYABLE, PG_NO_NODE,
+ * PG_NO_MEMORY. */
 pg_status pg_pull(pg_derivation *job);
 pg_status pg_push(pg_derivation *job);
-void pg_derivation_done(pg_derivation *job);
+void pg_derivation_free(void *job);
 
 /* --- optimizer steps --- */
 
@@ -292,8 +342,8 @@ pg_status pg_adam(uint32_t count, const pg_id *ids, const pg_adam_options *optio
  * reference to it. PG_NOT_REPLAYABLE: *culprit is the node. PG_BUSY, PG_NO_NODE, PG_NO_MEMORY. */
 pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output_count, const pg_id *outputs,
                       pg_moment since, pg_tape **out, pg_id *culprit);
-/* Free a tape, after its replays. NULL is allowed. */
-void pg_tape_free(pg_tape *tape);
+/* Frees a cell, and the tape in it once the last replay of the tape is freed. */
+void pg_tape_cell_free(void *cell);
 
 /* The passes change no output by a bit. Some change gradients by rounding. */
 typedef enum {
@@ -359,10 +409,10 @@ typedef struct {
     double column_steps; /* for each input the number of operations that depend on it, added up; infinity, and not
                           * counted, if row_steps is at most twice the number of operations */
 } pg_pattern;
-/* Find the pattern. Only dependence with a derivative counts: a comparison depends on nothing. pg_pattern_free()
- * frees the arrays. PG_NO_MEMORY: or there are too many pairs for an int32_t. */
-pg_status pg_pattern_new(pg_tape *tape, pg_pattern *out);
-void pg_pattern_free(pg_pattern *pattern);
+/* Find the pattern. Only dependence with a derivative counts: a comparison depends on nothing. `out` is an empty cell,
+ * which pg_pattern_free() frees with its arrays. PG_NO_MEMORY: or there are too many pairs for an int32_t. */
+pg_status pg_pattern_find(pg_tape *tape, pg_pattern *out);
+void pg_pattern_free(void *cell);
 
 /* --- replay (replay.c): running a tape --- */
 
@@ -370,7 +420,7 @@ void pg_pattern_free(pg_pattern *pattern);
  * replay. `passes` are those of the tape. Several threads may use one replay: they wait for one another.
  * PG_NO_MEMORY. */
 pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay **out);
-void pg_replay_free(pg_replay *replay); /* NULL is allowed */
+void pg_replay_cell_free(void *cell); /* frees a cell, and the replay in it */
 
 /* One number of every sample: that of sample i is data[i * step]. With step 0 all samples have the same number. */
 typedef struct {

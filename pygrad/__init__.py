@@ -2,7 +2,6 @@
 
 from pygrad import viz
 from pygrad._version import __version__ as __version__
-from pygrad.common.anomaly import detect_anomaly
 
 try:
     from pygrad import functional, nn, optim
@@ -42,7 +41,7 @@ try:
     )
     from pygrad.engine.checkpoint import checkpoint
     from pygrad.engine.custom_op import custom_op
-    from pygrad.engine.grad_mode import enable_grad, no_grad
+    from pygrad.engine.modes import detect_anomaly, enable_grad, no_grad
     from pygrad.functional import logsumexp
     from pygrad.nn import MLP, Layer, Module, Neuron
     from pygrad.storage import load_model, save_model
@@ -51,6 +50,8 @@ try:
 except ImportError as error:  # without the compiled part `pygrad.reference` still works
     if error.name != "pygrad._core":
         raise
+    from pygrad.common.anomaly import detect_anomaly_of_reference as detect_anomaly
+
     _what_to_do = str(error)
 
     def __getattr__(name):

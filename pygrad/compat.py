@@ -4,15 +4,15 @@ import sys
 
 from pygrad import engine, nn
 from pygrad.calculus import explain, grad, gradcheck, minimize, transforms
-from pygrad.common import anomaly, value_base
-from pygrad.engine import custom_op
+from pygrad.common import value_base
+from pygrad.engine import custom_op, modes
 from pygrad.tape import compiled, record, training
 
 _pygrad = sys.modules["pygrad"]
 
 # The paths that these modules had in the first builds of pygrad 0.1: pickles and programs name them.
 _OLD_PATHS = {
-    "anomaly": anomaly,
+    "anomaly": modes,
     "checking": gradcheck,
     "compiled": compiled,
     "custom": custom_op,

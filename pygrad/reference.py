@@ -384,7 +384,7 @@ class Value(ValueBase):
             raise refusals.children_too_late()
         if children:
             self._set_node(_given_row("", local_grads), children, data)
-            if anomaly.depth:
+            if anomaly.is_on():
                 anomaly.check_forward(self, children)
         else:
             self._set_leaf(data)
@@ -533,11 +533,11 @@ class Value(ValueBase):
                 v._grad = 0.0
         self._grad = seed
         try:
-            if anomaly.depth:
+            if anomaly.is_on():
                 anomaly.check_before(child for v in order for child in v._receivers())
             for v in order:
                 v.__dict__.get(CLOSURE, v._propagate)()
-                if anomaly.depth:
+                if anomaly.is_on():
                     anomaly.check_backward(v, v._operands, v._receivers())
         finally:
             for v in order:
@@ -581,7 +581,7 @@ def _make(row, operands):
     """Return the Value that a row computes from `operands`, which are Values."""
     out = Value.__new__(Value)
     out._set_node(row, operands, row.forward(*[v.data for v in operands]))
-    if anomaly.depth:
+    if anomaly.is_on():
         anomaly.check_forward(out, operands)
     return out
 

@@ -476,30 +476,34 @@ static void forget(derivation *d)
     pg_free(d->terms);
 }
 
-static void drop_made(const derivation *d)
+/* Drop the job's results: what was found and made. */
+static void drop_results(pg_arena *arena, pg_derivation *job)
 {
-    for (uint32_t i = 0; i < d->job->made_count; i++)
-        pg_unref(d->arena, d->job->made[i]);
-    pg_free(d->job->made);
-    d->job->made = NULL;
-    d->job->made_count = 0;
+    for (uint32_t i = 0; i < job->found_count; i++)
+        if (job->found[i].id)
+            pg_unref(arena, job->found[i].id);
+    for (uint32_t i = 0; i < job->made_count; i++)
+        pg_unref(arena, job->made[i]);
+    pg_free(job->found);
+    pg_free(job->made);
+    job->found = NULL;
+    job->made = NULL;
+    job->found_count = job->made_count = 0;
 }
 
 static pg_status derive(pg_derivation *job, uint32_t count, void (*run)(derivation *d))
 {
+    job->found = pg_zeroed(count * sizeof *job->found + 1);
+    if (!job->found)
+        return PG_NO_MEMORY;
+    job->found_count = count;
     derivation d = {.arena = pg_lock(), .job = job, .status = PG_OK};
-    job->made = NULL;
-    job->made_count = 0;
-    memset(job->found, 0, count * sizeof *job->found);
     find_between(&d);
     if (d.status == PG_OK)
         run(&d);
     forget(&d);
-    if (d.status != PG_OK) {
-        for (uint32_t i = 0; i < count; i++)
-            drop(&d, job->found[i]);
-        drop_made(&d);
-    }
+    if (d.status != PG_OK)
+        drop_results(d.arena, job);
     pg_unlock(d.arena);
     return d.status;
 }
@@ -514,9 +518,10 @@ pg_status pg_push(pg_derivation *job)
     return derive(job, job->y_count, push);
 }
 
-void pg_derivation_done(pg_derivation *job)
+void pg_derivation_free(void *cell)
 {
-    const derivation d = {.arena = pg_lock(), .job = job};
-    drop_made(&d);
-    pg_unlock(d.arena);
+    pg_arena *arena = pg_lock();
+    drop_results(arena, cell);
+    pg_unlock(arena);
+    pg_free(cell);
 }

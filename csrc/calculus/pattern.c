@@ -168,20 +168,26 @@ static bool fill(pg_tape *tape, bit_set *sets, pg_pattern *out)
     return true;
 }
 
-pg_status pg_pattern_new(pg_tape *tape, pg_pattern *out)
+static void free_arrays(pg_pattern *pattern)
+{
+    pg_free(pattern->columns);
+    pg_free(pattern->starts);
+    *pattern = (pg_pattern){.count = 0};
+}
+
+pg_status pg_pattern_find(pg_tape *tape, pg_pattern *out)
 {
     bit_set *sets = pg_zeroed(tape->count * sizeof *sets + 1);
     *out = (pg_pattern){.starts = pg_zeroed((tape->output_count + 1) * sizeof *out->starts)};
     const bool done = sets && out->starts && fill(tape, sets, out);
     pg_free(sets);
     if (!done)
-        pg_pattern_free(out);
+        free_arrays(out);
     return done ? PG_OK : PG_NO_MEMORY;
 }
 
-void pg_pattern_free(pg_pattern *pattern)
+void pg_pattern_free(void *cell)
 {
-    pg_free(pattern->columns);
-    pg_free(pattern->starts);
-    *pattern = (pg_pattern){.count = 0};
+    free_arrays(cell);
+    pg_free(cell);
 }

@@ -46,7 +46,7 @@
  *   I1  An operand of a live node is live. If it is interior, it is older than the node.
  *   I2  The references of a node are those listed above: the places in operand lists that name it, 0 or 1 for its
  *       proxy, its places among the roots of running orders, and the tapes it is a parameter of. (Someone who calls
- *       pygrad.h without making a proxy may hold more, as between pg_pull() and pg_derivation_done().)
+ *       pygrad.h without making a proxy may hold more, as a pg_derivation does.)
  *   I3  The live count of a block is the number of its live nodes. Its marks are 0.
  *   I4  A block whose live count is 0 is on the free list, or it is the current block and has used no slot. (Block 0 is
  *       apart: it has no node, counts as full, and is on no list.)
@@ -155,7 +155,7 @@ typedef struct {
     pg_id free_leaf; /* head of the free list of leaf slots; 0 ends it */
     pg_id set_aside; /* while a trace runs: the head of the list of all free slots; free_leaf is 0 then */
     pg_id *free_list; /* the list that freed leaf slots join: &free_leaf; while a trace runs, &set_aside */
-    uint32_t traces; /* how many traces are running (moment.h) */
+    uint32_t traces; /* how many traces are running (moment.h): as many as there are modes of this kind */
 
     size_t live_nodes; /* leaves included */
     size_t live_leaves;
@@ -167,6 +167,9 @@ typedef struct {
     size_t heap_capacity;
 
     pg_order *orders; /* the list of running orders (order.c) */
+    pg_mode *modes; /* the list of modes, newest first (modes.h) */
+    pg_open_modes open; /* how many modes there are */
+    uint64_t (*number_of_thread)(void); /* pg_number_of_thread() of the first binary, for both */
     pg_tape *tapes; /* the list of all tapes whose parameters are set, even if a tape has none (tape.h) */
 
     _Atomic uint64_t *until_failure; /* the first binary's pg_until_failure (mem.h), for the second binary */

@@ -26,6 +26,7 @@ struct pg_order {
                         * a moment: the earlier nodes that it adds to */
     double *kept; /* the old gradients of `nodes` and then of `others`; NULL: gradients do not come back */
     pthread_t owner; /* the thread that began the order: the child of a fork may lack it */
+    bool ended; /* a fork has ended it: only its memory is left */
     pg_order *next; /* in the arena's list */
 };
 
@@ -79,7 +80,7 @@ static void free_order(pg_order *order)
     pg_free(order);
 }
 
-/* Undo begin_order(), and free the order. Gradients that were not kept stay as they are. */
+/* Undo begin_order(). Gradients that were not kept stay as they are. */
 static void end_order(pg_arena *arena, pg_order *order)
 {
     for (size_t i = 0; i < order->nodes.count; i++)
@@ -92,7 +93,7 @@ static void end_order(pg_arena *arena, pg_order *order)
     while (*link != order)
         link = &(*link)->next;
     *link = order->next;
-    free_order(order);
+    order->ended = true;
 }
 
 static bool append_all(pg_id_list *list, uint32_t count, const pg_id *ids)
@@ -156,9 +157,9 @@ pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order
     return new_order(roots, wanted, NULL, out);
 }
 
-pg_status pg_order_within(const pg_roots *roots, const pg_moment *since, pg_order **out)
+pg_status pg_order_within(const pg_roots *roots, pg_moment since, pg_order **out)
 {
-    return new_order(roots, NULL, since, out);
+    return new_order(roots, NULL, &since, out);
 }
 
 /* The hash FNV-1a (Fowler, Noll and Vo), with ops in place of bytes. */
@@ -207,6 +208,7 @@ pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted)
         for (uint32_t i = 0; i < wanted->count; i++)
             wanted->grads[i] = pg_node_at(arena, wanted->ids[i])->grad;
         end_order(arena, order);
+        free_order(order);
     }
     pg_unlock(arena);
     return status;
@@ -251,11 +253,17 @@ pg_id pg_order_step(pg_order *order, int *is_closure)
     return id;
 }
 
-void pg_order_free(pg_order *order)
+void pg_order_cell_free(void *cell)
 {
+    pg_order *order = *(pg_order **)cell;
+    pg_free(cell);
+    if (!order)
+        return;
     pg_arena *arena = pg_lock();
-    end_order(arena, order);
+    if (!order->ended)
+        end_order(arena, order);
     pg_unlock(arena);
+    free_order(order);
 }
 
 /* --- questions about running orders --- */

@@ -3,7 +3,7 @@
 
 #include <pthread.h>
 
-#include "engine/moment.h"
+#include "engine/modes.h"
 #include "engine/order.h"
 #include "mem.h"
 
@@ -31,6 +31,13 @@ void pg_share_arena(pg_arena *arena, void (*enter)(void), void (*leave)(void), i
     pg_mutex_by_gil(&arena->mutex, enter, leave, is_inside);
 }
 
+/* --- cells --- */
+
+void *pg_cell_new(size_t bytes)
+{
+    return pg_zeroed(bytes);
+}
+
 /* --- forks: the child gets a copy of the arena, so a fork acquires the lock first --- */
 
 static bool is_sound; /* of the fork in progress: no other thread was changing the arena */
@@ -49,7 +56,7 @@ static void after_fork_in_child(void)
 {
     if (is_sound) {
         pg_orders_after_fork(pg_the_arena);
-        pg_traces_after_fork(pg_the_arena);
+        pg_modes_after_fork(pg_the_arena);
     }
     pg_mutex_after_fork(&pg_the_arena->mutex);
 }
@@ -62,6 +69,7 @@ pg_status pg_init(void)
     const bool first = arena->next_start == 0;
     const bool made = !first || pg_start_arena(arena);
     arena->until_failure = pg_until_failure;
+    arena->number_of_thread = pg_number_of_thread;
     pg_unlock(arena);
     if (!made || (first && pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0))
         return PG_NO_MEMORY;

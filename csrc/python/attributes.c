@@ -25,7 +25,7 @@ PG_NOINLINE PyObject *told_data(value *v)
 static PyObject *get_data(PyObject *self, void *Py_UNUSED(closure))
 {
     value *v = (value *)self;
-    if (trace_hook)
+    if (is_watched())
         return told_data(v);
     return require_node(v) ? PyFloat_FromDouble(node_of(v)->data) : NULL;
 }
@@ -36,7 +36,7 @@ static PyObject *value_read(PyObject *self, PyObject *const *args, Py_ssize_t co
         PyErr_SetString(PyExc_TypeError, "_read() takes one argument");
         return NULL;
     }
-    if (trace_hook && count == 1 && args[0] != Py_None && !tell_hook((value *)self, args[0]))
+    if (is_watched() && count == 1 && args[0] != Py_None && !tell_hook((value *)self, args[0]))
         return NULL;
     return read_quietly(self);
 }
@@ -205,9 +205,8 @@ static int set_backward(PyObject *self, PyObject *closure, void *Py_UNUSED(conte
         return cannot_delete("_backward");
     if (!PyCallable_Check(closure))
         return raise_error(PyObject_CallNoArgs(py.no_closure));
-    const int plain = require_node(v) && pg_is_leaf(v->id) ? drops_operands() : 0;
-    if (plain != 0)
-        return plain < 0 ? -1 : 0;
+    if (v->id && pg_is_leaf(v->id) && drops_operands())
+        return 0;
     if (!require_node(v) || keep(v, KEPT | TRACKED) < 0 || hang(v, py.closure_key, closure) < 0)
         return -1;
     pg_set_closure(v->id, 1);

@@ -78,7 +78,7 @@ static int set_custom(value *v, double data, PyObject *children, PyObject *local
         hold(v, Py_NewRef(children));
         track(v, flags);
     }
-    if (!anomaly_depth)
+    if (!is_anomaly_detected())
         return 0;
     return checked((value *)Py_NewRef((PyObject *)v), Py_NewRef(children)) ? (Py_DECREF(v), 0) : -1;
 }
@@ -94,9 +94,9 @@ int value_init(PyObject *self, PyObject *args, PyObject *kwargs)
         Py_XDECREF(parsed);
         return -1;
     }
-    const int plain = PyTuple_GET_SIZE(children) > 0 ? drops_operands() : 0;
+    const bool plain = PyTuple_GET_SIZE(children) > 0 && drops_operands();
     const bool leaf = PyTuple_GET_SIZE(children) == 0 || plain;
-    int status = plain < 0 ? -1 : leaf ? set_leaf(v, data) : set_custom(v, data, children, local_grads);
+    int status = leaf ? set_leaf(v, data) : set_custom(v, data, children, local_grads);
     const int has_op = status != 0 ? -1 : plain ? 0 : PyObject_IsTrue(op);
     if (has_op > 0)
         status = hang(v, py.op_key, op);

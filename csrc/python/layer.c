@@ -197,7 +197,7 @@ static PyObject *make_layer(const layer *l, const int *ops, PyObject *outs)
         Py_DECREF(outs);
         return refuse(PyTuple_New(0));
     }
-    for (Py_ssize_t i = 0; grad_is_off && i < l->rows; i++) {
+    for (Py_ssize_t i = 0; grad_is_off() && i < l->rows; i++) {
         PyObject *plain = without_graph(Py_NewRef(PyList_GET_ITEM(outs, i)));
         if (!plain || PyList_SetItem(outs, i, plain) < 0) {
             Py_DECREF(outs);
@@ -257,7 +257,7 @@ static PyObject *layer_of(layer *l)
     PyObject *outs = l->ids && ops ? new_proxies(l->rows) : NULL; /* first: it may run a program's code */
     if (outs) {
         const bool calls = take_activations(l, ops);
-        if (take_layer(l) && !l->flags && !anomaly_depth) {
+        if (take_layer(l) && !l->flags && !is_anomaly_detected()) {
             outs = make_layer(l, ops, outs);
             outs = calls ? activate(l, outs, ops, false) : outs;
         } else {

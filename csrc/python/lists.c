@@ -103,7 +103,7 @@ PyObject *make_list(int op, PyObject *first, PyObject *ws, PyObject *xs)
         Py_DECREF(out);
         return ready ? refuse(in_order(first, ws, xs)) : NULL;
     }
-    if (!flags && !anomaly_depth)
+    if (!flags && !is_anomaly_detected())
         return without_graph((PyObject *)out);
     PyObject *operands = in_order(first, ws, xs);
     if (!operands) {
@@ -112,7 +112,7 @@ PyObject *make_list(int op, PyObject *first, PyObject *ws, PyObject *xs)
     }
     hold(out, operands);
     track(out, flags | KEPT);
-    return without_graph(anomaly_depth ? checked(out, Py_NewRef(operands)) : (PyObject *)out);
+    return without_graph(is_anomaly_detected() ? checked(out, Py_NewRef(operands)) : (PyObject *)out);
 }
 
 /* --- functions of the module -------------------------------------------------------------------------------------- */

@@ -60,13 +60,13 @@ PyObject *checked(value *out, PyObject *operands)
 
 PyObject *without_graph(PyObject *out)
 {
-    if (!grad_is_off || !out)
+    if (!out || !grad_is_off())
         return out;
     value *v = (value *)out;
-    const int traced = is_traced();
-    if (traced > 0 && pg_op_is_flat(node_of(v)->op))
+    const bool recorded = pg_thread_records(pg_the_arena);
+    if (recorded && pg_op_is_flat(node_of(v)->op))
         return out;
-    PyObject *plain = traced < 0 ? NULL : traced ? make_unary(PG_OP_stop_gradient, v) : make_leaf(node_of(v)->data, 0);
+    PyObject *plain = recorded ? make_unary(PG_OP_stop_gradient, v) : make_leaf(node_of(v)->data, 0);
     Py_DECREF(out);
     return plain;
 }
@@ -83,5 +83,5 @@ PyObject *finish_rare(value *out, value *a, value *b)
         out->b = Py_XNewRef((PyObject *)b);
         track(out, flags);
     }
-    return without_graph(anomaly_depth ? checked(out, operand_proxies(out)) : (PyObject *)out);
+    return without_graph(is_anomaly_detected() ? checked(out, operand_proxies(out)) : (PyObject *)out);
 }

@@ -33,7 +33,7 @@ PyObject *finish_rare(value *out, value *a, value *b);
 
 PG_INLINE PyObject *finish(value *out, value *a, value *b)
 {
-    if (!out->id || a->flags || (b && b->flags) || unusual)
+    if (!out->id || a->flags || (b && b->flags) || is_unusual())
         return finish_rare(out, a, b);
     return (PyObject *)out;
 }

@@ -1,26 +1,46 @@
-/* modes.h: the modes that change what an operation or a read does: detect_anomaly(), no_grad(), a trace hook. */
+/* modes.h: the modes that change what an operation or a read does: detect_anomaly(), no_grad(), recordings, a trace
+ * hook. engine/modes.h says how a mode begins and ends. */
 #ifndef PG_MODES_H
 #define PG_MODES_H
 
+#include "engine/modes.h"
 #include "python/proxy.h"
 
-PG_SHARED long anomaly_depth; /* how many detect_anomaly() blocks are open */
-PG_SHARED long unusual; /* anomaly_depth, plus how many threads are within no_grad(): an operation checks this alone */
-PG_SHARED _Thread_local bool grad_is_off; /* true while this thread is within no_grad() */
 PG_SHARED PyObject *trace_hook; /* the function to call when a program reads data, or NULL */
 
-/* 1 while this thread records a function for pygrad.compile (then a trace hook is set), else 0; -1: an error. */
-int is_traced(void);
+/* Is any thread within no_grad(), or detect_anomaly()? An operation asks this alone. */
+static inline bool is_unusual(void)
+{
+    return pg_the_arena->open.unusual != 0;
+}
 
-/* 1 within no_grad(), except while a function is recorded: then a Value that a program gives operands or a closure
- * stays a leaf. Else 0; -1: an error. */
-int drops_operands(void);
+/* Is any thread within detect_anomaly()? */
+static inline bool is_anomaly_detected(void)
+{
+    return pg_the_arena->open.of[PG_MODE_ANOMALY] != 0;
+}
 
-/* Call the trace hook, which must be set, before a program reads the data of `v`; false with an error. A hook may read
- * too: those reads do not call it. */
+/* Does a read of data call a function of Python: the trace hook, or, while a thread records, that of recordings? */
+static inline bool is_watched(void)
+{
+    return trace_hook || pg_the_arena->open.of[PG_MODE_RECORDING] != 0;
+}
+
+/* Is this thread within no_grad()? */
+static inline bool grad_is_off(void)
+{
+    return pg_the_arena->open.of[PG_MODE_NO_GRAD] != 0 && pg_thread_has_no_grad(pg_the_arena);
+}
+
+/* True within no_grad(), except while a function is recorded: then a Value that a program gives operands or a closure
+ * stays a leaf. */
+bool drops_operands(void);
+
+/* Call the functions that watch reads, before a program reads the data of `v`; false with an error. They may read too:
+ * those reads do not call them. */
 bool tell_hook(value *v, PyObject *what);
 
-/* Return x.data without a call of the trace hook; `x` is a Value of any engine. */
+/* Return x.data, and tell nobody; `x` is a Value of any engine. */
 PyObject *read_quietly(PyObject *x);
 
 PG_SHARED PyMethodDef mode_functions[]; /* of the module */

@@ -178,7 +178,7 @@ static int to_comparable(PyObject *x, double *number)
     const int has_data = is_value(x) ? 1 : PyFloat_CheckExact(x) ? 0 : PyObject_IsInstance(x, py.surface);
     if (has_data <= 0)
         return has_data < 0 ? -1 : to_operand(x, number);
-    PyObject *data = trace_hook ? read_quietly(x) : PyObject_GetAttr(x, py.data);
+    PyObject *data = is_watched() ? read_quietly(x) : PyObject_GetAttr(x, py.data);
     if (!data)
         return -1;
     *number = PyFloat_AsDouble(data);
@@ -194,7 +194,7 @@ PyObject *value_richcompare(PyObject *self, PyObject *other, int op)
     const int found = to_comparable(other, &b);
     if (found == 0)
         Py_RETURN_NOTIMPLEMENTED;
-    if (found < 0 || (trace_hook && !tell_hook((value *)self, py.a_comparison)) || to_comparable(self, &a) < 0)
+    if (found < 0 || (is_watched() && !tell_hook((value *)self, py.a_comparison)) || to_comparable(self, &a) < 0)
         return NULL;
     return PyBool_FromLong(op == Py_LT ? a < b : op == Py_LE ? a <= b : op == Py_GT ? a > b : a >= b);
 }

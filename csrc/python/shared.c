@@ -35,7 +35,7 @@ static bool import_python_parts(void)
         {&py.refuse, "pygrad.engine.errors", "refuse"},
         {&py.backward_in_pieces, "pygrad.engine.sweeps", "backward_in_pieces"},
         {&py.set_frozen, "pygrad.engine.arena", "set_frozen"},
-        {&py.is_recording, "pygrad.engine.recordings", "is_recording"},
+        {&py.tell_recording, "pygrad.engine.recordings", "tell"},
         {&py.labels, "pygrad.engine.optable", "LABELS"},
         {&py.check_forward, "pygrad.common.anomaly", "check_forward"},
         {&py.docs, "pygrad.common.docs", "NATIVE_DOCS"},

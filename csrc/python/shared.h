@@ -24,7 +24,7 @@ PG_SHARED struct shared {
     PyObject *init_of_result, *children_too_late, *prev_is_fixed, *no_closure, *no_hook,
         *derivatives_missing; /* of pygrad.common.refusals */
     PyObject *closure_key, *op_key; /* keys of a Value's dict */
-    PyObject *refuse, *backward_in_pieces, *set_frozen, *is_recording; /* of pygrad.engine */
+    PyObject *refuse, *backward_in_pieces, *set_frozen, *tell_recording; /* of pygrad.engine */
     PyObject *labels; /* of the ops, a tuple: of pygrad.engine too */
     PyObject *check_forward; /* of pygrad.common.anomaly */
     PyObject *docs; /* of pygrad.common.docs: a name of Value's -> its docstring */

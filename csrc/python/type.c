@@ -34,7 +34,7 @@ static PyObject *value_backward(PyObject *self, PyObject *const *args, Py_ssize_
     double seed = 1.0;
     if (!require_node(v) || ((count || names) && !parse_seed(args, count, names, &seed)))
         return NULL;
-    if (!anomaly_depth && pg_backward(v->id, seed) == PG_OK)
+    if (!is_anomaly_detected() && pg_backward(v->id, seed) == PG_OK)
         Py_RETURN_NONE;
     return PyObject_CallFunction(py.backward_in_pieces, "(O)(d)O", self, seed, py.value_of);
 }
@@ -57,7 +57,7 @@ static PyObject *value_is_leaf(PyObject *self, PyObject *Py_UNUSED(nothing))
 static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
 {
     value *v = (value *)self;
-    if (trace_hook && !tell_hook(v, py.by_detach))
+    if (is_watched() && !tell_hook(v, py.by_detach))
         return NULL;
     return require_node(v) ? make_leaf(node_of(v)->data, 0) : NULL;
 }

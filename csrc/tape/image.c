@@ -219,6 +219,7 @@ pg_status pg_tape_from(const pg_tape_image *image, pg_tape **out, const char **b
     pg_tape *tape = pg_zeroed(sizeof *tape);
     if (!tape)
         return PG_NO_MEMORY;
+    tape->owners = 1;
     reader r = {.image = image,
                 .tape = tape,
                 .words = image->words,
@@ -229,6 +230,6 @@ pg_status pg_tape_from(const pg_tape_image *image, pg_tape **out, const char **b
     *broken = r.broken;
     *out = status == PG_OK ? tape : NULL;
     if (status != PG_OK)
-        pg_tape_free(tape);
+        pg_tape_drop(tape);
     return status;
 }

@@ -171,14 +171,18 @@ pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay **out)
         if (tape->nodes[i].op == PG_TAPE_CONSTANT)
             replay->values[i] = tape->nodes[i].literal;
     join_list(replay);
+    tape->owners++;
     *out = replay;
     return PG_OK;
 }
 
-void pg_replay_free(pg_replay *replay)
+void pg_replay_cell_free(void *cell)
 {
+    pg_replay *replay = *(pg_replay **)cell;
+    pg_free(cell);
     if (!replay)
         return;
+    pg_tape *tape = replay->tape;
     leave_list(replay);
     free_workspaces(replay);
     pthread_mutex_destroy(&replay->busy);
@@ -189,6 +193,7 @@ void pg_replay_free(pg_replay *replay)
     pg_free(replay->packed);
     pg_free(replay->parts);
     pg_free(replay);
+    pg_tape_drop(tape);
 }
 
 const char *pg_replay_lanes(void)

@@ -68,9 +68,9 @@ size_t pg_tape_references(const pg_tape *tapes, pg_id id)
     return count;
 }
 
-void pg_tape_free(pg_tape *tape)
+void pg_tape_drop(pg_tape *tape)
 {
-    if (!tape)
+    if (!tape || --tape->owners > 0)
         return;
     if (tape->ids)
         leave_arena(tape);
@@ -79,6 +79,12 @@ void pg_tape_free(pg_tape *tape)
     pg_free(tape->outputs);
     pg_free(tape->ids);
     pg_free(tape);
+}
+
+void pg_tape_cell_free(void *cell)
+{
+    pg_tape_drop(*(pg_tape **)cell);
+    pg_free(cell);
 }
 
 size_t pg_tape_room(pg_tape *tape, size_t count)
@@ -519,6 +525,7 @@ pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output
     pg_tape *tape = pg_zeroed(sizeof *tape);
     if (!tape)
         return PG_NO_MEMORY;
+    tape->owners = 1;
     tape->inputs = input_count;
     tape->output_count = output_count;
     pg_arena *arena = pg_lock();
@@ -532,6 +539,6 @@ pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output
     *culprit = w.culprit;
     *out = status == PG_OK ? tape : NULL;
     if (status != PG_OK)
-        pg_tape_free(tape);
+        pg_tape_drop(tape);
     return status;
 }

@@ -64,6 +64,7 @@ typedef struct {
 } pg_tape_node;
 
 struct pg_tape {
+    _Atomic uint32_t owners; /* its cell, and its replays */
     pg_tape_node *nodes;
     uint32_t count;
     uint32_t inputs; /* how many inputs: nodes[0 .. inputs) */
@@ -89,6 +90,9 @@ static inline bool pg_has_list(uint32_t op)
 {
     return op >= PG_SUM && op < PG_OP_COUNT;
 }
+
+/* Give up one owner's share of a tape; the last one frees it. NULL is allowed. */
+void pg_tape_drop(pg_tape *tape);
 
 /* Append room for `count` entries to the lists; return where it begins, or SIZE_MAX: out of memory. */
 size_t pg_tape_room(pg_tape *tape, size_t count);

@@ -18,7 +18,7 @@ from pygrad.calculus.points import several
 from pygrad.calculus.sparsity import Pattern
 from pygrad.common.nested import build_lists, dimensions, flatten, nest, or_lists
 from pygrad.engine import adjoints, recordings
-from pygrad.engine.grad_mode import enable_grad
+from pygrad.engine.modes import enable_grad
 from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import BoundArgument
 from pygrad.tape.compiled import Compiled

@@ -9,7 +9,7 @@ from pygrad import engine
 from pygrad.common import anomaly
 from pygrad.common.nested import flatten, or_lists, rebuild
 from pygrad.common.numbers import describe, to_float
-from pygrad.engine import Value, adjoints, recordings, sweep
+from pygrad.engine import Value, adjoints, cells, recordings, sweep
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 from pygrad.tape.record import warn_here
@@ -100,38 +100,33 @@ def as_value(x):
 
 def pull(ys, seeds, xs):
     """Return the adjoints of `xs`; `seeds` are those of `ys`. They are Values, or floats where they are constant."""
-    return _derive(lib.pg_pull, ys, xs, seeds, len(xs))
+    return _derive(lib.pg_pull, ys, xs, seeds)
 
 
 def push(ys, xs, tangents):
     """Return the tangents of `ys`; `tangents` are those of `xs`. They are Values, or floats where they are constant."""
-    return _derive(lib.pg_push, ys, xs, tangents, len(ys))
+    return _derive(lib.pg_push, ys, xs, tangents)
 
 
-def _derive(run, ys, xs, given, count):
-    """Return the `count` Values and floats that `run`, a function of C, makes from the Values and floats `given`."""
+def _derive(run, ys, xs, given):
+    """Return the Values and floats that `run`, a function of C, makes from the Values and floats `given`."""
     ids = [ffi.new("pg_id[]", [v._pg_id for v in values]) for values in (ys, xs)]
     terms = [(x._pg_id, 0.0) if isinstance(x, Value) else (0, x) for x in given]
-    job = {"ys": ids[0], "y_count": len(ys), "xs": ids[1], "x_count": len(xs)}
-    job |= {"given": ffi.new("pg_term[]", terms), "found": ffi.new("pg_term[]", count)}
-    keep = bool(anomaly.depth or engine.keeps_proxies())
-    job, arrays = ffi.new("pg_derivation *", {**job, "keep_made": keep}), list(job.values())
+    fields = {"ys": ids[0], "y_count": len(ys), "xs": ids[1], "x_count": len(xs)}
+    fields |= {"given": ffi.new("pg_term[]", terms), "keep_made": bool(anomaly.is_on() or engine.keeps_proxies())}
+    job = cells.new_derivation()
+    job[0] = fields
     status = run(job)
     if status == lib.PG_NOT_REPLAYABLE:
         raise TypeError(no_formula(*engine.values_of([job.culprit], ys)))
     check(status, [*ys, *xs])
-    found, made = arrays[-1], job.made[0 : job.made_count] if keep else []
-    try:
-        nodes = [t.id for t in found if t.id]
-        values = engine.adopt([*nodes, *made], made, [*ys, *xs, *filter(_is_value, given)])
-        for v in values[len(nodes) :] if anomaly.depth else ():
-            anomaly.check_forward(v, v._operands_in_order())
-        values = iter(values)
-        return [next(values) if t.id else t.number for t in found]
-    finally:
-        for t in found:
-            lib.pg_release(t.id)
-        lib.pg_derivation_done(job)
+    found, made = job.found[0 : job.found_count], list(job.made[0 : job.made_count])
+    nodes = [t.id for t in found if t.id]
+    values = engine.adopt([*nodes, *made], made, [*ys, *xs, *filter(_is_value, given)])
+    for v in values[len(nodes) :] if anomaly.is_on() else ():
+        anomaly.check_forward(v, v._operands_in_order())
+    values = iter(values)
+    return [next(values) if t.id else t.number for t in found]
 
 
 def _is_value(x):

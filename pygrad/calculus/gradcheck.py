@@ -16,7 +16,7 @@ from pygrad.calculus.grad import grad
 from pygrad.calculus.points import Point
 from pygrad.common.value_base import op_and_label
 from pygrad.engine._lib import ffi, lib
-from pygrad.engine.grad_mode import enable_grad
+from pygrad.engine.modes import enable_grad
 from pygrad.engine.optable import CODES
 
 _UNIT = 2.0**-52

@@ -15,7 +15,7 @@ from pygrad.calculus.grad import grad
 from pygrad.calculus.points import Point
 from pygrad.calculus.transforms import hessian, hvp, jacobian, value_and_grad
 from pygrad.engine import dot
-from pygrad.engine.grad_mode import recorded
+from pygrad.engine.modes import recorded
 from pygrad.tape.compiled import Compiled
 
 # The methods of scipy.optimize.minimize that take a Hessian, and those that take no gradient.

@@ -3,6 +3,7 @@
 from array import array
 from itertools import chain
 
+from pygrad.engine import cells
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 
@@ -16,15 +17,12 @@ class Pattern:
     """
 
     def __init__(self, tape):
-        found = ffi.new("pg_pattern *")
-        check(lib.pg_pattern_new(tape.handle, found), of="the pattern of a Jacobian")
-        try:
-            self.shape = m, n = tape.output_count, tape.input_count
-            self.columns = array("i", bytes(ffi.buffer(found.columns, 4 * found.count)))
-            self.starts = array("i", bytes(ffi.buffer(found.starts, 4 * (m + 1))))
-            self.row_steps, self.column_steps = found.row_steps, found.column_steps
-        finally:
-            lib.pg_pattern_free(found)
+        found = cells.new_pattern()
+        check(lib.pg_pattern_find(tape.handle, found), of="the pattern of a Jacobian")
+        self.shape = m, n = tape.output_count, tape.input_count
+        self.columns = array("i", bytes(ffi.buffer(found.columns, 4 * found.count)))
+        self.starts = array("i", bytes(ffi.buffer(found.starts, 4 * (m + 1))))
+        self.row_steps, self.column_steps = found.row_steps, found.column_steps
 
     def is_full(self):
         """True if every entry may be other than 0."""

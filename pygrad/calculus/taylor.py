@@ -12,6 +12,7 @@ A coefficient is made when it is first read, the lowest first. Therefore a serie
 import functools
 import operator
 import threading
+import weakref
 
 from pygrad import engine
 from pygrad.calculus.formulas import evaluate, formula
@@ -22,7 +23,7 @@ from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below, receivers
 from pygrad.engine.optable import CODES, NAMES
 
-_thread = threading.local()  # .series: all series made since `coefficients` was called
+_thread = threading.local()  # .series: references to all series made since `coefficients` was called
 
 
 class Series:
@@ -34,7 +35,7 @@ class Series:
     def __init__(self, first, coefficient=lambda k: 0.0):
         self._known, self._coefficient = list(first), coefficient
         self._made = {}  # (op, ids of arguments) -> (result, arguments), so that sin and cos find one another
-        _thread.series.append(self)
+        _thread.series.append(weakref.ref(self))
 
     def forget(self):
         """Keep the coefficients made so far, but drop the means to make more: they form reference cycles of series."""
@@ -169,8 +170,9 @@ def coefficients(y, x, order):
     try:
         return _coefficients(y, x, order)
     finally:
-        for series in _thread.series:
-            series.forget()
+        for series in [ref() for ref in _thread.series]:
+            if series is not None:
+                series.forget()
         del _thread.series
 
 

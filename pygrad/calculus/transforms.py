@@ -21,19 +21,16 @@ returns the derivatives of each sample, whatever the reduction of f. It has `bin
 Jacobian or Hessian at an array is an array.
 """
 
-import threading
-
 from pygrad.calculus.compiled_transforms import CompiledJacobian, CompiledOnce, CompiledProduct
 from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.points import several
 from pygrad.calculus.taylor import coefficients
 from pygrad.common.nested import flatten, or_lists, plain, rebuild
 from pygrad.common.numbers import describe, is_number, to_whole
-from pygrad.engine import Value, adjoints, recordings
-from pygrad.engine.grad_mode import recorded
+from pygrad.engine import Value, adjoints, cells, recordings
+from pygrad.engine._lib import lib
+from pygrad.engine.modes import recorded
 from pygrad.tape.compiled import Compiled
-
-_thread = threading.local()  # .depth: how many functions are being transformed
 
 # --- derivatives ------------------------------------------------------------------------------------------------------
 
@@ -369,12 +366,9 @@ def _named(derived, function, name):
 
 
 def _is_nested():
-    return getattr(_thread, "depth", 0) > 0 or recordings.is_recording()
+    return lib.pg_mode_of(lib.PG_MODE_NESTED) != 0 or recordings.is_recording()
 
 
 def _inside(function, arguments):
-    _thread.depth = getattr(_thread, "depth", 0) + 1
-    try:
+    with cells.nested():
         return function(*arguments)
-    finally:
-        _thread.depth -= 1

@@ -3,11 +3,10 @@
 Every `.grad` stays as it was: these functions read what a backward step writes there, and put the old number back.
 """
 
-import contextlib
-
 from pygrad.common.value_base import CLOSURE
-from pygrad.engine import arena
+from pygrad.engine import arena, cells
 from pygrad.engine._lib import ffi, lib
+from pygrad.engine.errors import check
 from pygrad.engine.optable import ARITIES, CODES
 
 _POWER = CODES["power"]  # its exponent is no operand
@@ -33,19 +32,6 @@ def in_order(*roots, operands=receivers):
     return listed
 
 
-@contextlib.contextmanager
-def gradients_kept(nodes):
-    """Set the gradients of these Values to 0 for the block, which may change them; put the old ones back after it."""
-    kept = [(v, lib.pg_grad(v._pg_id)) for v in nodes]
-    try:
-        for v, _ in kept:
-            lib.pg_set_grad(v._pg_id, 0.0)
-        yield
-    finally:
-        for v, grad in kept:
-            lib.pg_set_grad(v._pg_id, grad)
-
-
 def slopes(node, seed=1.0, start=0.0):
     """Return the gradients of a Value's receivers after its backward step, in a list.
 
@@ -54,12 +40,15 @@ def slopes(node, seed=1.0, start=0.0):
     may do otherwise.
     """
     to = receivers(node)
-    with gradients_kept([node, *to]):
-        for v in to:
-            lib.pg_set_grad(v._pg_id, start)
+    ids = [v._pg_id for v in to]
+    with cells.new_kept() as kept:
+        check(lib.pg_gradients_keep(kept, 1 + len(ids), [node._pg_id, *ids]))
+        del kept
+        for id in ids:
+            lib.pg_set_grad(id, start)
         lib.pg_set_grad(node._pg_id, seed)
         node._backward()
-        return [lib.pg_grad(v._pg_id) for v in to]
+        return [lib.pg_grad(id) for id in ids]
 
 
 def slopes_now(node, to):

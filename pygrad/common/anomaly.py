@@ -1,22 +1,17 @@
-"""`detect_anomaly()`: stop at the first nan or inf, and name the op and the source line that made it."""
+"""What `detect_anomaly()` checks: stop at the first nan or inf, and name the op and the source line that made it."""
 
 import contextlib
 import linecache
 import math
-import os
-import threading
 
 from pygrad.common.caller import caller
 from pygrad.common.value_base import MADE_AT, op_and_label
 
-depth = 0  # how many detect_anomaly() blocks are open, in all threads; the engines read it in every operation
-_told = []  # functions to call with each new depth: the native proxy keeps a copy in C
-_changing = threading.Lock()
-_thread = threading.local()  # .depth: how many blocks this thread has open
+_depth = 0  # how many blocks are open, where there is no compiled part
 
 
 @contextlib.contextmanager
-def detect_anomaly():
+def detect_anomaly_of_reference():
     """Within the block, raise FloatingPointError at the first operation whose result, or gradient, is not finite.
 
     The message names the op, its operands, their labels and the line of your program. It also names an operand that was
@@ -32,41 +27,18 @@ def detect_anomaly():
     ...     print(str(error).partition(", in ")[0])  # file, line and source follow
     'log' gave -inf from (x=0.0)
     """
-    _add_to_depth(1)
+    # It serves where there is no compiled part; else pygrad.engine.modes.detect_anomaly does, with this docstring.
+    global _depth
+    _depth += 1
     try:
         yield
     finally:
-        _add_to_depth(-1)
+        _depth -= 1
 
 
-def tell_depth_to(function):
-    """Call `function(depth)` whenever `depth` changes."""
-    _told.append(function)
-    function(depth)
-
-
-def _set_depth(new):
-    global depth
-    depth = new
-    for function in _told:
-        function(new)
-
-
-def _add_to_depth(change):
-    with _changing:
-        _set_depth(depth + change)
-        _thread.depth = getattr(_thread, "depth", 0) + change
-
-
-def _forget_other_threads():
-    """Count only this thread's blocks: the child of a fork has no other thread."""
-    global _changing
-    _set_depth(getattr(_thread, "depth", 0))
-    _changing = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_other_threads)
+def is_on():
+    """Return True while a thread is within detect_anomaly(). (pygrad.engine puts a function of its own here.)"""
+    return _depth > 0
 
 
 def check_forward(node, operands):

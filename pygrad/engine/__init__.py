@@ -10,11 +10,11 @@ PYGRAD_PROXY=python or native chooses a proxy; PYGRAD_REQUIRE_NATIVE=1 makes a m
 
 import os
 
-from pygrad.common import anomaly, value_base
+from pygrad.common import value_base
 from pygrad.common.numbers import to_float
 from pygrad.engine import sweeps
 from pygrad.engine._binaries import import_binary
-from pygrad.engine._lib import ffi
+from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import check_arena, live_nodes, proxies_below, reserved_bytes
 from pygrad.engine.optable import OPS
 
@@ -74,10 +74,6 @@ _proxy, _why = _choose(os.environ)
 Value, sum, dot, layer, declared = _proxy.Value, _proxy.sum, _proxy.dot, _proxy.layer, _proxy.declared
 trigger = getattr(_proxy, "trigger", None)  # only the native proxy has it: see pygrad.tape.bound
 _is_native = _proxy.__name__ == "pygrad._native"
-if _is_native:
-    anomaly.tell_depth_to(_proxy.set_anomaly_depth)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_proxy.forget_other_threads)
 
 
 def config():
@@ -90,7 +86,7 @@ def set_trace_hook(hook):
 
     `what` is "data", "item()", "detach()" or "a comparison" (`value` is its left side). The hook is not called for
     reads by the engine, by optimizers, by `repr` and `format`, and by the hook itself. An error of the hook is raised
-    by the read. All threads share one hook; None removes it.
+    by the read. All threads share one hook; None removes it. (Recordings of pygrad.compile have a watch of their own.)
 
     Returns the previous hook, or None. Raises TypeError if `hook` is neither a function nor None.
     """
@@ -105,12 +101,7 @@ def is_grad_enabled():
     ...     pygrad.is_grad_enabled()
     False
     """
-    return _proxy.is_grad_enabled()
-
-
-def set_grad_enabled(on):
-    """Switch the graph of this thread's results on or off, as `no_grad` does; return whether it was on before."""
-    return _proxy.set_grad_enabled(on)
+    return bool(lib.pg_is_grad_enabled())
 
 
 def plain_ids(values):

@@ -8,11 +8,9 @@ from array import array
 from pygrad import engine
 from pygrad.common.nested import each
 from pygrad.common.numbers import describe
-from pygrad.engine import Value, is_grad_enabled, recordings, sweep_within
+from pygrad.engine import Value, cells, is_grad_enabled, recordings, sweep_within
 from pygrad.engine.arena import is_busy
-from pygrad.engine.grad_mode import enable_grad
 from pygrad.engine.randomness import random_states, set_random_states
-from pygrad.engine.sweeps import moment
 
 
 def checkpoint(function):
@@ -92,7 +90,9 @@ class _Checkpoint:
             return copies[x] if isinstance(x, Value) else x
 
         args, kwargs = each(copy, self.given)
-        with enable_grad(), moment() as since:
+        with cells.grad(), cells.trace() as trace:
+            since = trace.moment
+            del trace
             out = self.function(*args, **kwargs)
             ys = []
             each(lambda y: ys.append(y) if isinstance(y, Value) else None, out)

@@ -6,7 +6,6 @@ and the operands. The proxy has the node's id, and holds its operands' proxies; 
 Value are in pygrad/common/docs.py.
 """
 
-import contextlib
 import os
 import threading
 from weakref import WeakValueDictionary
@@ -24,7 +23,7 @@ from pygrad.common.value_base import (
     parse_prev,
     power_label,
 )
-from pygrad.engine import recordings
+from pygrad.engine import cells, recordings
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below, set_frozen
 from pygrad.engine.errors import check, refuse
@@ -39,8 +38,7 @@ _pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
 _pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
 
 _trace_hook = None  # see set_trace_hook
-_thread = threading.local()  # .quiet: how many reads are running that must not call the hook; .grad_is_off
-_threads_without_grad = 0  # how many are within no_grad()
+_open = cells.OPEN  # .unusual: is any thread within no_grad() or detect_anomaly()?
 
 _with_closure = WeakValueDictionary()  # node id -> the Value whose `_backward` was assigned
 value_of = _with_closure.get
@@ -64,7 +62,7 @@ def _unary(name):
         out._pg_b = None
         if not id:
             refuse(self)
-        return _finish(out, (self,)) if anomaly.depth or _threads_without_grad else out
+        return _finish(out, (self,)) if _open.unusual else out
 
     return _named(method, name)
 
@@ -85,7 +83,7 @@ def _binary(name):
         out._pg_b = other
         if not id:
             refuse(self, other)
-        return _finish(out, (self, other)) if anomaly.depth or _threads_without_grad else out
+        return _finish(out, (self, other)) if _open.unusual else out
 
     return _named(method, name)
 
@@ -182,7 +180,7 @@ class Value(ValueBase):
     def _init_node(self, data, children, op, local_grads):
         if not children:
             self._set_leaf(data)
-        elif _threads_without_grad and _drops_operands():
+        elif _open.unusual and _drops_operands():
             self._set_leaf(data)
             return
         elif self._pg_id:
@@ -191,7 +189,7 @@ class Value(ValueBase):
             grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
             self._pg_id = lib.pg_custom(data, len(children), _ids(children), grads) or refuse(*children)
             self._pg_a = children
-            if anomaly.depth:
+            if anomaly.is_on():
                 anomaly.check_forward(self, children)
         if op:
             self._op = op
@@ -201,11 +199,11 @@ class Value(ValueBase):
         return self._pg_id or refuse(self)
 
     def _read(self, what=None):
-        if _trace_hook is None:
+        if not _is_watched():
             return self.data
         if what is not None:
             _tell_hook(self, what)
-        with _quiet():
+        with cells.quiet():
             return self.data
 
     def _is_leaf(self):
@@ -213,7 +211,7 @@ class Value(ValueBase):
 
     @property
     def data(self):
-        if _trace_hook is not None:
+        if _is_watched():
             _tell_hook(self, "data")
         data = lib.pg_data(self._pg_id)
         return data if data == data or self._alive() else data  # without a node it reads as nan
@@ -365,7 +363,7 @@ class Value(ValueBase):
 
     def backward(self, seed=1.0):
         id, seed = self._alive(), to_float(seed, "a seed")
-        if anomaly.depth or lib.pg_backward(id, seed) != lib.PG_OK:
+        if anomaly.is_on() or lib.pg_backward(id, seed) != lib.PG_OK:
             backward_in_pieces((self,), (seed,), value_of)
 
     __neg__ = _unary("neg")  # -self
@@ -459,7 +457,7 @@ def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
         check(status, [*xs, *biases, *[w for ws in rows for w in ws]])
     for out, id in zip(outs, made):
         out._pg_id = id
-    if anomaly.depth or _threads_without_grad:
+    if _open.unusual:
         return [_finish(out, out._operands_in_order()) for out in outs]
     return outs
 
@@ -473,36 +471,10 @@ _stop_gradient = _unary("stop_gradient")
 # --- no_grad ---
 
 
-def is_grad_enabled():
-    """See pygrad.engine.is_grad_enabled."""
-    return not getattr(_thread, "grad_is_off", False)
-
-
-def set_grad_enabled(on):
-    """See pygrad.engine.set_grad_enabled."""
-    global _threads_without_grad
-    before = is_grad_enabled()
-    with _rewiring:
-        _thread.grad_is_off = not on
-        _threads_without_grad += before - bool(on)
-    return before
-
-
-def forget_other_threads():
-    """Count this thread only: the child of a fork has no other."""
-    global _threads_without_grad
-    _threads_without_grad = int(not is_grad_enabled())
-
-
-def _is_recorded():
-    """True while this thread records a function for `pygrad.compile`; a trace hook is set then."""
-    return _trace_hook is not None and recordings.is_recording()
-
-
 def _drops_operands():
     """True if a Value that a program gives operands or a closure must stay a leaf: within no_grad(), while no function
     is recorded."""
-    return not is_grad_enabled() and not _is_recorded()
+    return not lib.pg_is_grad_enabled() and not recordings.is_recording()
 
 
 # --- the trace hook ---
@@ -517,23 +489,21 @@ def set_trace_hook(hook):
     return before
 
 
+def _is_watched():
+    """True if reads of data are told: to the trace hook, or to a recording, of whatever thread."""
+    return _trace_hook is not None or _open.of[lib.PG_MODE_RECORDING]
+
+
 def _tell_hook(value, what):
-    """Call the hook before a program reads the data of `value`; not for a read by the hook itself."""
+    """Tell that a program is about to read the data of `value`; reads of those who are told are not told."""
     value._alive()
     hook = _trace_hook
-    if hook is not None and not getattr(_thread, "quiet", 0):
-        with _quiet():
+    if lib.pg_mode_of(lib.PG_MODE_QUIET):
+        return
+    with cells.quiet():
+        recordings.tell(value, what)
+        if hook is not None:
             hook(value, what)
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Within the block, this thread's reads of data do not call the hook."""
-    _thread.quiet = getattr(_thread, "quiet", 0) + 1
-    try:
-        yield
-    finally:
-        _thread.quiet -= 1
 
 
 # --- nodes and their proxies ---
@@ -554,20 +524,20 @@ def _make(a, b, make, *arguments):
     out._pg_id = make(*arguments)
     if not out._pg_id:
         refuse(*_as_tuple(a), *_as_tuple(b))
-    return _finish(out, out._operands_in_order()) if anomaly.depth or _threads_without_grad else out
+    return _finish(out, out._operands_in_order()) if _open.unusual else out
 
 
 def _finish(out, operands):
     """Return a new Value of these operands; check it within detect_anomaly(), replace it within no_grad()."""
-    if anomaly.depth:
+    if anomaly.is_on():
         anomaly.check_forward(out, operands)
-    return out if is_grad_enabled() else _without_graph(out)
+    return out if lib.pg_is_grad_enabled() else _without_graph(out)
 
 
 def _without_graph(out):
     """Return the replacement of a result within no_grad(): a leaf; but while a function is recorded, a node that passes
     no gradient on, for a leaf would keep the number of this one run."""
-    if _is_recorded():
+    if recordings.is_recording():
         return _stop_gradient(out) if lib.pg_op_has_derivative(lib.pg_op(out._pg_id)) else out
     return _make(None, None, _pg_leaf, lib.pg_data(out._pg_id)) if out._pg_a is not None else out
 

@@ -1,24 +1,28 @@
 """The recordings of this thread: is it recording a function for `pygrad.compile`?
 
-Code that must behave differently during a recording asks here. A recording starts and ends in pygrad.tape.record; that
-module imports the engine, so the engine cannot import it.
+Code that must behave differently during a recording asks here. A recording is a mode of C, so that it ends whatever
+happens. It starts in pygrad.tape.record; that module imports the engine, so the engine cannot import it.
 """
 
-import threading
+from weakref import WeakValueDictionary
 
-_thread = threading.local()  # .running: see running()
+from pygrad.engine._lib import lib
 
-
-def running():
-    """Return the list of the recordings that run in this thread, the innermost last."""
-    return getattr(_thread, "running", [])
-
-
-def set_running(recordings):
-    """Make `recordings` the list of this thread's recordings."""
-    _thread.running = recordings
+_watches = WeakValueDictionary()  # the moment of a recording -> the object to tell of reads
 
 
 def is_recording():
     """Return True while this thread records a function: the code that runs must not branch on the data of Values."""
-    return len(running()) > 0
+    return lib.pg_mode_of(lib.PG_MODE_RECORDING) != 0
+
+
+def watch(moment, watcher):
+    """Have `watcher.tell(value, what)` called before each read of data within the recording that began at `moment`."""
+    _watches[moment] = watcher
+
+
+def tell(value, what):
+    """Tell the watcher of this thread's newest recording of a read; see pygrad.engine.set_trace_hook."""
+    watcher = _watches.get(lib.pg_mode_of(lib.PG_MODE_RECORDING))
+    if watcher is not None:
+        watcher.tell(value, what)

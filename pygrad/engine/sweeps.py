@@ -5,9 +5,8 @@ older than a given moment. A sweep over nodes with closures runs in pieces: C up
 it. Within detect_anomaly() a piece is one node, to check the gradients that it gave.
 """
 
-import contextlib
-
 from pygrad.common import anomaly
+from pygrad.engine import cells
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below, receivers
 from pygrad.engine.errors import check
@@ -19,7 +18,7 @@ def sweep(roots, seeds, value_of):
     `value_of(id)` must return the Value of a node with a closure, or None if that Value is gone.
     """
     given = _roots(roots, seeds)
-    status = lib.PG_CLOSURES if anomaly.depth else lib.pg_backward_from(given[0])
+    status = lib.PG_CLOSURES if anomaly.is_on() else lib.pg_backward_from(given[0])
     if status == lib.PG_CLOSURES:
         backward_in_pieces(roots, seeds, value_of)
     else:
@@ -29,7 +28,7 @@ def sweep(roots, seeds, value_of):
 def adjoints(roots, seeds, xs, value_of):
     """Return the gradients that `sweep` would give `xs` (Values), as floats; each Value keeps its present gradient."""
     given, wanted = _roots(roots, seeds), _wanted(xs)
-    status = lib.PG_CLOSURES if anomaly.depth else lib.pg_adjoints(given[0], wanted[0])
+    status = lib.PG_CLOSURES if anomaly.is_on() else lib.pg_adjoints(given[0], wanted[0])
     if status == lib.PG_CLOSURES:
         return _in_pieces(roots, seeds, value_of, wanted[0])
     check(status, [*roots, *xs])
@@ -43,47 +42,33 @@ def backward_in_pieces(roots, seeds, value_of):
 
 def _in_pieces(roots, seeds, value_of, wanted=None):
     """Run the sweep in pieces; with `wanted`, return the gradients of its nodes and put all gradients back."""
-    order, given = ffi.new("pg_order **"), _roots(roots, seeds)
-    try:
+    given = _roots(roots, seeds)
+    with cells.new_order() as order:
         check(lib.pg_order_from(given[0], wanted or ffi.NULL, order), roots)
         _run(roots, order[0], value_of)
-        return [lib.pg_grad(wanted.ids[i]) for i in range(wanted.count)] if wanted else None
-    finally:
-        if order[0]:
-            lib.pg_order_free(order[0])
-
-
-@contextlib.contextmanager
-def moment():
-    """Yield the present moment, for `sweep_within`; within the block C can tell later nodes from earlier ones."""
-    since = ffi.new("pg_moment *")
-    check(lib.pg_moment_begin(since))
-    try:
-        yield since
-    finally:
-        lib.pg_trace_end()
+        found = [lib.pg_grad(wanted.ids[i]) for i in range(wanted.count)] if wanted else None
+        del order
+    return found
 
 
 def sweep_within(roots, seeds, value_of, since, agree):
     """Run a backward pass that ends at nodes older than the moment `since`: it only adds to their gradients.
 
-    First calls `agree(digest, outside)`: a digest of the operations that the sweep runs, and the ids of the older nodes
+    `since` is the moment of a `cells.trace()` that still runs. First calls `agree(digest, outside)`: a digest of the operations that the sweep runs, and the ids of the older nodes
     that it adds to. `agree` may raise; if it returns False there is no sweep.
     """
-    order, given = ffi.new("pg_order **"), _roots(roots, seeds)
-    try:
+    given = _roots(roots, seeds)
+    with cells.new_order() as order:
         check(lib.pg_order_within(given[0], since, order), roots)
         outside = ffi.new("pg_id[]", lib.pg_order_outside(order[0], ffi.NULL))
         lib.pg_order_outside(order[0], outside)
         if agree(lib.pg_order_digest(order[0]), list(outside)):
             _run(roots, order[0], value_of)
-    finally:
-        if order[0]:
-            lib.pg_order_free(order[0])
+        del order
 
 
 def _run(roots, order, value_of):
-    if anomaly.depth:
+    if anomaly.is_on():
         _run_checked(roots, order, value_of)
         return
     while id := lib.pg_order_next(order):

@@ -41,11 +41,12 @@ class Bound:
         """Return a function without arguments that runs the batch; the batch is copied now."""
         batch = ffi.new("pg_batch *", batch[0])
         keep = self.run, self._replay, batch
+        replay = self._replay[0]
         if batch.samples == 1 and engine.trigger:
             function = ffi.addressof(lib, "pg_replay_run_alone")
-            addresses = [int(ffi.cast("uintptr_t", p)) for p in (function, self._replay, batch)]
+            addresses = [int(ffi.cast("uintptr_t", p)) for p in (function, replay, batch)]
             return engine.trigger(*addresses, (self.run.check, batch), keep)
-        replay, check = self._replay, self.run.check
+        check = self.run.check
 
         def run(_keep=keep):
             check(lib.pg_replay_run(replay, batch), batch)

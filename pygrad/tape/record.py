@@ -4,15 +4,13 @@ A number that the function reads out of a Value while it is recorded becomes a c
 mistake, so there is a TraceWarning for reading `.data`, for comparing, and for drawing random numbers.
 """
 
-import contextlib
-import threading
 import warnings
 from array import array
 
 from pygrad import engine
 from pygrad.common.caller import caller
 from pygrad.common.nested import build_lists
-from pygrad.engine import recordings
+from pygrad.engine import cells, recordings
 from pygrad.engine._lib import lib
 from pygrad.engine.randomness import random_states
 from pygrad.tape.tape import Tape
@@ -31,67 +29,46 @@ def record(function, structures, numbers, passes, watch=True):
     Raises the exceptions of the function, and TypeError if it does not return Values or numbers, or if an operation of
     its graph has a closure or local gradients, so that only Python can run it.
     """
-    since = lib.pg_trace_begin()
-    try:
+    with cells.trace() as trace:
+        since = trace.moment
+        del trace
         inputs = [engine.Value(number) for number in numbers]
         items = iter(inputs)
         arguments = [build_lists(structure, items) for structure in structures]
-        enabled = engine.set_grad_enabled(True)  # the call may be within no_grad()
-        try:
-            with _Watch({v._pg_id for v in inputs}, since) if watch else contextlib.nullcontext():
-                out = function(*arguments)
-        finally:
-            engine.set_grad_enabled(enabled)
+        with cells.grad():  # the call may be within no_grad()
+            out = _watched(function, arguments, inputs, since) if watch else function(*arguments)
         tape = Tape(inputs, out, since, passes)
         tape.point = array("d", numbers)
-        return tape
-    finally:
-        lib.pg_trace_end()
+    return tape
 
 
-class _Watch:
-    """Warns when a function reads numbers out of Values while it is recorded, and when it draws random numbers.
+def _watched(function, arguments, inputs, since):
+    """Call the function; warn when it reads numbers out of Values, and if it has drawn random numbers."""
+    watcher, states = _Watcher({v._pg_id for v in inputs}, since), random_states()
+    with cells.recording() as recording:
+        recordings.watch(recording.moment, watcher)
+        del recording
+        out = function(*arguments)
+    now = random_states()
+    if any(now[name] != state for name, state in states.items()):
+        warn_here(
+            "the function drew random numbers while it was recorded: every run will use these. Draw them outside, "
+            "and pass them as arguments"
+        )
+    return out
 
-    One trace hook serves all threads: the first watch sets it, the last one to end restores the one before. Each thread
-    has a stack of its watches (pygrad.engine.recordings).
-    """
 
-    lock, running, hook_before = threading.Lock(), 0, None
+class _Watcher:
+    """Warns when a function reads numbers out of Values while it is recorded."""
 
     def __init__(self, input_ids, since):
         self.input_ids, self.since, self.told = input_ids, since, set()
 
-    def __enter__(self):
-        self.states = random_states()
-        with _Watch.lock:
-            if _Watch.running == 0:
-                _Watch.hook_before = engine.set_trace_hook(_tell_of_read)
-            _Watch.running += 1
-        recordings.set_running([*recordings.running(), self])
-
-    def __exit__(self, kind, error, traceback):
-        recordings.set_running(recordings.running()[:-1])
-        with _Watch.lock:
-            _Watch.running -= 1
-            if _Watch.running == 0:
-                engine.set_trace_hook(_Watch.hook_before)
-        states = random_states()
-        if kind is None and any(states[name] != state for name, state in self.states.items()):
-            warn_here(
-                "the function drew random numbers while it was recorded: every run will use these. Draw them outside, "
-                "and pass them as arguments"
-            )
-
-
-def _tell_of_read(value, what):
-    """Warn of a read during a recording: the trace hook."""
-    running = recordings.running()
-    if not running:
-        return
-    watch, id = running[-1], value._pg_id
-    # Any read counts, but for that of a leaf (its id is negative) that the function itself has made.
-    if id > 0 or id in watch.input_ids or not lib.pg_made_since(watch.since, id):
-        _tell(_READS[what], watch.told)
+    def tell(self, value, what):
+        id = value._pg_id
+        # Any read counts, but for that of a leaf (its id is negative) that the function itself has made.
+        if id > 0 or id in self.input_ids or not lib.pg_made_since(self.since, id):
+            _tell(_READS[what], self.told)
 
 
 _ADVICE = "; pygrad.where, maximum, minimum, take and less are recorded"

@@ -4,6 +4,7 @@ from array import array
 
 from pygrad import engine
 from pygrad.common.nested import flatten, or_lists, plain
+from pygrad.engine import cells
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 from pygrad.engine.optable import NAMES
@@ -29,13 +30,13 @@ class Tape:
         outputs = []
         self.structure = plain(flatten(out, outputs, _as_output))
         self.passes = passes
-        tape, culprit = ffi.new("pg_tape **"), ffi.new("pg_id *")
+        self._cell, culprit = cells.new_tape(), ffi.new("pg_id *")
         ids = [[v._pg_id for v in values] for values in (inputs, outputs)]
-        status = lib.pg_tape_new(len(inputs), ids[0], len(outputs), ids[1], since, tape, culprit)
+        status = lib.pg_tape_new(len(inputs), ids[0], len(outputs), ids[1], since, self._cell, culprit)
         if status == lib.PG_NOT_REPLAYABLE:
             raise TypeError(_not_replayable(culprit[0], outputs))
         check(status, of=_MEMORY)
-        self.handle = ffi.gc(tape[0], lib.pg_tape_free)
+        self.handle = self._cell[0]
         check(lib.pg_tape_optimize(self.handle, passes), of=_MEMORY)
         self._open()
         self.parameters = engine.leaves_of(list(self.parameter_ids), outputs)
@@ -59,13 +60,13 @@ class Tape:
         sizes = {"inputs": len(state["point"]), "parameters": len(own), "outputs": len(state["outputs"])}
         sizes |= {"constants": state["constants"], "number_count": len(numbers), "word_count": len(words)}
         image = ffi.new("pg_tape_image *", {**arrays, **sizes, "op_count": len(ops)})
-        tape, broken = ffi.new("pg_tape **"), ffi.new("char const **")
-        status = lib.pg_tape_from(image, tape, broken)
+        cell, broken = cells.new_tape(), ffi.new("char const **")
+        status = lib.pg_tape_from(image, cell, broken)
         if status == lib.PG_BAD_TAPE:
             raise ValueError(ffi.string(broken[0]).decode())
         check(status, of=_MEMORY)
         self = cls.__new__(cls)
-        self.handle = ffi.gc(tape[0], lib.pg_tape_free)
+        self._cell, self.handle = cell, cell[0]
         self.structure, self.passes, self.point = state["output"], passes, state["point"]
         self.parameters = [parameters[i] for i in state["parameters"] if i < visible]
         self._open()
@@ -89,17 +90,14 @@ class Tape:
         self.parameter_ids = ffi.new("pg_id[]", self._sizes.parameters)
         lib.pg_tape_parameters(self.handle, self.parameter_ids)
         self.place_of_parameter = {id: place for place, id in enumerate(self.parameter_ids)}
-        self.replay = self.new_replay()
+        self._replay = self.new_replay()
+        self.replay = self._replay[0]
 
     def new_replay(self):
-        """Return a pg_replay: the memory for running this tape. It may outlive the Tape."""
-        replay, tape = ffi.new("pg_replay **"), self.handle
-        check(lib.pg_replay_new(tape, self.passes, replay), of=_MEMORY)
-
-        def free(replay, _tape=tape):  # `_tape` keeps the tape in C alive as long as its replay
-            lib.pg_replay_free(replay)
-
-        return ffi.gc(replay[0], free)
+        """Return a cell with a pg_replay: the memory for running this tape. It may outlive the Tape."""
+        cell = cells.new_replay()
+        check(lib.pg_replay_new(self.handle, self.passes, cell), of=_MEMORY)
+        return cell
 
     @property
     def input_count(self):

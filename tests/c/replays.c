@@ -16,20 +16,21 @@ enum { THREADS = 4, ROUNDS = 60, MOST = 1500 };
 static const int ALL_PASSES = PG_PASS_FOLD | PG_PASS_SHARE | PG_PASS_FUSE | PG_PASS_HOIST;
 
 static pg_id w, b;
-static pg_tape *tape;
-static pg_replay *common;
+static pg_tape **tape;     /* cells */
+static pg_replay **common;
 static double xs[MOST];
 
-static pg_tape *record(void)
+static pg_tape **record(void)
 {
-    const pg_moment since = pg_trace_begin();
+    pg_mode *trace = pg_mode_trace(sizeof *trace);
+    REQUIRE(trace);
     const pg_id x = pg_leaf(1.0), wx = pg_binary(op_named("mul"), w, x), sum = pg_binary(op_named("add"), wx, b);
     const pg_id y = pg_unary(op_named("square"), sum);
-    pg_tape *made;
+    pg_tape **made = pg_cell_new(sizeof *made);
     pg_id culprit;
-    REQUIRE(pg_tape_new(1, &x, 1, &y, since, &made, &culprit) == PG_OK);
-    REQUIRE(pg_tape_optimize(made, ALL_PASSES) == PG_OK);
-    pg_trace_end();
+    REQUIRE(made && pg_tape_new(1, &x, 1, &y, trace->moment, made, &culprit) == PG_OK);
+    REQUIRE(pg_tape_optimize(*made, ALL_PASSES) == PG_OK);
+    pg_mode_free(trace);
     pg_release(x), pg_release(wx), pg_release(sum), pg_release(y);
     return made;
 }
@@ -67,11 +68,11 @@ static size_t size_of(int round)
 
 static void *work(void *unused)
 {
-    pg_replay *own;
-    REQUIRE(pg_replay_new(tape, ALL_PASSES, &own) == PG_OK);
+    pg_replay **own = pg_cell_new(sizeof *own);
+    REQUIRE(own && pg_replay_new(*tape, ALL_PASSES, own) == PG_OK);
     for (int round = 0; round < ROUNDS; round++)
-        run(round % 2 ? own : common, size_of(round));
-    pg_replay_free(own);
+        run(round % 2 ? *own : *common, size_of(round));
+    pg_replay_cell_free(own);
     return unused;
 }
 
@@ -81,7 +82,7 @@ static void fork_meanwhile(void)
         const pid_t child = fork();
         REQUIRE(child >= 0);
         if (child == 0) {
-            run(common, 1000);
+            run(*common, 1000);
             _exit(0);
         }
         int status;
@@ -108,7 +109,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < MOST; i++)
         xs[i] = i % 17 - 8;
     tape = record();
-    REQUIRE(pg_replay_new(tape, ALL_PASSES, &common) == PG_OK);
+    common = pg_cell_new(sizeof *common);
+    REQUIRE(common && pg_replay_new(*tape, ALL_PASSES, common) == PG_OK);
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++)
         REQUIRE(pthread_create(&threads[i], NULL, work, NULL) == 0);
@@ -117,8 +119,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < THREADS; i++)
         REQUIRE(pthread_join(threads[i], NULL) == 0);
     check_gradients();
-    pg_replay_free(common);
-    pg_tape_free(tape);
+    pg_tape_cell_free(tape);
+    pg_replay_cell_free(common); /* the replay owns the tape too */
     REQUIRE(!pg_check());
     pg_release(w), pg_release(b);
     REQUIRE(pg_live_nodes() == 0);

@@ -5,8 +5,7 @@ import math
 import pytest
 
 import pygrad
-import pygrad.common.anomaly
-from pygrad.common.anomaly import detect_anomaly
+from pygrad import detect_anomaly
 
 pytestmark = pytest.mark.large
 

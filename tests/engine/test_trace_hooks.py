@@ -8,12 +8,24 @@ import threading
 
 import pytest
 
-from pygrad import engine
-from pygrad.common import anomaly
-from pygrad.engine import Value
+from pygrad import detect_anomaly, engine
+from pygrad.engine import Value, cells
 from pygrad.engine._lib import lib
 
-# --- pg_trace_begin and pg_trace_end ----------------------------------------------------------------------------------
+# --- traces -----------------------------------------------------------------------------------------------------------
+
+running = threading.local()
+
+
+def begin_trace():
+    """Begin a trace, which lasts until end_trace() of this thread; return its moment."""
+    running.__dict__.setdefault("traces", []).append(cells.trace())
+    return running.traces[-1].moment
+
+
+def end_trace():
+    """End the trace that this thread began last."""
+    running.traces.pop()
 
 
 @pytest.fixture
@@ -21,9 +33,9 @@ def since():
     """The moment at which a trace began that runs during the test, with free leaf slots left by what was before."""
     freed = [Value(1.0) for _ in range(50)]
     del freed
-    found = lib.pg_trace_begin()
+    found = begin_trace()
     yield found
-    lib.pg_trace_end()
+    end_trace()
 
 
 def is_new(v, since):
@@ -42,21 +54,21 @@ def test_leaves_made_inside_are_new(since):
 
 def test_leaves_made_before_are_not_new():
     """A leaf that was there when the trace began is told from those made inside, one of an earlier trace too."""
-    lib.pg_trace_begin()
+    begin_trace()
     old = [Value(1.0) for _ in range(50)]
-    lib.pg_trace_end()
+    end_trace()
     old += [Value(1.0) for _ in range(50)]
-    since = lib.pg_trace_begin()
+    since = begin_trace()
     try:
         assert [False] * 100 == [is_new(v, since) for v in old]
     finally:
-        lib.pg_trace_end()
+        end_trace()
 
 
 def test_a_leaf_in_the_slot_of_an_old_one_is_new():
     """The slot of a leaf that was there before, and died inside, serves again: what is made there now is new."""
     old = Value(1.0)
-    slot, since = old._pg_id, lib.pg_trace_begin()
+    slot, since = old._pg_id, begin_trace()
     try:
         del old
         made = [Value(1.0) for _ in range(10)]
@@ -64,19 +76,19 @@ def test_a_leaf_in_the_slot_of_an_old_one_is_new():
         assert [True] * 10 == [is_new(v, since) for v in made]
         engine.check_arena()
     finally:
-        lib.pg_trace_end()
+        end_trace()
 
 
 def test_a_leaf_in_the_slot_of_a_new_one_is_old_to_the_next_trace():
     """What is made after a trace, in a slot that served inside it, was there before the next trace."""
-    lib.pg_trace_begin()
+    begin_trace()
     inside = [Value(1.0) for _ in range(50)]
     slots = {v._pg_id for v in inside}
     del inside
-    lib.pg_trace_end()
+    end_trace()
     old = [Value(1.0) for _ in range(50)]
-    since = lib.pg_trace_begin()
-    lib.pg_trace_end()
+    since = begin_trace()
+    end_trace()
 
     assert slots == {v._pg_id for v in old}
     assert [False] * 50 == [is_new(v, since) for v in old]
@@ -100,13 +112,13 @@ def test_traces_nest(since):
     outside = Value(1.0)
     dead = Value(1.0)
     del dead
-    inner = lib.pg_trace_begin()
+    inner = begin_trace()
     try:
         inside = Value(1.0)
         assert (True, False) == (is_new(inside, inner), is_new(outside, inner))
         assert is_new(inside, since)
     finally:
-        lib.pg_trace_end()
+        end_trace()
     del inside
     later = Value(1.0)
 
@@ -114,36 +126,24 @@ def test_traces_nest(since):
     engine.check_arena()
 
 
-def test_an_end_without_a_beginning_does_nothing():
-    """One end too many leaves the arena as it is."""
-    lib.pg_trace_end()
-    engine.check_arena()
-    since = lib.pg_trace_begin()
-    v = Value(1.0)
-    seen = is_new(v, since)
-    lib.pg_trace_end()
-
-    assert seen
-
-
 def test_traces_of_several_threads():
     """Traces may overlap in any way: each knows what was made since it began, by whatever thread."""
-    first, begun, end, made = lib.pg_trace_begin(), threading.Event(), threading.Event(), []
+    first, begun, end, made = begin_trace(), threading.Event(), threading.Event(), []
     early = Value(1.0)
 
     def trace():
-        made.append(lib.pg_trace_begin())
+        made.append(begin_trace())
         made.append(Value(1.0))
         begun.set()
         end.wait()
         made.append([is_new(v, made[0]) for v in (early, made[1], during)])
-        lib.pg_trace_end()
+        end_trace()
 
     thread = threading.Thread(target=trace)
     thread.start()
     begun.wait()
     seen = [is_new(v, first) for v in (early, made[1])]
-    lib.pg_trace_end()
+    end_trace()
     during = Value(1.0)
     end.set()
     thread.join()
@@ -179,7 +179,7 @@ import threading
 import pygrad
 from pygrad import engine
 from pygrad.engine._lib import lib
-from pygrad.engine import Value
+from pygrad.engine import Value, cells
 
 furthest = 0  # the id of a leaf: the further, the smaller
 
@@ -248,7 +248,7 @@ for run in 3 * runs:
 reserved = engine.reserved_bytes()
 for is_inside in (False, True):
     if is_inside:
-        lib.pg_trace_begin()
+        outer = cells.trace()
     for run in runs:
         run()
         before = furthest
@@ -257,7 +257,7 @@ for is_inside in (False, True):
         engine.check_arena()
         if before - furthest > 2000:
             print(run.__name__, "takes", before - furthest, "slots more")
-lib.pg_trace_end()
+del outer
 print(engine.reserved_bytes() - reserved)
 """
 
@@ -275,10 +275,10 @@ def test_a_fork_keeps_the_traces_of_its_own_thread(since):
     begun, end = threading.Event(), threading.Event()
 
     def trace():
-        lib.pg_trace_begin()
+        begin_trace()
         begun.set()
         end.wait()
-        lib.pg_trace_end()
+        end_trace()
 
     thread = threading.Thread(target=trace)
     thread.start()
@@ -287,12 +287,13 @@ def test_a_fork_keeps_the_traces_of_its_own_thread(since):
     if child == 0:
         inside = Value(1.0)
         right = is_new(inside, since)
-        lib.pg_trace_end()  # the last one here: the other thread is not in the child
+        ended = cells.OPEN.of[lib.PG_MODE_TRACE] == 1  # the other thread's
+        end_trace()
         slot = inside._pg_id
         del inside
         outside = Value(1.0)  # whose birth nobody notes
-        next_trace = lib.pg_trace_begin()
-        right = right and slot == outside._pg_id and not is_new(outside, next_trace)
+        next_trace = begin_trace()
+        right = right and ended and slot == outside._pg_id and not is_new(outside, next_trace)
         os._exit(0 if right and not lib.pg_check() else 1)
     end.set()
     thread.join()
@@ -378,7 +379,7 @@ def test_what_takes_no_number_out_is_not_told(told):
 
 def test_detect_anomaly_is_not_told(told):
     """The checks of detect_anomaly() read every result, and are no program."""
-    with anomaly.detect_anomaly():
+    with detect_anomaly():
         (Value(2.0) * 3.0 + Value(1.0)).backward()
         with pytest.raises(FloatingPointError):
             Value(-1.0).log()

@@ -1,21 +1,42 @@
-"""`no_grad` and `enable_grad`: compute without a graph, or with one.
+"""`no_grad`, `enable_grad`, `detect_anomaly`: blocks of code in which a thread works in another way.
 
 Usually the result of an operation holds its operands, to pass gradients on to them, and so keeps them alive. Within
 `no_grad()` the result is a leaf with its number, and holds nothing. (`requires_grad = False` is another way to save
 gradients: it freezes one leaf, in every graph.)
+
+The state is in C (csrc/engine/modes.h), and ends with the cell that holds it. A with block of Python first looks
+`__exit__` up, then calls `__enter__`, and holds what it has found until the block is left, in whatever way. So the cell
+is made when `__exit__` is looked up, the block alone holds it, and leaving it is one step of C.
 """
 
 import functools
 import threading
+import weakref
 
+from pygrad.common import anomaly
 from pygrad.common.nested import each
 from pygrad.common.numbers import describe
-from pygrad.engine import Value, is_grad_enabled, set_grad_enabled
+from pygrad.engine import Value, cells, is_grad_enabled
+from pygrad.engine._lib import lib
+from pygrad.engine.errors import check
 
-_thread = threading.local()  # .before: for each open block, the outermost first, is_grad_enabled() before it
+_thread = threading.local()  # .next: see _Exit; .entered: see _entered()
 
 
-class _GradMode:
+class _Exit:
+    """The `__exit__` of a mode: for each with block another function, of a cell of its own."""
+
+    def __get__(self, mode, _=None):
+        if mode is None:
+            return _leave  # contextlib.ExitStack calls the class's own
+        if any(given is mode for given, _ in _entered()):
+            return functools.partial(_leave, mode)
+        cell = cells.new_mode()
+        _thread.next = mode, weakref.ref(cell)
+        return cell.__exit__
+
+
+class _Mode:
     """A context manager and a decorator, with parentheses or without, of functions and generator functions."""
 
     def __new__(cls, function=None):
@@ -23,10 +44,11 @@ class _GradMode:
         return mode if function is None else mode(function)
 
     def __enter__(self):
-        _blocks().append(set_grad_enabled(self._on))
+        # No name may hold the cell: a traceback that is kept would.
+        check(lib.pg_mode_begin(_cell_of_block(self) or _enter_by_hand(self), self._kind))
+        return self
 
-    def __exit__(self, kind, error, traceback):
-        set_grad_enabled(_blocks().pop())
+    __exit__ = _Exit()
 
     def __call__(self, function):
         if not callable(function):
@@ -48,7 +70,7 @@ class _GradMode:
         return within
 
 
-class no_grad(_GradMode):
+class no_grad(_Mode):
     """Within the block, or the decorated function, no graph is built: every result is a leaf with its number.
 
     The block counts for this thread only. Blocks may be nested; `enable_grad` in a block builds graphs again. In the
@@ -72,10 +94,10 @@ class no_grad(_GradMode):
     set()
     """
 
-    _on = False
+    _kind = lib.PG_MODE_NO_GRAD
 
 
-class enable_grad(_GradMode):
+class enable_grad(_Mode):
     """Within the block, or the decorated function, graphs are built, even inside `no_grad()`.
 
     >>> import pygrad
@@ -87,13 +109,47 @@ class enable_grad(_GradMode):
     6.0
     """
 
-    _on = True
+    _kind = lib.PG_MODE_GRAD
 
 
-def _blocks():
-    if not hasattr(_thread, "before"):
-        _thread.before = []
-    return _thread.before
+class detect_anomaly(_Mode):
+    __doc__ = anomaly.detect_anomaly_of_reference.__doc__
+
+    _kind = lib.PG_MODE_ANOMALY
+
+
+# --- with blocks, and calls of __enter__ and __exit__ by hand ---------------------------------------------------------
+
+
+def _cell_of_block(mode):
+    """Return the cell that the with block which is entering `mode` has just made; None in a call by hand."""
+    given, ref = getattr(_thread, "next", (None, None))
+    _thread.next = None, None
+    return ref() if given is mode else None
+
+
+def _entered():
+    """Return the modes that this thread has entered by hand, with their cells, in a list: the newest last."""
+    if not hasattr(_thread, "entered"):
+        _thread.entered = []
+    return _thread.entered
+
+
+def _enter_by_hand(mode):
+    _entered().append((mode, cells.new_mode()))
+    return _entered()[-1][1]
+
+
+def _leave(mode, *_):
+    """Leave `mode`, which this thread has entered by hand; blocks of one mode are alike, so leave the newest."""
+    for i, (given, _) in reversed(list(enumerate(_entered()))):
+        if given is mode:
+            del _entered()[i]
+            return
+    raise RuntimeError(f"{type(mode).__name__}: this thread has not entered this block, or has left it already")
+
+
+# --- generators -------------------------------------------------------------------------------------------------------
 
 
 def _steps(mode, generator):
@@ -119,6 +175,9 @@ def _steps(mode, generator):
         return stop.value
 
 
+# --- functions that need graphs ---------------------------------------------------------------------------------------
+
+
 def recorded(function):
     """Return a function that runs `function` with graphs, even within no_grad(); there its results are leaves."""
 
@@ -126,7 +185,7 @@ def recorded(function):
     def run(*args, **kwargs):
         if is_grad_enabled():
             return function(*args, **kwargs)
-        with enable_grad():
+        with cells.grad():
             found = function(*args, **kwargs)
         return each(_plain, found)
 
