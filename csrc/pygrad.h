@@ -513,6 +513,8 @@ const char *pg_replay_lanes(void);
 size_t pg_live_nodes(void);
 /* Bytes of memory that the arena has; it never gives them back. */
 size_t pg_reserved_bytes(void);
+/* NULL if no mode and no order is running, in any thread; else what is. */
+const char *pg_running(void);
 /* Verify the invariants that arena.h states (check.c). NULL: all hold. Else the first that does not, or that there is
  * no memory to check with. */
 const char *pg_check(void);

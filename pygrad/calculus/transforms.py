@@ -28,7 +28,6 @@ from pygrad.calculus.taylor import coefficients
 from pygrad.common.nested import flatten, or_lists, plain, rebuild
 from pygrad.common.numbers import describe, is_number, to_whole
 from pygrad.engine import Value, adjoints, cells, recordings
-from pygrad.engine._lib import lib
 from pygrad.engine.modes import recorded
 from pygrad.tape.compiled import Compiled
 
@@ -366,7 +365,7 @@ def _named(derived, function, name):
 
 
 def _is_nested():
-    return lib.pg_mode_of(lib.PG_MODE_NESTED) != 0 or recordings.is_recording()
+    return cells.is_nested() or recordings.is_recording()
 
 
 def _inside(function, arguments):

@@ -57,8 +57,15 @@ def reserved_bytes():
     return lib.pg_reserved_bytes()
 
 
-def check_arena():
-    """Verify every invariant of the arena (csrc/check.c); raise RuntimeError if one is broken."""
+def check_arena(idle=False):
+    """Verify every invariant of the arena (csrc/check.c); raise RuntimeError if one is broken.
+
+    With `idle` also raise RuntimeError if a thread is within no_grad() or detect_anomaly(), records, or runs a backward
+    pass in pieces: where nothing should be running, an interrupt might have left that on.
+    """
     broken = lib.pg_check()
     if broken:
         raise RuntimeError(f"the arena is corrupt: {ffi.string(broken).decode()}")
+    running = lib.pg_running() if idle else ffi.NULL
+    if running:
+        raise RuntimeError(f"the arena is not idle: {ffi.string(running).decode()} is running")

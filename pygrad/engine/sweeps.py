@@ -54,8 +54,9 @@ def _in_pieces(roots, seeds, value_of, wanted=None):
 def sweep_within(roots, seeds, value_of, since, agree):
     """Run a backward pass that ends at nodes older than the moment `since`: it only adds to their gradients.
 
-    `since` is the moment of a `cells.trace()` that still runs. First calls `agree(digest, outside)`: a digest of the operations that the sweep runs, and the ids of the older nodes
-    that it adds to. `agree` may raise; if it returns False there is no sweep.
+    `since` is the moment of a `cells.trace()` that still runs. First calls `agree(digest, outside)`: a digest of the
+    operations that the sweep runs, and the ids of the older nodes that it adds to. `agree` may raise; if it returns
+    False there is no sweep.
     """
     given = _roots(roots, seeds)
     with cells.new_order() as order:
