@@ -198,7 +198,11 @@ def losses(_):
     xs = [Value(0.5), Value(-1.0), Value(2.0)]
 
     def run():
-        y = functional.cross_entropy([xs], [1]) + pygrad.sum(functional.softmax([xs])[0]) + functional.mse_loss(xs, [1.0, 2.0, 3.0])
+        y = (
+            functional.cross_entropy([xs], [1])
+            + pygrad.sum(functional.softmax([xs])[0])
+            + functional.mse_loss(xs, [1.0, 2.0, 3.0])
+        )
         y.backward()
         return y._read(), grads_of(xs)
 
@@ -409,7 +413,12 @@ def transforms(_):
     at = [2.0, 3.0]
 
     def run():
-        found = pygrad.gradient(f)(at), pygrad.hessian(f)(at), pygrad.jvp(f)(at, [1.0, 2.0]), pygrad.hvp(f)(at, [1.0, 2.0])
+        found = (
+            pygrad.gradient(f)(at),
+            pygrad.hessian(f)(at),
+            pygrad.jvp(f)(at, [1.0, 2.0]),
+            pygrad.hvp(f)(at, [1.0, 2.0]),
+        )
         return found, pygrad.jacobian(lambda xs: [f(xs), xs[0]])(at), pygrad.taylor(lambda x: x.exp(), 3)(1.0)
 
     return Case(run)
@@ -421,7 +430,12 @@ def transforms_of_compiled(_):
     at = [2.0, 3.0]
 
     def run():
-        return pygrad.gradient(f)(at), pygrad.hessian(f)(at), pygrad.jvp(f)(at, [1.0, 2.0]), pygrad.hvp(f)(at, [1.0, 2.0])
+        return (
+            pygrad.gradient(f)(at),
+            pygrad.hessian(f)(at),
+            pygrad.jvp(f)(at, [1.0, 2.0]),
+            pygrad.hvp(f)(at, [1.0, 2.0]),
+        )
 
     return Case(run)
 
@@ -531,7 +545,7 @@ class OwnSGD(optim.SGD):
 
 ENTRIES["fit"] = fitted()
 ENTRIES["fit_sgd"] = fitted(make=lambda params, lr: optim.SGD(params, lr=lr, momentum=0.9))
-ENTRIES["fit_in_python"] = fitted(make=OwnSGD)
+ENTRIES["fit_in_python"] = fitted(make=lambda params, lr: OwnSGD(params, lr=lr, momentum=0.9))
 ENTRIES["fit_by_formula"] = fitted(kind=Watched)
 ENTRIES["fit_with_callback"] = fitted(callback=lambda _: lambda progress: progress.epoch > 5)
 ENTRIES["fit_with_schedule"] = fitted(schedule=lambda _: lambda step: 0.1 / (step + 1))
@@ -569,7 +583,10 @@ def files_in(folder):
 @entry
 def save_compiled(folder):
     path = os.path.join(folder, "f.pygrad")
-    old, new = pygrad.compile(loss_of_line(Value(1.0), Value(2.0))), pygrad.compile(loss_of_line(Value(3.0), Value(2.0)))
+    old, new = (
+        pygrad.compile(loss_of_line(Value(1.0), Value(2.0))),
+        pygrad.compile(loss_of_line(Value(3.0), Value(2.0))),
+    )
     old([1.0], [2.0]), new([1.0], [2.0])
     old.save(path)
 

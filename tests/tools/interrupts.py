@@ -17,13 +17,14 @@ signal can strike at each of these places: Python looks for signals when a funct
 and when a loop jumps back. No with block is safe before its __exit__ is called, for example. So faults at places where
 a signal can strike count; the others are counted apart, as "trace only", and fail with --strict alone.
 
-An interrupt in a __del__ or in a callback of a weak reference is printed and swallowed by Python: these are counted, and
-the run must go on as if there had been none.
+Python prints and swallows an interrupt in a __del__ or in a callback of a weak reference. These are counted: the run must
+go on as if there had been none, and C must not have kept the memory.
 """
 
 import argparse
 import collections
 import contextlib
+import ctypes
 import dis
 import gc
 import json
@@ -194,7 +195,7 @@ KINDS = {"opcode": Opcodes, "profile": Profile, "timer": Timer, "outside": Outsi
 
 def _is_ours(code):
     name = code.co_filename
-    return name.startswith(_PYGRAD) or name == _PROGRAMS or (name == contextlib.__file__ and not name == __file__)
+    return name.startswith(_PYGRAD) or name == _PROGRAMS or name == contextlib.__file__
 
 
 def _short(name):
@@ -280,7 +281,10 @@ def check_globals(random_state, hook=None):
         raise Fault("detect_anomaly is on", "in C") from None
     if getattr(getattr(record, "_Watch", None), "running", 0):
         raise Fault("a watch remains", "_Watch.running is not 0")
-    for place, lock in (("_Watch.lock", getattr(record._Watch, "lock", None)), ("anomaly._changing", getattr(anomaly, "_changing", None))):
+    for place, lock in (
+        ("_Watch.lock", getattr(record._Watch, "lock", None)),
+        ("anomaly._changing", getattr(anomaly, "_changing", None)),
+    ):
         if lock is not None and getattr(lock, "locked", lambda: False)():
             raise Fault("a lock is held", place)
     if random_state is not None and random.getstate() != random_state:
@@ -330,7 +334,9 @@ class Worker:
         gc.freeze()
 
     def note_swallowed(self, unraisable):
-        self.swallowed.append(f"{unraisable.exc_type.__name__} in {getattr(unraisable.object, '__qualname__', unraisable.object)}")
+        self.swallowed.append(
+            f"{unraisable.exc_type.__name__} in {getattr(unraisable.object, '__qualname__', unraisable.object)}"
+        )
 
     def new_case(self):
         random.seed(5)
@@ -374,7 +380,7 @@ class Worker:
         from pygrad import engine
 
         gc.collect()
-        live = engine.live_nodes()
+        live, in_c = engine.live_nodes(), _bytes_in_c()
         case, random_state = self.new_case()
         before = bits(case.state())
         self.swallowed.clear()
@@ -413,6 +419,8 @@ class Worker:
         check_orders()
         if engine.live_nodes() != live:
             raise Fault("nodes leak", f"{engine.live_nodes() - live} nodes")
+        if self.swallowed and _bytes_in_c() - in_c > 1000:
+            raise Fault("memory leaks", f"{_bytes_in_c() - in_c} bytes in C; {self.swallowed}")
         return raised
 
     def run(self, ats):
@@ -427,7 +435,9 @@ class Worker:
                 self.tell(fault=fault.args, place=self.source.place or "?", real=self.source.is_real)
                 return
             except RuntimeError as error:
-                self.tell(fault=("the arena is broken", str(error)), place=self.source.place or "?", real=self.source.is_real)
+                self.tell(
+                    fault=("the arena is broken", str(error)), place=self.source.place or "?", real=self.source.is_real
+                )
                 return
             self.tell(done=at, raised=raised, swallowed=len(self.swallowed), place=self.source.place)
             self.source = None
@@ -446,6 +456,24 @@ def _objects():
     _known.clear()
     gc.collect()
     return len(gc.get_objects())
+
+
+class _Malloc(ctypes.Structure):
+    """The figures of glibc's mallinfo2()."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks used free".split()
+    ]
+    _fields_.append(("keepcost", ctypes.c_size_t))
+
+
+def _bytes_in_c():
+    """Return how many bytes malloc has given out, 0 where it does not say."""
+    function = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if function is None:
+        return 0
+    function.restype = _Malloc
+    return function().used
 
 
 def _difference(found, wanted):
@@ -483,7 +511,9 @@ class Report:
             flush=True,
         )
         if lists:
-            places = collections.Counter((real, what, place.partition(' (')[0]) for _, what, _, place, real in self.faults)
+            places = collections.Counter(
+                (real, what, place.partition(" (")[0]) for _, what, _, place, real in self.faults
+            )
             for (real, what, place), count in sorted(places.items(), key=lambda pair: (not pair[0][0], pair[0][1:])):
                 print(f"         {count:4} {'' if real else 'trace only: '}{what} at {place}", flush=True)
 
@@ -590,11 +620,16 @@ def run_proxy(options):
         sizes = _in_worker(name, INSTRUMENTS[0], None, report)
         for instrument in options.instrument or INSTRUMENTS:
             share = SHARES[instrument] / sum(SHARES[i] for i in options.instrument or INSTRUMENTS)
-            campaign(name, instrument, max(1, round(options.count * share / len(names))), sizes[instrument], rng, report)
+            campaign(
+                name, instrument, max(1, round(options.count * share / len(names))), sizes[instrument], rng, report
+            )
         report.print(proxy, options.list)
         total += report.interrupts
         whole &= not any(real or options.strict for *_, real in report.faults)
-    print(f"{proxy:6} {total} interrupts on Python {sys.version.split()[0]}: {'all whole' if whole else 'FAULTS'}", flush=True)
+    print(
+        f"{proxy:6} {total} interrupts on Python {sys.version.split()[0]}: {'all whole' if whole else 'FAULTS'}",
+        flush=True,
+    )
     return whole
 
 
