@@ -9,14 +9,14 @@ import pytest
 from pygrad import config
 
 TOOL = Path(__file__).parent / "tools" / "interrupts.py"
-pytestmark = pytest.mark.proxy
+pytestmark = pytest.mark.python
 
 
 @pytest.mark.parametrize("half", [1, 2])
 def test_no_interrupt_leaves_a_half_state(half):
-    """Thousands of interrupts over all entry points, other ones in each half: no fault."""
+    """Interrupts over all entry points, other ones in each half: no fault."""
     proxy = config()["proxy"]
-    options = ["--count", "2500", "--seed", str(half), "--part", f"{half}/2", "--proxy", proxy]
+    options = ["--count", "1000", "--seed", str(half), "--part", f"{half}/2", "--proxy", proxy]
     done = subprocess.run([sys.executable, TOOL, *options], capture_output=True, text=True, timeout=600)
 
     assert 0 == done.returncode, done.stdout + done.stderr

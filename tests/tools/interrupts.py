@@ -27,6 +27,7 @@ import contextlib
 import ctypes
 import dis
 import gc
+import inspect
 import json
 import os
 import random
@@ -324,7 +325,7 @@ class Worker:
         from entry_points import ENTRIES
 
         self.make, self.kind, self.tell = ENTRIES[entry], KINDS[instrument], tell
-        self.swallowed = []
+        self.swallowed, self.callbacks = [], 0
         sys.unraisablehook = self.note_swallowed
         for _ in range(2):
             self.new_case()[0].run()
@@ -334,9 +335,10 @@ class Worker:
         gc.freeze()
 
     def note_swallowed(self, unraisable):
-        self.swallowed.append(
-            f"{unraisable.exc_type.__name__} in {getattr(unraisable.object, '__qualname__', unraisable.object)}"
-        )
+        at = unraisable.object
+        self.swallowed.append(f"{unraisable.exc_type.__name__} in {getattr(at, '__qualname__', at)}")
+        # A generator that is closed: no signal strikes there, and Python itself loses its frame if a profiler raises.
+        self.callbacks += not inspect.isgenerator(at)
 
     def new_case(self):
         random.seed(5)
@@ -384,6 +386,7 @@ class Worker:
         case, random_state = self.new_case()
         before = bits(case.state())
         self.swallowed.clear()
+        self.callbacks = 0
         source, raised, result = self.kind(at, self.tell), True, None
         self.source = source
         try:
@@ -420,7 +423,7 @@ class Worker:
         if engine.live_nodes() != live:
             raise Fault("nodes leak", f"{engine.live_nodes() - live} nodes")
         grown = _bytes_in_c() - in_c
-        if self.swallowed and grown > 1000:
+        if self.callbacks and grown > 1000:
             if is_again:
                 raise Fault("memory leaks", f"{grown} bytes in C; {self.swallowed}")
             self.interrupt(at, is_again=True)  # Python's own memory grows once only
