@@ -415,7 +415,7 @@ class Worker:
         if (again, bits(case.state())) != after:
             raise Fault("the next run is wrong", _difference((again, bits(case.state())), after))
         engine.set_trace_hook(None)
-        del case, result, again, state, before, after
+        del case, result, again, state, before, after, random_state
         self.folder.cleanup()
         gc.collect()
         check_globals(None)
