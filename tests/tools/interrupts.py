@@ -377,7 +377,7 @@ class Worker:
             times.append(time.perf_counter() - begin)
         return sizes | dict.fromkeys(("timer", "outside"), sorted(times)[2])
 
-    def interrupt(self, at, is_again=False):
+    def interrupt(self, at, tries=5):
         """Run once, interrupted; return whether the interrupt was raised, or raise a Fault."""
         from pygrad import engine
 
@@ -424,9 +424,9 @@ class Worker:
             raise Fault("nodes leak", f"{engine.live_nodes() - live} nodes")
         grown = _bytes_in_c() - in_c
         if self.callbacks and grown > 1000:
-            if is_again:
+            if tries == 1:
                 raise Fault("memory leaks", f"{grown} bytes in C; {self.swallowed}")
-            self.interrupt(at, is_again=True)  # Python's own memory grows once only
+            self.interrupt(at, tries - 1)  # Python's own memory grows a few times only
         return raised
 
     def run(self, ats):
