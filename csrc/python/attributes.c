@@ -205,10 +205,12 @@ static int set_backward(PyObject *self, PyObject *closure, void *Py_UNUSED(conte
         return cannot_delete("_backward");
     if (!PyCallable_Check(closure))
         return raise_error(PyObject_CallNoArgs(py.no_closure));
-    const int plain = require_node(v) && pg_is_leaf(v->id) ? drops_operands() : 0;
+    if (!require_node(v))
+        return -1;
+    const int plain = pg_is_leaf(v->id) ? drops_operands() : 0;
     if (plain != 0)
         return plain < 0 ? -1 : 0;
-    if (!require_node(v) || keep(v, KEPT | TRACKED) < 0 || hang(v, py.closure_key, closure) < 0)
+    if (keep(v, KEPT | TRACKED) < 0 || hang(v, py.closure_key, closure) < 0)
         return -1;
     pg_set_closure(v->id, 1);
     return 0;
