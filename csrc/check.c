@@ -60,6 +60,8 @@ static const char *check_structure(const pg_arena *arena, const pg_node *node)
         return NULL;
     REQUIRE(node->b >= 2, "I9: a take has no value");
     REQUIRE(!before || *(const pg_id *)(before + 1) == *(const pg_id *)(node + 1), "I9: a split take has two indices");
+    REQUIRE(pg_first_place(node) == (before ? pg_first_place(before) + (uint32_t)before->b - 1 : 0),
+            "I9: a part of a take has the wrong place");
     return NULL;
 }
 

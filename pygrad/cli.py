@@ -52,6 +52,7 @@ def _run(args):
     except OSError as error:
         return _fail(f"can't open {args.script!r}: {error.strerror}")
     compat.install_as_micrograd()
+    compat.install_in_workers()
     sys.argv = [args.script, *args.args]
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = os.path.dirname(os.path.realpath(args.script))

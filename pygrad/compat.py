@@ -1,5 +1,7 @@
 """Other module names that lead to pygrad's modules: those of micrograd, and those of pygrad 0.1."""
 
+import functools
+import os
 import sys
 
 from pygrad import engine, nn
@@ -43,3 +45,21 @@ def install_as_micrograd():
                 f"{name} is imported already: call pygrad.install_as_micrograd() before its first import"
             )
     sys.modules.update(stand_ins)
+
+
+def install_in_workers():
+    """Make `import micrograd` give pygrad in the processes that multiprocessing starts anew (spawn, forkserver), too.
+
+    Such a process gets the sys.path of its parent, and runs the script once more. Here it gets one more folder in
+    front, and hands that on to processes that it starts itself.
+    """
+    from multiprocessing import spawn
+
+    prepare = spawn.get_preparation_data
+
+    @functools.wraps(prepare)
+    def with_stand_in(name):
+        data = prepare(name)
+        return {**data, "sys_path": [os.path.join(os.path.dirname(__file__), "stand_in"), *data["sys_path"]]}
+
+    spawn.get_preparation_data = with_stand_in

@@ -96,19 +96,24 @@ class Optimizer:
 
     def __init__(self, params, **defaults):
         self.defaults, self.param_groups, self.state = defaults, [], []
-        params = _listed(params)
+        params, taken = _listed(params), set()
         for group in params if isinstance(params[0], dict) else [{"params": params}]:
-            self.add_param_group(group)
+            self._add(group, taken)
 
     def add_param_group(self, group):
         """Add a group with hyperparameters of its own, as {"params": [...], "lr": 0.1}; defaults fill what it lacks."""
+        self._add(group, set(chain.from_iterable(group["params"] for group in self.param_groups)))
+
+    def _add(self, group, taken):
+        """Add a group, and its parameters to `taken`, the set of those of all groups before."""
         if "params" not in group:
             raise ValueError('a parameter group needs its list of Values as "params"')
         params = list(dict.fromkeys(_leaves(group["params"])))
         group = {**self.defaults, **group, "params": params}
         self._validate(group)
-        if any(not set(params).isdisjoint(other["params"]) for other in self.param_groups):
+        if not taken.isdisjoint(params):
             raise ValueError("some parameters are in more than one parameter group")
+        taken.update(params)
         self.param_groups.append(group)
         self.state.append(self._new_state(len(params)))
 

@@ -123,6 +123,53 @@ print(before == {{name: module for name, module in sys.modules.items() if name.s
     ) == done.stdout, done.stderr
 
 
+WORKERS = """
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor
+
+from micrograd.engine import Value
+import micrograd.nn as nn
+
+def slope(x):
+    v = Value(x)
+    (v * v).backward()
+    return v.grad, Value.__module__, nn.__name__
+
+def nested(method):
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        return pool.apply(slope, (4.0,))
+
+def put(queue, x):
+    queue.put((slope(x), nested(sys.argv[1])))
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    queue = context.Queue()
+    process = context.Process(target=put, args=(queue, 3.0))
+    process.start()
+    found = [*queue.get()]
+    process.join()
+    with context.Pool(2) as pool:
+        found += pool.map(slope, [1.0])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        found.append(pool.submit(slope, 2.0).result())
+    print([grad for grad, *_ in found], {tuple(names) for _, *names in found})
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_find_pygrad_too(tmp_path, method):
+    """However multiprocessing starts a process, it runs the script on pygrad; so do the processes that it starts.
+
+    A micrograd beside the script gives way there too.
+    """
+    write(tmp_path, "raise SystemExit('the real micrograd')", "micrograd/__init__.py")
+    done = command("run", write(tmp_path, WORKERS), method, cwd=tmp_path)
+
+    assert ("[6.0, 8.0, 2.0, 4.0] {('pygrad.engine', 'pygrad.nn')}\n", "") == (done.stdout, done.stderr)
+
+
 # --- pygrad run: as `python script.py` --------------------------------------------------------------------------------
 
 SELF_PORTRAIT = """

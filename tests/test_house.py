@@ -13,7 +13,7 @@ PACKAGE = Path(pygrad.__file__).parent
 
 # From the ground up: who stands later may import who stands earlier, not the other way round.
 ORDER = """_version common engine lr_scheduler optim module nn reference tape calculus functional data storage viz
-compat __init__ demos cli __main__""".split()
+compat stand_in __init__ demos cli __main__""".split()
 
 # Who may touch `ffi` and `lib`. Each calls what C has for it; nodes are made and freed by the engine alone.
 CALL_C = """calculus/formulas calculus/grad calculus/gradcheck calculus/sparsity calculus/taylor calculus/traversal

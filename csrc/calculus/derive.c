@@ -372,7 +372,7 @@ static pg_term slope_in_list(derivation *d, const pg_node *node, const pg_id *pl
         return node_term(d, place[1]);
     if (node->op == PG_SUM)
         return number(1.0);
-    const double chosen_by = pg_first_place(d->arena, node) + i; /* the index that chooses this value */
+    const double chosen_by = pg_first_place(node) + i; /* the index that chooses this value */
     return made(d, pg_make_with_number(d->arena, PG_OP_equal, *pg_list_of(node), chosen_by, false));
 }
 

@@ -55,8 +55,8 @@
  *   I6  The arena's counts of live nodes, of live leaves and of closures are right.
  *   I7  The sweep's heap is empty, and has room for every block.
  *   I8  A block without live nodes has no proxies.
- *   I9  A take has an index and at least one value. All parts of a split take have the same index. A declared node
- *       has its y.
+ *   I9  A take has an index and at least one value. All parts of a split take have the same index, and each
+ *       has the place of its first value. A declared node has its y.
  *   I10 The list of a dot begins with a vector, which has one input for each of the dot's weights.
  *   I11 A frozen node is a leaf. Its `a` is its keeper: a hidden leaf that is not frozen. Any other leaf has neither
  *       `a` nor `b`.
@@ -280,13 +280,11 @@ static inline pg_node *pg_part_before(const pg_arena *arena, const pg_node *node
     return first->flags & PG_FLAG_PART ? first : NULL; /* node 0 has no flags */
 }
 
-/* How many values of a take are in the parts before this one: the place of this part's first value. */
-static inline uint32_t pg_first_place(const pg_arena *arena, const pg_node *node)
+/* How many values of a take are in the parts before this one: the place of this part's first value. It stands behind
+ * the list, so that a backward pass need not count through all parts. */
+static inline uint32_t pg_first_place(const pg_node *node)
 {
-    uint32_t place = 0;
-    while ((node = pg_part_before(arena, node)))
-        place += (uint32_t)node->b - 1;
-    return place;
+    return (uint32_t)pg_list_of(node)[node->b];
 }
 
 /* The local gradients of a PG_LOCAL node: node->b of them, and the list stands behind them. */

@@ -89,16 +89,17 @@ static size_t entry_bytes(int op)
     }
 }
 
-/* Each part's list has a head: the index of a take, the vector of a dot. */
-static size_t head_bytes(int op)
+/* What else is in a part's payload: of a take the index, and behind the list the place of the part's first value; of
+ * a dot the vector. */
+static size_t extra_bytes(int op)
 {
-    return op == PG_TAKE || op == PG_DOT ? sizeof(pg_id) : 0;
+    return op == PG_TAKE ? sizeof(pg_id) + sizeof(uint32_t) : op == PG_DOT ? sizeof(pg_id) : 0;
 }
 
 /* How many entries the list of one node can have. */
 static size_t most_entries(int op)
 {
-    return ((PG_BLOCK_SLOTS - 1) * sizeof(pg_node) - head_bytes(op)) / entry_bytes(op);
+    return ((PG_BLOCK_SLOTS - 1) * sizeof(pg_node) - extra_bytes(op)) / entry_bytes(op);
 }
 
 /* Append an operand to a list, and add the reference that the list holds to it. */
@@ -130,6 +131,7 @@ static double fill_take(const pg_arena *arena, pg_node *node, const list_spec *s
     const uint32_t place = pg_place(append_operand(arena, &list, spec->index)->data);
     for (size_t i = begin; i < end; i++)
         append_operand(arena, &list, spec->xs[i]);
+    *list = (pg_id)begin;
     return begin <= place && place < end ? pg_node_at(arena, spec->xs[place])->data : total;
 }
 
@@ -173,7 +175,7 @@ static double fill(const pg_arena *arena, pg_node *node, const list_spec *spec, 
 
 static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size_t begin, size_t end)
 {
-    const size_t bytes = head_bytes(spec->op) + (end - begin) * entry_bytes(spec->op);
+    const size_t bytes = extra_bytes(spec->op) + (end - begin) * entry_bytes(spec->op);
     const pg_id id = pg_new_node(arena, spec->op, pg_slots_for(bytes));
     if (!id)
         return 0;

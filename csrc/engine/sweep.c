@@ -101,7 +101,7 @@ static inline void propagate_take(pg_walk *w, const pg_node *node, bool marking)
     const double g = node->grad;
     const pg_operand_span operands = pg_operands_of(node);
     const uint32_t place = pg_place(pg_node_at(w->arena, operands.list[0])->data);
-    const uint32_t begin = pg_first_place(w->arena, node);
+    const uint32_t begin = pg_first_place(node);
     if (operands.front) /* the part before: it needs the gradient if the index chooses a value there */
         give(visit_operand(w, operands.front, marking), g);
     for (uint32_t i = 1; i < operands.count; i++)

@@ -205,9 +205,11 @@ static int set_backward(PyObject *self, PyObject *closure, void *Py_UNUSED(conte
         return cannot_delete("_backward");
     if (!PyCallable_Check(closure))
         return raise_error(PyObject_CallNoArgs(py.no_closure));
-    if (v->id && pg_is_leaf(v->id) && drops_operands())
+    if (!require_node(v))
+        return -1;
+    if (pg_is_leaf(v->id) && drops_operands())
         return 0;
-    if (!require_node(v) || keep(v, KEPT | TRACKED) < 0 || hang(v, py.closure_key, closure) < 0)
+    if (keep(v, KEPT | TRACKED) < 0 || hang(v, py.closure_key, closure) < 0)
         return -1;
     pg_set_closure(v->id, 1);
     return 0;

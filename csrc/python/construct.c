@@ -8,14 +8,20 @@
 #include "python/make.h"
 #include "python/parts.h"
 
+/* A proxy of any class: tracked. While Value.__new__ is replaced, object.__new__(Value) comes here, too. */
+PyObject *value_alloc(PyTypeObject *type, Py_ssize_t items)
+{
+    PyObject *self = PyType_GenericAlloc(type, items); /* zeroed, and tracked */
+    if (self)
+        ((value *)self)->flags = KEPT | TRACKED;
+    return self;
+}
+
 PyObject *value_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
     if (type == value_type)
         return (PyObject *)new_proxy();
-    value *v = (value *)type->tp_alloc(type, 0); /* zeroed, and tracked */
-    if (v)
-        v->flags = KEPT | TRACKED;
-    return (PyObject *)v;
+    return value_alloc(type, 0);
 }
 
 static int set_leaf(value *v, double data)

@@ -11,11 +11,12 @@
 
 enum { MOST_SPARE = 4096 };
 
-/* Take back the memory of a proxy that holds no object any more. */
+/* Take back the memory of a proxy that holds no object any more. While Value has a __del__, none is used again: Python
+ * notes in the memory that it has called __del__. */
 PG_INLINE void recycle(value *v)
 {
     PyTypeObject *type = Py_TYPE(v);
-    if (type == value_type && spare_count < MOST_SPARE) {
+    if (type == value_type && spare_count < MOST_SPARE && !type->tp_finalize) {
         v->flags = 0;
         v->next = spare;
         spare = v;
@@ -90,7 +91,14 @@ static void take_down_in_turn(value *v)
     }
 }
 
-/* True if `v`, which has weak references, must live on, for its node has consumers; these hold it now. */
+/* True if a program could tell that `v` ends: it has weak references; or a __del__ that a program has given Value; or
+ * attributes, and those do not make it KEPT if a program has replaced Value.__setattr__. */
+PG_INLINE bool is_noticed(const value *v)
+{
+    return v->weakrefs || v->dict || value_type->tp_finalize;
+}
+
+/* True if `v`, whose end would be noticed, must live on, for its node has consumers; these hold it now. */
 static bool is_still_wanted(value *v)
 {
     if (v->flags & KEPT || !v->id || node_of(v)->refs == 1)
@@ -98,22 +106,33 @@ static bool is_still_wanted(value *v)
     PyObject *type, *error, *traceback;
     PyErr_Fetch(&type, &error, &traceback);
     Py_SET_REFCNT((PyObject *)v, 1);
-    if (keep(v, KEPT) < 0)
-        PyErr_Clear(); /* no memory: then the weak references are cleared too early */
+    if (keep(v, v->dict ? KEPT | TRACKED : KEPT) < 0)
+        PyErr_Clear(); /* no memory: then it ends too early */
     Py_SET_REFCNT((PyObject *)v, Py_REFCNT(v) - 1);
     PyErr_Restore(type, error, traceback);
     return Py_REFCNT(v) > 0;
 }
 
+/* Call a __del__ that a program has given Value; true if that has revived `v`. (CPython calls the __del__ of a class
+ * that is derived from Value.) */
+static bool is_revived(value *v)
+{
+    if (!value_type->tp_finalize || !Py_IS_TYPE((PyObject *)v, value_type))
+        return false;
+    if (!PyObject_GC_IsTracked((PyObject *)v))
+        PyObject_GC_Track(v); /* as CPython expects of an object that it finalizes */
+    return PyObject_CallFinalizerFromDealloc((PyObject *)v) < 0;
+}
+
 void value_dealloc(PyObject *self)
 {
     value *v = (value *)self;
-    if (!v->flags && !v->weakrefs && Py_IS_TYPE(self, value_type)) {
+    if (!v->flags && !is_noticed(v) && Py_IS_TYPE(self, value_type)) {
         release_node(v);
         recycle(v);
         return;
     }
-    if (v->weakrefs && is_still_wanted(v))
+    if ((is_noticed(v) && is_still_wanted(v)) || is_revived(v))
         return;
     PyObject_GC_UnTrack(self);
     if (v->weakrefs)

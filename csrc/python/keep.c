@@ -88,38 +88,60 @@ static int hold_operands(value *v)
     return operands ? 0 : -1;
 }
 
-/* kept_before: all interior nodes in blocks with a smaller start number have TRACKED proxies. all_kept_at: what
- * proxies_made was when all interior nodes had them. So each node is visited once, however often keep_everything()
- * runs. */
-static uint64_t kept_before, all_kept_at;
+/* Where keep_everything() ended last. All interior nodes had TRACKED proxies then; so it visits each node once, however
+ * often it runs. */
+static struct {
+    uint64_t proxies; /* what proxies_made was */
+    uint64_t before;  /* blocks with a smaller start number have no new nodes: that of the current block */
+    uint32_t current; /* the current block */
+    uint32_t blocks;  /* how many blocks there were */
+    uint64_t clock;   /* the next start number */
+} kept;
 
-/* Return the live interior nodes in blocks from kept_before on, without the parts and vectors of operand lists. Each
- * node gets a reference, and the caller must give it back. */
+/* Append the new interior nodes of a block to `ids`, without the parts and vectors of operand lists. Each node gets a
+ * reference, and the caller must give it back. Return how many ids there are now. */
+static size_t list_block(const pg_arena *arena, uint32_t index, pg_id *ids, size_t count)
+{
+    const pg_block *block = pg_block_at(arena, index);
+    if (block->start < kept.before || !block->live)
+        return count;
+    for (uint32_t slot = 0; slot < block->used;) {
+        const pg_id id = pg_id_of(index, slot);
+        pg_node *node = pg_node_at(arena, id);
+        slot += node->slots;
+        if (node->refs > 0 && !(node->flags & (PG_FLAG_PART | PG_FLAG_VECTOR))) {
+            pg_ref(node);
+            ids[count++] = id;
+        }
+    }
+    return count;
+}
+
+/* Return the new live interior nodes of all blocks: see list_block(). If as many blocks were started as were made, then
+ * no older block was used again: there is no need to look at all blocks. */
 static pg_id *list_interior(size_t *count)
 {
-    const size_t capacity = pg_live_nodes();
-    pg_id *ids = allocate((Py_ssize_t)capacity, sizeof(pg_id));
+    pg_id *ids = allocate((Py_ssize_t)pg_live_nodes(), sizeof(pg_id));
     if (!ids)
         return NULL;
     pg_arena *arena = pg_lock();
-    size_t n = 0;
-    for (uint32_t index = 1; index < arena->block_count; index++) {
-        const pg_block *block = pg_block_at(arena, index);
-        if (block->start < kept_before || !block->live)
-            continue;
-        for (uint32_t slot = 0; slot < block->used && n < capacity;) {
-            const pg_id id = pg_id_of(index, slot);
-            pg_node *node = pg_node_at(arena, id);
-            slot += node->slots;
-            if (node->refs > 0 && !(node->flags & (PG_FLAG_PART | PG_FLAG_VECTOR))) {
-                pg_ref(node);
-                ids[n++] = id;
-            }
-        }
-    }
+    const bool none_again = arena->next_start - kept.clock == arena->block_count - kept.blocks;
+    size_t n = none_again ? list_block(arena, kept.current, ids, 0) : 0;
+    for (uint32_t index = none_again ? kept.blocks : 1; index < arena->block_count; index++)
+        n = list_block(arena, index, ids, n);
     pg_unlock(arena);
     *count = n;
     return ids;
+}
+
+/* Note that all interior nodes have TRACKED proxies. */
+static void note_kept(const pg_arena *arena)
+{
+    kept.proxies = proxies_made;
+    kept.before = arena->current->start;
+    kept.current = arena->current_block;
+    kept.blocks = arena->block_count;
+    kept.clock = arena->next_start;
 }
 
 /* Make all these proxies KEPT and TRACKED; on failure (MemoryError), none of them. */
@@ -141,7 +163,7 @@ static int keep_all(value **proxies, size_t count)
  * is off until the end. */
 static int keep_everything(void)
 {
-    if (all_kept_at == proxies_made)
+    if (kept.proxies == proxies_made)
         return 0;
     size_t count = 0, made = 0;
     const int collecting = PyGC_Disable();
@@ -150,10 +172,8 @@ static int keep_everything(void)
     while (proxies && made < count && (proxies[made] = adopt(ids[made])))
         made++;
     const int status = proxies && made == count ? keep_all(proxies, count) : -1;
-    if (status == 0) {
-        all_kept_at = proxies_made;
-        kept_before = pg_the_arena->current->start;
-    }
+    if (status == 0)
+        note_kept(pg_the_arena);
     for (size_t i = 0; i < made; i++)
         Py_DECREF(proxies[i]); /* its consumers hold it now, if it has any */
     for (size_t i = 0; i < count; i++)

@@ -41,6 +41,7 @@ bool is_original(PyObject *name);
 
 /* --- construct.c -------------------------------------------------------------------------------------------------- */
 
+PyObject *value_alloc(PyTypeObject *type, Py_ssize_t items);
 PyObject *value_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 int value_init(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *value_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names);

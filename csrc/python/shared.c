@@ -65,6 +65,8 @@ static bool make_names(void)
         {&py.activation, "activation"},
         {&py.add, "__add__"},
         {&py.mul, "__mul__"},
+        {&py.new, "__new__"},
+        {&py.setattr, "__setattr__"},
         {&py.data_of_a_value, "a Value's data"},
         {&py.a_gradient, "a gradient"},
         {&py.a_comparison, "a comparison"},

@@ -31,7 +31,7 @@ PG_SHARED struct shared {
     PyObject *value_of; /* of pygrad._native */
     PyObject *originals; /* a copy of Value's own dict */
     PyObject *data, *grad, *_op, *_prev, *_backward, *label, *requires_grad; /* names of attributes */
-    PyObject *w, *b, *nonlin, *activation, *add, *mul; /* more of them */
+    PyObject *w, *b, *nonlin, *activation, *add, *mul, *new, *setattr; /* more of them */
     PyObject *data_of_a_value, *a_gradient; /* for messages */
     PyObject *a_comparison, *by_detach; /* for the trace hook */
 } py;

@@ -67,6 +67,70 @@ static Py_hash_t value_hash(PyObject *self)
     return PyBaseObject_Type.tp_hash(self);
 }
 
+/* --- what a program may replace, and call from its replacement: methods, for CPython refuses to call a slot then ------ */
+
+/* CPython fills a slot whose method was replaced with a function that looks the method up, and leaves it there when the
+ * program puts the old method back. Put our function, which is faster, back too. */
+static void restore_slots(void)
+{
+    if (!py.originals || is_original(py.new)) /* the first time there are none yet */
+        value_type->tp_new = value_new;
+    if (!py.originals || is_original(py.setattr))
+        value_type->tp_setattro = value_setattro;
+}
+
+static PyObject *value_new_method(PyObject *Py_UNUSED(nothing), PyObject *args, PyObject *Py_UNUSED(kwargs))
+{
+    if (value_type->tp_new != value_new)
+        restore_slots();
+    PyObject *type = PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0) : NULL;
+    if (type && PyType_Check(type) && PyType_IsSubtype((PyTypeObject *)type, value_type))
+        return value_new((PyTypeObject *)type, NULL, NULL);
+    PyErr_SetString(PyExc_TypeError, "Value.__new__() needs Value, or a class derived from it");
+    return NULL;
+}
+
+static PyObject *value_set_attribute(PyObject *self, PyObject *args)
+{
+    PyObject *name, *x;
+    if (value_type->tp_setattro != value_setattro)
+        restore_slots();
+    if (!PyArg_ParseTuple(args, "UO:__setattr__", &name, &x) || value_setattro(self, name, x) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *value_delete_attribute(PyObject *self, PyObject *name)
+{
+    if (!PyUnicode_Check(name))
+        return PyErr_Format(PyExc_TypeError, "attribute name must be string, not '%s'", Py_TYPE(name)->tp_name);
+    if (value_setattro(self, name, NULL) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef new_method = {"__new__", (PyCFunction)(void (*)(void))value_new_method,
+                                 METH_VARARGS | METH_KEYWORDS,
+                                 "Return a Value without a node, for __init__."};
+
+static PyMethodDef replaceable[] = {
+    {"__setattr__", value_set_attribute, METH_VARARGS, "Implement setattr(self, name, value)."},
+    {"__delattr__", value_delete_attribute, METH_O, "Implement delattr(self, name)."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* Put these methods into the class. */
+static bool add_replaceable(void)
+{
+    PyObject *make = PyCFunction_New(&new_method, NULL), *method = make ? PyStaticMethod_New(make) : NULL;
+    const bool added = method && PyObject_SetAttrString((PyObject *)value_type, "__new__", method) == 0 &&
+                       add_methods(replaceable);
+    Py_XDECREF(make);
+    Py_XDECREF(method);
+    restore_slots();
+    return added;
+}
+
 /* --- the type ----------------------------------------------------------------------------------------------------- */
 
 static PyMethodDef value_methods[] = {
@@ -87,6 +151,7 @@ static PyMemberDef value_members[] = {
 
 static PyType_Slot value_slots[] = {
     {Py_tp_doc, NULL}, /* the first: document() fills it */
+    {Py_tp_alloc, value_alloc},
     {Py_tp_new, value_new},
     {Py_tp_init, value_init},
     {Py_tp_dealloc, value_dealloc},
@@ -147,6 +212,8 @@ bool make_type(void)
     value_type = bases ? (PyTypeObject *)PyType_FromSpecWithBases(&value_spec, bases) : NULL;
     Py_XDECREF(bases);
     if (!value_type || !add_methods(value_methods) || !add_methods(attribute_methods) || !add_op_methods())
+        return false;
+    if (!add_replaceable())
         return false;
     value_type->tp_vectorcall = value_vectorcall;
     PyObject *argument_parser = import("pygrad.common.value_base", "argument_parser");

@@ -13,7 +13,7 @@
 #include "mem.h"
 #include "tape/scalar.h"
 
-/* --- constants --- */
+/* --- equal nodes --- */
 
 static uint64_t bits_of(double number)
 {
@@ -22,36 +22,43 @@ static uint64_t bits_of(double number)
     return bits;
 }
 
+static uint64_t hash_of(const pg_tape *tape, const pg_tape_node *node)
+{
+    uint64_t hash = pg_mix(pg_mix(node->op, (uint32_t)node->a), bits_of(node->literal));
+    if (!pg_has_list(node->op))
+        return pg_mix(hash, (uint32_t)node->b);
+    for (uint32_t i = 0; i < node->count; i++)
+        hash = pg_mix(hash, (uint32_t)tape->lists[node->list + i]);
+    return hash;
+}
+
+static bool are_equal(const void *context, int32_t place_x, int32_t place_y)
+{
+    const pg_tape *tape = context;
+    const pg_tape_node *x = &tape->nodes[place_x], *y = &tape->nodes[place_y];
+    if (x->op != y->op || x->a != y->a || bits_of(x->literal) != bits_of(y->literal))
+        return false;
+    if (!pg_has_list(x->op))
+        return x->b == y->b;
+    return x->count == y->count &&
+           memcmp(tape->lists + x->list, tape->lists + y->list, x->count * sizeof *tape->lists) == 0;
+}
+
 static void replace_operand(int32_t *operand, void *context)
 {
     *operand = ((const int32_t *)context)[*operand];
 }
 
-/* The place of a constant. If the tape lacks it, it is inserted before the operations, and these move up by one. -1:
- * out of memory. */
-static int32_t place_of_constant(pg_tape *tape, double literal)
+/* --- constants --- */
+
+/* Append a constant to a tape that has room for *capacity nodes. It stands at the end until the tape is compacted.
+ * Return its place; -1: out of memory. */
+static int32_t append_constant(pg_tape *tape, size_t *capacity, double literal)
 {
-    const uint32_t at = pg_tape_operations(tape);
-    for (uint32_t i = tape->inputs + tape->parameters; i < at; i++)
-        if (bits_of(tape->nodes[i].literal) == bits_of(literal))
-            return (int32_t)i;
-    pg_tape_node *nodes = pg_realloc(tape->nodes, (tape->count + 1) * sizeof *nodes);
-    int32_t *places = pg_realloc(NULL, tape->count * sizeof *places + 1);
-    tape->nodes = nodes ? nodes : tape->nodes;
-    if (nodes && places) {
-        for (uint32_t i = 0; i < tape->count; i++)
-            places[i] = (int32_t)(i + (i >= at));
-        for (uint32_t i = at; i < tape->count; i++)
-            pg_tape_each_operand(tape, &nodes[i], replace_operand, places);
-        for (uint32_t i = 0; i < tape->output_count; i++)
-            tape->outputs[i] = places[tape->outputs[i]];
-        memmove(nodes + at + 1, nodes + at, (tape->count - at) * sizeof *nodes);
-        nodes[at] = (pg_tape_node){.op = PG_TAPE_CONSTANT, .literal = literal};
-        tape->constants++;
-        tape->count++;
-    }
-    pg_free(places);
-    return nodes && places ? (int32_t)at : -1;
+    if (tape->count == INT32_MAX || !pg_grow(&tape->nodes, capacity, tape->count + 1, sizeof *tape->nodes))
+        return -1;
+    tape->nodes[tape->count] = (pg_tape_node){.op = PG_TAPE_CONSTANT, .literal = literal};
+    return (int32_t)tape->count++;
 }
 
 /* `context` is two pointers: to all nodes, and one that becomes NULL if the operand is no constant. */
@@ -82,31 +89,54 @@ static bool fold_constants(pg_tape *tape)
     return true;
 }
 
+/* The inverse of a power of two; 0: the number is none, or its inverse is not exact. */
+static double exact_inverse(double number)
+{
+    int exponent;
+    const double inverse = 1.0 / number;
+    const bool exact = fabs(frexp(number, &exponent)) == 0.5 && isnormal(number) && isnormal(inverse);
+    return exact ? inverse : 0.0;
+}
+
+/* The place of a constant, which is appended if `constants` has none of this value. -1: out of memory. */
+static int32_t place_of_constant(pg_tape *tape, size_t *capacity, pg_set *constants, double literal)
+{
+    const int32_t fresh = append_constant(tape, capacity, literal);
+    if (fresh < 0)
+        return -1;
+    const int32_t place = pg_set_find(constants, fresh, hash_of(tape, &tape->nodes[fresh]), are_equal, tape);
+    tape->count -= place != fresh;
+    return place;
+}
+
 /* Instead of dividing by a power of two, multiply by its inverse: the same bits, but faster. False: out of memory. */
 static bool avoid_divisions(pg_tape *tape)
 {
-    for (uint32_t i = pg_tape_operations(tape); i < tape->count; i++) {
+    const uint32_t count = tape->count, first = pg_tape_operations(tape);
+    size_t capacity = count;
+    pg_set constants;
+    bool done = pg_set_new(&constants, count);
+    for (uint32_t i = tape->inputs + tape->parameters; done && i < first; i++)
+        pg_set_find(&constants, (int32_t)i, hash_of(tape, &tape->nodes[i]), are_equal, tape);
+    for (uint32_t i = first; done && i < count; i++) {
         const pg_tape_node *node = &tape->nodes[i];
         if (node->op != PG_OP_div || tape->nodes[node->b].op != PG_TAPE_CONSTANT)
             continue;
-        int exponent;
-        const double divisor = tape->nodes[node->b].literal, inverse = 1.0 / divisor;
-        if (fabs(frexp(divisor, &exponent)) != 0.5 || !isnormal(divisor) || !isnormal(inverse))
+        const double inverse = exact_inverse(tape->nodes[node->b].literal);
+        if (inverse == 0.0)
             continue;
-        const uint32_t count = tape->count;
-        const int32_t place = place_of_constant(tape, inverse);
-        if (place < 0)
-            return false;
-        i += tape->count - count;
+        const int32_t place = place_of_constant(tape, &capacity, &constants, inverse);
         tape->nodes[i].op = PG_OP_mul;
         tape->nodes[i].b = place;
+        done = place >= 0;
     }
-    return true;
+    pg_set_free(&constants);
+    return done;
 }
 
 /* --- signs and ones --- */
 
-/* The state of simplifying. New constants, at most one for each node, stand at the end until the tape is compacted. */
+/* The state of simplifying. It appends at most one constant for each node. */
 typedef struct {
     pg_tape *tape;
     int32_t *same;     /* for each node the node that replaces it, at first itself */
@@ -128,13 +158,11 @@ static int32_t negated(const pg_tape *tape, int32_t place)
 /* The place of the negative of a constant. -1: out of memory. */
 static int32_t negative_of(simplifier *s, int32_t constant)
 {
-    pg_tape *tape = s->tape;
     if (s->negative[constant])
         return s->negative[constant] - 1;
-    if (tape->count == INT32_MAX || !pg_grow(&tape->nodes, &s->capacity, tape->count + 1, sizeof *tape->nodes))
+    const int32_t place = append_constant(s->tape, &s->capacity, -s->tape->nodes[constant].literal);
+    if (place < 0)
         return -1;
-    tape->nodes[tape->count] = (pg_tape_node){.op = PG_TAPE_CONSTANT, .literal = -tape->nodes[constant].literal};
-    const int32_t place = (int32_t)tape->count++;
     s->negative[constant] = place + 1;
     s->negative[place] = constant + 1;
     return place;
@@ -207,28 +235,6 @@ static bool simplify(pg_tape *tape)
 }
 
 /* --- common subexpressions --- */
-
-static uint64_t hash_of(const pg_tape *tape, const pg_tape_node *node)
-{
-    uint64_t hash = pg_mix(pg_mix(node->op, (uint32_t)node->a), bits_of(node->literal));
-    if (!pg_has_list(node->op))
-        return pg_mix(hash, (uint32_t)node->b);
-    for (uint32_t i = 0; i < node->count; i++)
-        hash = pg_mix(hash, (uint32_t)tape->lists[node->list + i]);
-    return hash;
-}
-
-static bool are_equal(const void *context, int32_t place_x, int32_t place_y)
-{
-    const pg_tape *tape = context;
-    const pg_tape_node *x = &tape->nodes[place_x], *y = &tape->nodes[place_y];
-    if (x->op != y->op || x->a != y->a || bits_of(x->literal) != bits_of(y->literal))
-        return false;
-    if (!pg_has_list(x->op))
-        return x->b == y->b;
-    return x->count == y->count &&
-           memcmp(tape->lists + x->list, tape->lists + y->list, x->count * sizeof *tape->lists) == 0;
-}
 
 /* a + b and b + a have the same bits, and so have a * b and b * a: bring them to one form. */
 static void order_operands(pg_tape_node *node)
@@ -407,9 +413,19 @@ static bool write_chain(chains *c, int32_t place)
     return true;
 }
 
+/* The place of the constant 1.0, which is appended if there is none. -1: out of memory. */
+static int32_t place_of_one(pg_tape *tape)
+{
+    for (uint32_t i = tape->inputs + tape->parameters; i < pg_tape_operations(tape); i++)
+        if (is_number(tape, (int32_t)i, 1.0))
+            return (int32_t)i;
+    size_t capacity = tape->count;
+    return append_constant(tape, &capacity, 1.0);
+}
+
 static bool fuse_chains(pg_tape *tape)
 {
-    chains c = {.tape = tape, .one = place_of_constant(tape, 1.0)};
+    chains c = {.tape = tape, .one = place_of_one(tape)};
     c.uses = pg_zeroed(tape->count * sizeof *c.uses + 1);
     c.varies = pg_zeroed(tape->count * sizeof *c.varies + 1);
     c.terms = pg_realloc(NULL, (tape->count + tape->list_size) * sizeof *c.terms + 1);

@@ -17,10 +17,9 @@ static void leave_arena(pg_tape *tape)
     pg_arena *arena = pg_lock();
     for (uint32_t i = 0; i < tape->parameters; i++)
         pg_unref(arena, tape->ids[i]);
-    pg_tape **link = &arena->tapes;
-    while (*link != tape)
-        link = &(*link)->next;
-    *link = tape->next;
+    *tape->link = tape->next;
+    if (tape->next)
+        tape->next->link = tape->link;
     pg_unlock(arena);
 }
 
@@ -30,6 +29,9 @@ static void join_arena(pg_arena *arena, pg_tape *tape)
     for (uint32_t i = 0; i < tape->parameters; i++)
         pg_ref(pg_node_at(arena, tape->ids[i]));
     tape->next = arena->tapes;
+    tape->link = &arena->tapes;
+    if (tape->next)
+        tape->next->link = &tape->next;
     arena->tapes = tape;
 }
 

@@ -78,6 +78,7 @@ struct pg_tape {
     uint32_t output_count;
     pg_id *ids; /* the parameters' nodes in the arena; the tape holds a reference to each */
     pg_tape *next; /* in the arena's list of tapes; check.c counts the references that they hold */
+    pg_tape **link; /* what points to this tape there: the `next` of the one before, or the arena's `tapes` */
 };
 
 /* The place of the first operation. */

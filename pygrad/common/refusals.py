@@ -5,7 +5,10 @@ Each function returns the exception; the caller raises it.
 
 
 def uninitialised():
-    return RuntimeError("this Value was never initialised: call Value.__init__(self, data) first")
+    return RuntimeError(
+        "this Value was never initialised: call Value.__init__(self, data) first (or it had ended, and its __del__ has "
+        "revived it)"
+    )
 
 
 def busy():

@@ -190,7 +190,7 @@ class Compiled:
         """The tape of the latest recording; print it to see its operations. RuntimeError if there is no recording."""
         if not self._tapes:
             raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
-        return list(self._tapes.values())[-1]
+        return next(reversed(self._tapes.values()))
 
     def trace(self, *args, **kwargs):
         """Return the tape for arguments of these structures; the function is recorded now if it has not been before."""
@@ -244,7 +244,7 @@ class Compiled:
         and has a self-check of this. Raises RuntimeError if nothing has been recorded yet, ValueError if `name` cannot
         begin a C name, and OSError if the file cannot be written.
         """
-        c_source.write(self.tape, list(self._tapes)[-1], path, name, self.__name__)
+        c_source.write(self.tape, next(reversed(self._tapes)), path, name, self.__name__)
 
     def _state(self):
         tapes = self._tapes
