@@ -303,13 +303,14 @@ pg_status pg_pull(pg_derivation *job);
 pg_status pg_push(pg_derivation *job);
 void pg_derivation_free(void *job);
 
-/* --- optimizer steps --- */
+/* --- many parameters in one call: all of them, or none --- */
 
-/* Each works on `count` nodes, ids[0], ids[1], .... PG_NO_NODE: one of them is not live, and nothing was changed.
- * Buffers have `count` entries and are updated in place. pg_sgd() and pg_adam() skip frozen leaves. */
+/* Each works on `count` nodes, ids[0], ids[1], .... PG_NO_NODE: one of them is not live, and nothing was changed. */
 
 /* Set all gradients to `grad`. */
 pg_status pg_set_grads(uint32_t count, const pg_id *ids, double grad);
+/* Set the data of each node to its entry of `data`. */
+pg_status pg_set_all_data(uint32_t count, const pg_id *ids, const double *data);
 
 typedef struct {
     double lr;
@@ -319,8 +320,6 @@ typedef struct {
     int nesterov;
     int first; /* the buffer has no contents yet: the gradient becomes its contents */
 } pg_sgd_options;
-/* Update data and momentum_buffer as `sgd` in pygrad/optim.py does. */
-pg_status pg_sgd(uint32_t count, const pg_id *ids, const pg_sgd_options *options, double *momentum_buffer);
 
 typedef struct {
     double beta1;
@@ -331,9 +330,19 @@ typedef struct {
     double step_size; /* lr / (1 - beta1**step) */
     double bias_root; /* sqrt(1 - beta2**step) */
 } pg_adam_options;
-/* Update data and the two running averages as `adam` in pygrad/optim.py does. */
-pg_status pg_adam(uint32_t count, const pg_id *ids, const pg_adam_options *options, double *exp_avg,
-                  double *exp_avg_sq);
+
+/* Parameters that an optimizer moves with the same options. Buffers have `count` entries and are updated in place. */
+typedef struct {
+    uint32_t count;
+    const pg_id *ids;
+    const pg_sgd_options *sgd; /* NULL: Adam */
+    const pg_adam_options *adam;
+    double *first_buffer; /* momentum, or Adam's exp_avg; NULL: SGD without momentum */
+    double *second_buffer; /* Adam's exp_avg_sq */
+} pg_moved_group;
+/* Move the parameters of all groups, but for frozen leaves, as `sgd` and `adam` in pygrad/optim.py do, and set *done to
+ * 1. PG_NO_NODE: a node is not live, and nothing was changed. */
+pg_status pg_move(uint32_t group_count, const pg_moved_group *groups, int *done);
 
 /* --- tapes (tape.h, passes.c): a graph written down, to be run with other numbers --- */
 
@@ -468,7 +477,9 @@ typedef struct {
     uint32_t count;
     const pg_id *ids; /* in the arena */
     uint32_t span_count;
-    const pg_fit_span *spans; /* together, all parameters of the group, ascending */
+    const pg_fit_span *spans; /* together, all parameters of the group but frozen ones, ascending */
+    uint32_t frozen_count;
+    const pg_id *frozen; /* the frozen ones: a step sets their gradients to 0 too */
     double *data; /* scratch memory for the data of parameters that are not on the tape */
     double *first_buffer; /* momentum, or Adam's exp_avg; NULL: SGD without momentum */
     double *second_buffer; /* Adam's exp_avg_sq */
@@ -497,6 +508,7 @@ typedef struct {
     unsigned threads;
     double *losses; /* written: one a step */
     size_t done; /* steps done; 0 before the call */
+    int is_stored; /* written: 1 once the arena holds the parameters after these steps; 0 before the call */
     size_t bad_sample; /* PG_BAD_INDEX, as in pg_batch */
     int32_t bad_node;
 } pg_fit;

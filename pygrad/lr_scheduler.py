@@ -13,6 +13,8 @@ with. So use one schedule per optimizer: of two, the last to step wins. Write th
 
 import math
 
+from pygrad.common.whole import restored_on_error
+
 
 class LRScheduler:
     """Base class of the schedules. A subclass defines `rate(base, epoch)`, or `rates(epoch)` for all groups.
@@ -26,19 +28,22 @@ class LRScheduler:
 
     def __init__(self, optimizer, last_epoch=-1):
         self.optimizer, self.last_epoch = optimizer, last_epoch
-        for group in optimizer.param_groups:
-            if last_epoch == -1:
-                group.setdefault("initial_lr", group["lr"])
-            elif "initial_lr" not in group:
-                raise ValueError('to go on from last_epoch, each parameter group needs its "initial_lr"')
-        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
-        self.step()
+        with restored_on_error(*optimizer.param_groups):
+            for group in optimizer.param_groups:
+                if last_epoch == -1:
+                    group.setdefault("initial_lr", group["lr"])
+                elif "initial_lr" not in group:
+                    raise ValueError('to go on from last_epoch, each parameter group needs its "initial_lr"')
+            self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+            self.step()
 
     def step(self):
-        """Go to the next epoch: set "lr" in each parameter group."""
-        self.last_epoch += 1
-        for group, rate in zip(self.optimizer.param_groups, self.rates(self.last_epoch), strict=True):
-            group["lr"] = rate
+        """Go to the next epoch: set "lr" in each parameter group. An exception, Ctrl-C for one, changes nothing."""
+        groups = self.optimizer.param_groups
+        with restored_on_error(vars(self), *groups):
+            self.last_epoch += 1
+            for group, rate in zip(groups, self.rates(self.last_epoch), strict=True):
+                group["lr"] = rate
 
     def rates(self, epoch):
         """Return the rate of each parameter group in this epoch."""
@@ -56,7 +61,7 @@ class LRScheduler:
         last_epoch, base_lrs = state_dict["last_epoch"], list(state_dict["base_lrs"])
         if len(base_lrs) != len(self.base_lrs):
             raise ValueError(f"this state has {len(base_lrs)} learning rates, and the optimizer {len(self.base_lrs)}")
-        self.last_epoch, self.base_lrs = last_epoch, base_lrs
+        vars(self).update(last_epoch=last_epoch, base_lrs=base_lrs)  # one call: nothing comes between
 
 
 class LambdaLR(LRScheduler):

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from pygrad.common.nested import build_lists, dimensions, flatten, names
 from pygrad.common.numbers import describe, to_float
-from pygrad.optim import zero_grads
+from pygrad.common.whole import set_all
+from pygrad.optim import set_data, zero_grads
 
 
 class Module:
@@ -53,8 +54,9 @@ class Module:
         >>> {p.grad for p in model.layers[0].parameters()}
         {0.0}
         """
-        for p in self.parameters():
-            p.requires_grad = requires_grad
+        params = list(self.parameters())
+        old = [getattr(p, "requires_grad", True) for p in params]
+        set_all(params, "requires_grad", [requires_grad] * len(params), old)
         return self
 
     def num_parameters(self):
@@ -91,8 +93,7 @@ class Module:
                 problems.append(str(error))
         if problems:
             raise ValueError(f"this state does not fit the {type(self).__name__}: {'; '.join(problems)}")
-        for p, number in writes:
-            p.data = number
+        set_data([p for p, _ in writes], [number for _, number in writes])
         return missing, unexpected
 
 

@@ -1,8 +1,9 @@
 """Optimizers with PyTorch's names, defaults and formulas: SGD, Adam, AdamW.
 
-Each formula is a function on floats, `sgd` or `adam`; the optimizers keep its buffers. A group of plain Values is moved
-by one call of C, with the same operations, so with the same bits. Any other group, with a subclass of Value in it or
-with Values of `pygrad.reference`, is moved here, one parameter at a time.
+Each formula is a function on floats, `sgd` or `adam`; the optimizers keep its buffers. All groups of plain Values are
+moved by one call of C, with the same operations, so with the same bits. Any other group, with a subclass of Value in it
+or with Values of `pygrad.reference`, is moved here, one parameter at a time. A step is taken wholly or not at all, even
+if Ctrl-C interrupts it: see `Change`.
 
 A parameter always has a gradient here: 0.0 before the first backward pass. (PyTorch skips a parameter whose `.grad` is
 None.) A frozen parameter (`requires_grad` is False) is skipped. Adam counts steps per group, not per parameter.
@@ -21,9 +22,11 @@ import math
 from array import array
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 from pygrad import lr_scheduler  # noqa: F401 - optim.lr_scheduler, where PyTorch has it
 from pygrad.common.numbers import describe, to_float
+from pygrad.common.whole import restored_on_error, set_all
 from pygrad.engine import plain_ids
 from pygrad.engine._lib import ffi, lib
 
@@ -83,6 +86,13 @@ def zero_grads(values):
             p.grad = 0
 
 
+def set_data(values, numbers):
+    """Set the data of every Value, or, if an exception comes, of none."""
+    ids = plain_ids(values)
+    if ids is None or lib.pg_set_all_data(len(ids), ids, ffi.new("double[]", numbers)) != lib.PG_OK:
+        set_all(values, "data", numbers, [p.data for p in values])
+
+
 class Optimizer:
     """Base class of the optimizers.
 
@@ -113,13 +123,36 @@ class Optimizer:
         self._validate(group)
         if not taken.isdisjoint(params):
             raise ValueError("some parameters are in more than one parameter group")
+        groups, states, fresh = self.param_groups, self.state, self._new_state(len(params))
+        n = len(groups)
+        try:
+            groups.append(group)
+            states.append(fresh)
+        except BaseException:
+            del groups[n:], states[n:]
+            raise
         taken.update(params)
-        self.param_groups.append(group)
-        self.state.append(self._new_state(len(params)))
 
     # A subclass defines three methods. _validate(group) raises if a hyperparameter is wrong. _new_state(n) returns the
     # state of n parameters before the first step. _prepare(params, group, state) does every part of a step that can
-    # fail, and returns (a function that moves the parameters, a dict with the state after the step).
+    # fail, and returns a _Move.
+
+    @property
+    def state(self):
+        return self._kept.states if isinstance(self._kept, Change) else self._kept
+
+    @state.setter
+    def state(self, states):
+        self._kept = states
+
+    def __getstate__(self):
+        attributes = {**vars(self), "state": self.state}
+        del attributes["_kept"]
+        return attributes
+
+    def __setstate__(self, attributes):
+        for name, attribute in attributes.items():
+            setattr(self, name, attribute)
 
     def zero_grad(self):
         """Set the gradient of every parameter to 0."""
@@ -129,22 +162,33 @@ class Optimizer:
         """Move every parameter once, by its gradient.
 
         Raises, mostly a TypeError or ValueError, and moves nothing if a program has put something impossible into
-        param_groups: an lr that is no number, betas out of range, more or fewer "params" than before. (If a subclass
-        of Value refuses its new `data`, or another thread gives a parameter `_prev`, some parameters may have moved.)
+        param_groups: an lr that is no number, betas out of range, more or fewer "params" than before. Nor does a step
+        move anything that Ctrl-C interrupts, or in which a subclass of Value refuses its new `data`; a step that had
+        been taken when Ctrl-C came is whole.
         """
-        if len(self.param_groups) != len(self.state):
+        states = self.state
+        if len(self.param_groups) != len(states):
             raise ValueError(
-                f"there are {len(self.param_groups)} param_groups and the state of {len(self.state)}: "
+                f"there are {len(self.param_groups)} param_groups and the state of {len(states)}: "
                 "to add one, use add_param_group()"
             )
-        pairs = zip(self.param_groups, self.state)
-        moves = [(*self.prepare(group, state), state) for group, state in pairs]
-        for move, new, state in moves:
-            move()
-            state.update(new)
+        step = _Step(states, [self.prepare(*pair) for pair in zip(self.param_groups, states)])
+        self.begin(step)
+        step.take()
+        self.settle(step)
+
+    def begin(self, change):
+        """Let the state follow from a Change, which is about to begin."""
+        self._kept = change
+
+    def settle(self, change):
+        """Keep the state after a Change, in the dicts that a program may hold; it may be done twice."""
+        for state, now in zip(change.before, change.states):
+            state.update(now)
+        self.state = change.before
 
     def prepare(self, group, state):
-        """Do all of a group's step that can fail; return what moves its parameters, and the state that then holds."""
+        """Do all of a group's step that can fail, and return it as a _Move."""
         return self._prepare(list(group["params"]), group, state)
 
     def state_dict(self):
@@ -166,9 +210,10 @@ class Optimizer:
         if sizes != own:
             raise ValueError(f"this state has groups of {sizes} parameters, and the optimizer has groups of {own}")
         loaded = [self._loaded(n, group, state) for n, (group, state) in zip(own, given)]
-        for group, (new, _) in zip(self.param_groups, given, strict=True):
-            group.update({**new, "params": group["params"]})
-        self.state = loaded
+        with restored_on_error(vars(self), *self.param_groups):
+            for group, (new, _) in zip(self.param_groups, given, strict=True):
+                group.update({**new, "params": group["params"]})
+            self.state = loaded
 
     def _loaded(self, n, group, state):
         """Return the state to keep for a group of n parameters, made of its entry in a state_dict(), or raise."""
@@ -205,12 +250,10 @@ class SGD(Optimizer):
         buffer = None if first else _buffer("momentum_buffer", buffer, n)
         ids = plain_ids(params)
         if ids is None:
-            move, buffer = _by_formula(partial(sgd, **options), params, buffer or [None] * n)
-        else:
-            buffer = _zeros(n) if first and options["momentum"] != 0 else buffer
-            options = ffi.new("pg_sgd_options *", {**options, "first": first})
-            move = _move_in_c(lib.pg_sgd, params, ids, options, buffer)
-        return move, {"momentum_buffer": buffer}
+            return _by_formula(partial(sgd, **options), params, {"momentum_buffer": buffer or [None] * n})
+        buffer = _zeros(n) if first and options["momentum"] != 0 else buffer
+        options = ffi.new("pg_sgd_options *", {**options, "first": first})
+        return _in_c(params, ids, {"sgd": options}, {"momentum_buffer": buffer})
 
 
 class Adam(Optimizer):
@@ -232,14 +275,11 @@ class Adam(Optimizer):
         step = state["step"] + 1
         hyper = _floats(group, "lr", "eps", "weight_decay")
         options = adam_options(step, betas=_betas(group), decoupled=self.decoupled, **hyper)
-        buffers = [_buffer(name, state[name], len(params)) for name in ("exp_avg", "exp_avg_sq")]
+        buffers = {name: _buffer(name, state[name], len(params)) for name in ("exp_avg", "exp_avg_sq")}
         ids = plain_ids(params)
         if ids is None:
-            move, *buffers = _by_formula(partial(adam, **options), params, *buffers)
-        else:
-            options = ffi.new("pg_adam_options *", options)
-            move = _move_in_c(lib.pg_adam, params, ids, options, *buffers)
-        return move, {"step": step, "exp_avg": buffers[0], "exp_avg_sq": buffers[1]}
+            return _by_formula(partial(adam, **options), params, buffers, step=step)
+        return _in_c(params, ids, {"adam": ffi.new("pg_adam_options *", options)}, buffers, step=step)
 
 
 class AdamW(Adam):
@@ -251,21 +291,73 @@ class AdamW(Adam):
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
 
-# --- moving a group, once all that can fail has been done -------------------------------------------------------------
+# --- taking a step, once all that can fail has been done --------------------------------------------------------------
 
 
-def _move_in_c(step, params, ids, options, *buffers):
-    """Return a function that calls `step` of C: it moves the parameters and updates their buffers in place.
+class _Move(NamedTuple):
+    """What a step does to one group: `in_c` are the fields of a pg_moved_group, or None: then `values` get `new` data.
 
-    The function holds `params`, so that the ids stay those of living nodes.
+    It holds `params`, so that the ids in `in_c` stay those of living nodes.
     """
-    pointers = [hold(buffer, len(params)) for buffer in buffers]
 
-    def move():
-        if step(len(params), ids, options, *pointers) != lib.PG_OK:
-            raise RuntimeError("a parameter lost its node while the optimizer was about to move it: its group stays")
+    params: list
+    state: dict  # the group's state after the step
+    in_c: dict | None
+    values: tuple = ()
+    new: tuple = ()
+    old: tuple = ()
 
-    return move
+
+class Change:
+    """A change of parameters that ends with one call of C: the call makes `is_done` true.
+
+    `before` and `after` are the states of the optimizer. `states` is the one that belongs to the parameters, at every
+    moment, whatever exception comes at whatever instruction. (Buffers that the call updates may be in both.)
+    """
+
+    @property
+    def states(self):
+        return self.after if self.is_done else self.before
+
+
+class _Step(Change):
+    """A step of all groups, taken wholly or not at all. The call of C is the last act, and moves all plain Values.
+
+    What has moved before the call is moved back, unless the step is done.
+    """
+
+    def __init__(self, before, moves):
+        self.before, self.after = before, [{**state, **move.state} for state, move in zip(before, moves)]
+        self.moves, self.done = moves, ffi.new("int *")
+        self.groups = ffi.new("pg_moved_group[]", [move.in_c for move in moves if move.in_c])
+
+    @property
+    def is_done(self):
+        return self.done[0]
+
+    def take(self):
+        values, new, old = [], [], []
+        for move in self.moves:
+            values += move.values
+            new += move.new
+            old += move.old
+        try:
+            set_all(values, "data", new, old)
+            if lib.pg_move(len(self.groups), self.groups, self.done) != lib.PG_OK:
+                raise RuntimeError("a parameter lost its node while the optimizer was about to move it: none has moved")
+        except BaseException:
+            if not self.is_done:
+                set_all(values, "data", old, old)
+            raise
+        finally:
+            self.moves = self.groups = None  # a buffer that they hold cannot be resized
+
+
+def _in_c(params, ids, options, buffers, **state):
+    """Return the _Move of plain Values, which updates the buffers in place."""
+    pointers = [hold(buffer, len(params)) for buffer in buffers.values()]
+    fields = {"count": len(params), "ids": ids, **options, **dict(zip(("first_buffer", "second_buffer"), pointers))}
+    return _Move(params, {**state, **buffers}, fields)
 
 
 def hold(buffer, n):
@@ -278,21 +370,18 @@ def hold(buffer, n):
     return held
 
 
-def _by_formula(formula, params, *buffers):
-    """Return (a function that moves the parameters by the formula, the new buffers...); a None stays None."""
+def _by_formula(formula, params, buffers, **state):
+    """Return the _Move by a formula in Python, with buffers of its own; a None in a buffer stays None."""
     frozen = [not getattr(p, "requires_grad", True) for p in params]
+    old = [p.data for p in params]
     rows = [
-        (p.data, *row) if stays else formula(p.data, p.grad, *row) for p, stays, *row in zip(params, frozen, *buffers)
+        (data, *row) if stays else formula(data, p.grad, *row)
+        for p, data, stays, *row in zip(params, old, frozen, *buffers.values())
     ]
-    data, *buffers = zip(*rows)
-    buffers = [None if set(new) == {None} else array("d", [0.0 if x is None else x for x in new]) for new in buffers]
-    return partial(_move_one_by_one, params, frozen, data), *buffers
-
-
-def _move_one_by_one(params, frozen, data):
-    for p, stays, number in zip(params, frozen, data):
-        if not stays:
-            p.data = number
+    new, *columns = zip(*rows)
+    columns = [None if set(x) == {None} else array("d", [0.0 if y is None else y for y in x]) for x in columns]
+    moved = [(p, *numbers) for p, stays, *numbers in zip(params, frozen, new, old) if not stays]
+    return _Move(params, {**state, **dict(zip(buffers, columns))}, None, *zip(*moved))
 
 
 # --- buffers ----------------------------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "engine/arena.h"
-#include "mem.h"
+#include "engine/node.h"
 #include "engine/optim.h"
+#include "mem.h"
 #include "tape/replay.h"
 
 static double now(void)
@@ -62,15 +62,20 @@ static void load(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
 }
 
 /* A parameter that the optimizer does not move has a gradient too. */
-static void store(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
+static void store(pg_replay *replay, pg_fit *fit)
 {
     const pg_tape *tape = replay->tape;
     pg_arena *arena = pg_lock();
     for (uint32_t i = 0; i < tape->parameters; i++)
         pg_node_at(arena, tape->ids[i])->grad = pg_gradients_of(replay)[i];
-    for (uint32_t k = 0; k < count; k++)
-        for (uint32_t r = 0; r < groups[k].span_count; r++)
-            store_span(replay, arena, &groups[k], &groups[k].spans[r]);
+    for (uint32_t k = 0; k < fit->group_count; k++) {
+        const pg_fit_group *group = &fit->groups[k];
+        for (uint32_t r = 0; r < group->span_count; r++)
+            store_span(replay, arena, group, &group->spans[r]);
+        for (uint32_t i = 0; fit->done > 0 && i < group->frozen_count; i++)
+            *pg_grad_of(arena, pg_node_at(arena, group->frozen[i])) = 0.0;
+    }
+    fit->is_stored = fit->done > 0;
     pg_unlock(arena);
 }
 
@@ -179,7 +184,7 @@ pg_status pg_fit_run(pg_replay *replay, pg_fit *fit)
         } while (status == PG_OK && fit->done < fit->steps && now() < end);
         fit->bad_sample = batch.bad_sample + (fit->order ? 0 : fit->next_batch * fit->batch_size);
         fit->bad_node = batch.bad_node;
-        store(replay, fit->groups, fit->group_count);
+        store(replay, fit);
     }
     pg_replay_leave(replay);
     pg_free(columns);

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from pygrad import optim
 from pygrad.common.numbers import describe
+from pygrad.common.whole import restored_on_error
 from pygrad.engine import plain_ids
 from pygrad.engine._lib import ffi, lib
 from pygrad.lr_scheduler import LRScheduler
@@ -58,8 +59,10 @@ class Schedule:
 
     def set(self, rate):
         """Set the rate of every group of the optimizer, as a loop in Python does before each step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        groups = self.optimizer.param_groups
+        with restored_on_error(*groups):
+            for group in groups:
+                group["lr"] = rate
 
     def end_epoch(self):
         if self.per_epoch:
@@ -135,11 +138,11 @@ class _ByHand:
 
     def run_steps(self, most, step, schedule, losses):
         rates = schedule.rates(step, 1)
-        if rates:
-            schedule.set(rates[0])
         begin = self.next * self.batch_size
         self.optimizer.zero_grad()
         loss = self.run_batch(self.order[begin : begin + self.batch_size])
+        if rates:
+            schedule.set(rates[0])  # now, so that an error before leaves the rate of the last step
         self.optimizer.step()
         losses.append(loss)
         self.next = (self.next + 1) % self.batches
@@ -166,25 +169,24 @@ class _InC:
         self.run, self.optimizer = run, optimizer
         fields = {"samples": run.n, "columns": run.columns, "batch_size": batch_size, "batches": batches}
         fields |= {"threads": run.batch.threads, "is_mean": run.reduction == "mean", "seconds": SECONDS}
-        self.fit, self.groups, self.structs = ffi.new("pg_fit *", fields), [], []
-        self.set_rate = None
+        self.fit, self.steps = ffi.new("pg_fit *", fields), None
 
     def begin_epoch(self, order):
         """Read the optimizer anew: a callback or a schedule may have changed it since the last epoch."""
         self.order = order
         self.fit.order, self.fit.next_batch = (ffi.NULL if order is None else order), 0
-        groups = [_Group(self.optimizer, *pair, self.run.tape) for pair in self._pairs()]
-        structs = ffi.new("pg_fit_group[]", [group.struct[0] for group in groups])
-        self.fit.done = 0
-        self.groups, self.structs = groups, structs
+        self.groups = [_Group(self.optimizer, *pair, self.run.tape) for pair in self._pairs()]
+        self.structs = ffi.new("pg_fit_group[]", [group.struct[0] for group in self.groups])
         self.fit.group_count, self.fit.groups = len(self.groups), self.structs
 
     def run_steps(self, most, step, schedule, losses):
         rates = schedule.rates(step, most)
         room, fit = ffi.new("double[]", most), self.fit
-        fit.losses, fit.steps, fit.done = room, most, 0
+        fit.losses, fit.steps, fit.done, fit.is_stored = room, most, 0, 0
         fit.rates = ffi.NULL if rates is None else ffi.from_buffer("double[]", rates)
         self.set_rate = None if rates is None else lambda: schedule.set(rates[fit.done - 1])
+        self.steps = _Steps(self.optimizer.state, self.groups, self.structs, fit)
+        self.optimizer.begin(self.steps)
         status = lib.pg_fit_run(self.run.tape.replay, fit)
         self.settle()
         losses.frombytes(ffi.buffer(room, 8 * fit.done))
@@ -192,12 +194,12 @@ class _InC:
         return fit.done
 
     def settle(self):
-        """Write the state after the last steps in C to the optimizer; again, if Ctrl-C interrupted it."""
-        if self.fit.done:
-            for group, struct in zip(self.groups, self.structs):
-                group.keep(struct)
-            if self.set_rate:
+        """Keep the state and the rate after the last steps in C; go on with it, if Ctrl-C interrupted it."""
+        if self.steps:
+            self.optimizer.settle(self.steps)
+            if self.set_rate and self.steps.is_done:
                 self.set_rate()
+            self.steps = None
 
     def _pairs(self):
         if len(self.optimizer.param_groups) != len(self.optimizer.state):
@@ -205,20 +207,36 @@ class _InC:
         return zip(self.optimizer.param_groups, self.optimizer.state)
 
 
+class _Steps(optim.Change):
+    """Steps in one call of C: done if one of them is complete, and when the parameters are in the arena."""
+
+    def __init__(self, before, groups, structs, fit):
+        self.before, self.groups, self.structs, self.fit = before, groups, structs, fit
+
+    @property
+    def is_done(self):
+        return self.fit.is_stored
+
+    @property
+    def after(self):
+        groups = zip(self.before, self.groups, self.structs)
+        return [{**state, **group.state_after(struct)} for state, group, struct in groups]
+
+
 class _Group:
-    """A parameter group of the optimizer as C's pg_fit_group; `keep` writes the optimizer's state back."""
+    """A parameter group of the optimizer as C's pg_fit_group; `state_after` reads the state back."""
 
     def __init__(self, optimizer, group, state, tape):
         params = list(group["params"])
-        _, new = optimizer.prepare(group, state)  # raises an error if something is wrong
-        self.params, self.state, self.new, n = params, state, new, len(params)  # `params` must live as long as `ids`
-        self.ids = plain_ids(params)
-        self.frozen = [p for p in params if not p.requires_grad]
+        new = optimizer.prepare(group, state).state  # raises an error if something is wrong
+        self.params, self.new, n = params, new, len(params)  # `params` must live as long as `ids`
+        self.ids, self.frozen = plain_ids(params), plain_ids([p for p in params if not p.requires_grad])
         self.spans = ffi.new("pg_fit_span[]", _spans([self._place(id, tape) for id in self.ids]))
         self.data = ffi.new("double[]", n)
         self.buffers = [optim.hold(buffer, n) for buffer in self._buffers()]
         fields = {"count": n, "ids": self.ids, "data": self.data, "lr": group["lr"]}
         fields |= {"spans": self.spans, "span_count": len(self.spans)}
+        fields |= {"frozen": self.frozen, "frozen_count": len(self.frozen)}
         fields |= {"first_buffer": self.buffers[0], "is_adam": isinstance(optimizer, optim.Adam)}
         if fields["is_adam"]:
             beta1, beta2 = group["betas"]
@@ -240,11 +258,8 @@ class _Group:
     def _buffers(self):
         return [buffer for name, buffer in self.new.items() if name != "step"]
 
-    def keep(self, struct):
-        self.state.update(self.new)
-        optim.zero_grads(self.frozen)  # C has zeroed those of the others only
-        if "step" in self.new:
-            self.state["step"] = struct.step
+    def state_after(self, struct):
+        return {**self.new, "step": struct.step} if "step" in self.new else self.new
 
 
 def _spans(places):
