@@ -12,6 +12,7 @@ import os
 
 from pygrad.common import anomaly, value_base
 from pygrad.common.numbers import to_float
+from pygrad.common.value_base import is_a
 from pygrad.engine import sweeps
 from pygrad.engine._binaries import import_binary
 from pygrad.engine._lib import ffi
@@ -78,6 +79,11 @@ if _is_native:
     anomaly.tell_depth_to(_proxy.set_anomaly_depth)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_proxy.forget_other_threads)
+
+
+def is_value(x):
+    """True for a Value, by its type: see pygrad.common.value_base.is_a."""
+    return is_a(x, Value)
 
 
 def config():
@@ -279,10 +285,10 @@ def where(condition, a, b):
     2.0
     """
     a, b = _as_value(a), _as_value(b)
-    if isinstance(condition, Value):
+    if is_value(condition):
         return choose(condition.not_equal(0.0), (b, a))
     return a if to_float(condition, "a condition") != 0.0 else b
 
 
 def _as_value(x):
-    return x if isinstance(x, Value) else _proxy.number(x)
+    return x if is_value(x) else _proxy.number(x)

@@ -10,7 +10,7 @@ import threading
 
 from pygrad.common.nested import each
 from pygrad.common.numbers import describe
-from pygrad.engine import Value, is_grad_enabled, set_grad_enabled
+from pygrad.engine import is_grad_enabled, is_value, set_grad_enabled
 
 _thread = threading.local()  # .before: for each open block, the outermost first, is_grad_enabled() before it
 
@@ -135,4 +135,4 @@ def recorded(function):
 
 def _plain(x):
     """Return `x`, or, for the result of an operation, a Value as no_grad() would have made it."""
-    return x.stop_gradient() if isinstance(x, Value) and not x._is_leaf() else x
+    return x.stop_gradient() if is_value(x) and not x._is_leaf() else x
