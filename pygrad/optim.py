@@ -277,7 +277,8 @@ def _by_formula(formula, params, *buffers):
     """Return (a function that moves the parameters by the formula, the new buffers...); a None stays None."""
     frozen = [not getattr(p, "requires_grad", True) for p in params]
     rows = [
-        (p.data, *row) if stays else formula(p.data, p.grad, *row) for p, stays, *row in zip(params, frozen, *buffers)
+        (p.data, *row) if stays else formula(p.data, p.grad, *row)
+        for p, stays, *row in zip(params, frozen, *buffers, strict=True)  # reading a p may change its buffers
     ]
     data, *buffers = zip(*rows)
     buffers = [None if set(new) == {None} else array("d", [0.0 if x is None else x for x in new]) for new in buffers]

@@ -393,7 +393,7 @@ class Value(ValueBase):
 
 def sum(values, start=0):
     """Return the sum of Values and numbers as one node, added from the left as Python's `sum` does."""
-    values = tuple(map(_as_value, values))
+    values = _as_values(values)
     if is_default(start):
         return _make(values, None, lib.pg_sum, 0, len(values), _ids(values))
     start = _as_value(start)
@@ -405,7 +405,7 @@ def dot(ws, xs, bias=None):
 
     Raises ValueError if `ws` and `xs` differ in length.
     """
-    ws, xs = pair_up(map(_as_value, ws), map(_as_value, xs))
+    ws, xs = pair_up(_as_values(ws), _as_values(xs))
     if bias is None:
         return _make(ws, xs, lib.pg_dot, 0, len(ws), _ids(ws), _ids(xs))
     bias = _as_value(bias)
@@ -417,13 +417,13 @@ def choose(index, values):
 
     The index is not checked: one that is outside gives nan.
     """
-    index, values = _as_value(index), tuple(map(_as_value, values))
+    index, values = _as_value(index), _as_values(values)
     return _make((index, *values), None, lib.pg_choose, index._pg_node, len(values), _ids(values))
 
 
 def declared(y, xs, derivatives):
     """Return `y` as one node. It passes its gradient times `derivatives` on to `xs`: see `pygrad.custom_op`."""
-    y, xs, derivatives = _as_value(y), tuple(map(_as_value, xs)), tuple(map(_as_value, derivatives))
+    y, xs, derivatives = _as_value(y), _as_values(xs), _as_values(derivatives)
     if len(xs) != len(derivatives):
         raise refusals.derivatives_missing()
     operands = (y, *[v for pair in zip(xs, derivatives) for v in pair])
@@ -605,6 +605,11 @@ def keeps_proxies():
 
 def _as_value(x):
     return x if is_a(x, Value) else number(x)
+
+
+def _as_values(given):
+    """Return Values and numbers as a tuple of Values. `given` is read first: a number may change it when converted."""
+    return tuple(map(_as_value, tuple(given)))
 
 
 def number(x):
