@@ -3,8 +3,9 @@
  * The build file passes the text between the two markers to cffi unchanged, so it must be plain C declarations.
  *
  * Ids. An id names a node of the process's one arena (engine/arena.h). 0 names no node. Ids are signed and near 0
- * because Python converts small integers fastest. An id that is passed in must name a live node, and the caller must
- * keep it alive during the call, unless the function says that it checks this.
+ * because Python converts small integers fastest. An id that is passed in may be any number, for a program can make up
+ * the ids of its objects: one that names no live node counts as 0. (In the native proxy's copy of a function it must be
+ * the id of a proxy.)
  *
  * References. A function that makes a node returns the node's id together with one reference, which belongs to the
  * caller: pg_release() gives it back. Operands need no reference of the caller's once their consumer is made.
@@ -118,7 +119,7 @@ pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, p
 
 /* --- lifetime --- */
 
-/* Add a reference to a node. */
+/* Add a reference to a node; to id 0, do nothing. */
 void pg_retain(pg_id id);
 /* Give one reference back. The last one frees the node, and gives back its references to its operands. 0 is allowed. */
 void pg_release(pg_id id);
@@ -167,12 +168,13 @@ int pg_is_grad_enabled(void);
 /* Was the leaf made after the moment of a trace that still runs? */
 int pg_made_since(pg_moment moment, pg_id leaf);
 
-/* --- one node; id 0 reads as nan, and writing to it does nothing --- */
+/* --- one node; id 0 reads as nan, and as a leaf --- */
 
+int pg_exists(pg_id id); /* does the id name a live node? */
 double pg_data(pg_id id);
 double pg_grad(pg_id id);
-void pg_set_data(pg_id id, double data);
-void pg_set_grad(pg_id id, double grad);
+pg_status pg_set_data(pg_id id, double data); /* PG_NO_NODE */
+pg_status pg_set_grad(pg_id id, double grad); /* PG_NO_NODE */
 /* Freeze a leaf, so that no sweep changes the gradient that pg_grad() returns (1), or unfreeze it (0). PG_IN_USE: the
  * node is not a leaf. PG_NO_NODE, PG_NO_MEMORY. */
 pg_status pg_set_frozen(pg_id id, int on);
@@ -513,8 +515,8 @@ typedef struct {
     int32_t bad_node;
 } pg_fit;
 /* Run training steps. Each sets the groups' gradients to 0, runs a batch forward and backward, and updates the
- * groups. PG_BAD_INDEX, PG_NO_MEMORY: `done` steps were complete. The next one has changed nothing but the groups'
- * gradients, which may be 0. */
+ * groups. PG_NO_NODE: a parameter of a group is not live. PG_BAD_INDEX, PG_NO_MEMORY: `done` steps were complete. The
+ * next one has changed nothing but the groups' gradients, which may be 0. */
 pg_status pg_fit_run(pg_replay *replay, pg_fit *fit);
 /* The instruction set that replays use: "avx512", "avx2" or "baseline". */
 const char *pg_replay_lanes(void);

@@ -186,7 +186,7 @@ def _row_cross_entropy(row, target):
         if len(target) != len(row):
             raise ValueError(f"a row of {len(row)} logits needs as many probabilities, not {len(target)}")
         return builtins.sum(target) * total.log() - _dot(target, row)
-    if isinstance(target, engine.Value):
+    if engine.is_value(target):
         return total.log() - engine.take(row, target)
     if not 0 <= operator.index(target) < len(row):
         raise ValueError(f"a target must be a class from 0 to {len(row) - 1}, not {target}")
@@ -255,4 +255,4 @@ def _dot(ws, xs):
 
 
 def _own(values):
-    return all(isinstance(v, engine.Value) for v in values)
+    return all(engine.is_value(v) for v in values)

@@ -376,7 +376,8 @@ def _by_formula(formula, params, buffers, **state):
     old = [p.data for p in params]
     rows = [
         (data, *row) if stays else formula(data, p.grad, *row)
-        for p, data, stays, *row in zip(params, old, frozen, *buffers.values())
+        # strict, for reading a p may change its buffers
+        for p, data, stays, *row in zip(params, old, frozen, *buffers.values(), strict=True)
     ]
     new, *columns = zip(*rows)
     columns = [None if set(x) == {None} else array("d", [0.0 if y is None else y for y in x]) for x in columns]

@@ -267,6 +267,15 @@ static bool has_receiver(const derivation *d, const pg_node *node)
     return vector && has_receiver(d, vector);
 }
 
+/* Is each of these terms a number, or a live node? */
+static bool are_terms_live(const pg_arena *arena, const pg_term *terms, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (terms[i].id && !pg_is_live(arena, terms[i].id))
+            return false;
+    return true;
+}
+
 /* List the nodes that the ys reach, and make entries for the xs and for the nodes between. */
 static void find_between(derivation *d)
 {
@@ -498,7 +507,11 @@ static pg_status derive(pg_derivation *job, uint32_t count, void (*run)(derivati
         return PG_NO_MEMORY;
     job->found_count = count;
     derivation d = {.arena = pg_lock(), .job = job, .status = PG_OK};
-    find_between(&d);
+    const uint32_t given = job->x_count + job->y_count - count;
+    if (are_terms_live(d.arena, job->given, given))
+        find_between(&d);
+    else
+        fail(&d, PG_NO_NODE);
     if (d.status == PG_OK)
         run(&d);
     forget(&d);

@@ -121,6 +121,7 @@ typedef struct {
     uint32_t next_free; /* on the free list: the next block; 0 ends the list */
     uint8_t used; /* slots filled so far */
     uint8_t live; /* live count */
+    uint8_t has_payloads; /* 1: some nodes in it have payloads, or had */
     void *proxies; /* the list of its nodes' proxies (csrc/python/proxy.c) */
 } pg_block;
 
@@ -293,11 +294,51 @@ static inline const double *pg_local_grads(const pg_node *node)
     return (const void *)(node + 1);
 }
 
-/* Is there a live node in the slot of this id? False for id 0, and for an id whose node was freed. But if the slot has
- * been used again, the old id names the new node: so only an id that the caller holds a reference to is sure. */
+/* Does a node begin in the slot of this interior id, which was used? Else the slot is part of a payload. */
+static inline bool pg_begins_node(const pg_arena *arena, pg_id id)
+{
+    const uint32_t block = pg_block_of(id), end = pg_slot_of(id);
+    uint32_t slot = 0;
+    if (!pg_block_at(arena, block)->has_payloads)
+        return true;
+    while (slot < end)
+        slot += pg_node_at(arena, pg_id_of(block, slot))->slots;
+    return slot == end;
+}
+
+/* Does this id, which may be any number, name a live node? False for id 0, for an id whose node was freed, and for the
+ * parts and vectors of operand lists, which Python never sees. But if the slot of a freed node has been used again, the
+ * old id names the new node: so only an id that the caller holds a reference to is sure. */
+static inline bool pg_is_node(const pg_arena *arena, pg_id id)
+{
+    if (pg_is_leaf(id))
+        return id > -(int64_t)arena->leaf_count && pg_node_at(arena, id)->refs > 0;
+    if (pg_block_of(id) >= arena->block_count || pg_slot_of(id) >= pg_block_at(arena, pg_block_of(id))->used)
+        return false;
+    const pg_node *node = pg_node_at(arena, id);
+    return node->refs > 0 && !(node->flags & (PG_FLAG_PART | PG_FLAG_VECTOR)) && pg_begins_node(arena, id);
+}
+
+/* As pg_is_node(), for an id that a function of pygrad.h was given. Python may pass any number through cffi. The native
+ * proxy passes the ids of its proxies: it may only have one whose node was freed. */
 static inline bool pg_is_live(const pg_arena *arena, pg_id id)
 {
+#if defined(PG_UNDER_GIL)
     return pg_node_at(arena, id)->refs > 0;
+#else
+    return pg_is_node(arena, id);
+#endif
+}
+
+/* An id that a function of pygrad.h was given; 0 if it names no live node. */
+static inline pg_id pg_known(const pg_arena *arena, pg_id id)
+{
+#if defined(PG_UNDER_GIL)
+    (void)arena;
+    return id;
+#else
+    return pg_is_live(arena, id) ? id : 0;
+#endif
 }
 
 static inline bool pg_all_live(const pg_arena *arena, const pg_id *ids, size_t count)
@@ -343,6 +384,8 @@ PG_INLINE pg_id pg_new_node(pg_arena *arena, int op, uint32_t slots)
     *node = (pg_node){.op = (uint8_t)op, .slots = (uint16_t)slots, .refs = 1};
     block->used = (uint8_t)(block->used + slots);
     block->live++;
+    if (slots > 1)
+        block->has_payloads = 1;
     arena->live_nodes++;
     return id;
 }

@@ -26,7 +26,7 @@ void pg_end_trace(pg_arena *arena)
 int pg_made_since(pg_moment moment, pg_id leaf)
 {
     pg_arena *arena = pg_lock();
-    const bool later = pg_was_made_since(arena, moment, leaf);
+    const bool later = pg_was_made_since(arena, moment, pg_known(arena, leaf));
     pg_unlock(arena);
     return later;
 }
@@ -35,7 +35,7 @@ void pg_creation_order(uint32_t count, const pg_id *ids, uint64_t *out)
 {
     pg_arena *arena = pg_lock();
     for (uint32_t i = 0; i < count; i++)
-        out[i] = pg_is_leaf(ids[i])
+        out[i] = pg_is_leaf(ids[i]) || !pg_known(arena, ids[i])
                      ? 0
                      : pg_block_at(arena, pg_block_of(ids[i]))->start * PG_BLOCK_SLOTS + pg_slot_of(ids[i]);
     pg_unlock(arena);

@@ -357,7 +357,7 @@ static void set_closure(pg_arena *arena, pg_node *node, bool on)
 
 static pg_status leaf_to_custom(pg_arena *arena, pg_id leaf, const list_spec *spec, pg_id *out)
 {
-    pg_node *old = pg_node_at(arena, leaf);
+    pg_node *old = pg_node_at(arena, pg_known(arena, leaf));
     if (old->flags & PG_FLAG_BUSY)
         return PG_BUSY;
     if (!pg_is_live(arena, leaf))
@@ -390,7 +390,7 @@ pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, p
 double pg_data(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    const double data = pg_node_at(arena, id)->data;
+    const double data = pg_node_at(arena, pg_known(arena, id))->data;
     pg_unlock(arena);
     return data;
 }
@@ -398,25 +398,29 @@ double pg_data(pg_id id)
 double pg_grad(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    const double grad = *pg_grad_of(arena, pg_node_at(arena, id));
+    const double grad = *pg_grad_of(arena, pg_node_at(arena, pg_known(arena, id)));
     pg_unlock(arena);
     return grad;
 }
 
-void pg_set_data(pg_id id, double data)
+pg_status pg_set_data(pg_id id, double data)
 {
     pg_arena *arena = pg_lock();
-    if (id)
+    const bool live = pg_is_live(arena, id);
+    if (live)
         pg_node_at(arena, id)->data = data;
     pg_unlock(arena);
+    return live ? PG_OK : PG_NO_NODE;
 }
 
-void pg_set_grad(pg_id id, double grad)
+pg_status pg_set_grad(pg_id id, double grad)
 {
     pg_arena *arena = pg_lock();
-    if (id)
+    const bool live = pg_is_live(arena, id);
+    if (live)
         *pg_grad_of(arena, pg_node_at(arena, id)) = grad;
     pg_unlock(arena);
+    return live ? PG_OK : PG_NO_NODE;
 }
 
 double *pg_frozen_grad(const pg_arena *arena, pg_node *leaf)
@@ -427,7 +431,7 @@ double *pg_frozen_grad(const pg_arena *arena, pg_node *leaf)
 int pg_is_frozen(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    const bool frozen = (pg_node_at(arena, id)->flags & PG_FLAG_FROZEN) != 0;
+    const bool frozen = (pg_node_at(arena, pg_known(arena, id))->flags & PG_FLAG_FROZEN) != 0;
     pg_unlock(arena);
     return frozen;
 }
@@ -459,10 +463,18 @@ pg_status pg_set_frozen(pg_id id, int on)
     return status;
 }
 
+int pg_exists(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const bool exists = pg_is_live(arena, id);
+    pg_unlock(arena);
+    return exists;
+}
+
 int pg_op(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    const int op = pg_node_at(arena, id)->op;
+    const int op = pg_node_at(arena, pg_known(arena, id))->op;
     pg_unlock(arena);
     return op;
 }
@@ -470,7 +482,7 @@ int pg_op(pg_id id)
 double pg_exponent(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    const pg_node *node = pg_node_at(arena, id);
+    const pg_node *node = pg_node_at(arena, pg_known(arena, id));
     double exponent = NAN;
     if (node->op == PG_POWER)
         memcpy(&exponent, node + 1, sizeof exponent);
@@ -509,7 +521,7 @@ static size_t count_operands(const pg_arena *arena, const pg_node *node)
 size_t pg_operand_count(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    const size_t count = count_operands(arena, pg_node_at(arena, id));
+    const size_t count = count_operands(arena, pg_node_at(arena, pg_known(arena, id)));
     pg_unlock(arena);
     return count;
 }
@@ -517,7 +529,7 @@ size_t pg_operand_count(pg_id id)
 void pg_operands(pg_id id, pg_id *out)
 {
     pg_arena *arena = pg_lock();
-    const pg_node *node = pg_node_at(arena, id);
+    const pg_node *node = pg_node_at(arena, pg_known(arena, id));
     const size_t count = count_operands(arena, node);
     pg_id *end = out + count;
     for (const pg_node *part = count ? node : NULL; part; part = pg_part_before(arena, part)) {
@@ -532,7 +544,7 @@ void pg_operands(pg_id id, pg_id *out)
 void pg_set_closure(pg_id id, int on)
 {
     pg_arena *arena = pg_lock();
-    if (id)
+    if (pg_known(arena, id))
         set_closure(arena, pg_node_at(arena, id), on != 0);
     pg_unlock(arena);
 }

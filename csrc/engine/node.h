@@ -19,7 +19,7 @@ static inline uint32_t pg_slots_for(size_t payload_bytes)
 PG_INLINE pg_id pg_make_unary(pg_arena *arena, int op, pg_id a)
 {
     pg_node *na = pg_node_at(arena, a);
-    const pg_id id = na->refs > 0 ? pg_new_node(arena, op, 1) : 0;
+    const pg_id id = pg_is_live(arena, a) ? pg_new_node(arena, op, 1) : 0;
     if (id) {
         pg_node *node = pg_node_at(arena, id);
         node->a = a;
@@ -32,7 +32,7 @@ PG_INLINE pg_id pg_make_unary(pg_arena *arena, int op, pg_id a)
 PG_INLINE pg_id pg_make_binary(pg_arena *arena, int op, pg_id a, pg_id b)
 {
     pg_node *na = pg_node_at(arena, a), *nb = pg_node_at(arena, b);
-    const pg_id id = na->refs > 0 && nb->refs > 0 ? pg_new_node(arena, op, 1) : 0;
+    const pg_id id = pg_is_live(arena, a) && pg_is_live(arena, b) ? pg_new_node(arena, op, 1) : 0;
     if (id) {
         pg_node *node = pg_node_at(arena, id);
         node->a = a;
@@ -49,7 +49,7 @@ PG_INLINE pg_id pg_make_binary(pg_arena *arena, int op, pg_id a, pg_id b)
 PG_INLINE pg_id pg_make_with_number(pg_arena *arena, int op, pg_id a, double number, bool number_first)
 {
     pg_node *na = pg_node_at(arena, a);
-    const pg_id hidden = na->refs > 0 ? pg_new_leaf_with(arena, number, PG_FLAG_NUMBER) : 0;
+    const pg_id hidden = pg_is_live(arena, a) ? pg_new_leaf_with(arena, number, PG_FLAG_NUMBER) : 0;
     const pg_id id = hidden ? pg_new_node(arena, op, 1) : 0;
     if (id) {
         pg_node *node = pg_node_at(arena, id);
@@ -73,7 +73,7 @@ PG_INLINE pg_id pg_make_power(pg_arena *arena, pg_id a, double exponent)
     if (exponent == -1.0)
         return pg_make_unary(arena, PG_OP_reciprocal, a);
     pg_node *na = pg_node_at(arena, a);
-    const pg_id id = na->refs > 0 ? pg_new_node(arena, PG_POWER, pg_slots_for(sizeof exponent)) : 0;
+    const pg_id id = pg_is_live(arena, a) ? pg_new_node(arena, PG_POWER, pg_slots_for(sizeof exponent)) : 0;
     if (id) {
         pg_node *node = pg_node_at(arena, id);
         node->a = a;

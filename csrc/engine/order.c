@@ -183,7 +183,7 @@ size_t pg_order_outside(const pg_order *order, pg_id *out)
 int pg_is_busy(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    const bool busy = (pg_node_at(arena, id)->flags & PG_FLAG_BUSY) != 0;
+    const bool busy = (pg_node_at(arena, pg_known(arena, id))->flags & PG_FLAG_BUSY) != 0;
     pg_unlock(arena);
     return busy;
 }

@@ -126,6 +126,7 @@ int pg_requires_grad(pg_id id)
 {
     pg_arena *arena = pg_lock();
     bool is_free = false;
+    id = pg_known(arena, id);
     if (pg_is_leaf(id)) {
         is_free = !(pg_node_at(arena, id)->flags & PG_FLAG_FROZEN);
     } else if (id) {

@@ -82,7 +82,8 @@ void pg_free_node(pg_arena *arena, pg_id id)
 void pg_retain(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    pg_ref(pg_node_at(arena, id));
+    if (pg_known(arena, id))
+        pg_ref(pg_node_at(arena, id));
     pg_unlock(arena);
 }
 
@@ -91,6 +92,7 @@ void pg_release(pg_id id)
     if (!id)
         return;
     pg_arena *arena = pg_lock();
-    pg_unref(arena, id);
+    if (pg_known(arena, id))
+        pg_unref(arena, id);
     pg_unlock(arena);
 }

@@ -217,11 +217,11 @@ PG_NOINLINE void sweep(pg_walk w)
 
 pg_status pg_backward(pg_id root, double seed)
 {
-    if (!root)
-        return PG_NO_NODE;
     pg_arena *arena = pg_lock();
     pg_status status = PG_OK;
-    if (arena->closures || arena->orders) {
+    if (!pg_known(arena, root)) {
+        status = PG_NO_NODE;
+    } else if (arena->closures || arena->orders) {
         status = PG_CLOSURES;
     } else {
         pg_walk w = pg_walk_of(arena);
@@ -280,6 +280,6 @@ void pg_run_whole_step(pg_arena *arena, pg_node *node)
 void pg_backprop(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    pg_run_whole_step(arena, pg_node_at(arena, id));
+    pg_run_whole_step(arena, pg_node_at(arena, pg_known(arena, id)));
     pg_unlock(arena);
 }

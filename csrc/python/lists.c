@@ -42,6 +42,11 @@ pg_id *ids_of(PyObject *values, unsigned *flags)
         return NULL;
     for (Py_ssize_t i = 0; i < count; i++) {
         const value *v = (value *)PyTuple_GET_ITEM(values, i);
+        if (!is_value((PyObject *)v)) {
+            PyMem_Free(ids);
+            PyErr_Format(PyExc_TypeError, "an operand must be a Value, not %s", Py_TYPE(v)->tp_name);
+            return NULL;
+        }
         ids[i] = v->id;
         *flags |= v->flags;
     }

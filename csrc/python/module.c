@@ -11,12 +11,10 @@
 
 /* --- Values by id ------------------------------------------------------------------------------------------------- */
 
-/* True if the arena has a slot for this id: memory that may be read. The slot may be free, or part of a payload: only
- * pygrad's own Python code calls these functions, with ids that the arena gave it. */
-static bool is_in_range(long id)
+/* True if this number, which a program may have made up, is the id of a live node. */
+static bool is_node(long id)
 {
-    const pg_arena *arena = pg_the_arena;
-    return id < 0 ? id > -(long)arena->leaf_count : id < (long)arena->block_count * PG_BLOCK_SLOTS;
+    return id == (pg_id)id && pg_is_node(pg_the_arena, (pg_id)id);
 }
 
 static PyObject *module_value_of(PyObject *Py_UNUSED(module), PyObject *x)
@@ -24,7 +22,7 @@ static PyObject *module_value_of(PyObject *Py_UNUSED(module), PyObject *x)
     const long id = PyLong_AsLong(x);
     if (PyErr_Occurred())
         return NULL;
-    value *v = is_in_range(id) ? proxy_of((pg_id)id) : NULL;
+    value *v = is_node(id) ? proxy_of((pg_id)id) : NULL;
     return Py_NewRef(v ? (PyObject *)v : Py_None);
 }
 
@@ -34,7 +32,7 @@ static PyObject *proxies_of(PyObject *ids, bool are_new)
     PyObject *given = PySequence_Tuple(ids), *list = given ? PyList_New(0) : NULL;
     for (Py_ssize_t i = 0; list && i < PyTuple_GET_SIZE(given); i++) {
         const long id = PyLong_AsLong(PyTuple_GET_ITEM(given, i));
-        const bool live = !PyErr_Occurred() && is_in_range(id) && pg_is_live(pg_the_arena, (pg_id)id);
+        const bool live = !PyErr_Occurred() && is_node(id);
         PyObject *v = live ? (PyObject *)adopt((pg_id)id) : NULL;
         if (!live && !PyErr_Occurred())
             PyErr_Format(PyExc_ValueError, "there is no node %ld", id);

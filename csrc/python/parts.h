@@ -52,7 +52,8 @@ PyObject *value_set_leaf(PyObject *self, PyObject *x);
 /* Return a Value as it is, or a number as a new leaf; NULL with an error. */
 PyObject *value_or_number(PyObject *x);
 
-/* Return the ids of a tuple of Values, for PyMem_Free, and add their flags to `flags`; NULL with MemoryError. */
+/* Return the ids of a tuple of Values, for PyMem_Free, and add their flags to `flags`; NULL with MemoryError, or with
+ * TypeError if one is no Value. */
 pg_id *ids_of(PyObject *values, unsigned *flags);
 
 /* Return a new Value of a list op: PG_DOT or PG_DECLARED of (first, ws, xs); with `ws` NULL, PG_SUM or PG_TAKE of

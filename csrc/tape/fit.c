@@ -47,18 +47,23 @@ static void store_span(pg_replay *replay, pg_arena *arena, const pg_fit_group *g
     }
 }
 
-static void load(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
+/* False, and nothing is loaded: a parameter of a group is no live node. */
+static bool load(pg_replay *replay, const pg_fit_group *groups, uint32_t count)
 {
     const pg_tape *tape = replay->tape;
     pg_arena *arena = pg_lock();
-    for (uint32_t i = 0; i < tape->parameters; i++) {
+    bool live = true;
+    for (uint32_t k = 0; k < count; k++)
+        live = live && pg_all_live(arena, groups[k].ids, groups[k].count);
+    for (uint32_t i = 0; live && i < tape->parameters; i++) {
         pg_parameters_of(replay)[i] = pg_node_at(arena, tape->ids[i])->data;
         pg_gradients_of(replay)[i] = pg_node_at(arena, tape->ids[i])->grad;
     }
-    for (uint32_t k = 0; k < count; k++)
+    for (uint32_t k = 0; live && k < count; k++)
         for (uint32_t r = 0; r < groups[k].span_count; r++)
             load_span(replay, arena, &groups[k], &groups[k].spans[r]);
     pg_unlock(arena);
+    return live;
 }
 
 /* A parameter that the optimizer does not move has a gradient too. */
@@ -174,9 +179,9 @@ pg_status pg_fit_run(pg_replay *replay, pg_fit *fit)
 {
     pg_replay_enter(replay);
     pg_column *columns = pg_realloc(NULL, (replay->tape->inputs + 1) * sizeof *columns);
-    pg_status status = columns ? PG_OK : PG_NO_MEMORY;
-    if (columns) {
-        load(replay, fit->groups, fit->group_count);
+    const bool ready = columns && load(replay, fit->groups, fit->group_count);
+    pg_status status = columns ? PG_NO_NODE : PG_NO_MEMORY;
+    if (ready) {
         const double end = now() + fit->seconds;
         pg_batch batch = {.threads = fit->threads};
         do {

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pygrad.calculus import traversal
 from pygrad.common.numbers import describe
-from pygrad.engine import Value
+from pygrad.engine import Value, is_value
 
 _HUGE = 1e200  # stands for the logarithm of inf and nan, and -_HUGE for that of 0: sums of these stay finite
 _MOST_SHOWN = 8  # steps of a path that its text shows
@@ -76,7 +76,7 @@ def explain(y, x, limit=10):
        1  + --1--> x
     """
     for v in (y, x):
-        if not isinstance(v, Value):
+        if not is_value(v):
             raise TypeError(f"explain needs two Values, not {describe(v)}")
     if limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit}")
@@ -104,7 +104,7 @@ def unreached(loss, parameters, warn=True):
     parameters = parameters.parameters() if hasattr(parameters, "parameters") else parameters
     parameters = list(parameters)
     for v in (loss, *parameters):
-        if not isinstance(v, Value):
+        if not is_value(v):
             raise TypeError(f"unreached needs a loss and its parameters, all Values, not {describe(v)}")
     reached = {v._pg_id for v in traversal.in_order(loss)}
     left = [(i, p) for i, p in enumerate(parameters) if p._pg_id not in reached]

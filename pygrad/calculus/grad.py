@@ -9,7 +9,7 @@ from pygrad import engine
 from pygrad.common import anomaly
 from pygrad.common.nested import flatten, or_lists, rebuild
 from pygrad.common.numbers import describe, to_float
-from pygrad.engine import Value, adjoints, cells, recordings, sweep
+from pygrad.engine import Value, adjoints, cells, is_value, recordings, sweep
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 from pygrad.tape.record import warn_here
@@ -72,27 +72,27 @@ def grad(y, xs, create_graph=False, seed=1.0):
 
 def _roots(ys, seeds, with_values=False):
     """Return `ys` and `seeds` as two lists of equal length."""
-    ys = [ys] if isinstance(ys, Value) else ys
+    ys = [ys] if is_value(ys) else ys
     if not isinstance(ys, (list, tuple)):
         raise TypeError(f"y must be a Value or a list of Values, not {describe(ys)}")
     for y in ys:
-        if not isinstance(y, Value):
+        if not is_value(y):
             raise TypeError(f"y must be a Value or a list of Values, and {describe(y)} is in it")
     seeds = list(seeds) if isinstance(seeds, (list, tuple)) else [seeds] * len(ys)
     if len(seeds) != len(ys):
         raise ValueError(f"there must be one seed for each y: {len(ys)}, not {len(seeds)}")
-    return list(ys), [s if with_values and isinstance(s, Value) else to_float(s, "a seed") for s in seeds]
+    return list(ys), [s if with_values and is_value(s) else to_float(s, "a seed") for s in seeds]
 
 
 @or_lists
 def _as_x(x):
-    if not isinstance(x, Value):
+    if not is_value(x):
         raise TypeError(f"xs must be a Value or lists of Values, not {describe(x)}")
     return x
 
 
 def as_value(x):
-    return x if isinstance(x, Value) else Value(x)
+    return x if is_value(x) else Value(x)
 
 
 # --- as nodes ---------------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def push(ys, xs, tangents):
 def _derive(run, ys, xs, given):
     """Return the Values and floats that `run`, a function of C, makes from the Values and floats `given`."""
     ids = [ffi.new("pg_id[]", [v._pg_id for v in values]) for values in (ys, xs)]
-    terms = [(x._pg_id, 0.0) if isinstance(x, Value) else (0, x) for x in given]
+    terms = [(x._pg_id, 0.0) if is_value(x) else (0, x) for x in given]
     fields = {"ys": ids[0], "y_count": len(ys), "xs": ids[1], "x_count": len(xs)}
     fields |= {"given": ffi.new("pg_term[]", terms), "keep_made": bool(anomaly.is_on() or engine.keeps_proxies())}
     job = cells.new_derivation()
@@ -122,15 +122,11 @@ def _derive(run, ys, xs, given):
     check(status, [*ys, *xs])
     found, made = job.found[0 : job.found_count], list(job.made[0 : job.made_count])
     nodes = [t.id for t in found if t.id]
-    values = engine.adopt([*nodes, *made], made, [*ys, *xs, *filter(_is_value, given)])
+    values = engine.adopt([*nodes, *made], made, [*ys, *xs, *filter(is_value, given)])
     for v in values[len(nodes) :] if anomaly.is_on() else ():
         anomaly.check_forward(v, v._operands_in_order())
     values = iter(values)
     return [next(values) if t.id else t.number for t in found]
-
-
-def _is_value(x):
-    return isinstance(x, Value)
 
 
 def no_formula(v):

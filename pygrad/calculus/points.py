@@ -7,7 +7,7 @@ among the numbers stands for its data: its graph and its gradient are left alone
 
 from pygrad.common.nested import flatten, names, or_lists, rebuild
 from pygrad.common.numbers import describe, is_number
-from pygrad.engine import Value
+from pygrad.engine import Value, is_value
 
 
 class Point:
@@ -49,12 +49,12 @@ def several(xs):
 
 @or_lists
 def _as_number(x):
-    return x._read() if isinstance(x, Value) else float(_checked(x))
+    return x._read() if is_value(x) else float(_checked(x))
 
 
 @or_lists
 def _as_value(x):
-    return x if isinstance(x, Value) else Value(_checked(x))
+    return x if is_value(x) else Value(_checked(x))
 
 
 def _checked(x):

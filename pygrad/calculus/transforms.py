@@ -27,7 +27,7 @@ from pygrad.calculus.points import several
 from pygrad.calculus.taylor import coefficients
 from pygrad.common.nested import flatten, or_lists, plain, rebuild
 from pygrad.common.numbers import describe, is_number, to_whole
-from pygrad.engine import Value, adjoints, cells, recordings
+from pygrad.engine import Value, adjoints, cells, is_value, recordings
 from pygrad.engine.modes import recorded
 from pygrad.tape.compiled import Compiled
 
@@ -268,7 +268,7 @@ class _Call:
         self.structures = [flatten(arg, given, _as_input) for arg in args]
         self.are_numbers = all(map(is_number, given)) and not _is_nested()
         # A given Value gets a node of its own: the derivative must not go on to the Values that it was computed from.
-        self.xs = [x * 1.0 if isinstance(x, Value) else Value(x) for x in given]
+        self.xs = [x * 1.0 if is_value(x) else Value(x) for x in given]
         items = iter(self.xs)
         arguments = [rebuild(structure, items) for structure in self.structures]
         self.ys = []
@@ -295,7 +295,7 @@ class _Call:
     def result(self, y):
         """Return a Value or number as the caller gets it: a float, or a Value."""
         if self.are_numbers:
-            return y.data if isinstance(y, Value) else y
+            return y.data if is_value(y) else y
         return as_value(y)
 
     def outputs(self):
@@ -325,14 +325,14 @@ class _Call:
 
 
 def _of_one_number(function, x, name):
-    if not (isinstance(x, Value) or is_number(x)):
+    if not (is_value(x) or is_number(x)):
         raise TypeError(f"{name} needs one number or Value, not {describe(x)}: see gradient and jacobian")
     return _Call(function, [x])
 
 
 @or_lists
 def _as_input(x):
-    if isinstance(x, Value):
+    if is_value(x):
         return x
     if not is_number(x):
         raise TypeError(f"arguments must be numbers or Values, or lists of them, not {describe(x)}")
@@ -341,7 +341,7 @@ def _as_input(x):
 
 @or_lists
 def _as_output(y):
-    if not (isinstance(y, Value) or is_number(y)):
+    if not (is_value(y) or is_number(y)):
         raise TypeError(f"the function must return Values or numbers, or lists of them, not {describe(y)}")
     return as_value(y)
 

@@ -11,6 +11,10 @@ def uninitialised():
     )
 
 
+def made_up_id():
+    return RuntimeError("the _pg_id of this Value names no node of the engine: only the engine may make ids")
+
+
 def busy():
     return RuntimeError("a backward pass is still running over part of this graph: let it end first")
 

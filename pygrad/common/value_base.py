@@ -21,6 +21,14 @@ OP_NAME = "<op>"  # the label assigned to `_op`
 MADE_AT = "<made at>"  # the source line, noted by detect_anomaly()
 
 
+def is_a(x, value_type):
+    """True if the class of `x` is `value_type`, or derived from it.
+
+    isinstance() is true as well of an object that only says so: a weak proxy, a mock, any object with a `__class__`.
+    """
+    return issubclass(type(x), value_type)
+
+
 class ValueBase:
     """Mixin of both `Value` classes, over their `data`, `grad`, `_op`, `_prev` and `_is_leaf()`."""
 
@@ -140,7 +148,7 @@ def parse_dialect(value_type, children, op, keywords):
             raise TypeError(f"Value() got an unexpected keyword argument {name!r}")
     children = tuple(children)
     for child in children:
-        if not isinstance(child, value_type):
+        if not is_a(child, value_type):
             raise TypeError(f"a Value's children must be Values, not {describe(child)}")
     if local_grads is None:
         return children, op, None
@@ -165,13 +173,13 @@ def take(value_type, choose, values, index):
     """
 
     def read(x):
-        if isinstance(x, value_type) or is_number(x):
+        if is_a(x, value_type) or is_number(x):
             return x
         if isinstance(x, (str, bytes, dict)) or not hasattr(x, "__iter__"):
             raise TypeError(f"take chooses from Values and numbers, or rows of them, not {describe(x)}")
         return list(x)
 
-    items, is_fixed = [], not isinstance(index, value_type)
+    items, is_fixed = [], not is_a(index, value_type)
     rows = flatten(values, items, read)
     if not rows:
         raise ValueError("take needs a list of values, or of rows of one length, with at least one in it")
@@ -181,7 +189,7 @@ def take(value_type, choose, values, index):
         raise ValueError("take needs rows of one length, 1 or more, or no rows at all: the values are ragged")
     if is_fixed:
         chosen = items[place * width : (place + 1) * width]
-        return build_lists(row, (v if isinstance(v, value_type) else value_type(v) for v in chosen))
+        return build_lists(row, (v if is_a(v, value_type) else value_type(v) for v in chosen))
     return build_lists(row, (choose(index, items[i::width]) for i in range(width)))
 
 

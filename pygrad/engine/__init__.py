@@ -12,6 +12,7 @@ import os
 
 from pygrad.common import value_base
 from pygrad.common.numbers import to_float
+from pygrad.common.value_base import is_a
 from pygrad.engine import sweeps
 from pygrad.engine._binaries import import_binary
 from pygrad.engine._lib import ffi, lib
@@ -74,6 +75,11 @@ _proxy, _why = _choose(os.environ)
 Value, sum, dot, layer, declared = _proxy.Value, _proxy.sum, _proxy.dot, _proxy.layer, _proxy.declared
 trigger = getattr(_proxy, "trigger", None)  # only the native proxy has it: see pygrad.tape.bound
 _is_native = _proxy.__name__ == "pygrad._native"
+
+
+def is_value(x):
+    """True for a Value, by its type: see pygrad.common.value_base.is_a."""
+    return is_a(x, Value)
 
 
 def config():
@@ -270,10 +276,10 @@ def where(condition, a, b):
     2.0
     """
     a, b = _as_value(a), _as_value(b)
-    if isinstance(condition, Value):
+    if is_value(condition):
         return choose(condition.not_equal(0.0), (b, a))
     return a if to_float(condition, "a condition") != 0.0 else b
 
 
 def _as_value(x):
-    return x if isinstance(x, Value) else _proxy.number(x)
+    return x if is_value(x) else _proxy.number(x)

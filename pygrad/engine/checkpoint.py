@@ -8,7 +8,7 @@ from array import array
 from pygrad import engine
 from pygrad.common.nested import each
 from pygrad.common.numbers import describe
-from pygrad.engine import Value, cells, is_grad_enabled, recordings, sweep_within
+from pygrad.engine import Value, cells, is_grad_enabled, is_value, recordings, sweep_within
 from pygrad.engine.arena import is_busy
 from pygrad.engine.randomness import random_states, set_random_states
 
@@ -70,14 +70,14 @@ class _Checkpoint:
             sweep_within(_own(ys), [0.0] * len(ys), since, functools.partial(self._note, ys, copies))
         self.states = states if states != random_states() else None
         if not self.operands:
-            return each(lambda y: Value(y._read()) if isinstance(y, Value) else y, out)
+            return each(lambda y: Value(y._read()) if is_value(y) else y, out)
         self.shape, self.inputs, self.outputs = _shape(out), _numbers(self.operands), _numbers(ys)
         join = Value(0.0, self.operands, "checkpoint")
         join._backward = self._run_again
         results = [Value(y._read(), (join,), "checkpoint") for y in ys]
         self.results = [weakref.ref(v) for v in results]
         items = iter(results)
-        return each(lambda y: next(items) if isinstance(y, Value) else y, out)
+        return each(lambda y: next(items) if is_value(y) else y, out)
 
     @contextlib.contextmanager
     def _called(self):
@@ -85,9 +85,9 @@ class _Checkpoint:
         copies = {}
 
         def copy(x):
-            if isinstance(x, Value) and x not in copies:
+            if is_value(x) and x not in copies:
                 copies[x] = Value(x._read())
-            return copies[x] if isinstance(x, Value) else x
+            return copies[x] if is_value(x) else x
 
         args, kwargs = each(copy, self.given)
         with cells.grad(), cells.trace() as trace:
@@ -95,7 +95,7 @@ class _Checkpoint:
             del trace
             out = self.function(*args, **kwargs)
             ys = []
-            each(lambda y: ys.append(y) if isinstance(y, Value) else None, out)
+            each(lambda y: ys.append(y) if is_value(y) else None, out)
             yield out, ys, copies, since
 
     def _note(self, ys, copies, digest, outside):
@@ -160,4 +160,4 @@ def _numbers(values):
 
 def _shape(out):
     """Return the structure of a result as text: where it has Values, and the types of the other items."""
-    return repr(each(lambda y: "Value" if isinstance(y, Value) else type(y), out))
+    return repr(each(lambda y: "Value" if is_value(y) else type(y), out))

@@ -12,13 +12,14 @@ def check(status, values=(), of="another node"):
     if status == lib.PG_BUSY:
         raise refusals.busy()
     if status == lib.PG_NO_NODE:
-        raise refusals.uninitialised()
+        is_made_up = any(v._pg_id and not lib.pg_exists(v._pg_id) for v in values)
+        raise refusals.made_up_id() if is_made_up else refusals.uninitialised()
     if status != lib.PG_OK:
         refuse(*values, of=of)
 
 
 def refuse(*values, of="another node"):
     """Raise the error of a C function that has made nothing: one of these Values has no node, or memory is short."""
-    if not all(v._pg_id for v in values):
-        check(lib.PG_NO_NODE)
+    if not all(lib.pg_exists(v._pg_id) for v in values):
+        check(lib.PG_NO_NODE, values)
     raise MemoryError(f"no memory for {of}; nothing was changed")

@@ -16,7 +16,7 @@ import weakref
 from pygrad.common import anomaly
 from pygrad.common.nested import each
 from pygrad.common.numbers import describe
-from pygrad.engine import Value, cells, is_grad_enabled
+from pygrad.engine import cells, is_grad_enabled, is_value
 from pygrad.engine._lib import lib
 from pygrad.engine.errors import check
 
@@ -194,4 +194,4 @@ def recorded(function):
 
 def _plain(x):
     """Return `x`, or, for the result of an operation, a Value as no_grad() would have made it."""
-    return x.stop_gradient() if isinstance(x, Value) and not x._is_leaf() else x
+    return x.stop_gradient() if is_value(x) and not x._is_leaf() else x

@@ -17,6 +17,7 @@ from pygrad.common.value_base import (
     CLOSURE,
     OP_NAME,
     ValueBase,
+    is_a,
     is_default,
     pair_up,
     parse_dialect,
@@ -57,7 +58,7 @@ def _unary(name):
 
     def method(self):
         out = _new(Value)
-        out._pg_id = id = _pg_unary(op, self._pg_id)
+        out._pg_node = id = _pg_unary(op, self._pg_node)
         out._pg_a = self
         out._pg_b = None
         if not id:
@@ -72,13 +73,14 @@ def _binary(name):
     op = CODES[name]
 
     def method(self, other):
-        if type(other) is not Value and not isinstance(other, Value):
+        kind = type(other)
+        if kind is not Value and not issubclass(kind, Value):  # isinstance() would believe a weak proxy, or a mock
             number = operand(other)
             if number is NotImplemented:
                 return number
-            return _make(self, None, _pg_binary_right, op, self._pg_id, number)
+            return _make(self, None, _pg_binary_right, op, self._pg_node, number)
         out = _new(Value)
-        out._pg_id = id = _pg_binary(op, self._pg_id, other._pg_id)
+        out._pg_node = id = _pg_binary(op, self._pg_node, other._pg_node)
         out._pg_a = self
         out._pg_b = other
         if not id:
@@ -93,12 +95,12 @@ def _reflected(name):
     op = CODES[name]
 
     def method(self, other):
-        if isinstance(other, Value):
-            return _make(other, self, _pg_binary, op, other._pg_id, self._pg_id)
+        if is_a(other, Value):
+            return _make(other, self, _pg_binary, op, other._pg_node, self._pg_node)
         number = operand(other)
         if number is NotImplemented:
             return number
-        return _make(self, None, _pg_binary_left, op, number, self._pg_id)
+        return _make(self, None, _pg_binary_left, op, number, self._pg_node)
 
     return _named(method, name)
 
@@ -108,9 +110,9 @@ def _by_name(name):
     op = CODES[name]
 
     def method(self, other):
-        if isinstance(other, Value):
-            return _make(self, other, _pg_binary, op, self._pg_id, other._pg_id)
-        return _make(self, None, _pg_binary_right, op, self._pg_id, to_float(other))
+        if is_a(other, Value):
+            return _make(self, other, _pg_binary, op, self._pg_node, other._pg_node)
+        return _make(self, None, _pg_binary_right, op, self._pg_node, to_float(other))
 
     return _named(method, name)
 
@@ -129,12 +131,17 @@ class Value(ValueBase):
     __doc__ = DOCS["Value"]
     __module__ = "pygrad.engine"  # of both proxies, so that one reads what the other has pickled
 
-    # _pg_a and _pg_b keep the operands' proxies alive: each a Value, a tuple of them, or None.
-    __slots__ = ("_pg_id", "_pg_a", "_pg_b", "__dict__", "__weakref__")
+    # _pg_node is the id of the node, 0 if there is none; others read it as _pg_id. _pg_a and _pg_b keep the operands'
+    # proxies alive: each a Value, a tuple of them, or None.
+    __slots__ = ("_pg_node", "_pg_a", "_pg_b", "__dict__", "__weakref__")
+
+    @property
+    def _pg_id(self):
+        return self._pg_node
 
     def __new__(cls, *args, **kwargs):
         self = _new(cls)
-        self._pg_id = 0  # no node, until __init__ has run
+        self._pg_node = 0  # no node, until __init__ has run
         self._pg_a = self._pg_b = None
         return self
 
@@ -162,18 +169,18 @@ class Value(ValueBase):
 
     def __del__(self, _release=lib.pg_release):
         try:
-            id = self._pg_id
-            self._pg_id = 0  # first: if this object is revived meanwhile, it must not have an id of a freed node
+            id = self._pg_node
+            self._pg_node = 0  # first: if this object is revived meanwhile, it must not have an id of a freed node
             _release(id)
         except AttributeError:  # __new__ never ran
             pass
 
     def _set_leaf(self, data):
-        if not self._pg_id:
-            self._pg_id = _pg_leaf(data) or refuse()
+        if not self._pg_node:
+            self._pg_node = _pg_leaf(data) or refuse()
         elif self._is_leaf():
-            lib.pg_set_data(self._pg_id, data)
-            lib.pg_set_grad(self._pg_id, 0.0)
+            lib.pg_set_data(self._pg_node, data)
+            lib.pg_set_grad(self._pg_node, 0.0)
         else:
             raise refusals.init_of_result(self)
 
@@ -183,11 +190,11 @@ class Value(ValueBase):
         elif _open.unusual and _drops_operands():
             self._set_leaf(data)
             return
-        elif self._pg_id:
+        elif self._pg_node:
             raise refusals.children_too_late()
         else:
             grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
-            self._pg_id = lib.pg_custom(data, len(children), _ids(children), grads) or refuse(*children)
+            self._pg_node = lib.pg_custom(data, len(children), _ids(children), grads) or refuse(*children)
             self._pg_a = children
             if anomaly.is_on():
                 anomaly.check_forward(self, children)
@@ -196,7 +203,7 @@ class Value(ValueBase):
 
     def _alive(self):
         """Return the id, or raise if there is no node."""
-        return self._pg_id or refuse(self)
+        return self._pg_node if lib.pg_exists(self._pg_node) else refuse(self)
 
     def _read(self, what=None):
         if not _is_watched():
@@ -213,21 +220,21 @@ class Value(ValueBase):
     def data(self):
         if _is_watched():
             _tell_hook(self, "data")
-        data = lib.pg_data(self._pg_id)
+        data = lib.pg_data(self._pg_node)
         return data if data == data or self._alive() else data  # without a node it reads as nan
 
     @data.setter
     def data(self, number):
-        lib.pg_set_data(self._alive(), to_float(number))
+        check(lib.pg_set_data(self._pg_node, to_float(number)), (self,))
 
     @property
     def grad(self):
-        grad = lib.pg_grad(self._pg_id)
+        grad = lib.pg_grad(self._pg_node)
         return grad if grad == grad or self._alive() else grad
 
     @grad.setter
     def grad(self, number):
-        lib.pg_set_grad(self._alive(), to_float(number, "a gradient"))
+        check(lib.pg_set_grad(self._pg_node, to_float(number, "a gradient")), (self,))
 
     @property
     def requires_grad(self):
@@ -240,7 +247,7 @@ class Value(ValueBase):
     @property
     def _op(self):
         op = lib.pg_op(self._alive())
-        label = power_label(lib.pg_exponent(self._pg_id)) if op == _POWER else LABELS[op]
+        label = power_label(lib.pg_exponent(self._pg_node)) if op == _POWER else LABELS[op]
         return self.__dict__.get(OP_NAME, label)
 
     @_op.setter
@@ -262,13 +269,13 @@ class Value(ValueBase):
                 status = lib.pg_leaf_to_custom(self._alive(), len(children), _ids(children), new)
             finally:  # even if we are interrupted, each node has its proxy: this Value holds that of the old leaf
                 if new[0]:
-                    old._pg_id, self._pg_id = self._pg_id, new[0]
+                    old._pg_node, self._pg_node = self._pg_node, new[0]
                     self._pg_a, self._pg_b = children, old
             if status in (lib.PG_IN_USE, lib.PG_BUSY):
                 raise refusals.prev_is_fixed()
             check(status, children)
             if CLOSURE in self.__dict__:
-                _with_closure[self._pg_id] = self
+                _with_closure[self._pg_node] = self
 
     def _operands_in_order(self):
         """Return the operands as a tuple. Sum: start, terms. Dot: bias, w0, x0, w1, x1, …. Take: index, values. Custom
@@ -280,7 +287,7 @@ class Value(ValueBase):
             a, b, id = self._pg_a, self._pg_b, self._alive()
             ids = ffi.new("pg_id[]", lib.pg_operand_count(id))
             lib.pg_operands(id, ids)
-            proxies = {v._pg_id: v for v in (*_as_tuple(a), *_as_tuple(b))}
+            proxies = {v._pg_node: v for v in (*_as_tuple(a), *_as_tuple(b))}
             hidden = {id: _adopt(id) for id in ids if id not in proxies}
             operands = tuple([proxies[id] if id in proxies else hidden[id] for id in ids])
             if not hidden:
@@ -302,7 +309,7 @@ class Value(ValueBase):
             return
         _with_closure[self._alive()] = self
         self.__dict__[CLOSURE] = closure
-        lib.pg_set_closure(self._pg_id, 1)
+        lib.pg_set_closure(self._pg_node, 1)
 
     def _propagate(self):
         lib.pg_backprop(self._alive())
@@ -316,10 +323,10 @@ class Value(ValueBase):
     __mul__ = _binary("mul")
 
     def __pow__(self, other):
-        if isinstance(other, Value):
+        if is_a(other, Value):
             return _pow(self, other)
         exponent = operand(other)
-        return exponent if exponent is NotImplemented else _make(self, None, lib.pg_power, self._pg_id, exponent)
+        return exponent if exponent is NotImplemented else _make(self, None, lib.pg_power, self._pg_node, exponent)
 
     __rpow__ = _reflected("pow")  # other ** self
 
@@ -362,8 +369,8 @@ class Value(ValueBase):
     stop_gradient = _unary("stop_gradient")
 
     def backward(self, seed=1.0):
-        id, seed = self._alive(), to_float(seed, "a seed")
-        if anomaly.is_on() or lib.pg_backward(id, seed) != lib.PG_OK:
+        seed = to_float(seed, "a seed")
+        if anomaly.is_on() or lib.pg_backward(self._pg_node, seed) != lib.PG_OK:
             backward_in_pieces((self,), (seed,), value_of)
 
     __neg__ = _unary("neg")  # -self
@@ -384,11 +391,11 @@ class Value(ValueBase):
 
 def sum(values, start=0):
     """Return the sum of Values and numbers as one node, added from the left as Python's `sum` does."""
-    values = tuple(map(_as_value, values))
+    values = _as_values(values)
     if is_default(start):
         return _make(values, None, lib.pg_sum, 0, len(values), _ids(values))
     start = _as_value(start)
-    return _make(values, start, lib.pg_sum, start._alive(), len(values), _ids(values))
+    return _make(values, start, lib.pg_sum, start._pg_node or refuse(start), len(values), _ids(values))
 
 
 def dot(ws, xs, bias=None):
@@ -396,11 +403,11 @@ def dot(ws, xs, bias=None):
 
     Raises ValueError if `ws` and `xs` differ in length.
     """
-    ws, xs = pair_up(map(_as_value, ws), map(_as_value, xs))
+    ws, xs = pair_up(_as_values(ws), _as_values(xs))
     if bias is None:
         return _make(ws, xs, lib.pg_dot, 0, len(ws), _ids(ws), _ids(xs))
     bias = _as_value(bias)
-    return _make((bias, *ws), xs, lib.pg_dot, bias._alive(), len(ws), _ids(ws), _ids(xs))
+    return _make((bias, *ws), xs, lib.pg_dot, bias._pg_node or refuse(bias), len(ws), _ids(ws), _ids(xs))
 
 
 def choose(index, values):
@@ -408,17 +415,17 @@ def choose(index, values):
 
     The index is not checked: one that is outside gives nan.
     """
-    index, values = _as_value(index), tuple(map(_as_value, values))
-    return _make((index, *values), None, lib.pg_choose, index._pg_id, len(values), _ids(values))
+    index, values = _as_value(index), _as_values(values)
+    return _make((index, *values), None, lib.pg_choose, index._pg_node, len(values), _ids(values))
 
 
 def declared(y, xs, derivatives):
     """Return `y` as one node. It passes its gradient times `derivatives` on to `xs`: see `pygrad.custom_op`."""
-    y, xs, derivatives = _as_value(y), tuple(map(_as_value, xs)), tuple(map(_as_value, derivatives))
+    y, xs, derivatives = _as_value(y), _as_values(xs), _as_values(derivatives)
     if len(xs) != len(derivatives):
         raise refusals.derivatives_missing()
     operands = (y, *[v for pair in zip(xs, derivatives) for v in pair])
-    return _make(operands, None, lib.pg_declared, y._pg_id, len(xs), _ids(xs), _ids(derivatives))
+    return _make(operands, None, lib.pg_declared, y._pg_node, len(xs), _ids(xs), _ids(derivatives))
 
 
 def layer(neurons, xs, neuron_type):
@@ -435,9 +442,9 @@ def layer(neurons, xs, neuron_type):
         return None
     rows, biases = [tuple(n.w) for n in neurons], [n.b for n in neurons]
     xs = tuple([x if type(x) is Value else number(x) if is_number(x) else None for x in xs])
-    nin, w_ids = len(xs), [w._pg_id for ws in rows for w in ws if type(w) is Value]
-    x_ids = [x._pg_id for x in xs if type(x) is Value]
-    b_ids = [b._pg_id for b in biases if type(b) is Value]
+    nin, w_ids = len(xs), [w._pg_node for ws in rows for w in ws if type(w) is Value]
+    x_ids = [x._pg_node for x in xs if type(x) is Value]
+    b_ids = [b._pg_node for b in biases if type(b) is Value]
     if (
         len(w_ids) != len(rows) * nin
         or len(x_ids) != nin
@@ -456,7 +463,7 @@ def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
     if status != lib.PG_OK:
         check(status, [*xs, *biases, *[w for ws in rows for w in ws]])
     for out, id in zip(outs, made):
-        out._pg_id = id
+        out._pg_node = id
     if _open.unusual:
         return [_finish(out, out._operands_in_order()) for out in outs]
     return outs
@@ -512,7 +519,7 @@ def _tell_hook(value, what):
 def _blank(a=None, b=None):
     """Return a proxy that has no node yet; `a` and `b` are its operands, as in Value._pg_a."""
     out = _new(Value)
-    out._pg_id = 0
+    out._pg_node = 0
     out._pg_a = a
     out._pg_b = b
     return out
@@ -521,8 +528,8 @@ def _blank(a=None, b=None):
 def _make(a, b, make, *arguments):
     """Call the C function `make`; return the proxy of its node. The proxy is made first: each node must have one."""
     out = _blank(a, b)
-    out._pg_id = make(*arguments)
-    if not out._pg_id:
+    out._pg_node = make(*arguments)
+    if not out._pg_node:
         refuse(*_as_tuple(a), *_as_tuple(b))
     return _finish(out, out._operands_in_order()) if _open.unusual else out
 
@@ -538,15 +545,15 @@ def _without_graph(out):
     """Return the replacement of a result within no_grad(): a leaf; but while a function is recorded, a node that passes
     no gradient on, for a leaf would keep the number of this one run."""
     if recordings.is_recording():
-        return _stop_gradient(out) if lib.pg_op_has_derivative(lib.pg_op(out._pg_id)) else out
-    return _make(None, None, _pg_leaf, lib.pg_data(out._pg_id)) if out._pg_a is not None else out
+        return _stop_gradient(out) if lib.pg_op_has_derivative(lib.pg_op(out._pg_node)) else out
+    return _make(None, None, _pg_leaf, lib.pg_data(out._pg_node)) if out._pg_a is not None else out
 
 
 def _adopt(id):
     """Return a new proxy of a hidden node."""
     proxy = _blank()
     lib.pg_retain(id)
-    proxy._pg_id = id
+    proxy._pg_node = id
     return proxy
 
 
@@ -567,7 +574,12 @@ def keeps_proxies():
 
 
 def _as_value(x):
-    return x if isinstance(x, Value) else number(x)
+    return x if is_a(x, Value) else number(x)
+
+
+def _as_values(given):
+    """Return Values and numbers as a tuple of Values. `given` is read first: a number may change it when converted."""
+    return tuple(map(_as_value, tuple(given)))
 
 
 def number(x):
@@ -582,7 +594,7 @@ def _as_tuple(operands):
 
 def _ids(values):
     """Return the ids of Values as a pg_id[]."""
-    return _as_ids([v._pg_id for v in values])
+    return _as_ids([v._pg_node for v in values])
 
 
 def _as_ids(ids):
@@ -591,6 +603,6 @@ def _as_ids(ids):
 
 def plain_ids(values, _data=Value.data, _grad=Value.grad):
     """Return the ids of a list of Values as bytes, a pg_id each, or None: see pygrad.engine.plain_ids."""
-    ids = [v._pg_id for v in values if type(v) is Value]
+    ids = [v._pg_node for v in values if type(v) is Value]
     ours = vars(Value).get("data") is _data and vars(Value).get("grad") is _grad
     return bytes(ffi.buffer(_as_ids(ids))) if ours and len(ids) == len(values) and all(ids) else None

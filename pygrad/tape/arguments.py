@@ -63,15 +63,19 @@ class Argument:
         """Return a C pointer to the numbers, after a check that there are as many as the columns will read.
 
         While the pointer lives, the numbers cannot move: an array that is made longer or shorter raises BufferError.
+        The pointer is that of the view whose format was checked: an object asked anew may give another one.
         """
-        held, needed = ffi.from_buffer("double[]", self.numbers), (self.samples or 1) * self.width
+        memory = self.numbers if self._view is None else self._view
+        held, needed = ffi.from_buffer("double[]", memory), (self.samples or 1) * self.width
         if len(held) != needed:
             raise ValueError(f"{self.name} changed while it was read: of {needed} numbers there are {len(held)}")
         return held
 
     def _read(self, given, is_batch):
+        self._view = None  # of the caller's own memory, if C reads that
         if found := _from_buffer(given, self.name):
-            shape, self.numbers = found if is_batch else ((1, *found[0]), found[1])
+            shape, self.numbers, self._view = found
+            shape = shape if is_batch else (1, *shape)
         else:
             given = given if is_batch else [given]
             shape, self.numbers = _from_lists(given, self.name)
@@ -102,7 +106,11 @@ def _one_number(given):
 
 
 def _from_buffer(given, name):
-    """Return (shape, numbers) of an object with a buffer, not copied if float64 in C order; None without a buffer."""
+    """Return (shape, numbers, view) of an object with a buffer; None without a buffer.
+
+    If the buffer is float64 in C order the numbers are the object itself, and C reads the view. Else they are a copy,
+    and the view is None.
+    """
     if isinstance(given, (list, tuple)):
         return None
     if isinstance(given, (str, bytes, bytearray)):
@@ -120,11 +128,19 @@ def _from_buffer(given, name):
     if view.format not in _NUMBERS or view.ndim == 0:
         raise TypeError(f"{name} must hold real numbers, not {getattr(given, 'dtype', f'format {view.format!r}')}")
     if view.format in _DOUBLES and view.c_contiguous:
-        return view.shape, (given if view.nbytes else array("d"))
+        is_held = view.nbytes and not _may_move(view.obj)
+        return (view.shape, given, view) if is_held else (view.shape, array("d", bytes(given)), None)
     rows = view.tolist()
     for _ in view.shape[1:]:
         rows = chain.from_iterable(rows)
-    return view.shape, array("d", rows)
+    return view.shape, array("d", rows), None
+
+
+def _may_move(owner):
+    """True for a ctypes object that has memory of its own: ctypes.resize() moves it, though there are views of it."""
+    while getattr(owner, "_b_base_", None) is not None:
+        owner = owner._b_base_
+    return bool(getattr(owner, "_b_needsfree_", False))
 
 
 _PLAIN = {list, tuple}  # exactly these types: a class derived from them may lie about its length and its items

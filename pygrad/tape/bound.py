@@ -60,4 +60,7 @@ class BoundArgument(Argument):
     def __init__(self, given, name, is_batch=True):
         super().__init__(given, name, is_batch)
         if self.numbers is not given and not self.is_number:
-            raise ValueError(f"{name} cannot be bound: it must be a number or an array of float64 in C order")
+            raise ValueError(
+                f"{name} cannot be bound: it must be a number or an array of float64 in C order (of ctypes, one made "
+                "by from_buffer(), since ctypes.resize() may move the memory of others)"
+            )

@@ -122,7 +122,7 @@ class Tape:
 
 @or_lists
 def _as_output(out):
-    if isinstance(out, engine.Value):
+    if engine.is_value(out):
         return out
     try:
         return engine.Value(out)
