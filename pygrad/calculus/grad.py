@@ -6,7 +6,7 @@ derivative of each op from csrc/ops.def.
 """
 
 from pygrad import engine
-from pygrad.common import anomaly
+from pygrad.common import anomaly, forks
 from pygrad.common.nested import flatten, or_lists, rebuild
 from pygrad.common.numbers import describe, to_float
 from pygrad.engine import Value, adjoints, recordings, sweep
@@ -116,14 +116,19 @@ def _derive(run, ys, xs, given, count):
     job |= {"given": ffi.new("pg_term[]", terms), "found": ffi.new("pg_term[]", count)}
     keep = bool(anomaly.depth or engine.keeps_proxies())
     job, arrays = ffi.new("pg_derivation *", {**job, "keep_made": keep}), list(job.values())
-    status = run(job)
-    if status == lib.PG_NOT_REPLAYABLE:
-        raise TypeError(no_formula(*engine.values_of([job.culprit], ys)))
-    check(status, [*ys, *xs])
-    found, made = arrays[-1], job.made[0 : job.made_count] if keep else []
+    with forks.changing:  # the child of a fork could never release what C has made and no Value holds yet
+        status = run(job)
+        if status == lib.PG_NOT_REPLAYABLE:
+            raise TypeError(no_formula(*engine.values_of([job.culprit], ys)))
+        check(status, [*ys, *xs])
+        return _adopt(job, arrays[-1], [*ys, *xs, *filter(_is_value, given)])
+
+
+def _adopt(job, found, roots):
+    """Return the Values and floats that `job` has found, and end it; `roots` are above everything that it has made."""
     try:
-        nodes = [t.id for t in found if t.id]
-        values = engine.adopt([*nodes, *made], made, [*ys, *xs, *filter(_is_value, given)])
+        nodes, made = [t.id for t in found if t.id], job.made[0 : job.made_count] if job.keep_made else []
+        values = engine.adopt([*nodes, *made], made, roots)
         for v in values[len(nodes) :] if anomaly.depth else ():
             anomaly.check_forward(v, v._operands_in_order())
         values = iter(values)

@@ -3,15 +3,14 @@
 import contextlib
 import linecache
 import math
-import os
 import threading
 
+from pygrad.common import forks
 from pygrad.common.caller import caller
 from pygrad.common.value_base import MADE_AT, op_and_label
 
 depth = 0  # how many detect_anomaly() blocks are open, in all threads; the engines read it in every operation
 _told = []  # functions to call with each new depth: the native proxy keeps a copy in C
-_changing = threading.Lock()
 _thread = threading.local()  # .depth: how many blocks this thread has open
 
 
@@ -53,20 +52,17 @@ def _set_depth(new):
 
 
 def _add_to_depth(change):
-    with _changing:
+    with forks.changing:
         _set_depth(depth + change)
         _thread.depth = getattr(_thread, "depth", 0) + change
 
 
 def _forget_other_threads():
     """Count only this thread's blocks: the child of a fork has no other thread."""
-    global _changing
     _set_depth(getattr(_thread, "depth", 0))
-    _changing = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_other_threads)
+forks.in_child(_forget_other_threads)
 
 
 def check_forward(node, operands):

@@ -10,7 +10,7 @@ PYGRAD_PROXY=python or native chooses a proxy; PYGRAD_REQUIRE_NATIVE=1 makes a m
 
 import os
 
-from pygrad.common import anomaly, value_base
+from pygrad.common import anomaly, forks, value_base
 from pygrad.common.numbers import to_float
 from pygrad.engine import sweeps
 from pygrad.engine._binaries import import_binary
@@ -76,8 +76,7 @@ trigger = getattr(_proxy, "trigger", None)  # only the native proxy has it: see 
 _is_native = _proxy.__name__ == "pygrad._native"
 if _is_native:
     anomaly.tell_depth_to(_proxy.set_anomaly_depth)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_proxy.forget_other_threads)
+forks.in_child(_proxy.forget_other_threads)
 
 
 def config():

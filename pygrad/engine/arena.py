@@ -1,5 +1,6 @@
 """The arena (csrc/engine/arena.h) seen from Python: which Values lead to which, frozen leaves, figures, and a check."""
 
+from pygrad.common import forks
 from pygrad.common.numbers import describe
 from pygrad.common.value_base import CLOSURE
 from pygrad.engine._lib import ffi, lib
@@ -59,6 +60,7 @@ def reserved_bytes():
 
 def check_arena():
     """Verify every invariant of the arena (csrc/check.c); raise RuntimeError if one is broken."""
-    broken = lib.pg_check()
+    with forks.changing:  # no other thread has nodes that are in its hands, and in those of no Value yet
+        broken = lib.pg_check()
     if broken:
         raise RuntimeError(f"the arena is corrupt: {ffi.string(broken).decode()}")

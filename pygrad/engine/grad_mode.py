@@ -8,6 +8,7 @@ gradients: it freezes one leaf, in every graph.)
 import functools
 import threading
 
+from pygrad.common import forks
 from pygrad.common.nested import each
 from pygrad.common.numbers import describe
 from pygrad.engine import Value, is_grad_enabled, set_grad_enabled
@@ -33,7 +34,8 @@ class _GradMode:
             raise TypeError(
                 f"{type(self).__name__} takes no argument, or decorates a function, not {describe(function)}"
             )
-        import inspect  # here, for its import takes a while
+        with forks.changing:
+            import inspect  # here, for its import takes a while
 
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"{type(self).__name__} cannot decorate an async function: use it in a with block inside")

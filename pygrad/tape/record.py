@@ -5,11 +5,11 @@ mistake, so there is a TraceWarning for reading `.data`, for comparing, and for 
 """
 
 import contextlib
-import threading
 import warnings
 from array import array
 
 from pygrad import engine
+from pygrad.common import forks
 from pygrad.common.caller import caller
 from pygrad.common.nested import build_lists
 from pygrad.engine import recordings
@@ -56,31 +56,44 @@ class _Watch:
     has a stack of its watches (pygrad.engine.recordings).
     """
 
-    lock, running, hook_before = threading.Lock(), 0, None
+    running, hook_before = set(), None  # of all threads: the watches that have not ended; what hook to restore
 
     def __init__(self, input_ids, since):
         self.input_ids, self.since, self.told = input_ids, since, set()
 
     def __enter__(self):
         self.states = random_states()
-        with _Watch.lock:
-            if _Watch.running == 0:
+        with forks.changing:
+            if not _Watch.running:
                 _Watch.hook_before = engine.set_trace_hook(_tell_of_read)
-            _Watch.running += 1
+            _Watch.running.add(self)
         recordings.set_running([*recordings.running(), self])
 
     def __exit__(self, kind, error, traceback):
         recordings.set_running(recordings.running()[:-1])
-        with _Watch.lock:
-            _Watch.running -= 1
-            if _Watch.running == 0:
-                engine.set_trace_hook(_Watch.hook_before)
+        _Watch._end({self})
         states = random_states()
         if kind is None and any(states[name] != state for name, state in self.states.items()):
             warn_here(
                 "the function drew random numbers while it was recorded: every run will use these. Draw them outside, "
                 "and pass them as arguments"
             )
+
+    @staticmethod
+    def _end(watches):
+        """End these watches; with the last one of all, restore the trace hook."""
+        with forks.changing:
+            _Watch.running -= watches
+            if watches and not _Watch.running:
+                engine.set_trace_hook(_Watch.hook_before)
+
+    @staticmethod
+    def forget_other_threads():
+        """End the watches of the threads that the child of a fork does not have."""
+        _Watch._end(_Watch.running.difference(recordings.running()))
+
+
+forks.in_child(_Watch.forget_other_threads)
 
 
 def _tell_of_read(value, what):
