@@ -126,6 +126,7 @@ def test_an_end_without_a_beginning_does_nothing():
     assert seen
 
 
+@pytest.mark.threads
 def test_traces_of_several_threads():
     """Traces may overlap in any way: each knows what was made since it began, by whatever thread."""
     first, begun, end, made = lib.pg_trace_begin(), threading.Event(), threading.Event(), []
