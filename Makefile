@@ -10,7 +10,7 @@ CORE = $(wildcard csrc/*.c csrc/engine/*.c csrc/tape/*.c csrc/calculus/*.c)  # a
 comma = ,
 C_WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wdouble-promotion -Wstrict-prototypes -Werror
 
-.PHONY: help build test demo bench wheel test-wheel test-fallback sanitized asan tsan valgrind lint format clean
+.PHONY: help build test demo bench wheel test-wheel test-fallback sanitized asan tsan tsan-extension valgrind lint format clean
 
 help:
 	@echo "make test      set up .venv, build, run all tests and the benchmarks once"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-fallback  an installation without the native proxy"
 	@echo "make asan      the test suite under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make tsan      the C arena's threads and forks, under ThreadSanitizer and AddressSanitizer"
+	@echo "make tsan-extension  what Python's threads do to the C of both binaries, under ThreadSanitizer"
 	@echo "make valgrind  a run under valgrind, which must report no leak of ours (needs valgrind)"
 	@echo "make lint      compiler warnings and the style of the code; make format formats it"
 
@@ -100,12 +101,15 @@ SANITIZED = cd $(CURDIR)/build/asan && LD_PRELOAD="$$($(CC) -print-file-name=lib
 	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    PYTHONPATH=$(CURDIR)/build/asan/src PYTHONMALLOC=malloc PYGRAD_SANITIZED=1 HYPOTHESIS_PROFILE=brief
 # A second, sanitized copy, compiled in place; the preload is what lets an uninstrumented Python load it.
-sanitized: build/asan/ready
-build/asan/ready: $(VENV)/ready $(COMPILED)
-	$(call copy_sources,build/asan/src)
-	cd build/asan/src && PYGRAD_DEBUG=1 PYGRAD_SANITIZE=address,undefined PYGRAD_REQUIRE_NATIVE=1 \
+define sanitized_copy
+	$(call copy_sources,build/$(1)/src)
+	cd build/$(1)/src && PYGRAD_DEBUG=1 PYGRAD_SANITIZE=$(2) PYGRAD_REQUIRE_NATIVE=1 \
 	    $(abspath $(BIN))/python setup.py -q build_ext --inplace
 	touch $@
+endef
+sanitized: build/asan/ready
+build/asan/ready: $(VENV)/ready $(COMPILED)
+	$(call sanitized_copy,asan,address$(comma)undefined)
 asan: sanitized
 	rm -rf build/asan/tests && cp -r tests README.md pyproject.toml build/asan/
 	$(SANITIZED) $(abspath $(BIN))/python -c "import pygrad; assert '/build/asan/' in pygrad.__file__, pygrad"
@@ -131,6 +135,19 @@ tsan: build/formulas/formulas.h
 	cd build/c-asan && ./threads && ./replays
 	$(call c_tests,c,-g -O1)
 	cd build/c && ./threads fork && ./replays fork
+
+# The tests with threads, under ThreadSanitizer: it sees every access of the two binaries, and the locks of Python, but
+# not what Python itself reads and writes. Forks are left out, as in `asan`.
+THREADS = cd $(CURDIR)/build/tsan-extension && LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" \
+	    TSAN_OPTIONS=halt_on_error=1:ignore_noninstrumented_modules=1 PYTHONPATH=$(CURDIR)/build/tsan-extension/src \
+	    PYGRAD_SANITIZED=1 HYPOTHESIS_PROFILE=brief
+tsan-extension: build/tsan-extension/ready
+	rm -rf build/tsan-extension/tests && cp -r tests README.md pyproject.toml build/tsan-extension/
+	$(THREADS) $(abspath $(BIN))/python -c "import pygrad; assert '/build/tsan-extension/' in pygrad.__file__, pygrad"
+	$(THREADS) PYGRAD_PROXY=native $(abspath $(BIN))/python -m pytest -q --capture=sys -n 2 -m threads tests
+	$(THREADS) PYGRAD_PROXY=python $(abspath $(BIN))/python -m pytest -q --capture=sys -n 2 -m threads tests
+build/tsan-extension/ready: $(VENV)/ready $(COMPILED)
+	$(call sanitized_copy,tsan-extension,thread)
 
 valgrind: build
 	$(BIN)/python tests/tools/valgrind_run.py

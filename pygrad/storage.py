@@ -8,6 +8,7 @@ import json
 import os
 import zlib
 
+from pygrad.common import forks
 from pygrad.tape.files import write_whole
 
 
@@ -50,8 +51,9 @@ def load_model(module, path):
 
 def _libraries():
     try:
-        import numpy
-        import safetensors.numpy
+        with forks.changing:
+            import numpy
+            import safetensors.numpy
     except ImportError as error:
         raise ImportError("model files need safetensors and NumPy: pip install 'pygrad-engine[models]'") from error
     return numpy, safetensors

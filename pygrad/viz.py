@@ -12,6 +12,7 @@ import os
 import sysconfig
 from typing import Any, NamedTuple
 
+from pygrad.common import forks
 from pygrad.common.value_base import ValueBase
 
 max_nodes = 100  # a notebook shows larger graphs as text only; set it to as many as your screen holds
@@ -53,7 +54,8 @@ def render_svg(picture):
     Uses Graphviz's own `dot` program, or else `graphviz-pure`, which pip installs. Raises RuntimeError if neither is
     installed, or if the program fails.
     """
-    import subprocess  # here, for its import takes a while
+    with forks.changing:
+        import subprocess  # here, for its import takes a while
 
     program = dot_program()
     if program is None:
@@ -66,7 +68,8 @@ def render_svg(picture):
 
 def dot_program():
     """Return the path of a program that draws dot files, or None."""
-    import shutil  # here, for its import takes a while
+    with forks.changing:
+        import shutil  # here, for its import takes a while
 
     scripts = sysconfig.get_path("scripts")  # an environment that was not activated is not on PATH
     return shutil.which("dot") or shutil.which("graphviz-pure") or shutil.which("graphviz-pure", path=scripts)
@@ -227,7 +230,8 @@ def _escaped(label):
 
 def _graphviz():
     try:
-        import graphviz
+        with forks.changing:
+            import graphviz
     except ImportError:
         raise ImportError("drawing a graph needs the graphviz package: pip install 'pygrad-engine[viz]'") from None
     return graphviz

@@ -16,6 +16,7 @@ from array import array
 from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.points import several
 from pygrad.calculus.sparsity import Pattern
+from pygrad.common import forks
 from pygrad.common.nested import build_lists, dimensions, flatten, nest, or_lists
 from pygrad.engine import adjoints, recordings
 from pygrad.engine.modes import enable_grad
@@ -137,7 +138,8 @@ class _Plan:
         if self.is_sparse:
             return self._sparse(numbers, run)
         if self.shape is not None and any(a.is_array for a in run.arguments):
-            import numpy as np
+            with forks.changing:
+                import numpy as np
 
             found = np.frombuffer(numbers, dtype=float).reshape(run.n, *self.shape)
         else:
@@ -146,7 +148,8 @@ class _Plan:
         return found[0] if run.samples is None else found
 
     def _sparse(self, numbers, run):
-        import numpy as np
+        with forks.changing:
+            import numpy as np
 
         sparse = _scipy_sparse()
         places = [np.frombuffer(part, dtype=np.intc) for part in (self.pattern.columns, self.pattern.starts)]
@@ -303,7 +306,8 @@ class _BoundLanes:
 
 def _scipy_sparse():
     try:
-        from scipy import sparse
+        with forks.changing:
+            from scipy import sparse
     except ImportError:
         raise ImportError("sparse=True needs SciPy: pip install 'pygrad-engine[scipy]'") from None
     return sparse

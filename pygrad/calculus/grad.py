@@ -6,7 +6,7 @@ derivative of each op from csrc/ops.def.
 """
 
 from pygrad import engine
-from pygrad.common import anomaly
+from pygrad.common import anomaly, forks
 from pygrad.common.nested import flatten, or_lists, rebuild
 from pygrad.common.numbers import describe, to_float
 from pygrad.engine import Value, adjoints, cells, is_value, recordings, sweep
@@ -114,15 +114,23 @@ def _derive(run, ys, xs, given):
     terms = [(x._pg_id, 0.0) if is_value(x) else (0, x) for x in given]
     fields = {"ys": ids[0], "y_count": len(ys), "xs": ids[1], "x_count": len(xs)}
     fields |= {"given": ffi.new("pg_term[]", terms), "keep_made": bool(anomaly.is_on() or engine.keeps_proxies())}
-    job = cells.new_derivation()
-    job[0] = fields
-    status = run(job)
-    if status == lib.PG_NOT_REPLAYABLE:
-        raise TypeError(no_formula(*engine.values_of([job.culprit], ys)))
-    check(status, [*ys, *xs])
+    with forks.changing:  # the child of a fork could never release what C has made and no Value holds yet
+        job = cells.new_derivation()
+        job[0] = fields
+        status = run(job)
+        if status == lib.PG_NOT_REPLAYABLE:
+            raise TypeError(no_formula(*engine.values_of([job.culprit], ys)))
+        check(status, [*ys, *xs])
+        found = _adopt(job, [*ys, *xs, *filter(is_value, given)])
+        del job
+    return found
+
+
+def _adopt(job, roots):
+    """Return the Values and floats that `job` has found; `roots` are above everything that it has made."""
     found, made = job.found[0 : job.found_count], list(job.made[0 : job.made_count])
     nodes = [t.id for t in found if t.id]
-    values = engine.adopt([*nodes, *made], made, [*ys, *xs, *filter(is_value, given)])
+    values = engine.adopt([*nodes, *made], made, roots)
     for v in values[len(nodes) :] if anomaly.is_on() else ():
         anomaly.check_forward(v, v._operands_in_order())
     values = iter(values)

@@ -14,6 +14,7 @@ function is compiled, its derivatives are compiled too.
 from pygrad.calculus.grad import grad
 from pygrad.calculus.points import Point
 from pygrad.calculus.transforms import hessian, hvp, jacobian, value_and_grad
+from pygrad.common import forks
 from pygrad.engine import dot
 from pygrad.engine.modes import recorded
 from pygrad.tape.compiled import Compiled
@@ -261,7 +262,8 @@ class _CompiledResiduals(_Memory):
 
 def _scipy():
     try:
-        from scipy import optimize
+        with forks.changing:
+            from scipy import optimize
     except ImportError:
         raise ImportError("this needs SciPy: pip install 'pygrad-engine[scipy]'") from None
     return optimize
@@ -269,7 +271,8 @@ def _scipy():
 
 def _numpy():
     try:
-        import numpy
+        with forks.changing:
+            import numpy
     except ImportError:
         raise ImportError("this needs NumPy and SciPy: pip install 'pygrad-engine[scipy]'") from None
     return numpy

@@ -13,7 +13,7 @@ import functools
 import threading
 import weakref
 
-from pygrad.common import anomaly
+from pygrad.common import anomaly, forks
 from pygrad.common.nested import each
 from pygrad.common.numbers import describe
 from pygrad.engine import cells, is_grad_enabled, is_value
@@ -55,7 +55,8 @@ class _Mode:
             raise TypeError(
                 f"{type(self).__name__} takes no argument, or decorates a function, not {describe(function)}"
             )
-        import inspect  # here, for its import takes a while
+        with forks.changing:
+            import inspect  # here, for its import takes a while
 
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"{type(self).__name__} cannot decorate an async function: use it in a with block inside")

@@ -6,11 +6,9 @@ and the operands. The proxy has the node's id, and holds its operands' proxies; 
 Value are in pygrad/common/docs.py.
 """
 
-import os
-import threading
 from weakref import WeakValueDictionary
 
-from pygrad.common import anomaly, refusals
+from pygrad.common import anomaly, forks, refusals
 from pygrad.common.docs import DOCS, documented
 from pygrad.common.numbers import is_number, operand, to_float
 from pygrad.common.value_base import (
@@ -43,10 +41,6 @@ _open = cells.OPEN  # .unusual: is any thread within no_grad() or detect_anomaly
 
 _with_closure = WeakValueDictionary()  # node id -> the Value whose `_backward` was assigned
 value_of = _with_closure.get
-_rewiring = threading.RLock()  # held while a Value changes its node, and during a fork
-if hasattr(os, "register_at_fork"):
-    _release = _rewiring.release
-    os.register_at_fork(before=_rewiring.acquire, after_in_parent=_release, after_in_child=_release)
 
 
 # --- the methods that make nodes; _unary and _binary do the work of _make themselves, for speed ---
@@ -264,7 +258,7 @@ class Value(ValueBase):
         if self._is_leaf() and (not children or _drops_operands()):
             return
         old, new = _blank(), ffi.new("pg_id *")
-        with _rewiring:
+        with forks.changing:
             try:
                 status = lib.pg_leaf_to_custom(self._alive(), len(children), _ids(children), new)
             finally:  # even if we are interrupted, each node has its proxy: this Value holds that of the old leaf

@@ -6,11 +6,13 @@ import sys
 
 def random_states():
     """Return the state of the global generator of Python, and of NumPy's if NumPy has been imported, in a dict."""
-    states, numpy = {"random": random.getstate()}, sys.modules.get("numpy")
-    if numpy:
-        import pickle  # here, for its import takes a while
+    states = {"random": random.getstate()}
+    # Another thread may be importing NumPy just now: the module is there, and has no generator yet.
+    get_state = getattr(sys.modules.get("numpy.random"), "get_state", None)
+    if get_state:
+        import pickle  # here, for its import takes a while; NumPy has imported it too
 
-        states["numpy"] = pickle.dumps(numpy.random.get_state(legacy=False))
+        states["numpy"] = pickle.dumps(get_state(legacy=False))
     return states
 
 
@@ -20,4 +22,4 @@ def set_random_states(states):
     if "numpy" in states:
         import pickle
 
-        sys.modules["numpy"].random.set_state(pickle.loads(states["numpy"]))
+        sys.modules["numpy.random"].set_state(pickle.loads(states["numpy"]))

@@ -7,6 +7,7 @@ import functools
 from array import array
 
 from pygrad import engine
+from pygrad.common import forks
 from pygrad.common.numbers import to_whole
 from pygrad.engine import recordings
 from pygrad.engine._lib import lib
@@ -188,9 +189,7 @@ class Compiled:
     @property
     def tape(self):
         """The tape of the latest recording; print it to see its operations. RuntimeError if there is no recording."""
-        if not self._tapes:
-            raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
-        return next(reversed(self._tapes.values()))
+        return list(self._recorded().values())[-1]
 
     def trace(self, *args, **kwargs):
         """Return the tape for arguments of these structures; the function is recorded now if it has not been before."""
@@ -198,7 +197,7 @@ class Compiled:
 
     def parameters(self):
         """Return the parameters, the Values that every run reads anew, in a list."""
-        return list(dict.fromkeys(p for tape in self._tapes.values() for p in tape.parameters))
+        return _parameters_of(self._tapes.copy().values())
 
     def bind(self, *args, inputs=True):
         """Return a `Bound`: this function with its memory fixed, for many calls at the least cost.
@@ -244,13 +243,19 @@ class Compiled:
         and has a self-check of this. Raises RuntimeError if nothing has been recorded yet, ValueError if `name` cannot
         begin a C name, and OSError if the file cannot be written.
         """
-        c_source.write(self.tape, next(reversed(self._tapes)), path, name, self.__name__)
+        tapes = self._recorded()
+        c_source.write(list(tapes.values())[-1], list(tapes)[-1], path, name, self.__name__)
 
-    def _state(self):
-        tapes = self._tapes
+    def _recorded(self):
+        """Return a copy of the recordings, {structures: Tape}: another thread may add one. RuntimeError for none."""
+        tapes = self._tapes.copy()
         if not tapes:
             raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
-        visible = self.parameters()
+        return tapes
+
+    def _state(self, tapes=None):
+        tapes = tapes or self._recorded()
+        visible = _parameters_of(tapes.values())
         places = {p._pg_id: i for i, p in enumerate(visible)}
         for tape in tapes.values():  # and leaves whose Values are gone
             for id in tape.parameter_ids:
@@ -276,9 +281,10 @@ class Compiled:
 
     def __reduce__(self):
         """Pickles and deep copies have the recordings and parameters. Without a recording they have the function."""
-        if self._tapes:
-            return _unpickle, (files.pack(self._state()), self.parameters())
-        import pickle  # here, for its import takes a while
+        if tapes := self._tapes.copy():
+            return _unpickle, (files.pack(self._state(tapes)), _parameters_of(tapes.values()))
+        with forks.changing:
+            import pickle  # here, for its import takes a while
 
         try:
             pickle.dumps(self.function)
@@ -298,7 +304,8 @@ class Compiled:
 
     def prepare(self, args, kwargs, kind=Argument):
         if kwargs:
-            import inspect  # here, for its import takes a while
+            with forks.changing:
+                import inspect  # here, for its import takes a while
 
             bound = inspect.signature(self.function).bind(*args, **kwargs)
             if bound.kwargs:
@@ -340,6 +347,11 @@ class Compiled:
         if self.reduction is not None:
             return self.reduction
         return "none" if tape.structure is not None or self._is_module else "mean"
+
+
+def _parameters_of(tapes):
+    """Return the parameters of these tapes, each once, in a list."""
+    return list(dict.fromkeys(p for tape in tapes for p in tape.parameters))
 
 
 def _unpickle(blob, parameters):

@@ -20,6 +20,7 @@ import sys
 from array import array
 
 from pygrad._version import __version__
+from pygrad.common import forks
 from pygrad.common.nested import count, in_words
 from pygrad.engine.optable import CODES, NAMES
 from pygrad.tape.tape import PASSES
@@ -113,7 +114,8 @@ def unpack(blob, source):
 
 
 def _checksum(content):
-    import hashlib  # here, for its import takes a while
+    with forks.changing:
+        import hashlib  # here, for its import takes a while
 
     return hashlib.sha256(content).digest()
 
@@ -251,7 +253,8 @@ def _structure(entry):
 
 def signature_entry(function):
     """Return [name, kind, has a default] of each parameter, for the header; None if the function has no signature."""
-    import inspect  # here, for its import takes a while
+    with forks.changing:
+        import inspect  # here, for its import takes a while
 
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -262,7 +265,8 @@ def signature_entry(function):
 
 def signature(entry):
     """Return a signature that binds keywords as the saved function did. ValueError, TypeError, KeyError if damaged."""
-    import inspect  # here, for its import takes a while
+    with forks.changing:
+        import inspect  # here, for its import takes a while
 
     if entry is None:
         return inspect.Signature([inspect.Parameter("arguments", inspect.Parameter.VAR_POSITIONAL)])

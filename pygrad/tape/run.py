@@ -2,6 +2,7 @@
 
 from array import array
 
+from pygrad.common import forks
 from pygrad.common.nested import build_lists, dimensions
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
@@ -78,7 +79,8 @@ class Run:
     def _shaped(self, numbers, structure, as_array):
         """Return the numbers of all samples, shaped (samples, ...): an array if `as_array`, or else nested lists."""
         if as_array and (shape := dimensions(structure)) is not None:
-            import numpy
+            with forks.changing:
+                import numpy
 
             return numpy.frombuffer(numbers, dtype=float).reshape(self.n, *shape).copy()
         items = iter(numbers)

@@ -19,6 +19,7 @@ from array import array
 from typing import NamedTuple
 
 from pygrad import optim
+from pygrad.common import forks
 from pygrad.common.numbers import describe
 from pygrad.common.whole import restored_on_error
 from pygrad.engine import plain_ids
@@ -304,7 +305,8 @@ class _NoBar:
 
 class _TqdmBar(_NoBar):
     def __init__(self, steps):
-        from tqdm import tqdm
+        with forks.changing:
+            from tqdm import tqdm
 
         self.bar = tqdm(total=steps, unit="step")
 

@@ -181,6 +181,7 @@ print(len(rows), *[answer == expected for answer in answers])
 """
 
 
+@pytest.mark.threads
 def test_threads_that_ask_first_at_once_get_the_right_formulas():
     """Eight threads derive twice by every row, and none has before them."""
     count, *right = run(AT_ONCE, str(ROOT / "tests" / "tools"))

@@ -276,6 +276,7 @@ def test_a_dropped_graph_frees_its_values(Value):
     assert 2.0 == a.data
 
 
+@pytest.mark.threads
 def test_values_freed_by_another_thread(Value, live):
     """A graph may be built here and freed there."""
     before = live()
@@ -318,6 +319,7 @@ def in_threads(*jobs):
         raise errors[0]
 
 
+@pytest.mark.threads
 def test_two_threads_share_parameters(engine, size):
     """Two threads build and sweep graphs over shared leaves: no addition is lost (whole numbers: exact)."""
     w, x, rounds = engine.Value(2.0), engine.Value(3.0), size(2_000)
@@ -334,6 +336,7 @@ def test_two_threads_share_parameters(engine, size):
     assert (2 * rounds * (3.0 + 10.0 + 3.0), 2 * rounds * (2.0 + 2.0 + 2.0)) == (w.grad, x.grad)
 
 
+@pytest.mark.threads
 def test_threads_with_closures(Value, size):
     """Two threads sweep graphs with closures of their own, over shared leaves."""
     w, rounds = Value(2.0), size(1_000)
@@ -351,6 +354,7 @@ def test_threads_with_closures(Value, size):
     assert (2.0 * rounds, [12.0 * rounds] * 2) == (w.grad, [leaf.grad for leaf in mine])
 
 
+@pytest.mark.threads
 def test_threads_build_while_threads_free(Value, live, size):
     """One thread frees what another builds, while a third sweeps; nothing is lost, nothing left."""
     a, queue, n = Value(1.0), [], size(20_000)
@@ -480,6 +484,7 @@ def test_exit_with_live_values(engine):
     assert (0, "2000.0\n", "") == run_python(program)
 
 
+@pytest.mark.threads
 def test_exit_while_a_daemon_thread_works(engine):
     """An interpreter that ends while a daemon thread builds and sweeps exits with 0 and says nothing."""
     program = f"""

@@ -193,6 +193,7 @@ def test_what_cannot_be_decorated(mode):
         mode(coroutine)
 
 
+@pytest.mark.threads
 def test_it_is_a_threads_own():
     """A block in one thread leaves the others alone, in both directions."""
     a, results = Value(2.0), {}
@@ -705,6 +706,7 @@ def test_frozen_leaves_go_with_all_they_have():
     assert before == engine.live_nodes()
 
 
+@pytest.mark.threads
 def test_a_threads_sweep_leaves_anothers_frozen_leaf_alone():
     """While a sweep with closures runs in one thread, another one reads and sets the gradient that is kept."""
     a, seen = Value(3.0).requires_grad_(False), []
@@ -1079,6 +1081,7 @@ def test_checkpoint_by_hand():
     assert 6.0 == x.grad
 
 
+@pytest.mark.threads
 def test_checkpoints_in_threads():
     """Threads that checkpoint at the same time, with shared parameters, do not meet."""
     w, grads = Value(2.0), {}

@@ -74,6 +74,7 @@ def test_an_interrupted_sweep_leaves_no_busy_nodes():
     assert 1.0 == out.grad
 
 
+@pytest.mark.threads
 def test_reading_and_assigning_prev_from_two_threads():
     """`_prev` read while another thread assigns it is the old or the new operands, and the arena stays whole."""
     children = [Value(float(i)) for i in range(40)]
@@ -93,6 +94,7 @@ def test_reading_and_assigning_prev_from_two_threads():
     engine.check_arena()
 
 
+@pytest.mark.threads
 def test_bringing_a_value_back_while_it_dies():
     """A thread that gets a dying Value through a weak reference gets an error or a whole Value, never a freed node."""
     stop, seen = threading.Event(), [None]

@@ -126,6 +126,7 @@ def test_traces_nest(since):
     engine.check_arena()
 
 
+@pytest.mark.threads
 def test_traces_of_several_threads():
     """Traces may overlap in any way: each knows what was made since it began, by whatever thread."""
     first, begun, end, made = begin_trace(), threading.Event(), threading.Event(), []

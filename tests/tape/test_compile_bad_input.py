@@ -551,6 +551,7 @@ def test_a_batch_inside_a_trace_is_warned_of(w):
         assert 10.0 == pygrad.compile(lambda x: x + inner(np.array([1.0, 7.0])))(2.0)
 
 
+@pytest.mark.threads
 def test_traces_of_two_threads():
     """Two threads that record at a time are each warned of their own reads, and leave no hook behind."""
     inside = threading.Barrier(2, timeout=30)
@@ -671,6 +672,7 @@ def run_together(*functions):
         raise error
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2])
 def test_one_function_in_several_threads(threads):
     """Threads that call one compiled function at once, with batches of all sizes, each get their own result."""
@@ -702,6 +704,7 @@ def test_two_functions_over_one_parameter_lose_no_gradient():
     assert 3 * 300 * 3000.0 == w.grad
 
 
+@pytest.mark.threads
 def test_a_parameter_that_another_thread_writes():
     """While another thread writes a parameter, each run has one of its numbers for all samples."""
     w, done = Value(1.0), threading.Event()
@@ -722,6 +725,7 @@ def test_a_parameter_that_another_thread_writes():
     run_together(write, read)
 
 
+@pytest.mark.threads
 def test_recording_in_several_threads():
     """Threads that record functions over shared parameters at once each have their own tape."""
     p = [Value(float(k)) for k in range(5)]

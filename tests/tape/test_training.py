@@ -148,6 +148,7 @@ def test_groups_and_parameters_that_one_side_lacks():
     assert 0.5 != ours.apart.data
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_change_no_bit(threads):
     """Batches that threads share train to the same bits."""
@@ -498,6 +499,7 @@ def test_a_training_that_ends_before_its_first_step():
     assert [1.0, 2.0, 3.0] == [p.data for p in (*table, stays)]
 
 
+@pytest.mark.threads
 def test_another_thread_may_run_the_function_meanwhile():
     """While fit() runs, other threads may call the function: they wait, and find parameters of a whole step."""
     case = Case(optim.SGD, lr=0.0)

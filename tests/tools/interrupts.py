@@ -261,58 +261,15 @@ def bits(x):
 def check_globals(random_state, hook=None):
     """Raise a Fault for global state of the process, or of this thread, that an interrupt left changed."""
     from pygrad import engine
-    from pygrad.common import anomaly
-    from pygrad.engine import grad_mode, recordings
-    from pygrad.engine._lib import lib
-    from pygrad.tape import record
 
-    if not engine.is_grad_enabled():
-        raise Fault("gradients are off", "is_grad_enabled() is False")
-    if getattr(getattr(grad_mode, "_thread", None), "before", None):
-        raise Fault("gradients are off", f"blocks remain open: {grad_mode._thread.before}")
-    if recordings.is_recording():
-        raise Fault("the thread still records", "recordings.is_recording() is True")
+    try:
+        engine.check_arena(idle=True)
+    except RuntimeError as error:
+        raise Fault("something runs", str(error)) from None
     if engine.set_trace_hook(hook) is not hook:
         raise Fault("the trace hook is another", "")
-    if anomaly.depth:
-        raise Fault("detect_anomaly is on", f"depth is {anomaly.depth}")
-    try:
-        engine.Value(1e308) * 1e10
-    except FloatingPointError:
-        raise Fault("detect_anomaly is on", "in C") from None
-    if getattr(getattr(record, "_Watch", None), "running", 0):
-        raise Fault("a watch remains", "_Watch.running is not 0")
-    for place, lock in (
-        ("_Watch.lock", getattr(record._Watch, "lock", None)),
-        ("anomaly._changing", getattr(anomaly, "_changing", None)),
-    ):
-        if lock is not None and getattr(lock, "locked", lambda: False)():
-            raise Fault("a lock is held", place)
     if random_state is not None and random.getstate() != random_state:
         raise Fault("random numbers changed", "random.getstate() is another")
-    check_traces(engine, lib)
-    engine.check_arena()
-
-
-def check_orders():
-    """Raise a Fault if an order was left running. No node with a closure may be alive: C tells the two not apart."""
-    from pygrad import engine
-    from pygrad.engine._lib import lib
-
-    leaf = engine.Value(1.0)
-    if lib.pg_backward(leaf._pg_id, 1.0) != lib.PG_OK:
-        raise Fault("an order runs", "or a closure is alive")
-
-
-def check_traces(engine, lib):
-    """A trace is running if the birth of a leaf is noted that is made when we have no trace."""
-    if not hasattr(lib, "pg_trace_begin"):
-        return
-    moment = lib.pg_trace_begin()
-    lib.pg_trace_end()
-    leaf = engine.Value(1.0)
-    if lib.pg_made_since(moment, leaf._pg_id):
-        raise Fault("a trace runs", "the arena notes births")
 
 
 # --- the worker: one entry point, one instrument ----------------------------------------------------------------------
@@ -419,7 +376,6 @@ class Worker:
         self.folder.cleanup()
         gc.collect()
         check_globals(None)
-        check_orders()
         if engine.live_nodes() != live:
             raise Fault("nodes leak", f"{engine.live_nodes() - live} nodes")
         grown = _bytes_in_c() - in_c
