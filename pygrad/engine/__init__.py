@@ -146,9 +146,9 @@ def adjoints(roots, seeds, xs):
     return sweeps.adjoints(roots, seeds, xs, _proxy.value_of)
 
 
-def sweep_within(roots, seeds, since, agree):
+def sweep_within(roots, seeds, since):
     """Do as `sweep`, but stop at nodes made before a moment: see pygrad.engine.sweeps.sweep_within."""
-    sweeps.sweep_within(roots, seeds, _proxy.value_of, since, agree)
+    return sweeps.sweep_within(roots, seeds, _proxy.value_of, since)
 
 
 def choose(index, values):

@@ -4,15 +4,17 @@ import contextlib
 import functools
 import weakref
 from array import array
+from typing import Any, NamedTuple
 
 from pygrad import engine
 from pygrad.common.nested import each
 from pygrad.common.numbers import describe
+from pygrad.common.value_base import CLOSURE
 from pygrad.engine import Value, is_grad_enabled, recordings, sweep_within
 from pygrad.engine.arena import is_busy
 from pygrad.engine.grad_mode import enable_grad
 from pygrad.engine.randomness import random_states, set_random_states
-from pygrad.engine.sweeps import moment
+from pygrad.engine.sweeps import listed_within, moment, pass_on_to
 
 
 def checkpoint(function):
@@ -29,7 +31,10 @@ def checkpoint(function):
 
     Within no_grad(), and while `pygrad.compile` records, `function` is called as it is. A backward pass raises
     RuntimeError if the second run has other operations, results or outer Values than the first; that equal operations
-    have other operands is not noticed. A second derivative through a checkpoint is a TypeError.
+    have other operands is not noticed. Derivatives as Values (`create_graph`, `hessian`, `jvp`, `taylor`, ...) go
+    through a checkpoint too: they call `function` once more, on the Values themselves, and keep the graph.
+
+    Raises TypeError for what is no function. A call raises ValueError for lists that hold themselves.
 
     >>> import pygrad
     >>> w = pygrad.Value(2.0)
@@ -53,6 +58,24 @@ def checkpoint(function):
     return run
 
 
+class Rerun(NamedTuple):
+    """A checkpointed function, called again outside of a backward pass, so that its graph is there."""
+
+    join: Value
+    results: list  # Values of the first call
+    again: list  # for each of these the Value in the new graph that stands for it
+    since: Any  # the moment before the new graph was made
+
+
+def rerun(join):
+    """Call a checkpointed function again on the Values of its first call, given their join; return a Rerun.
+
+    Returns None if `join` is not the join of a checkpoint. Raises RuntimeError if the function does something else.
+    """
+    call = getattr(join.__dict__.get(CLOSURE), "__self__", None)
+    return call.rerun(join) if isinstance(call, _Checkpoint) else None
+
+
 class _Checkpoint:
     """One call of a checkpointed function, which the backward pass repeats.
 
@@ -68,22 +91,54 @@ class _Checkpoint:
     def first_run(self):
         """Call the function; return its results as Values whose gradients the join passes on."""
         states = random_states()
-        with self._called() as (out, ys, copies, since):
-            sweep_within(_own(ys), [0.0] * len(ys), since, functools.partial(self._note, ys, copies))
+        copies, given = self._copied()
+        with self._called(given) as (out, ys, since):
+            self.digest, outside = listed_within(_own(ys), since)
+            self.operands = _originals(outside, copies, ys)
         self.states = states if states != random_states() else None
         if not self.operands:
             return each(lambda y: Value(y._read()) if isinstance(y, Value) else y, out)
         self.shape, self.inputs, self.outputs = _shape(out), _numbers(self.operands), _numbers(ys)
         join = Value(0.0, self.operands, "checkpoint")
-        join._backward = self._run_again
+        join._backward, self.join_id = self._run_again, join._pg_id
         results = [Value(y._read(), (join,), "checkpoint") for y in ys]
         self.results = [weakref.ref(v) for v in results]
         items = iter(results)
         return each(lambda y: next(items) if isinstance(y, Value) else y, out)
 
-    @contextlib.contextmanager
-    def _called(self):
-        """Call the function with a new leaf in place of each Value among its arguments: `copies` maps Value to leaf."""
+    def rerun(self, join):
+        """Call the function on the Values that it was given, not on copies; return a Rerun."""
+        with self._called_again(self.given, {}) as (ys, since):
+            pairs = [(ref(), y) for ref, y in zip(self.results, ys) if ref() is not None]
+            return Rerun(join, [v for v, _ in pairs], [y for _, y in pairs], since[0])
+
+    def _run_again(self):
+        """Pass the gradients of the results on: the `_backward` of the join."""
+        reached = self._reached()
+        copies, given = self._copied()
+        with self._called_again(given, copies) as (ys, since):
+            outside = set(sweep_within(_own([ys[i] for i in reached]), list(reached.values()), since))
+        for x, copy in copies.items():
+            if copy._pg_id in outside:
+                x.grad += copy.grad
+        passed_on = [x for x in self.operands if not {x._pg_id, copies.get(x, x)._pg_id}.isdisjoint(outside)]
+        if len(passed_on) < len(self.operands):
+            pass_on_to(self.join_id, passed_on)
+
+    def _reached(self):
+        """Return {number of a result: its gradient} for the results that the running sweep has reached.
+
+        The others are not swept: a gradient of 0 times an infinite slope would be nan.
+        """
+        results = {i: v for i, v in enumerate([ref() for ref in self.results]) if v is not None}
+        reached = {i: v.grad for i, v in results.items() if is_busy(v)}
+        # No sweep is running if a program has called _backward() by hand: then nothing but a gradient tells.
+        return reached or {i: v.grad for i, v in results.items() if v.grad != 0.0}
+
+    # --- one run ------------------------------------------------------------------------------------------------------
+
+    def _copied(self):
+        """Return {Value: new leaf with its data} for the Values among the arguments, and the arguments with these."""
         copies = {}
 
         def copy(x):
@@ -91,61 +146,59 @@ class _Checkpoint:
                 copies[x] = Value(x._read())
             return copies[x] if isinstance(x, Value) else x
 
-        args, kwargs = each(copy, self.given)
+        return copies, each(copy, self.given)
+
+    @contextlib.contextmanager
+    def _called(self, given):
+        """Call the function; yield what it returned, the Values in that, and the moment before the call."""
+        args, kwargs = given
         with enable_grad(), moment() as since:
             out = self.function(*args, **kwargs)
             ys = []
             each(lambda y: ys.append(y) if isinstance(y, Value) else None, out)
-            yield out, ys, copies, since
+            yield out, ys, since
 
-    def _note(self, ys, copies, digest, outside):
-        """Note the digest and the outer Values of the first run; return False: no sweep now."""
-        given = {copy._pg_id: x for x, copy in copies.items()}
-        others = [id for id in outside if id not in given]
-        given.update(zip(others, engine.values_of(others, ys)))
-        self.digest, self.operands = digest, tuple([given[id] for id in outside])
-        return False
-
-    def _run_again(self):
-        """Pass the gradients of the results on: the `_backward` of the join."""
-        results = [ref() for ref in self.results]
-        reached = [v is not None and is_busy(v) for v in results]
-        if not any(reached):  # no sweep is running: a program has called _backward() by hand
-            reached = [v is not None for v in results]
-        seeds = [v.grad if is_reached else 0.0 for v, is_reached in zip(results, reached)]
-        states = random_states()
-        if self.states:
-            set_random_states(self.states)
-        try:
-            copies = self._sweep_again(seeds)
-        finally:
-            if self.states:
-                set_random_states(states)
-        for x in self.operands:
-            if x in copies:
-                x.grad += copies[x].grad
-
-    def _sweep_again(self, seeds):
+    @contextlib.contextmanager
+    def _called_again(self, given, copies):
+        """Call the function as in its first run, and check that it does the same; yield its Values and the moment."""
         inputs = _numbers(self.operands)
-        with self._called() as (out, ys, copies, since):
+        with self._same_random_numbers(), self._called(given) as (out, ys, since):
             if _shape(out) != self.shape:
                 self._refuse("the structure of its result is another")
             if inputs == self.inputs and _numbers(ys) != self.outputs:
                 self._refuse("its result is another")
-            sweep_within(_own(ys), seeds, since, functools.partial(self._check, copies))
-        return copies
+            digest, outside = listed_within(_own(ys), since)
+            known = {v._pg_id for x in self.operands for v in (x, copies.get(x, x))}
+            if digest != self.digest or not known.issuperset(outside):
+                self._refuse("it took other operations")
+            yield ys, since
 
-    def _check(self, copies, digest, outside):
-        known = {copies.get(x, x)._pg_id for x in self.operands}
-        if digest != self.digest or not known.issuperset(outside):
-            self._refuse("it took other operations")
-        return True
+    @contextlib.contextmanager
+    def _same_random_numbers(self):
+        """Within the block the random generators give what they gave in the first run; then they go on as before."""
+        if not self.states:
+            yield
+            return
+        states = random_states()
+        try:
+            set_random_states(self.states)
+            yield
+        finally:
+            set_random_states(states)
 
     def _refuse(self, what):
         raise RuntimeError(
             f"checkpoint: {self.name} did not do the same a second time: {what}. It may depend on its arguments, and "
             "on what does not change until the backward pass; draw random numbers from `random`, or outside"
         )
+
+
+def _originals(ids, copies, ys):
+    """Return the outer Values of a run, each once: `ids` are theirs and those of the copies of some of them."""
+    given = {copy._pg_id: x for x, copy in copies.items()}
+    others = [id for id in ids if id not in given]
+    given.update(zip(others, engine.values_of(others, ys)))
+    return tuple(dict.fromkeys([given[id] for id in ids]))
 
 
 def _own(ys):

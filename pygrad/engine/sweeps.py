@@ -64,22 +64,45 @@ def moment():
         lib.pg_trace_end()
 
 
-def sweep_within(roots, seeds, value_of, since, agree):
+def listed_within(roots, since):
+    """Return what `sweep_within` would run and add to: a digest of the operations, and the ids of the older nodes."""
+    with _order_within(roots, [0.0] * len(roots), since) as order:
+        return lib.pg_order_digest(order), _outside(order)
+
+
+def sweep_within(roots, seeds, value_of, since):
     """Run a backward pass that ends at nodes older than the moment `since`: it only adds to their gradients.
 
-    First calls `agree(digest, outside)`: a digest of the operations that the sweep runs, and the ids of the older nodes
-    that it adds to. `agree` may raise; if it returns False there is no sweep.
+    Return the ids of the older nodes that it has added to.
     """
+    with _order_within(roots, seeds, since) as order:
+        _run(roots, order, value_of)
+        return _outside(order)
+
+
+def _outside(order):
+    outside = ffi.new("pg_id[]", lib.pg_order_outside(order, ffi.NULL))
+    lib.pg_order_outside(order, outside)
+    return list(outside)
+
+
+@contextlib.contextmanager
+def _order_within(roots, seeds, since):
     order, given = ffi.new("pg_order **"), _roots(roots, seeds)
     try:
         check(lib.pg_order_within(given[0], since, order), roots)
-        outside = ffi.new("pg_id[]", lib.pg_order_outside(order[0], ffi.NULL))
-        lib.pg_order_outside(order[0], outside)
-        if agree(lib.pg_order_digest(order[0]), list(outside)):
-            _run(roots, order[0], value_of)
+        yield order[0]
     finally:
         if order[0]:
             lib.pg_order_free(order[0])
+
+
+def pass_on_to(node, kept):
+    """Let the sweep whose closure is running, that of `node`, go on only to the operands `kept` (Values) of the node.
+
+    Nodes that no other operand leads to are not run. Without a running sweep this does nothing.
+    """
+    check(lib.pg_order_cut(node, len(kept), ffi.new("pg_id[]", [v._pg_id for v in kept])), kept)
 
 
 def _run(roots, order, value_of):
