@@ -6,6 +6,7 @@ derivative of each op from csrc/ops.def.
 """
 
 from pygrad import engine
+from pygrad.calculus.reruns import reruns_between
 from pygrad.common import anomaly
 from pygrad.common.nested import flatten, or_lists, rebuild
 from pygrad.common.numbers import describe, to_float
@@ -108,22 +109,29 @@ def push(ys, xs, tangents):
     return _derive(lib.pg_push, ys, xs, tangents, len(ys))
 
 
-def _derive(run, ys, xs, given, count):
-    """Return the `count` Values and floats that `run`, a function of C, makes from the Values and floats `given`."""
-    ids = [ffi.new("pg_id[]", [v._pg_id for v in values]) for values in (ys, xs)]
+def _derive(run, ys, xs, given, count, reruns=()):
+    """Return the `count` Values and floats that `run`, a function of C, makes from the Values and floats `given`.
+
+    reruns: those of the checkpoints between xs and ys; they are found if need be.
+    """
+    ids, tops = [_ids(values) for values in (ys, xs)], [*ys, *(v for run in reruns for v in run.again)]
     terms = [(x._pg_id, 0.0) if isinstance(x, Value) else (0, x) for x in given]
     job = {"ys": ids[0], "y_count": len(ys), "xs": ids[1], "x_count": len(xs)}
+    in_c, _held = _reruns_for_c(reruns)
+    job |= {"reruns": in_c, "rerun_count": len(reruns)}
     job |= {"given": ffi.new("pg_term[]", terms), "found": ffi.new("pg_term[]", count)}
     keep = bool(anomaly.depth or engine.keeps_proxies())
     job, arrays = ffi.new("pg_derivation *", {**job, "keep_made": keep}), list(job.values())
     status = run(job)
     if status == lib.PG_NOT_REPLAYABLE:
-        raise TypeError(no_formula(*engine.values_of([job.culprit], ys)))
+        if not reruns and (reruns := reruns_between(xs, ys)):
+            return _derive(run, ys, xs, given, count, reruns)
+        raise TypeError(no_formula(*engine.values_of([job.culprit], tops)))
     check(status, [*ys, *xs])
     found, made = arrays[-1], job.made[0 : job.made_count] if keep else []
     try:
         nodes = [t.id for t in found if t.id]
-        values = engine.adopt([*nodes, *made], made, [*ys, *xs, *filter(_is_value, given)])
+        values = engine.adopt([*nodes, *made], made, [*tops, *xs, *filter(_is_value, given)])
         for v in values[len(nodes) :] if anomaly.depth else ():
             anomaly.check_forward(v, v._operands_in_order())
         values = iter(values)
@@ -134,6 +142,20 @@ def _derive(run, ys, xs, given, count):
         lib.pg_derivation_done(job)
 
 
+def _reruns_for_c(reruns):
+    """Return the Reruns for C (pg_rerun[]), and the arrays that must live as long."""
+    held = [(_ids(run.results), _ids(run.again)) for run in reruns]
+    rows = [
+        {"join": run.join._pg_id, "count": len(run.again), "results": results, "again": again, "since": run.since}
+        for run, (results, again) in zip(reruns, held)
+    ]
+    return ffi.new("pg_rerun[]", rows), held
+
+
+def _ids(values):
+    return ffi.new("pg_id[]", [v._pg_id for v in values])
+
+
 def _is_value(x):
     return isinstance(x, Value)
 
@@ -141,11 +163,6 @@ def _is_value(x):
 def no_formula(v):
     """Return the message about a Value with a closure or local gradients, which cannot be differentiated twice."""
     label = f" (label {v.label!r})" if v.label else ""
-    if v._op == "checkpoint":
-        return (
-            f"there is no second derivative through pygrad.checkpoint{label}: call the function itself, without "
-            "checkpoint, if derivatives are to be Values"
-        )
     return (
         f"the operation {v._op or 'a Value'!r}{label} has a _backward or local gradients of its own, "
         "without a second derivative: declare it with pygrad.custom_op"
