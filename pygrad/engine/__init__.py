@@ -146,9 +146,9 @@ def adjoints(roots, seeds, xs):
     return sweeps.adjoints(roots, seeds, xs, _proxy.value_of)
 
 
-def sweep_within(roots, seeds, since):
+def sweep_within(roots, seeds, since, agree):
     """Do as `sweep`, but stop at nodes made before a moment: see pygrad.engine.sweeps.sweep_within."""
-    return sweeps.sweep_within(roots, seeds, _proxy.value_of, since)
+    return sweeps.sweep_within(roots, seeds, _proxy.value_of, since, agree)
 
 
 def choose(index, values):

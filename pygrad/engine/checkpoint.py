@@ -108,7 +108,8 @@ class _Checkpoint:
 
     def rerun(self, join):
         """Call the function on the Values that it was given, not on copies; return a Rerun."""
-        with self._called_again(self.given, {}) as (ys, since):
+        with self._called_again(self.given) as (ys, since):
+            self._check({}, *listed_within(_own(ys), since))
             pairs = [(ref(), y) for ref, y in zip(self.results, ys) if ref() is not None]
             return Rerun(join, [v for v, _ in pairs], [y for _, y in pairs], since[0])
 
@@ -116,12 +117,17 @@ class _Checkpoint:
         """Pass the gradients of the results on: the `_backward` of the join."""
         reached = self._reached()
         copies, given = self._copied()
-        with self._called_again(given, copies) as (ys, since):
-            outside = set(sweep_within(_own([ys[i] for i in reached]), list(reached.values()), since))
+        check = functools.partial(self._check, copies)
+        with self._called_again(given) as (ys, since):
+            if len(reached) < len(ys):
+                check(*listed_within(_own(ys), since))
+                check = _agree
+            outside = set(sweep_within(_own([ys[i] for i in reached]), list(reached.values()), since, check))
         for x, copy in copies.items():
             if copy._pg_id in outside:
                 x.grad += copy.grad
-        passed_on = [x for x in self.operands if not {x._pg_id, copies.get(x, x)._pg_id}.isdisjoint(outside)]
+                outside.add(x._pg_id)
+        passed_on = [x for x in self.operands if x._pg_id in outside]
         if len(passed_on) < len(self.operands):
             pass_on_to(self.join_id, passed_on)
 
@@ -159,18 +165,14 @@ class _Checkpoint:
             yield out, ys, since
 
     @contextlib.contextmanager
-    def _called_again(self, given, copies):
-        """Call the function as in its first run, and check that it does the same; yield its Values and the moment."""
+    def _called_again(self, given):
+        """Call the function as in its first run, and check that it returns the same; yield its Values and the moment."""
         inputs = _numbers(self.operands)
         with self._same_random_numbers(), self._called(given) as (out, ys, since):
             if _shape(out) != self.shape:
                 self._refuse("the structure of its result is another")
             if inputs == self.inputs and _numbers(ys) != self.outputs:
                 self._refuse("its result is another")
-            digest, outside = listed_within(_own(ys), since)
-            known = {v._pg_id for x in self.operands for v in (x, copies.get(x, x))}
-            if digest != self.digest or not known.issuperset(outside):
-                self._refuse("it took other operations")
             yield ys, since
 
     @contextlib.contextmanager
@@ -186,6 +188,13 @@ class _Checkpoint:
         finally:
             set_random_states(states)
 
+    def _check(self, copies, digest, outside):
+        """Check that the run has the operations of the first one, and the outer Values or their copies."""
+        known = {x._pg_id for x in self.operands}
+        known.update([copy._pg_id for x, copy in copies.items() if x._pg_id in known])
+        if digest != self.digest or not known.issuperset(outside):
+            self._refuse("it took other operations")
+
     def _refuse(self, what):
         raise RuntimeError(
             f"checkpoint: {self.name} did not do the same a second time: {what}. It may depend on its arguments, and "
@@ -199,6 +208,10 @@ def _originals(ids, copies, ys):
     others = [id for id in ids if id not in given]
     given.update(zip(others, engine.values_of(others, ys)))
     return tuple(dict.fromkeys([given[id] for id in ids]))
+
+
+def _agree(digest, outside):
+    pass
 
 
 def _own(ys):

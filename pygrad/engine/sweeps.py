@@ -70,12 +70,14 @@ def listed_within(roots, since):
         return lib.pg_order_digest(order), _outside(order)
 
 
-def sweep_within(roots, seeds, value_of, since):
+def sweep_within(roots, seeds, value_of, since, agree):
     """Run a backward pass that ends at nodes older than the moment `since`: it only adds to their gradients.
 
-    Return the ids of the older nodes that it has added to.
+    First calls `agree` with what `listed_within` returns; it may raise. Return the ids of the older nodes that the pass
+    has added to.
     """
     with _order_within(roots, seeds, since) as order:
+        agree(lib.pg_order_digest(order), _outside(order))
         _run(roots, order, value_of)
         return _outside(order)
 
