@@ -166,7 +166,7 @@ class _Checkpoint:
 
     @contextlib.contextmanager
     def _called_again(self, given):
-        """Call the function as in its first run, and check that it returns the same; yield its Values and the moment."""
+        """Call the function as in its first run, and check what it returns; yield its Values and the moment."""
         inputs = _numbers(self.operands)
         with self._same_random_numbers(), self._called(given) as (out, ys, since):
             if _shape(out) != self.shape:
