@@ -246,9 +246,10 @@ pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order
 pg_status pg_order_within(const pg_roots *roots, pg_moment since, pg_order **cell);
 /* A digest of the ops in the order: equal for equal sequences of ops, almost surely different for others. */
 uint64_t pg_order_digest(const pg_order *order);
-/* Write the earlier nodes that an order of pg_order_within() adds to. Returns how many; `out` may be NULL. */
+/* Write the earlier nodes that an order of pg_order_within() adds to; after pg_order_cut() they may be fewer. Returns
+ * how many; `out` may be NULL. */
 size_t pg_order_outside(const pg_order *order, pg_id *out);
-/* Does the node belong to a running order? */
+/* Will a running order run the node, or has it run it? */
 int pg_is_busy(pg_id id);
 /* Run the steps up to the next node with a closure, and return its id: the caller must run the closure. 0: the order
  * is at its end. */
@@ -256,6 +257,10 @@ pg_id pg_order_next(pg_order *order);
 /* Run one step, and return the node's id; 0: the order is at its end. If *is_closure is 1, the step was not run: the
  * caller must run the closure. */
 pg_id pg_order_step(pg_order *order, int *is_closure);
+/* Called by the closure of a node, which an order is running: the closure passes something on to the operands `kept`
+ * alone. Nodes that the order lists only because of the node's other operands are not run. Does nothing if no order is
+ * running this node. PG_NO_MEMORY: nothing was changed. */
+pg_status pg_order_cut(pg_id node, uint32_t count, const pg_id *kept);
 /* For each node a number that is larger the later the node was made; 0 for leaves. */
 void pg_creation_order(uint32_t count, const pg_id *ids, uint64_t *out);
 
@@ -284,9 +289,21 @@ typedef struct {
     pg_id id;
     double number;
 } pg_term;
+/* A function that ran once and left no graph but a join and its results (pygrad/engine/checkpoint.py), and that was run
+ * again: now it has a graph. The nodes `again` stand for the results, one for each. The first operand of a result is
+ * the join. */
+typedef struct {
+    pg_id join;
+    uint32_t count;
+    const pg_id *results;
+    const pg_id *again;
+    pg_moment since; /* the graph was made since this moment */
+} pg_rerun;
 typedef struct {
     uint32_t y_count;
     uint32_t x_count;
+    uint32_t rerun_count;
+    const pg_rerun *reruns; /* go through these graphs in place of the joins */
     const pg_id *ys;
     const pg_id *xs;
     const pg_term *given; /* pg_pull: the seeds, one a y. pg_push: the tangents, one an x */

@@ -3,10 +3,9 @@
 `parameters()` and `state_dict()` find the Values by walking the attributes, in the sequence in which they were set.
 """
 
-import math
 from collections.abc import Mapping
 
-from pygrad.common.nested import build_lists, dimensions, flatten, names
+from pygrad.common.nested import MOST_LEVELS, build_lists, dimensions, flatten, names
 from pygrad.common.numbers import describe, to_float
 from pygrad.common.whole import set_all
 from pygrad.optim import set_data, zero_grads
@@ -105,7 +104,7 @@ def _tensors(x, name="", path=()):
     if str(getattr(x, "dtype", "")) == "object":  # a NumPy array of Values
         x = x.tolist()
     values = []
-    structure = flatten(x, values, _as_item, math.inf)
+    structure = flatten(x, values, _as_item, MOST_LEVELS)
     if dimensions(structure) is not None and all(map(_is_leaf, values)):
         yield name, (structure, values)
     elif not any(x is above for above in path):

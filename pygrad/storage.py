@@ -5,22 +5,22 @@ the numbers, because safetensors itself does not notice a flipped bit.
 """
 
 import json
-import os
 import zlib
 
 from pygrad.common import forks
-from pygrad.tape.files import write_whole
+from pygrad.common.whole_files import write_whole
 
 
 def save_model(module, path):
-    """Write the parameters of `module` to the file `path`; an old file there is replaced as a whole or not at all.
+    """Write the parameters of `module` to the file `path`; an old file there is replaced as a whole or not at all,
+    and keeps its mode and owner. A device, or a pipe, is written to.
 
     Raises ImportError if safetensors or NumPy is not installed, and OSError if the file cannot be written.
     """
     numpy, safetensors = _libraries()
     tensors = {name: numpy.array(entry, numpy.float64) for name, entry in module.state_dict().items()}
     metadata = {"format": "pygrad", "crc32": str(_checksum(tensors))}
-    write_whole(os.path.realpath(path), safetensors.numpy.save(tensors, metadata))
+    write_whole(path, safetensors.numpy.save(tensors, metadata))
 
 
 def load_model(module, path):
@@ -68,5 +68,5 @@ def _checksum(tensors):
 
 def _stored_checksum(blob):
     """Return the checksum in the header of a valid file (8 bytes of length, then JSON); None if it has none."""
-    header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
+    header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")].decode())
     return (header.get("__metadata__") or {}).get("crc32")

@@ -8,6 +8,9 @@
  * The derivative of a row of ops.def is a *formula*: a few steps, each an op on nodes. When the extension is built,
  * make_formulas.py makes the formulas from the text of the rows, and writes them to formulas.h.
  *
+ * A *rerun* (pygrad.h) is the graph of a function that had left no graph but a join and its results. It is visited where
+ * the join is, in place of the join; and a result has one operand, the node that stands for it, with the slope 1.
+ *
  * Only the nodes between the xs and the ys take part: those that the ys are computed from and that are computed from
  * the xs. Each of them has an *entry*. While pg_pull() or pg_push() runs, under the lock, such a node has
  * PG_FLAG_LISTED, and its `grad` is the number of its entry; the entry keeps the gradient.
@@ -52,8 +55,7 @@ typedef struct {
     pg_arena *arena;
     pg_derivation *job;
     pg_status status;
-    pg_id *nodes; /* what the ys reach, newest first */
-    size_t node_count;
+    pg_id_list nodes; /* what the ys reach, newest first; the nodes of a rerun follow its join */
     entry *entries; /* of the xs, then of other nodes, oldest first */
     uint32_t entry_count;
     link *terms; /* of all entries; numbered from 1 on */
@@ -253,6 +255,51 @@ static void set_found(const derivation *d, entry *e, pg_term t)
     e->is_found = true;
 }
 
+/* --- reruns --- */
+
+/* The rerun in place of a join, or NULL. */
+static const pg_rerun *rerun_of(const derivation *d, pg_id join)
+{
+    for (uint32_t i = 0; i < d->job->rerun_count; i++)
+        if (d->job->reruns[i].join == join)
+            return &d->job->reruns[i];
+    return NULL;
+}
+
+/* The node that stands for the result of a function that was run again; 0 for any other node. */
+static pg_id stand_in(const derivation *d, pg_id id)
+{
+    const pg_node *node = pg_node_at(d->arena, id);
+    if (d->job->rerun_count == 0 || node->op != PG_CUSTOM || node->flags & (PG_FLAG_CLOSURE | PG_FLAG_VECTOR))
+        return 0;
+    const pg_operand_span operands = pg_operands_of(node);
+    const pg_rerun *rerun = operands.count > 0 ? rerun_of(d, operands.list[0]) : NULL;
+    for (uint32_t i = 0; rerun && i < rerun->count; i++)
+        if (rerun->results[i] == id)
+            return rerun->again[i];
+    return 0;
+}
+
+/* List the nodes that the roots reach: since a moment, or all if `since` is NULL. */
+static void list_nodes(derivation *d, uint32_t count, const pg_id *roots, const pg_moment *since)
+{
+    pg_listing found = {.busy_too = true, .since = since};
+    pg_list_reached(d->arena, roots, count, &found);
+    fail(d, found.status);
+    for (size_t i = 0; i < found.nodes.count && d->status == PG_OK; i++) {
+        const pg_id id = found.nodes.ids[i];
+        const pg_rerun *rerun = pg_node_at(d->arena, id)->flags & PG_FLAG_CLOSURE ? rerun_of(d, id) : NULL;
+        if (!pg_append_id(&d->nodes, id))
+            fail(d, PG_NO_MEMORY);
+        else if (rerun)
+            list_nodes(d, rerun->count, rerun->again, &rerun->since);
+    }
+    pg_free(found.nodes.ids);
+    pg_free(found.others.ids);
+}
+
+/* --- what is between the xs and the ys --- */
+
 /* Does a node pass its gradient on to an operand with an entry? A closure may pass it on to any operand. */
 static bool has_receiver(const derivation *d, const pg_node *node)
 {
@@ -276,6 +323,15 @@ static bool are_terms_live(const pg_arena *arena, const pg_term *terms, uint32_t
     return true;
 }
 
+/* Is a listed node between the xs and the ys? All that it was computed from has been asked. */
+static bool is_between(const derivation *d, pg_id id)
+{
+    const pg_id other = stand_in(d, id);
+    if (other)
+        return has_entry(d, other);
+    return !rerun_of(d, id) && has_receiver(d, pg_node_at(d->arena, id));
+}
+
 /* List the nodes that the ys reach, and make entries for the xs and for the nodes between. */
 static void find_between(derivation *d)
 {
@@ -284,21 +340,18 @@ static void find_between(derivation *d)
         fail(d, PG_NO_NODE);
         return;
     }
-    pg_listing found = {.busy_too = true};
-    pg_list_reached(d->arena, job->ys, job->y_count, &found);
-    d->nodes = found.nodes.ids;
-    d->node_count = found.nodes.count;
-    fail(d, found.status);
-    if (d->status == PG_OK && !(d->entries = pg_realloc(NULL, (d->node_count + job->x_count) * sizeof *d->entries + 1)))
+    list_nodes(d, job->y_count, job->ys, NULL);
+    if (d->status == PG_OK &&
+        !(d->entries = pg_realloc(NULL, (d->nodes.count + job->x_count) * sizeof *d->entries + 1)))
         fail(d, PG_NO_MEMORY);
     if (d->status != PG_OK)
         return;
     for (uint32_t i = 0; i < job->x_count; i++)
         if (!has_entry(d, job->xs[i]))
             add_entry(d, job->xs[i]);
-    for (size_t i = d->node_count; i-- > 0;) {
-        const pg_id id = d->nodes[i];
-        if (has_receiver(d, pg_node_at(d->arena, id)))
+    for (size_t i = d->nodes.count; i-- > 0;) {
+        const pg_id id = d->nodes.ids[i];
+        if (is_between(d, id))
             (has_entry(d, id) ? entry_of(d, id) : add_entry(d, id))->passes_on = true;
     }
 }
@@ -402,7 +455,10 @@ static void use_list(derivation *d, entry *e, const pg_node *node, use_fn *use)
 static void use_slopes(derivation *d, entry *e, use_fn *use)
 {
     const pg_node *node = pg_node_at(d->arena, e->id);
-    if (node->flags & PG_FLAG_CLOSURE || node->op >= PG_CUSTOM) {
+    const pg_id other = stand_in(d, e->id);
+    if (other) {
+        use_slope(d, e, other, number(1.0), use);
+    } else if (node->flags & PG_FLAG_CLOSURE || node->op >= PG_CUSTOM) {
         d->job->culprit = e->id;
         fail(d, PG_NOT_REPLAYABLE);
     } else if (node->op > PG_POWER) {
@@ -435,10 +491,10 @@ static void pull(derivation *d)
     for (uint32_t i = 0; i < job->y_count; i++)
         if (has_entry(d, job->ys[i]))
             contribute(d, entry_of(d, job->ys[i]), copy(d, job->given[i]));
-    for (size_t i = 0; i < d->node_count && d->status == PG_OK; i++) {
-        if (!has_entry(d, d->nodes[i]))
+    for (size_t i = 0; i < d->nodes.count && d->status == PG_OK; i++) {
+        if (!has_entry(d, d->nodes.ids[i]))
             continue;
-        entry *e = entry_of(d, d->nodes[i]);
+        entry *e = entry_of(d, d->nodes.ids[i]);
         set_found(d, e, total(d, e));
         if (e->passes_on && !is_number(e->found, 0.0))
             use_slopes(d, e, pull_to);
@@ -480,7 +536,7 @@ static void forget(derivation *d)
         drop(d, d->entries[i].found);
     for (uint32_t i = 1; i <= d->term_count; i++)
         drop(d, d->terms[i].term);
-    pg_free(d->nodes);
+    pg_free(d->nodes.ids);
     pg_free(d->entries);
     pg_free(d->terms);
 }

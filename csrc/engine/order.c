@@ -5,6 +5,9 @@
  * to the next, and the lock is free in between. Until the order ends its nodes are *busy*. A second order that meets
  * a busy node fails (PG_BUSY), and leaves no marks.
  *
+ * Cuts. The closure of a node may learn that it passes nothing on to some operands (pg_order_cut()). Then the order is
+ * listed anew without them, and the nodes that are missing now are *idle*: they are not run, and not busy any more.
+ *
  * Gradients that come back. pg_adjoints() and pg_order_from() with `wanted` leave every gradient as it was. Such an
  * order lists the leaves too. It copies all gradients of its nodes to `kept` and sets them to 0. Its end copies them
  * back.
@@ -25,10 +28,20 @@ struct pg_order {
     pg_id_list others; /* with `kept`: the other leaves, and the nodes that the caller wants to read. In an order since
                         * a moment: the earlier nodes that it adds to */
     double *kept; /* the old gradients of `nodes` and then of `others`; NULL: gradients do not come back */
+    pg_id_list cut; /* nodes whose closures have run and passed nothing on to some operands */
+    pg_id_list kept_operands; /* the other operands of these */
+    pg_moment since; /* of pg_order_within(), if has_since */
+    bool has_since;
+    bool *idle; /* one for each of `nodes`; NULL: none is idle */
     pthread_t owner; /* the thread that began the order: the child of a fork may lack it */
     bool ended; /* a fork has ended it: only its memory is left */
     pg_order *next; /* in the arena's list */
 };
+
+static bool is_idle(const pg_order *order, size_t i)
+{
+    return order->idle && order->idle[i];
+}
 
 /* --- beginning and ending --- */
 
@@ -77,6 +90,9 @@ static void free_order(pg_order *order)
     pg_free(order->nodes.ids);
     pg_free(order->others.ids);
     pg_free(order->kept);
+    pg_free(order->cut.ids);
+    pg_free(order->kept_operands.ids);
+    pg_free(order->idle);
     pg_free(order);
 }
 
@@ -84,7 +100,8 @@ static void free_order(pg_order *order)
 static void end_order(pg_arena *arena, pg_order *order)
 {
     for (size_t i = 0; i < order->nodes.count; i++)
-        pg_node_at(arena, order->nodes.ids[i])->flags &= (uint8_t)~PG_FLAG_BUSY;
+        if (!is_idle(order, i)) /* else another order may have it */
+            pg_node_at(arena, order->nodes.ids[i])->flags &= (uint8_t)~PG_FLAG_BUSY;
     if (order->kept)
         put_gradients_back(arena, order);
     for (size_t i = 0; i < order->roots.count; i++)
@@ -132,7 +149,7 @@ static pg_status make_order(pg_arena *arena, const pg_roots *roots, const pg_wan
     pg_order *order = pg_realloc(NULL, sizeof *order);
     if (!order)
         return PG_NO_MEMORY;
-    *order = (pg_order){.owner = pthread_self()};
+    *order = (pg_order){.owner = pthread_self(), .since = since ? *since : 0, .has_since = since != NULL};
     const pg_status status = fill_order(arena, order, roots, wanted, since, has_closure);
     if (status == PG_OK)
         *out = order;
@@ -224,7 +241,7 @@ static pg_id step(pg_arena *arena, pg_order *order, bool *is_closure)
         if (order->at == order->nodes.count)
             return 0;
         node = pg_node_at(arena, order->nodes.ids[order->at++]);
-    } while (node->flags & PG_FLAG_PART);
+    } while (node->flags & PG_FLAG_PART || is_idle(order, order->at - 1));
     *is_closure = (node->flags & PG_FLAG_CLOSURE) != 0;
     if (!*is_closure)
         pg_run_whole_step(arena, node);
@@ -252,6 +269,91 @@ pg_id pg_order_step(pg_order *order, int *is_closure)
     pg_unlock(arena);
     return id;
 }
+
+/* --- cuts --- */
+
+/* The order that is running a node's closure, or NULL. */
+static pg_order *order_at(const pg_arena *arena, pg_id node)
+{
+    pg_order *order = arena->orders;
+    while (order && !(order->at > 0 && order->nodes.ids[order->at - 1] == node))
+        order = order->next;
+    return order;
+}
+
+/* List what the roots and the kept operands reach, without the other operands of the cut nodes. */
+static pg_status list_anew(pg_arena *arena, const pg_order *order, pg_listing *out)
+{
+    pg_id_list from = {0};
+    *out = (pg_listing){.busy_too = true, .cut = order->cut.ids, .cut_count = order->cut.count};
+    out->since = order->has_since ? &order->since : NULL;
+    const bool done = append_all(&from, (uint32_t)order->roots.count, order->roots.ids) &&
+                      append_all(&from, (uint32_t)order->kept_operands.count, order->kept_operands.ids);
+    if (done)
+        pg_list_reached(arena, from.ids, from.count, out);
+    pg_free(from.ids);
+    return done ? out->status : PG_NO_MEMORY;
+}
+
+/* Nodes that are not in the list `left` become idle. */
+static void set_idle(pg_arena *arena, pg_order *order, const pg_id_list *left)
+{
+    for (size_t i = 0; i < left->count; i++)
+        pg_node_at(arena, left->ids[i])->flags |= PG_FLAG_LISTED;
+    for (size_t i = 0; i < order->nodes.count; i++) {
+        pg_node *node = pg_node_at(arena, order->nodes.ids[i]);
+        if (order->idle[i] || node->flags & PG_FLAG_LISTED)
+            continue;
+        order->idle[i] = true;
+        node->flags &= (uint8_t)~PG_FLAG_BUSY;
+    }
+    for (size_t i = 0; i < left->count; i++)
+        pg_node_at(arena, left->ids[i])->flags &= (uint8_t)~PG_FLAG_LISTED;
+}
+
+static bool make_idle(pg_order *order) /* false: out of memory */
+{
+    if (order->idle)
+        return true;
+    order->idle = pg_realloc(NULL, order->nodes.count * sizeof *order->idle);
+    if (order->idle)
+        memset(order->idle, 0, order->nodes.count * sizeof *order->idle);
+    return order->idle != NULL;
+}
+
+static pg_status cut(pg_arena *arena, pg_order *order, pg_id node, uint32_t count, const pg_id *kept)
+{
+    const size_t cuts = order->cut.count, operands = order->kept_operands.count;
+    pg_listing left = {0};
+    pg_status status = PG_NO_MEMORY;
+    if (make_idle(order) && pg_append_id(&order->cut, node) && append_all(&order->kept_operands, count, kept))
+        status = list_anew(arena, order, &left);
+    if (status != PG_OK) {
+        order->cut.count = cuts;
+        order->kept_operands.count = operands;
+    } else {
+        set_idle(arena, order, &left.nodes);
+        if (order->has_since) { /* else `others` have gradients to put back */
+            pg_free(order->others.ids);
+            order->others = left.others;
+            left.others.ids = NULL;
+        }
+    }
+    pg_free(left.nodes.ids);
+    pg_free(left.others.ids);
+    return status;
+}
+
+pg_status pg_order_cut(pg_id node, uint32_t count, const pg_id *kept)
+{
+    pg_arena *arena = pg_lock();
+    pg_order *order = order_at(arena, node);
+    const pg_status status = order ? cut(arena, order, node, count, kept) : PG_OK;
+    pg_unlock(arena);
+    return status;
+}
+
+/* --- the end --- */
 
 void pg_order_cell_free(void *cell)
 {

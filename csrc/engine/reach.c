@@ -67,6 +67,14 @@ static void list_operand(pg_walk *w, pg_id id, void *context)
         pg_mark(w, id);
 }
 
+static bool is_cut(const pg_listing *listing, pg_id id)
+{
+    for (size_t i = 0; i < listing->cut_count; i++)
+        if (listing->cut[i] == id)
+            return true;
+    return false;
+}
+
 PG_INLINE void list_node(pg_walk *w, pg_id id, pg_node *node, void *context)
 {
     search *s = context;
@@ -79,7 +87,8 @@ PG_INLINE void list_node(pg_walk *w, pg_id id, pg_node *node, void *context)
     if (listing->status != PG_OK)
         return;
     listing->has_closure |= (node->flags & PG_FLAG_CLOSURE) != 0;
-    each_operand(w, node, listing->all, list_operand, s);
+    if (!is_cut(listing, id))
+        each_operand(w, node, listing->all, list_operand, s);
 }
 
 static void unlist(pg_arena *arena, const pg_id_list *list)

@@ -41,6 +41,8 @@ typedef struct {
     bool every_leaf;        /* list leaves without a closure too, in `others` */
     const pg_moment *since; /* list nodes made before this moment in `others`, and do not follow their operands. NULL:
                              * there is no such moment */
+    const pg_id *cut;       /* do not follow the operands of these nodes */
+    size_t cut_count;
 
     pg_status status; /* PG_OK, PG_NO_MEMORY or PG_BUSY */
     bool has_closure; /* a node in `nodes` has a closure */

@@ -14,7 +14,7 @@ import math
 import warnings
 from typing import NamedTuple
 
-from pygrad.calculus import traversal
+from pygrad.calculus.reruns import SeenThrough
 from pygrad.common.numbers import describe
 from pygrad.engine import Value, is_value
 
@@ -80,7 +80,7 @@ def explain(y, x, limit=10):
             raise TypeError(f"explain needs two Values, not {describe(v)}")
     if limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit}")
-    steps, sums, counts = _to(x, traversal.in_order(y))
+    steps, sums, counts = _to(x, y)
     if y._pg_id not in sums:
         return Explanation(y, x, 0.0, 0.0, ())
     paths = tuple(itertools.islice(_best_paths(y, steps), int(limit)))
@@ -106,7 +106,7 @@ def unreached(loss, parameters, warn=True):
     for v in (loss, *parameters):
         if not is_value(v):
             raise TypeError(f"unreached needs a loss and its parameters, all Values, not {describe(v)}")
-    reached = {v._pg_id for v in traversal.in_order(loss)}
+    reached = {v._pg_id for v in SeenThrough(parameters, [loss]).in_order(loss)}
     left = [(i, p) for i, p in enumerate(parameters) if p._pg_id not in reached]
     if left and warn:
         names = ", ".join(repr(p.label) if p.label else f"number {i}" for i, p in left[:10])
@@ -128,15 +128,16 @@ class _Step(NamedTuple):
     to: Value
 
 
-def _to(x, order):
+def _to(x, y):
     """Return three dicts by the id of a node that reaches x: its steps, best first; its derivative; its path count."""
     steps, sums, counts = {x._pg_id: []}, {x._pg_id: 1.0}, {x._pg_id: 1.0}
-    for node in order:  # operands first
+    graph = SeenThrough([x], [y])
+    for node in graph.in_order(y):  # operands first
         id = node._pg_id
-        to = traversal.receivers(node) if id != x._pg_id else ()
+        to = graph.operands(node) if id != x._pg_id else ()
         if not any(v._pg_id in sums for v in to):
             continue
-        ways = [(v, slope) for v, slope in zip(to, traversal.slopes_now(node, to)) if v._pg_id in sums]
+        ways = [(v, slope) for v, slope in zip(to, graph.slopes_now(node, to)) if v._pg_id in sums]
         steps[id] = sorted((_step(v, slope, steps) for v, slope in ways), key=lambda step: -step.best)
         sums[id] = sum([slope * sums[v._pg_id] for v, slope in ways])
         counts[id] = sum([counts[v._pg_id] for v, _ in ways])

@@ -6,6 +6,7 @@ derivative of each op from csrc/ops.def.
 """
 
 from pygrad import engine
+from pygrad.calculus.reruns import reruns_between
 from pygrad.common import anomaly, forks
 from pygrad.common.nested import flatten, or_lists, rebuild
 from pygrad.common.numbers import describe, to_float
@@ -108,21 +109,30 @@ def push(ys, xs, tangents):
     return _derive(lib.pg_push, ys, xs, tangents)
 
 
-def _derive(run, ys, xs, given):
-    """Return the Values and floats that `run`, a function of C, makes from the Values and floats `given`."""
-    ids = [ffi.new("pg_id[]", [v._pg_id for v in values]) for values in (ys, xs)]
+def _derive(run, ys, xs, given, reruns=()):
+    """Return the Values and floats that `run`, a function of C, makes from the Values and floats `given`.
+
+    reruns: those of the checkpoints between xs and ys; they are found if need be.
+    """
+    ids, tops = [_ids(values) for values in (ys, xs)], [*ys, *(v for run in reruns for v in run.again)]
     terms = [(x._pg_id, 0.0) if is_value(x) else (0, x) for x in given]
     fields = {"ys": ids[0], "y_count": len(ys), "xs": ids[1], "x_count": len(xs)}
     fields |= {"given": ffi.new("pg_term[]", terms), "keep_made": bool(anomaly.is_on() or engine.keeps_proxies())}
+    in_c, _held = _reruns_for_c(reruns)
+    fields |= {"reruns": in_c, "rerun_count": len(reruns)}
     with forks.changing:  # the child of a fork could never release what C has made and no Value holds yet
         job = cells.new_derivation()
         job[0] = fields
         status = run(job)
-        if status == lib.PG_NOT_REPLAYABLE:
-            raise TypeError(no_formula(*engine.values_of([job.culprit], ys)))
-        check(status, [*ys, *xs])
-        found = _adopt(job, [*ys, *xs, *filter(is_value, given)])
+        if status == lib.PG_OK:
+            found = _adopt(job, [*tops, *xs, *filter(is_value, given)])
+        culprit = job.culprit
         del job
+    if status == lib.PG_NOT_REPLAYABLE:
+        if not reruns and (reruns := reruns_between(xs, ys)):
+            return _derive(run, ys, xs, given, reruns)
+        raise TypeError(no_formula(*engine.values_of([culprit], tops)))
+    check(status, [*ys, *xs])
     return found
 
 
@@ -137,14 +147,23 @@ def _adopt(job, roots):
     return [next(values) if t.id else t.number for t in found]
 
 
+def _reruns_for_c(reruns):
+    """Return the Reruns for C (pg_rerun[]), and the arrays that must live as long."""
+    held = [(_ids(run.results), _ids(run.again)) for run in reruns]
+    rows = [
+        {"join": run.join._pg_id, "count": len(run.again), "results": results, "again": again, "since": run.since}
+        for run, (results, again) in zip(reruns, held)
+    ]
+    return ffi.new("pg_rerun[]", rows), held
+
+
+def _ids(values):
+    return ffi.new("pg_id[]", [v._pg_id for v in values])
+
+
 def no_formula(v):
     """Return the message about a Value with a closure or local gradients, which cannot be differentiated twice."""
     label = f" (label {v.label!r})" if v.label else ""
-    if v._op == "checkpoint":
-        return (
-            f"there is no second derivative through pygrad.checkpoint{label}: call the function itself, without "
-            "checkpoint, if derivatives are to be Values"
-        )
     return (
         f"the operation {v._op or 'a Value'!r}{label} has a _backward or local gradients of its own, "
         "without a second derivative: declare it with pygrad.custom_op"

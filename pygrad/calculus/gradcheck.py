@@ -14,6 +14,7 @@ from typing import NamedTuple
 from pygrad.calculus import traversal
 from pygrad.calculus.grad import grad
 from pygrad.calculus.points import Point
+from pygrad.calculus.reruns import SeenThrough
 from pygrad.common.value_base import op_and_label
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.modes import enable_grad
@@ -177,9 +178,13 @@ class _Check:
         return [y._read() for y in self.run_at(i, number)]
 
     def run_at(self, i, number):
+        return self.leaves_and_results_at(i, number)[1]
+
+    def leaves_and_results_at(self, i, number):
         numbers = list(self.point.numbers)
         numbers[i] = number
-        return self.point.call(self.fn, self.point.leaves(numbers))[0]
+        leaves = self.point.leaves(numbers)
+        return leaves, self.point.call(self.fn, leaves)[0]
 
     def mismatches(self):
         """Compare all derivatives with differences; return a text for each that is wrong."""
@@ -197,7 +202,7 @@ class _Check:
     def misdeeds(self):
         """Run each closure with two seeds; return a text for each that does not add in proportion to its seed."""
         texts = []
-        for node in filter(traversal.is_closure, traversal.in_order(*self.ys)):
+        for node in filter(traversal.is_closure, SeenThrough(self.leaves, self.ys).in_order(*self.ys)):
             once, again = traversal.slopes(node), traversal.slopes(node, seed=3.0, start=1.0)
             for place, (a, b) in enumerate(zip(once, again)):
                 if not _close(b, 1.0 + 3.0 * a):
@@ -215,9 +220,12 @@ class _Check:
 
     def faults(self):
         """Check each node by itself; return a text for each derivative that is not its op's."""
+        self.graph = SeenThrough(self.leaves, self.ys, _followed)
         nodes = self.active()
         texts, moves = [], None
         for node in nodes:
+            if self.graph.stand_in(node):
+                continue
             if lib.pg_op(node._pg_id) == CODES["stop_gradient"]:
                 texts.append(f"{op_and_label(node)} passes no gradient on, by design")
                 continue
@@ -234,8 +242,8 @@ class _Check:
     def active(self):
         """List the nodes on the ways from the leaves to the results, operands first; not the leaves themselves."""
         ours, nodes = {x._pg_id for x in self.leaves}, []
-        for node in traversal.in_order(*self.ys, operands=_followed):
-            if node._pg_id not in ours and any(v._pg_id in ours for v in _followed(node)):
+        for node in self.graph.in_order(*self.ys):
+            if node._pg_id not in ours and any(v._pg_id in ours for v in self.graph.operands(node)):
                 ours.add(node._pg_id)
                 nodes.append(node)
         return nodes
@@ -246,14 +254,15 @@ class _Check:
         A node is found again in another run by its place in the graph. If the graph changes with the inputs that is
         impossible, and the derivatives are nan.
         """
-        order = traversal.in_order(*self.ys, operands=_followed)
-        opaque = [node for node in nodes if _is_opaque(node)]
+        order = self.graph.in_order(*self.ys)
+        opaque = [node for node in nodes if _is_opaque(node) and not self.graph.stand_in(node)]
         wanted = {v._pg_id for node in opaque for v in (node, *traversal.receivers(node))}
         places = [place for place, v in enumerate(order) if v._pg_id in wanted]
         ops = [v._op for v in order]
 
         def data(i, number):
-            there = traversal.in_order(*self.run_at(i, number), operands=_followed)
+            leaves, ys = self.leaves_and_results_at(i, number)
+            there = SeenThrough(leaves, ys, _followed).in_order(*ys)
             if [v._op for v in there] != ops:
                 return [math.nan] * len(places)
             return [there[place]._read() for place in places]

@@ -17,9 +17,10 @@ import weakref
 from pygrad import engine
 from pygrad.calculus.formulas import evaluate, formula
 from pygrad.calculus.grad import as_value, no_formula
+from pygrad.calculus.reruns import SeenThrough
 from pygrad.common.numbers import is_number
 from pygrad.common.value_base import CLOSURE
-from pygrad.engine._lib import ffi, lib
+from pygrad.engine._lib import lib
 from pygrad.engine.arena import proxies_below, receivers
 from pygrad.engine.optable import CODES, NAMES
 
@@ -177,24 +178,26 @@ def coefficients(y, x, order):
 
 
 def _coefficients(y, x, order):
-    found = {x._pg_id: Series([x, 1.0])}
-    for v in _between(y, x):
-        if v is not x:
-            operands = [found.get(u._pg_id) or Series([u]) for u in v._operands_in_order()]
-            found[v._pg_id] = _of_node(v, operands)
+    found, graph = {x._pg_id: Series([x, 1.0])}, SeenThrough([x], [y], _influences)
+
+    def operand(u):
+        return found.get(u._pg_id) or Series([u])
+
+    for v in _between(graph, y, x):
+        if again := graph.stand_in(v):
+            found[v._pg_id] = Series([v], operand(again).__getitem__)
+        elif v is not x:
+            found[v._pg_id] = _of_node(v, [operand(u) for u in v._operands_in_order()])
         found[v._pg_id][order]
     series = found.get(y._pg_id) or Series([y])
     return [series[k] for k in range(order + 1)]
 
 
-def _between(y, x):
+def _between(graph, y, x):
     """Return the Values on the paths from x to y, both included, oldest first."""
-    below = proxies_below(y, operands=_influences)
-    made = ffi.new("uint64_t[]", len(below))
-    lib.pg_creation_order(len(below), ffi.new("pg_id[]", list(below)), made)
     found, ids = [], {x._pg_id}
-    for _, v in sorted(zip(made, below.values()), key=lambda pair: pair[0]):
-        if v is x or any(u._pg_id in ids for u in _influences(v)):
+    for v in graph.oldest_first(proxies_below(y, operands=graph.operands).values()):
+        if v is x or any(u._pg_id in ids for u in graph.operands(v)):
             found.append(v)
             ids.add(v._pg_id)
     return found

@@ -9,6 +9,7 @@ from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 from pygrad.engine.optable import ARITIES, CODES
 
+BLOCK_SLOTS = 64  # what is made since a moment m has at least the number m * BLOCK_SLOTS in the order of creation
 _POWER = CODES["power"]  # its exponent is no operand
 
 
@@ -30,6 +31,13 @@ def in_order(*roots, operands=receivers):
             stack.append((node, True))
             stack.extend([(v, False) for v in reversed(operands(node)) if v._pg_id not in done])
     return listed
+
+
+def creation_order(values):
+    """Return for each Value a number that is larger the later it was made; 0 for a leaf."""
+    made = ffi.new("uint64_t[]", len(values))
+    lib.pg_creation_order(len(values), ffi.new("pg_id[]", [v._pg_id for v in values]), made)
+    return list(made)
 
 
 def slopes(node, seed=1.0, start=0.0):

@@ -9,32 +9,32 @@ from itertools import islice
 from pygrad.common.numbers import is_number
 
 MOST_DIMENSIONS = 64
+MOST_LEVELS = 400  # of lists that are no array; Python's own limit for recursion comes later
 _LISTS = {list, tuple}
 
 # --- nested lists -----------------------------------------------------------------------------------------------------
 
 
-def flatten(nested, items, read, deepest=MOST_DIMENSIONS):
+def flatten(nested, items, read, deepest=MOST_DIMENSIONS, level=0):
     """Append all items in nested lists and tuples to `items`; return the structure.
 
     An object whose type is not exactly list or tuple is given to `read`. `read` returns the item, or a list or tuple to
     visit in its place; or it raises TypeError. Raises ValueError for lists nested deeper than `deepest`: a list that
-    holds itself, for example.
+    holds itself, for example. (`level`: how many lists are around this one.)
     """
     if type(nested) not in _LISTS:
         nested = read(nested)
         if type(nested) not in _LISTS:
             items.append(nested)
             return None
-    if deepest == 0:
-        raise ValueError(f"these lists are nested more than {MOST_DIMENSIONS} deep, or one holds itself")
+    _check_level(level, deepest)
     parts = nested
     if _LISTS.isdisjoint(map(type, parts)):  # no list in it, as mostly: read all parts at once
         parts = [read(part) for part in parts]
         if _LISTS.isdisjoint(map(type, parts)):
             items.extend(parts)
             return _like(nested, [None] * len(parts))
-    return _like(nested, [flatten(part, items, read, deepest - 1) for part in parts])
+    return _like(nested, [flatten(part, items, read, deepest, level + 1) for part in parts])
 
 
 def or_lists(read):
@@ -50,17 +50,30 @@ def or_lists(read):
     return read_or_open
 
 
-def as_lists(x):
-    """Return an array or iterable as nested lists; a str, and an object that cannot be iterated, as it is."""
+def as_lists(x, level=0):
+    """Return an array or iterable as nested lists; a str, and an object that cannot be iterated, as it is.
+
+    Raises ValueError as `flatten` does.
+    """
     x = x.tolist() if hasattr(x, "tolist") else x
-    return [as_lists(part) for part in x] if hasattr(x, "__iter__") and not isinstance(x, str) else x
+    if not hasattr(x, "__iter__") or isinstance(x, str):
+        return x
+    _check_level(level, MOST_DIMENSIONS)
+    return [as_lists(part, level + 1) for part in x]
 
 
-def each(f, nested):
-    """Return nested lists, tuples and dicts with `f(item)` in place of each item."""
-    if type(nested) is dict:
-        return _like(nested, [each(f, part) for part in nested.values()])
-    return _like(nested, [each(f, part) for part in nested]) if type(nested) in _LISTS else f(nested)
+def each(f, nested, level=0):
+    """Return nested lists, tuples and dicts with `f(item)` in place of each item. Raises ValueError as `flatten`."""
+    if type(nested) is not dict and type(nested) not in _LISTS:
+        return f(nested)
+    _check_level(level, MOST_LEVELS)
+    parts = nested.values() if type(nested) is dict else nested
+    return _like(nested, [each(f, part, level + 1) for part in parts])
+
+
+def _check_level(level, deepest):
+    if level >= deepest:
+        raise ValueError(f"these lists are nested more than {deepest} deep, or one holds itself")
 
 
 def _like(x, parts):

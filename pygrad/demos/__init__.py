@@ -10,6 +10,8 @@ import importlib
 import time
 from pathlib import Path
 
+from pygrad.common.whole_files import write_whole
+
 NAMES = ("moons", "digits", "gpt", "race", "rosenbrock", "pendulum", "greeks", "orbit")
 
 # The arguments of each demo's run() with `quick`: it takes seconds, and shows only that the demo works.
@@ -49,7 +51,7 @@ def run(name, out_dir, quick=False):
 def save_table(path, lines, show=None):
     """Print the first `show` lines (by default all), write all lines to the file `path`, and return `path`."""
     print("\n".join(lines[:show]))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(path, "".join(f"{line}\n" for line in lines).encode())
     return path
 
 

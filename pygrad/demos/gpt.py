@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 import pygrad
+from pygrad.common.whole_files import write_whole
 from pygrad.data import batches
 from pygrad.demos import stopwatch
 from pygrad.demos.gpt_model import GPT, N_TOKENS, encode
@@ -60,7 +61,7 @@ def run(out_dir, steps=2_000, samples=20, held_out=HELD_OUT, seed=1337):
     new = [name for name in made_up if name not in known]
     print(f"gpt: {', '.join(made_up)} ({len(new)} of them are in no census)")
     names_file = out_dir / "gpt-names.txt"
-    names_file.write_text("".join(f"{name}\n" for name in made_up), encoding="utf-8")
+    write_whole(names_file, "".join(f"{name}\n" for name in made_up).encode())
     files = [names_file, draw_losses(losses, out_dir)]
     return {"losses": losses, "held_out_loss": held_out_loss, "names": made_up, "files": files}
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 import pygrad
 from pygrad import viz
+from pygrad.common.whole_files import write_whole
 from pygrad.demos import stopwatch
 from pygrad.engine import Value
 from pygrad.nn import MLP, Neuron
@@ -130,5 +131,5 @@ def draw_neuron(out_dir):
     y.backward()
 
     path = out_dir / "moons-neuron.svg"
-    path.write_text(viz.render_svg(viz.draw_dot(y, open_fused=True)), encoding="utf-8")
+    write_whole(path, viz.render_svg(viz.draw_dot(y, open_fused=True)).encode())
     return path

@@ -19,6 +19,7 @@ from sklearn.datasets import make_moons
 from tqdm import tqdm
 
 import pygrad.reference
+from pygrad.common.whole_files import write_whole
 from pygrad.engine import Value
 from pygrad.nn import MLP
 from pygrad.optim import SGD
@@ -57,7 +58,7 @@ def run(out_dir, rounds=7, samples=100):
     text = table(medians, rounds, samples)
     print(text)
     path = out_dir / "race.txt"
-    path.write_text(text + "\n", encoding="utf-8")
+    write_whole(path, f"{text}\n".encode())
     return {"seconds": medians, "losses": losses, "files": [path]}
 
 

@@ -145,7 +145,7 @@ def adjoints(roots, seeds, xs):
 
 def sweep_within(roots, seeds, since, agree):
     """Do as `sweep`, but stop at nodes made before a moment: see pygrad.engine.sweeps.sweep_within."""
-    sweeps.sweep_within(roots, seeds, _proxy.value_of, since, agree)
+    return sweeps.sweep_within(roots, seeds, _proxy.value_of, since, agree)
 
 
 def choose(index, values):

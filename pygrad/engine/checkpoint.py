@@ -1,16 +1,18 @@
 """checkpoint: drop the graph of a function call, and build it again in the backward pass."""
 
-import contextlib
 import functools
 import weakref
 from array import array
+from typing import Any, NamedTuple
 
 from pygrad import engine
 from pygrad.common.nested import each
 from pygrad.common.numbers import describe
+from pygrad.common.value_base import CLOSURE
 from pygrad.engine import Value, cells, is_grad_enabled, is_value, recordings, sweep_within
 from pygrad.engine.arena import is_busy
-from pygrad.engine.randomness import random_states, set_random_states
+from pygrad.engine.randomness import random_states, repeated
+from pygrad.engine.sweeps import listed_within, pass_on_to
 
 
 def checkpoint(function):
@@ -27,7 +29,10 @@ def checkpoint(function):
 
     Within no_grad(), and while `pygrad.compile` records, `function` is called as it is. A backward pass raises
     RuntimeError if the second run has other operations, results or outer Values than the first; that equal operations
-    have other operands is not noticed. A second derivative through a checkpoint is a TypeError.
+    have other operands is not noticed. Derivatives as Values (`create_graph`, `hessian`, `jvp`, `taylor`, ...) go
+    through a checkpoint too: they call `function` once more, on the Values themselves, and keep the graph.
+
+    Raises TypeError for what is no function. A call raises ValueError for lists that hold themselves.
 
     >>> import pygrad
     >>> w = pygrad.Value(2.0)
@@ -51,6 +56,24 @@ def checkpoint(function):
     return run
 
 
+class Rerun(NamedTuple):
+    """A checkpointed function, called again outside of a backward pass, so that its graph is there."""
+
+    join: Value
+    results: list  # Values of the first call
+    again: list  # for each of these the Value in the new graph that stands for it
+    since: Any  # the moment before the new graph was made
+
+
+def rerun(join):
+    """Call a checkpointed function again on the Values of its first call, given their join; return a Rerun.
+
+    Returns None if `join` is not the join of a checkpoint. Raises RuntimeError if the function does something else.
+    """
+    call = getattr(join.__dict__.get(CLOSURE), "__self__", None)
+    return call.rerun(join) if isinstance(call, _Checkpoint) else None
+
+
 class _Checkpoint:
     """One call of a checkpointed function, which the backward pass repeats.
 
@@ -66,22 +89,69 @@ class _Checkpoint:
     def first_run(self):
         """Call the function; return its results as Values whose gradients the join passes on."""
         states = random_states()
-        with self._called() as (out, ys, copies, since):
-            sweep_within(_own(ys), [0.0] * len(ys), since, functools.partial(self._note, ys, copies))
+        copies, given = self._copied()
+
+        def note(out, ys, since):
+            self.digest, outside = listed_within(_own(ys), since)
+            return out, ys, _originals(outside, copies, ys)
+
+        out, ys, self.operands = self._call(given, note)
         self.states = states if states != random_states() else None
         if not self.operands:
             return each(lambda y: Value(y._read()) if is_value(y) else y, out)
         self.shape, self.inputs, self.outputs = _shape(out), _numbers(self.operands), _numbers(ys)
         join = Value(0.0, self.operands, "checkpoint")
-        join._backward = self._run_again
+        join._backward, self.join_id = self._run_again, join._pg_id
         results = [Value(y._read(), (join,), "checkpoint") for y in ys]
         self.results = [weakref.ref(v) for v in results]
         items = iter(results)
         return each(lambda y: next(items) if is_value(y) else y, out)
 
-    @contextlib.contextmanager
-    def _called(self):
-        """Call the function with a new leaf in place of each Value among its arguments: `copies` maps Value to leaf."""
+    def rerun(self, join):
+        """Call the function on the Values that it was given, not on copies; return a Rerun."""
+
+        def keep(ys, since):
+            self._check({}, *listed_within(_own(ys), since))
+            pairs = [(ref(), y) for ref, y in zip(self.results, ys) if ref() is not None]
+            return Rerun(join, [v for v, _ in pairs], [y for _, y in pairs], since)
+
+        return self._call_again(self.given, keep)
+
+    def _run_again(self):
+        """Pass the gradients of the results on: the `_backward` of the join."""
+        reached = self._reached()
+        copies, given = self._copied()
+        check = functools.partial(self._check, copies)
+
+        def sweep(ys, since):
+            if len(reached) < len(ys):
+                check(*listed_within(_own(ys), since))
+            agree = _agree if len(reached) < len(ys) else check
+            return set(sweep_within(_own([ys[i] for i in reached]), list(reached.values()), since, agree))
+
+        outside = self._call_again(given, sweep)
+        for x, copy in copies.items():
+            if copy._pg_id in outside:
+                x.grad += copy.grad
+                outside.add(x._pg_id)
+        passed_on = [x for x in self.operands if x._pg_id in outside]
+        if len(passed_on) < len(self.operands):
+            pass_on_to(self.join_id, passed_on)
+
+    def _reached(self):
+        """Return {number of a result: its gradient} for the results that the running sweep has reached.
+
+        The others are not swept: a gradient of 0 times an infinite slope would be nan.
+        """
+        results = {i: v for i, v in enumerate([ref() for ref in self.results]) if v is not None}
+        reached = {i: v.grad for i, v in results.items() if is_busy(v)}
+        # No sweep is running if a program has called _backward() by hand: then nothing but a gradient tells.
+        return reached or {i: v.grad for i, v in results.items() if v.grad != 0.0}
+
+    # --- one run ------------------------------------------------------------------------------------------------------
+
+    def _copied(self):
+        """Return {Value: new leaf with its data} for the Values among the arguments, and the arguments with these."""
         copies = {}
 
         def copy(x):
@@ -89,63 +159,56 @@ class _Checkpoint:
                 copies[x] = Value(x._read())
             return copies[x] if is_value(x) else x
 
-        args, kwargs = each(copy, self.given)
+        return copies, each(copy, self.given)
+
+    def _call(self, given, use):
+        """Call the function; return use(what it returned, the Values in that, the moment before the call)."""
+        args, kwargs = given
         with cells.grad(), cells.trace() as trace:
             since = trace.moment
             del trace
             out = self.function(*args, **kwargs)
             ys = []
             each(lambda y: ys.append(y) if is_value(y) else None, out)
-            yield out, ys, copies, since
+            return use(out, ys, since)
 
-    def _note(self, ys, copies, digest, outside):
-        """Note the digest and the outer Values of the first run; return False: no sweep now."""
-        given = {copy._pg_id: x for x, copy in copies.items()}
-        others = [id for id in outside if id not in given]
-        given.update(zip(others, engine.values_of(others, ys)))
-        self.digest, self.operands = digest, tuple([given[id] for id in outside])
-        return False
-
-    def _run_again(self):
-        """Pass the gradients of the results on: the `_backward` of the join."""
-        results = [ref() for ref in self.results]
-        reached = [v is not None and is_busy(v) for v in results]
-        if not any(reached):  # no sweep is running: a program has called _backward() by hand
-            reached = [v is not None for v in results]
-        seeds = [v.grad if is_reached else 0.0 for v, is_reached in zip(results, reached)]
-        states = random_states()
-        if self.states:
-            set_random_states(self.states)
-        try:
-            copies = self._sweep_again(seeds)
-        finally:
-            if self.states:
-                set_random_states(states)
-        for x in self.operands:
-            if x in copies:
-                x.grad += copies[x].grad
-
-    def _sweep_again(self, seeds):
+    def _call_again(self, given, use):
+        """Call the function as in its first run, and check what it returns; return use(its Values, the moment)."""
         inputs = _numbers(self.operands)
-        with self._called() as (out, ys, copies, since):
+
+        def use_what_is_right(out, ys, since):
             if _shape(out) != self.shape:
                 self._refuse("the structure of its result is another")
             if inputs == self.inputs and _numbers(ys) != self.outputs:
                 self._refuse("its result is another")
-            sweep_within(_own(ys), seeds, since, functools.partial(self._check, copies))
-        return copies
+            return use(ys, since)
+
+        return repeated(self.states, lambda: self._call(given, use_what_is_right))
 
     def _check(self, copies, digest, outside):
-        known = {copies.get(x, x)._pg_id for x in self.operands}
+        """Check that the run has the operations of the first one, and the outer Values or their copies."""
+        known = {x._pg_id for x in self.operands}
+        known.update([copy._pg_id for x, copy in copies.items() if x._pg_id in known])
         if digest != self.digest or not known.issuperset(outside):
             self._refuse("it took other operations")
-        return True
 
     def _refuse(self, what):
         raise RuntimeError(
             f"checkpoint: {self.name} did not do the same a second time: {what}. It may depend on its arguments, and "
             "on what does not change until the backward pass; draw random numbers from `random`, or outside"
         )
+
+
+def _originals(ids, copies, ys):
+    """Return the outer Values of a run, each once: `ids` are theirs and those of the copies of some of them."""
+    given = {copy._pg_id: x for x, copy in copies.items()}
+    others = [id for id in ids if id not in given]
+    given.update(zip(others, engine.values_of(others, ys)))
+    return tuple(dict.fromkeys([given[id] for id in ids]))
+
+
+def _agree(digest, outside):
+    pass
 
 
 def _own(ys):

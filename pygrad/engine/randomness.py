@@ -1,7 +1,10 @@
-"""The states of the global random generators: compare them to notice a draw, set them to repeat it."""
+"""The states of the global random generators: compare them to notice a draw, wind them back to repeat it."""
 
+import functools
 import random
 import sys
+
+_python = random.getstate.__self__  # the generator behind random.random() and its like
 
 
 def random_states():
@@ -16,10 +19,34 @@ def random_states():
     return states
 
 
-def set_random_states(states):
-    """Wind the generators back to the states that `random_states` returned."""
-    random.setstate(states["random"])
-    if "numpy" in states:
-        import pickle
+def repeated(states, run):
+    """Return run(); for it the generators go on from `states`, and then they are as before. None: they just go on."""
+    if states is None:
+        return run()
+    before = random_states()
+    gauss_next, set_python, set_numpy = before["random"][2], _set_python(before), _set_numpy(before)
+    try:
+        _python.gauss_next = states["random"][2]
+        _set_python(states)()
+        _set_numpy(states)()
+        return run()
+    finally:  # an attribute and two calls of C, which Ctrl-C comes between only behind the first call
+        _python.gauss_next = gauss_next
+        try:
+            set_python()
+        finally:
+            set_numpy()
 
-        sys.modules["numpy.random"].set_state(pickle.loads(states["numpy"]))
+
+def _set_python(states):
+    """Return a function of C that sets the state of Python's generator, but for gauss_next."""
+    return functools.partial(super(random.Random, _python).setstate, states["random"][1])
+
+
+def _set_numpy(states):
+    """Return a function of C that sets the state of NumPy's generator, if there is one."""
+    if "numpy" not in states:
+        return dict
+    import pickle
+
+    return functools.partial(sys.modules["numpy.random"].set_state, pickle.loads(states["numpy"]))

@@ -51,21 +51,44 @@ def _in_pieces(roots, seeds, value_of, wanted=None):
     return found
 
 
+def listed_within(roots, since):
+    """Return what `sweep_within` would run and add to: a digest of the operations, and the ids of the older nodes."""
+    given = _roots(roots, [0.0] * len(roots))
+    with cells.new_order() as order:
+        check(lib.pg_order_within(given[0], since, order), roots)
+        listed = lib.pg_order_digest(order[0]), _outside(order[0])
+        del order
+    return listed
+
+
 def sweep_within(roots, seeds, value_of, since, agree):
     """Run a backward pass that ends at nodes older than the moment `since`: it only adds to their gradients.
 
-    `since` is the moment of a `cells.trace()` that still runs. First calls `agree(digest, outside)`: a digest of the
-    operations that the sweep runs, and the ids of the older nodes that it adds to. `agree` may raise; if it returns
-    False there is no sweep.
+    `since` is the moment of a `cells.trace()` that still runs. First calls `agree` with what `listed_within` returns;
+    it may raise. Return the ids of the older nodes that the pass has added to.
     """
     given = _roots(roots, seeds)
     with cells.new_order() as order:
         check(lib.pg_order_within(given[0], since, order), roots)
-        outside = ffi.new("pg_id[]", lib.pg_order_outside(order[0], ffi.NULL))
-        lib.pg_order_outside(order[0], outside)
-        if agree(lib.pg_order_digest(order[0]), list(outside)):
-            _run(roots, order[0], value_of)
+        agree(lib.pg_order_digest(order[0]), _outside(order[0]))
+        _run(roots, order[0], value_of)
+        outside = _outside(order[0])
         del order
+    return outside
+
+
+def _outside(order):
+    outside = ffi.new("pg_id[]", lib.pg_order_outside(order, ffi.NULL))
+    lib.pg_order_outside(order, outside)
+    return list(outside)
+
+
+def pass_on_to(node, kept):
+    """Let the sweep whose closure is running, that of `node`, go on only to the operands `kept` (Values) of the node.
+
+    Nodes that no other operand leads to are not run. Without a running sweep this does nothing.
+    """
+    check(lib.pg_order_cut(node, len(kept), ffi.new("pg_id[]", [v._pg_id for v in kept])), kept)
 
 
 def _run(roots, order, value_of):

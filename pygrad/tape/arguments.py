@@ -6,7 +6,6 @@ combination of structures. Each number of a sample is an *input* of the tape. An
 its number in the first sample, and the step to the next sample, 0 for a shared argument.
 """
 
-import math
 import sys
 from array import array
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from decimal import Decimal
 from itertools import chain, islice
 from numbers import Real
 
-from pygrad.common.nested import MOST_DIMENSIONS, build_lists, count, flatten, plain, rectangle
+from pygrad.common.nested import MOST_DIMENSIONS, MOST_LEVELS, build_lists, count, flatten, plain, rectangle
 from pygrad.common.numbers import describe, is_number, to_float
 from pygrad.engine._lib import ffi
 
@@ -177,7 +176,7 @@ def _from_trees(given, name):
         return _items(x, name) if _is_sequence(x) else _refuse(x, name)
 
     for i, sample in enumerate(samples):
-        found = plain(flatten(sample, numbers, read, math.inf))
+        found = plain(flatten(sample, numbers, read, MOST_LEVELS))
         structure = structure if i else found
         if found != structure:
             raise ValueError(f"{name} is ragged: sample {i} is not shaped like sample 0")

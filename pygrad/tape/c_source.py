@@ -5,15 +5,17 @@ quick with long tapes too. The formulas are those of csrc/ops.def; the extension
 """
 
 import math
-import os
 import re
 from array import array
 
 from pygrad._version import __version__
 from pygrad.common.nested import in_words
+from pygrad.common.whole_files import write_whole
+from pygrad.engine import Value
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.optable import ARITIES, CODES, NAMES, RECEIVERS
-from pygrad.tape.files import describe, write_whole
+from pygrad.tape.files import describe
+from pygrad.tape.tape import Tape
 
 
 def write(tape, structures, path, name, title):
@@ -21,7 +23,7 @@ def write(tape, structures, path, name, title):
     if not (isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name)):
         raise ValueError(f"name must be the beginning of C names, of letters, digits and _, not {name!r}")
     text = _File(tape, structures, name, title).text()
-    write_whole(os.path.realpath(path), text.encode())
+    write_whole(path, text.encode())
 
 
 class _File:
@@ -29,12 +31,13 @@ class _File:
 
     def __init__(self, tape, structures, name, title):
         self.tape, self.structures, self.name, self.title = tape, structures, name, title
-        state = tape.state()
+        self.state = state = tape.state()
         ids, visible = list(tape.parameter_ids), {p._pg_id for p in tape.parameters}
+        self.numbers = {id: lib.pg_data(id) for id in ids}  # read once: a thread may change them
         self.parameters = [id for id in ids if id in visible]
         hidden = [id for id in ids if id not in visible]
         self.inputs, constants = len(state["point"]), state["constants"]
-        self.constants = [lib.pg_data(id) for id in hidden] + list(state["numbers"][:constants])
+        self.constants = [self.numbers[id] for id in hidden] + list(state["numbers"][:constants])
         self.exponents = state["numbers"][constants:]
         places = {id: place for place, id in enumerate([*self.parameters, *hidden], self.inputs)}
         leaves = self.inputs + len(ids) + constants
@@ -102,7 +105,7 @@ class _File:
             "operations": len(self.operations),
             "helpers": _helpers(forward + backward),
             "ops": _table("enum", [f"NAME_OP_{name}" for name, _ in rows] or ["NAME_OP_none"], " {"),
-            "numbers": _doubles("parameters", map(lib.pg_data, self.parameters), "const"),
+            "numbers": _doubles("parameters", map(self.numbers.get, self.parameters), "const"),
             "tables": self._tables(used),
             "forward": forward,
             "skip": _SKIP if any(self._inert()) else "",
@@ -122,9 +125,9 @@ class _File:
         if any(inert := self._inert()):
             tables.append(_table("static const char name_inert[]", [str(int(x)) for x in inert]))
         if "power" in used:
-            tables.append(_doubles("exponents", self.exponents))
+            tables.append(_doubles("exponents", self.exponents, _UNFOLDED))
         tables += [_table("static const int name_outputs[]", map(str, self.outputs))]
-        return "\n".join([*tables, _doubles("constants", self.constants)])
+        return "\n".join([*tables, _doubles("constants", self.constants, _UNFOLDED)])
 
     def _check(self):
         """Return the tables of the self-check: a point, and the numbers that the engine computes there."""
@@ -132,7 +135,7 @@ class _File:
         return "\n".join(
             [
                 f"enum {{ name_status = {status} }};",
-                _doubles("point", self.tape.point),
+                _doubles("point", self.tape.point, _UNFOLDED),
                 _doubles("expected_outputs", outputs),
                 _doubles("expected_inputs", input_grads),
                 _doubles("expected_parameters", parameter_grads),
@@ -140,28 +143,23 @@ class _File:
         )
 
     def _evaluate(self):
-        """Run the tape at the point of its recording; the gradients of all Values stay as they were.
+        """Run a copy of the tape, over leaves of its own, at the point of the recording.
 
         Return (status, outputs, gradients of the inputs, gradients of the parameters); status is 1 for a bad index.
         """
-        ids, tape = list(self.tape.parameter_ids), self.tape
+        leaves = {id: Value(number) for id, number in self.numbers.items()}
+        state = {**self.state, "parameters": range(len(leaves))}
+        tape = Tape.from_state(state, list(range(len(NAMES))), list(leaves.values()), 0, self.tape.passes)
         point, outputs = ffi.new("double[]", list(tape.point)), ffi.new("double[]", tape.output_count)
         input_grads, one = ffi.new("double[]", self.inputs), ffi.new("double *", 1.0)
         targets = ffi.new("pg_target[]", [(input_grads + i, 0) for i in range(self.inputs)])
         columns = ffi.new("pg_column[]", [(point + i, 0) for i in range(self.inputs)])
         seeds = ffi.new("pg_column[]", [(one, 0)] * tape.output_count)
         batch = {"samples": 1, "columns": columns, "seeds": seeds, "outputs": outputs, "input_grads": targets}
-        before = list(map(lib.pg_grad, ids))
-        try:
-            for id in ids:
-                lib.pg_set_grad(id, 0.0)
-            status = lib.pg_replay_run(tape.replay, ffi.new("pg_batch *", batch))
-            grads = [lib.pg_grad(id) for id in self.parameters]
-        finally:
-            for id, grad in zip(ids, before):
-                lib.pg_set_grad(id, grad)
+        status = lib.pg_replay_run(tape.replay, ffi.new("pg_batch *", batch))
         if status not in (lib.PG_OK, lib.PG_BAD_INDEX):
             raise MemoryError("no memory to run the tape; nothing was changed")
+        grads = [lib.pg_grad(leaves[id]._pg_id) for id in self.parameters]
         return int(status != lib.PG_OK), list(outputs), list(input_grads), grads
 
 
@@ -238,6 +236,10 @@ def _operands(formula):
     read = {"a": "v[o->a]", "b": "v[o->b]", "y": "v[i]"}
     return [f"const double {x} = {place};" for x, place in read.items() if re.search(rf"\b{x}\b", formula)]
 
+
+# A compiler that knows the operand of an exp computes the result by itself, perhaps with another last bit than the
+# library's exp. So it may not know the numbers of a table: each is read when the program runs.
+_UNFOLDED = "static const volatile"
 
 _LIST = ["const int *list = name_lists + o->b + 1, *end = list + list[-1];"]
 _PLACE = [
@@ -340,6 +342,7 @@ typedef struct {
     int op, a, b;
 } name_operation;
 
+/* (volatile: the compiler must not compute an exp or tanh of a constant by itself, with other last bits) */
 @tables@
 
 @helpers@/* Compute all operations; return 1 if an index was bad. */
@@ -414,6 +417,8 @@ int name_gradient(const double *inputs, const double *parameters, const double *
 /* Where the function was recorded, and what pygrad computes there. */
 @check@
 static double name_work[NAME_WORK];
+static double name_inputs[NAME_INPUTS + 1];
+static double name_numbers[NAME_PARAMETERS + 1];
 static double name_found_outputs[NAME_OUTPUTS + 1];
 static double name_found_inputs[NAME_INPUTS + 1];
 static double name_found_parameters[NAME_PARAMETERS + 1];
@@ -433,7 +438,11 @@ static int name_compare(const char *what, const double *found, const double *exp
 
 int main(void)
 {
-    const int status = name_gradient(name_point, name_parameters, NULL, name_found_outputs, name_found_inputs,
+    for (int i = 0; i < NAME_INPUTS; i++)
+        name_inputs[i] = name_point[i];
+    for (int i = 0; i < NAME_PARAMETERS; i++)
+        name_numbers[i] = ((const volatile double *)name_parameters)[i];
+    const int status = name_gradient(name_inputs, name_numbers, NULL, name_found_outputs, name_found_inputs,
                                      name_found_parameters, name_work);
     int differences = status != name_status;
     if (differences)

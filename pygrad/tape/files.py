@@ -22,6 +22,7 @@ from array import array
 from pygrad._version import __version__
 from pygrad.common import forks
 from pygrad.common.nested import count, in_words
+from pygrad.common.whole_files import write_whole
 from pygrad.engine.optable import CODES, NAMES
 from pygrad.tape.tape import PASSES
 
@@ -60,11 +61,11 @@ def describe(structures):
 
 
 def save(state, path):
-    """Write a state to the file `path`, all at once or not at all; an older file is replaced.
+    """Write a state to the file `path`: see `write_whole`.
 
     Raises OSError if the file cannot be written, and ValueError if the state's structures are too deep.
     """
-    write_whole(os.path.realpath(path), pack(state))
+    write_whole(path, pack(state))
 
 
 def read(path):
@@ -124,7 +125,7 @@ def _parse(text):
     """Return the JSON in `text`. Its depth is checked first: Python's recursion limit may have been raised too high."""
     if _depth(text) > _DEEPEST:
         raise ValueError("it is nested too deep")
-    return json.loads(text)
+    return json.loads(text.decode())  # of bytes, json would also read UTF-16, whose brackets _depth does not see
 
 
 def _depth(text):
@@ -277,18 +278,3 @@ def signature(entry):
             for name, kind, has_default in entry
         ]
     )
-
-
-def write_whole(path, blob):
-    """Write a file beside `path` and rename it: at any moment either the old file or the new one is there, whole."""
-    temporary = f"{path}.{os.urandom(16).hex()}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(blob)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise

@@ -135,6 +135,8 @@ def _not_replayable(id, outputs):
     [value] = engine.values_of([id], outputs)
     name = value._op or "a Value"
     label = f" (label {value.label!r})" if value.label else ""
+    if name == "checkpoint":
+        return f"the result of a checkpoint{label} cannot be recorded: call the function without pygrad.checkpoint"
     return (
         f"the operation {name!r}{label} has a _backward or local gradients of its own, which only Python can run: "
         "declare it with pygrad.custom_op to compile it"

@@ -950,20 +950,6 @@ def test_within_no_grad_and_recorded_it_is_the_function():
     assert "part" != part.__name__ == "<lambda>"
 
 
-def test_first_derivatives_by_transforms():
-    """gradient and jacobian go through; what needs a second derivative says to leave it out."""
-    part = pygrad.checkpoint(lambda x: x[0] ** 2 * x[1])
-    assert [12.0, 4.0] == pygrad.gradient(part)([2.0, 3.0])
-    for wrong in (
-        lambda: pygrad.hessian(part)([2.0, 3.0]),
-        lambda: pygrad.jvp(part)([2.0, 3.0], [1.0, 0.0]),
-        lambda: pygrad.gradient(part)([Value(2.0), 3.0]),
-        lambda: pygrad.grad(part([Value(2.0), v := Value(3.0)]), v, create_graph=True),
-    ):
-        with pytest.raises(TypeError, match="without checkpoint"):
-            wrong()
-
-
 def test_random_numbers_are_drawn_again():
     """What the function draws from `random` is the same the second time; the program's own sequence goes on."""
 

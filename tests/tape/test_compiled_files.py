@@ -924,3 +924,77 @@ def test_the_formulas_are_those_of_the_table():
     assert {None} == {formula for name in ("leaf", "sum", "take", "local") for formula in text[name]}
     assert "static double pg_power_slope(double a, double b)\n" in ffi.string(lib.pg_helper_source(0)).decode()
     assert ffi.NULL == lib.pg_helper_source(4)
+
+
+ROUNDED = (
+    "tanh exp log sqrt sin cos tan asin acos atan sinh cosh log1p expm1 erf erfc sigmoid softplus silu gelu".split()
+)
+
+
+@needs_compiler
+@pytest.mark.parametrize("compiler", [name for name in COMPILERS if name != "cc"] or COMPILERS)
+@pytest.mark.parametrize(
+    "level, names", [("-O3", ROUNDED), *[(level, ["tanh", "exp", "log"]) for level in ("-O0", "-O1", "-O2")]]
+)
+def test_c_computes_no_constant_beforehand(compiler, level, names, tmp_path):
+    """A compiler that computes the tanh of a constant or of a parameter rounds it otherwise than the library may."""
+    rng = random.Random(2)
+    for name in names:
+        numbers, parameter = [rng.uniform(0.05, 0.95) for _ in range(2)], Value(rng.uniform(0.05, 0.95))
+
+        def outputs(x, name=name, numbers=numbers, parameter=parameter):  # few, so that loops over them are unrolled
+            return [getattr(v, name)() for v in (*map(Value, numbers), parameter)] + [2.0**x, x ** numbers[0]]
+
+        f = pygrad.compile(outputs, passes=())
+        f(0.37)
+        f.to_c(tmp_path / "f.c")
+        command = [compiler, "-std=c99", level, "-ffp-contract=off", "-DPYGRAD_SELF_CHECK", "f.c", "-o", "f", "-lm"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        done = subprocess.run([tmp_path / "f"], capture_output=True, text=True)
+        assert (0, "ok") == (done.returncode, done.stdout[:2]), (name, numbers, parameter, done.stdout)
+
+
+def test_writing_c_touches_no_gradient(monkeypatch, tmp_path):
+    """What another thread adds in the meantime stays; frozen parameters and hidden ones are left alone too."""
+    a, b = Value(0.5), Value(2.0).requires_grad_(False)
+    a.grad, b.grad = 7.0, 5.0
+    f = pygrad.compile(lambda x: x * a * b)
+    f(0.3)
+
+    class Lib:
+        """The compiled part, and another thread that adds to a gradient while the tape is run."""
+
+        def __getattr__(self, name):
+            return getattr(lib, name)
+
+        def pg_replay_run(self, *arguments):
+            assert (7.0, 5.0) == (a.grad, b.grad)
+            status = lib.pg_replay_run(*arguments)
+            a.grad += 1.0
+            return status
+
+    monkeypatch.setattr(pygrad.tape.c_source, "lib", Lib())
+    f.to_c(tmp_path / "f.c")
+    assert (8.0, 5.0) == (a.grad, b.grad)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-8-sig"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_headers_are_utf_8(encoding, deep, path):
+    """Other encodings, which json would guess, are refused: the check of the depth does not see their brackets."""
+    f = pygrad.compile(lambda x: x * 2.0)
+    f(1.0)
+    whole = tapefile.pack(f._state())
+    size = struct.unpack_from("<I", whole, 12)[0]
+    header, body = whole[56 : 56 + size].decode(), whole[56 + size :]
+    if deep:
+        header = header[:-1] + ', "deep": ' + "[" * 50_000 + "]" * 50_000 + "}"
+    text = header.encode(encoding)
+    path.write_bytes(sealed(text + body, len(text)))
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(10**6)
+    try:
+        with pytest.raises(ValueError, match="damaged, or was not written by pygrad"):
+            pygrad.load(path)
+    finally:
+        sys.setrecursionlimit(before)

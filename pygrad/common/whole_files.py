@@ -1,0 +1,116 @@
+"""Write files: everything that pygrad writes to disk is written here.
+
+An old file is replaced all at once or not at all. What is no file on a disk cannot be replaced: devices and pipes, and
+the descriptors that /dev/stdout and its kind lead to, are written to.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import stat
+
+_DESCRIPTOR = re.compile(r"(?:/dev|/proc/(?P<process>\d+)(?:/task/\d+)?)/fd/(?P<number>\d+)")
+_MOST_LINKS = 40
+
+
+def write_whole(path, blob):
+    """Write bytes to the file `path`: at any moment either the old file or the new one is there, whole.
+
+    The target of a symbolic link is replaced, not the link. A file that is replaced keeps its mode, owner and extended
+    attributes, but other hard links to it keep the old contents. Raises OSError if that cannot be done: if the old file
+    may not be written, if no file can be made beside it, or if it belongs to somebody else.
+    """
+    path = os.fsdecode(path)
+    target = _Target(path)
+    if target.descriptor is not None:
+        with open(target.descriptor, "wb", closefd=False) as file:
+            file.write(blob)
+    elif target.old and not stat.S_ISREG(target.old.st_mode):
+        _write_to_special(target, blob)
+    else:
+        _replace(target, blob)
+
+
+class _Target:
+    """What a path leads to: a `descriptor` of this process, or a `path` that is no link; `old` is its os.stat()."""
+
+    def __init__(self, path):
+        self.given, self.path, self.descriptor, self.old = path, path, None, None
+        for _ in range(_MOST_LINKS):
+            folder, name = os.path.split(self.path)
+            self.path = os.path.join(os.path.realpath(folder or os.curdir), name)
+            found = _DESCRIPTOR.fullmatch(self.path)
+            if found and found["process"] in (None, str(os.getpid())):
+                self.descriptor = int(found["number"])
+                return
+            if not os.path.islink(self.path):
+                self.old = self._stat()
+                return
+            self.path = os.path.join(os.path.dirname(self.path), os.readlink(self.path))
+        raise self.error(errno.ELOOP)
+
+    def _stat(self):
+        try:
+            return os.stat(self.path)
+        except FileNotFoundError:
+            return None
+
+    def error(self, number, why=""):
+        """Return an OSError about the path that the caller gave."""
+        return OSError(number, os.strerror(number) + (why and f" ({why})"), self.given)
+
+
+def _write_to_special(target, blob):
+    if stat.S_ISDIR(target.old.st_mode):
+        raise target.error(errno.EISDIR)
+    if stat.S_ISBLK(target.old.st_mode):
+        raise target.error(errno.EINVAL, "a disk is not written to")
+    with open(target.path, "wb", opener=lambda path, _: os.open(path, os.O_WRONLY | os.O_NOCTTY)) as file:
+        file.write(blob)
+
+
+def _replace(target, blob):
+    if target.old:
+        open(target.path, "ab").close()  # raises an error if this file may not be written
+    temporary = os.path.join(os.path.dirname(target.path), f".{os.urandom(8).hex()}.tmp")
+    try:
+        with open(temporary, "xb", opener=_opener(0o600 if target.old else 0o666)) as file:
+            file.write(blob)
+            file.flush()
+            if target.old:
+                _copy_attributes(target, file.fileno())
+            os.fsync(file.fileno())
+        os.replace(temporary, target.path)
+    except BaseException as error:
+        if os.path.lexists(temporary):
+            os.remove(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:
+            why = "a new file is written beside it, and takes its place when it is whole"
+            raise target.error(error.errno, why) from None
+        raise
+
+
+def _opener(mode):
+    return lambda path, flags: os.open(path, flags, mode)  # the umask takes bits from the mode
+
+
+def _copy_attributes(target, descriptor):
+    """Give a new file the owner, the mode and, where possible, the extended attributes of the old one."""
+    old, new = target.old, os.fstat(descriptor)
+    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+        try:
+            os.chown(descriptor, old.st_uid, old.st_gid)
+        except PermissionError:
+            raise target.error(errno.EPERM, "a new file cannot have its owner and group: remove it first") from None
+    os.chmod(descriptor, stat.S_IMODE(old.st_mode))
+    for name in _attributes(target.path):
+        with contextlib.suppress(OSError):  # some belong to the system
+            os.setxattr(descriptor, name, os.getxattr(target.path, name))
+
+
+def _attributes(path):
+    try:
+        return os.listxattr(path) if hasattr(os, "listxattr") else []
+    except OSError:  # a file system without them
+        return []
