@@ -7,8 +7,8 @@
  * the ids of its objects: one that names no live node counts as 0. (In the native proxy's copy of a function it must be
  * the id of a proxy.)
  *
- * References. A function that makes a node returns the node's id together with one reference, which belongs to the
- * caller: pg_release() gives it back. Operands need no reference of the caller's once their consumer is made.
+ * References. A function that makes a node returns the node's id together with one reference. If there is a cell for
+ * it (see cells), the reference belongs to the cell; else `cell` is NULL, and pg_release() gives the reference back. Operands need no reference of the caller's once their consumer is made.
  * If memory is short, or an operand is not live, such a function returns 0 and has changed nothing.
  *
  * Errors. A function that can fail in other ways returns a pg_status. Its comment lists every status but PG_OK. After
@@ -85,42 +85,49 @@ const char *pg_helper_source(int i);
 /* --- making nodes --- */
 
 /* A leaf with this data, and gradient 0. */
-pg_id pg_leaf(double data);
+pg_id pg_leaf(double data, pg_id *cell);
 /* A leaf for a number in an expression: pg_requires_grad() does not count it. */
-pg_id pg_number(double data);
+pg_id pg_number(double data, pg_id *cell);
 /* A node of a unary or binary row of ops.def. */
-pg_id pg_unary(int op, pg_id a);
-pg_id pg_binary(int op, pg_id a, pg_id b);
+pg_id pg_unary(int op, pg_id a, pg_id *cell);
+pg_id pg_binary(int op, pg_id a, pg_id b, pg_id *cell);
 /* The number becomes a hidden leaf, which lives as long as the new node. */
-pg_id pg_binary_right(int op, pg_id a, double b);
-pg_id pg_binary_left(int op, double a, pg_id b);
+pg_id pg_binary_right(int op, pg_id a, double b, pg_id *cell);
+pg_id pg_binary_left(int op, double a, pg_id b, pg_id *cell);
 /* a ** exponent. For some exponents (2, 3, -1) the node is of a row of ops.def, for others of the op "power". */
-pg_id pg_power(pg_id a, double exponent);
+pg_id pg_power(pg_id a, double exponent, pg_id *cell);
 /* start + xs[0] + ... + xs[count-1], added from the left. `start` may be 0: then the sum starts from 0.0. */
-pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs);
+pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs, pg_id *cell);
 /* bias + ws[0]*xs[0] + ..., added from the left. `bias` may be 0: then the sum starts from 0.0. */
-pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs);
-/* A layer: out[i] = pg_dot(biases[i], count, ws + i*count, xs) for i < rows; no bias may be 0. All are made, or none.
+pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs, pg_id *cell);
+/* A layer: out[i] = pg_dot(biases[i], count, ws + i*count, xs, cells[i]) for i < rows; no bias may be 0; `cells` may be
+ * NULL. All are made, or none.
  * PG_NO_MEMORY: memory is short, or an operand is not live. (The native proxy's copy does not check the operands.) */
-pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out);
+pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out,
+                  pg_id *const *cells);
 /* A take: values[k], where k is the data of `index`, as it is now; `count` is at least 1. A backward step reads the
  * index anew. If k is not a whole number from 0 to count - 1, the data is nan, and no value gets a gradient. */
-pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values);
+pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values, pg_id *cell);
 /* A node with the data of y, and the derivative derivatives[i] by xs[i], which the caller declares. Only the xs get a
  * gradient from it: y and the derivatives get none. */
-pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivatives);
+pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivatives, pg_id *cell);
 /* A node that the user computed: its data, and its derivatives by its children (local_grads, `count` numbers,
  * copied). With local_grads NULL it gives its children nothing: a closure does that (pg_set_closure). */
-pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads);
+pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads, pg_id *cell);
 /* Make a custom node that replaces a leaf: it has these children, and the leaf's data, gradient and closure. *out is
  * the new node's id. The leaf loses its closure; the caller still has to release it. PG_IN_USE: it is no leaf, or has
  * another reference than the caller's. PG_BUSY, PG_NO_NODE. PG_NO_MEMORY: or a child is not live. */
 pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, pg_id *out);
 
+/* The same for the leaf in a cell: the cell gets the new node's id, and the cell `old` the leaf's. */
+pg_status pg_cell_to_custom(pg_id *cell, uint32_t count, const pg_id *children, pg_id *old);
+
 /* --- lifetime --- */
 
-/* Add a reference to a node; to id 0, do nothing. */
-void pg_retain(pg_id id);
+/* Add a reference to a node, and own it by the cell, if there is one; to id 0, do nothing. */
+void pg_retain(pg_id id, pg_id *cell);
+/* Frees a cell, and gives the reference in it back. */
+void pg_node_cell_free(void *cell);
 /* Give one reference back. The last one frees the node, and gives back its references to its operands. 0 is allowed. */
 void pg_release(pg_id id);
 

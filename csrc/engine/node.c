@@ -7,58 +7,68 @@
 
 /* --- nodes of a fixed number of operands --- */
 
-pg_id pg_leaf(double data)
+/* Let the cell, if there is one, own the reference that comes with a new id, instead of one that it may own already. */
+static pg_id own(pg_arena *arena, pg_id *cell, pg_id id)
+{
+    if (!cell)
+        return id;
+    if (*cell)
+        pg_unref(arena, *cell);
+    return *cell = id;
+}
+
+pg_id pg_leaf(double data, pg_id *cell)
 {
     pg_arena *arena = pg_lock();
-    const pg_id id = pg_new_leaf(arena, data);
+    const pg_id id = own(arena, cell, pg_new_leaf(arena, data));
     pg_unlock(arena);
     return id;
 }
 
-pg_id pg_number(double data)
+pg_id pg_number(double data, pg_id *cell)
 {
     pg_arena *arena = pg_lock();
-    const pg_id id = pg_new_leaf_with(arena, data, PG_FLAG_NUMBER);
+    const pg_id id = own(arena, cell, pg_new_leaf_with(arena, data, PG_FLAG_NUMBER));
     pg_unlock(arena);
     return id;
 }
 
-pg_id pg_unary(int op, pg_id a)
+pg_id pg_unary(int op, pg_id a, pg_id *cell)
 {
     pg_arena *arena = pg_lock();
-    const pg_id id = pg_make_unary(arena, op, a);
+    const pg_id id = own(arena, cell, pg_make_unary(arena, op, a));
     pg_unlock(arena);
     return id;
 }
 
-pg_id pg_binary(int op, pg_id a, pg_id b)
+pg_id pg_binary(int op, pg_id a, pg_id b, pg_id *cell)
 {
     pg_arena *arena = pg_lock();
-    const pg_id id = pg_make_binary(arena, op, a, b);
+    const pg_id id = own(arena, cell, pg_make_binary(arena, op, a, b));
     pg_unlock(arena);
     return id;
 }
 
-pg_id pg_binary_right(int op, pg_id a, double b)
+pg_id pg_binary_right(int op, pg_id a, double b, pg_id *cell)
 {
     pg_arena *arena = pg_lock();
-    const pg_id id = pg_make_with_number(arena, op, a, b, false);
+    const pg_id id = own(arena, cell, pg_make_with_number(arena, op, a, b, false));
     pg_unlock(arena);
     return id;
 }
 
-pg_id pg_binary_left(int op, double a, pg_id b)
+pg_id pg_binary_left(int op, double a, pg_id b, pg_id *cell)
 {
     pg_arena *arena = pg_lock();
-    const pg_id id = pg_make_with_number(arena, op, b, a, true);
+    const pg_id id = own(arena, cell, pg_make_with_number(arena, op, b, a, true));
     pg_unlock(arena);
     return id;
 }
 
-pg_id pg_power(pg_id a, double exponent)
+pg_id pg_power(pg_id a, double exponent, pg_id *cell)
 {
     pg_arena *arena = pg_lock();
-    const pg_id id = pg_make_power(arena, a, exponent);
+    const pg_id id = own(arena, cell, pg_make_power(arena, a, exponent));
     pg_unlock(arena);
     return id;
 }
@@ -71,10 +81,10 @@ typedef struct {
     pg_id first; /* start of a sum, bias of a dot, or 0; y of a declared node */
     pg_id index; /* of a take */
     size_t count;
-    const pg_id *xs;           /* terms, inputs, values, children; of a declared node: the derivatives */
-    const pg_id *ws;           /* of a dot: the weights; of a declared node: the xs of pg_declared() */
+    const pg_id *xs; /* terms, inputs, values, children; of a declared node: the derivatives */
+    const pg_id *ws; /* of a dot: the weights; of a declared node: the xs of pg_declared() */
     const double *local_grads; /* of a PG_LOCAL node */
-    double data;               /* of a PG_CUSTOM or PG_LOCAL node */
+    double data; /* of a PG_CUSTOM or PG_LOCAL node */
 } list_spec;
 
 static size_t entry_bytes(int op)
@@ -267,32 +277,33 @@ pg_id pg_make_choice(pg_arena *arena, pg_id index, uint32_t count, const pg_id *
     return make_list(arena, &(list_spec){.op = PG_TAKE, .index = index, .count = count, .xs = values});
 }
 
-static pg_id make_list_locked(const list_spec *spec)
+static pg_id make_list_locked(const list_spec *spec, pg_id *cell)
 {
     pg_arena *arena = pg_lock();
-    const pg_id id = is_spec_live(arena, spec) ? make_list(arena, spec) : 0;
+    const pg_id id = own(arena, cell, is_spec_live(arena, spec) ? make_list(arena, spec) : 0);
     pg_unlock(arena);
     return id;
 }
 
-pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs)
+pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs, pg_id *cell)
 {
-    return make_list_locked(&(list_spec){.op = PG_SUM, .first = start, .count = count, .xs = xs});
+    return make_list_locked(&(list_spec){.op = PG_SUM, .first = start, .count = count, .xs = xs}, cell);
 }
 
-pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs)
+pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs, pg_id *cell)
 {
-    return make_list_locked(&(list_spec){.op = PG_DOT, .first = bias, .count = count, .xs = xs, .ws = ws});
+    return make_list_locked(&(list_spec){.op = PG_DOT, .first = bias, .count = count, .xs = xs, .ws = ws}, cell);
 }
 
-pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values)
+pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values, pg_id *cell)
 {
-    return make_list_locked(&(list_spec){.op = PG_TAKE, .index = index, .count = count, .xs = values});
+    return make_list_locked(&(list_spec){.op = PG_TAKE, .index = index, .count = count, .xs = values}, cell);
 }
 
-pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivatives)
+pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivatives, pg_id *cell)
 {
-    return make_list_locked(&(list_spec){.op = PG_DECLARED, .first = y, .count = count, .ws = xs, .xs = derivatives});
+    return make_list_locked(&(list_spec){.op = PG_DECLARED, .first = y, .count = count, .ws = xs, .xs = derivatives},
+                            cell);
 }
 
 static pg_id make_long_dot(pg_arena *arena, pg_id first, size_t count, const pg_id *ws, const pg_id *xs)
@@ -319,7 +330,8 @@ static uint32_t make_dots(pg_arena *arena, uint32_t rows, uint32_t count, const 
     return made;
 }
 
-pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out)
+pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out,
+                  pg_id *const *cells)
 {
     pg_arena *arena = pg_lock();
 #if defined(PG_UNDER_GIL)
@@ -331,6 +343,8 @@ pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_i
     const uint32_t made = live ? make_dots(arena, rows, count, biases, ws, xs, out) : 0;
     for (uint32_t i = 0; made < rows && i < made; i++) /* all or nothing */
         pg_unref(arena, out[i]);
+    for (uint32_t i = 0; cells && made == rows && i < rows; i++)
+        own(arena, cells[i], out[i]);
     pg_unlock(arena);
     return made == rows ? PG_OK : PG_NO_MEMORY; /* or an operand is no live node */
 }
@@ -341,10 +355,10 @@ static list_spec custom_spec(double data, uint32_t count, const pg_id *children,
     return (list_spec){.op = op, .count = count, .xs = children, .local_grads = local_grads, .data = data};
 }
 
-pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads)
+pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads, pg_id *cell)
 {
     const list_spec spec = custom_spec(data, count, children, local_grads);
-    return make_list_locked(&spec);
+    return make_list_locked(&spec, cell);
 }
 
 static void set_closure(pg_arena *arena, pg_node *node, bool on)
@@ -381,6 +395,20 @@ pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, p
     const list_spec spec = custom_spec(0.0, count, children, NULL);
     pg_arena *arena = pg_lock();
     const pg_status status = leaf_to_custom(arena, leaf, &spec, out);
+    pg_unlock(arena);
+    return status;
+}
+
+pg_status pg_cell_to_custom(pg_id *cell, uint32_t count, const pg_id *children, pg_id *old)
+{
+    const list_spec spec = custom_spec(0.0, count, children, NULL);
+    pg_arena *arena = pg_lock();
+    pg_id custom = 0;
+    const pg_status status = leaf_to_custom(arena, *cell, &spec, &custom);
+    if (status == PG_OK) {
+        own(arena, old, *cell);
+        *cell = custom;
+    }
     pg_unlock(arena);
     return status;
 }

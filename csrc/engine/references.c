@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "mem.h"
+
 /* --- what becomes of the slot --- */
 
 PG_INLINE void free_leaf(pg_arena *arena, pg_id id, pg_node *leaf)
@@ -79,11 +81,14 @@ void pg_free_node(pg_arena *arena, pg_id id)
 
 /* --- for callers without the lock --- */
 
-void pg_retain(pg_id id)
+void pg_retain(pg_id id, pg_id *cell)
 {
     pg_arena *arena = pg_lock();
-    if (pg_known(arena, id))
+    if (pg_known(arena, id)) {
         pg_ref(pg_node_at(arena, id));
+        if (cell)
+            *cell = id;
+    }
     pg_unlock(arena);
 }
 
@@ -95,4 +100,10 @@ void pg_release(pg_id id)
     if (pg_known(arena, id))
         pg_unref(arena, id);
     pg_unlock(arena);
+}
+
+void pg_node_cell_free(void *cell)
+{
+    pg_release(*(pg_id *)cell);
+    pg_free(cell);
 }

@@ -71,7 +71,7 @@ static int set_custom(value *v, double data, PyObject *children, PyObject *local
     pg_id *ids = ids_of(children, &flags);
     double *numbers = ids && local ? doubles_of(local_grads) : NULL;
     if (ids && (numbers || !local)) {
-        const pg_id id = pg_custom(data, (uint32_t)PyTuple_GET_SIZE(children), ids, numbers);
+        const pg_id id = pg_custom(data, (uint32_t)PyTuple_GET_SIZE(children), ids, numbers, NULL);
         bind(v, id);
         if (!id)
             refuse(Py_NewRef(children));

@@ -193,7 +193,8 @@ static PyObject *make_layer(const layer *l, const int *ops, PyObject *outs)
 {
     const pg_id *xs = l->ids, *biases = xs + l->nin, *ws = biases + l->rows;
     pg_id *made = l->ids + l->nin + l->rows + l->rows * l->nin;
-    if (pg_dots((uint32_t)l->rows, (uint32_t)l->nin, biases, ws, xs, made) != PG_OK || !bind_layer(outs, made, ops)) {
+    if (pg_dots((uint32_t)l->rows, (uint32_t)l->nin, biases, ws, xs, made, NULL) != PG_OK ||
+        !bind_layer(outs, made, ops)) {
         Py_DECREF(outs);
         return refuse(PyTuple_New(0));
     }

@@ -78,13 +78,13 @@ static pg_id make_list_node(int op, pg_id first, uint32_t count, const pg_id *ws
 {
     switch (op) {
     case PG_DOT:
-        return pg_dot(first, count, ws, xs);
+        return pg_dot(first, count, ws, xs, NULL);
     case PG_TAKE:
-        return pg_choose(first, count, xs);
+        return pg_choose(first, count, xs, NULL);
     case PG_DECLARED:
-        return pg_declared(first, count, ws, xs);
+        return pg_declared(first, count, ws, xs, NULL);
     default:
-        return pg_sum(first, count, xs);
+        return pg_sum(first, count, xs, NULL);
     }
 }
 

@@ -23,6 +23,7 @@ def _cells(kind, free, new=lib.pg_cell_new):
     return functools.partial(make, ffi.typeof(kind))
 
 
+new_node = _cells("pg_id *", lib.pg_node_cell_free)
 new_order = _cells("pg_order **", lib.pg_order_cell_free)
 new_tape = _cells("pg_tape **", lib.pg_tape_cell_free)
 new_replay = _cells("pg_replay **", lib.pg_replay_cell_free)

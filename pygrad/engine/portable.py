@@ -32,7 +32,7 @@ from pygrad.engine.sweeps import backward_in_pieces
 _LEAF, _POWER = CODES["leaf"], CODES["power"]
 
 _IDS = ffi.typeof("pg_id[]")
-_new = object.__new__
+_new, _new_cell = object.__new__, cells.new_node
 _pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
 _pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
 
@@ -52,9 +52,10 @@ def _unary(name):
 
     def method(self):
         out = _new(Value)
-        out._pg_node = id = _pg_unary(op, self._pg_node)
+        out._pg_cell = cell = _new_cell()
         out._pg_a = self
         out._pg_b = None
+        out._pg_node = id = _pg_unary(op, self._pg_node, cell)
         if not id:
             refuse(self)
         return _finish(out, (self,)) if _open.unusual else out
@@ -74,9 +75,10 @@ def _binary(name):
                 return number
             return _make(self, None, _pg_binary_right, op, self._pg_node, number)
         out = _new(Value)
-        out._pg_node = id = _pg_binary(op, self._pg_node, other._pg_node)
+        out._pg_cell = cell = _new_cell()
         out._pg_a = self
         out._pg_b = other
+        out._pg_node = id = _pg_binary(op, self._pg_node, other._pg_node, cell)
         if not id:
             refuse(self, other)
         return _finish(out, (self, other)) if _open.unusual else out
@@ -125,9 +127,10 @@ class Value(ValueBase):
     __doc__ = DOCS["Value"]
     __module__ = "pygrad.engine"  # of both proxies, so that one reads what the other has pickled
 
-    # _pg_node is the id of the node, 0 if there is none; others read it as _pg_id. _pg_a and _pg_b keep the operands'
+    # _pg_cell owns the node: C writes the node's id there when it makes it, and gives the node back when the cell is
+    # freed. _pg_node is this id, 0 if there is none yet; others read it as _pg_id. _pg_a and _pg_b keep the operands'
     # proxies alive: each a Value, a tuple of them, or None.
-    __slots__ = ("_pg_node", "_pg_a", "_pg_b", "__dict__", "__weakref__")
+    __slots__ = ("_pg_cell", "_pg_node", "_pg_a", "_pg_b", "__dict__", "__weakref__")
 
     @property
     def _pg_id(self):
@@ -135,6 +138,7 @@ class Value(ValueBase):
 
     def __new__(cls, *args, **kwargs):
         self = _new(cls)
+        self._pg_cell = _new_cell()
         self._pg_node = 0  # no node, until __init__ has run
         self._pg_a = self._pg_b = None
         return self
@@ -147,31 +151,9 @@ class Value(ValueBase):
         if label:
             self.label = label
 
-    def __init_subclass__(cls, **kwargs):
-        """Let a subclass with a __del__ of its own give its nodes back too."""
-        super().__init_subclass__(**kwargs)
-        own_del = cls.__del__
-        if own_del is not Value.__del__:
-
-            def both(self):
-                try:
-                    own_del(self)
-                finally:
-                    Value.__del__(self)
-
-            cls.__del__ = both
-
-    def __del__(self, _release=lib.pg_release):
-        try:
-            id = self._pg_node
-            self._pg_node = 0  # first: if this object is revived meanwhile, it must not have an id of a freed node
-            _release(id)
-        except AttributeError:  # __new__ never ran
-            pass
-
     def _set_leaf(self, data):
         if not self._pg_node:
-            self._pg_node = _pg_leaf(data) or refuse()
+            self._pg_node = _pg_leaf(data, self._pg_cell) or refuse()
         elif self._is_leaf():
             lib.pg_set_data(self._pg_node, data)
             lib.pg_set_grad(self._pg_node, 0.0)
@@ -188,7 +170,8 @@ class Value(ValueBase):
             raise refusals.children_too_late()
         else:
             grads = ffi.NULL if local_grads is None else ffi.new("double[]", local_grads)
-            self._pg_node = lib.pg_custom(data, len(children), _ids(children), grads) or refuse(*children)
+            id = lib.pg_custom(data, len(children), _ids(children), grads, self._pg_cell)
+            self._pg_node = id or refuse(*children)
             self._pg_a = children
             if anomaly.is_on():
                 anomaly.check_forward(self, children)
@@ -257,14 +240,14 @@ class Value(ValueBase):
         children = parse_prev(Value, self, children)
         if self._is_leaf() and (not children or _drops_operands()):
             return
-        old, new = _blank(), ffi.new("pg_id *")
+        old = _blank()
         with forks.changing:
             try:
-                status = lib.pg_leaf_to_custom(self._alive(), len(children), _ids(children), new)
+                status = lib.pg_cell_to_custom(self._pg_cell, len(children), _ids(children), old._pg_cell)
             finally:  # even if we are interrupted, each node has its proxy: this Value holds that of the old leaf
-                if new[0]:
-                    old._pg_node, self._pg_node = self._pg_node, new[0]
+                if old._pg_cell[0]:
                     self._pg_a, self._pg_b = children, old
+                    old._pg_node, self._pg_node = self._pg_node, self._pg_cell[0]
             if status in (lib.PG_IN_USE, lib.PG_BUSY):
                 raise refusals.prev_is_fixed()
             check(status, children)
@@ -453,7 +436,8 @@ def layer(neurons, xs, neuron_type):
 def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
     made = ffi.new("pg_id[]", len(rows))
     outs = [_blank((bias, *ws), xs) for ws, bias in zip(rows, biases)]
-    status = lib.pg_dots(len(rows), len(xs), _as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids), made)
+    owners = ffi.new("pg_id *[]", [out._pg_cell for out in outs])
+    status = lib.pg_dots(len(rows), len(xs), _as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids), made, owners)
     if status != lib.PG_OK:
         check(status, [*xs, *biases, *[w for ws in rows for w in ws]])
     for out, id in zip(outs, made):
@@ -513,6 +497,7 @@ def _tell_hook(value, what):
 def _blank(a=None, b=None):
     """Return a proxy that has no node yet; `a` and `b` are its operands, as in Value._pg_a."""
     out = _new(Value)
+    out._pg_cell = _new_cell()
     out._pg_node = 0
     out._pg_a = a
     out._pg_b = b
@@ -522,7 +507,7 @@ def _blank(a=None, b=None):
 def _make(a, b, make, *arguments):
     """Call the C function `make`; return the proxy of its node. The proxy is made first: each node must have one."""
     out = _blank(a, b)
-    out._pg_node = make(*arguments)
+    out._pg_node = make(*arguments, out._pg_cell)
     if not out._pg_node:
         refuse(*_as_tuple(a), *_as_tuple(b))
     return _finish(out, out._operands_in_order()) if _open.unusual else out
@@ -546,7 +531,7 @@ def _without_graph(out):
 def _adopt(id):
     """Return a new proxy of a hidden node."""
     proxy = _blank()
-    lib.pg_retain(id)
+    lib.pg_retain(id, proxy._pg_cell)
     proxy._pg_node = id
     return proxy
 

@@ -24,8 +24,9 @@ static pg_tape **record(void)
 {
     pg_mode *trace = pg_mode_trace(sizeof *trace);
     REQUIRE(trace);
-    const pg_id x = pg_leaf(1.0), wx = pg_binary(op_named("mul"), w, x), sum = pg_binary(op_named("add"), wx, b);
-    const pg_id y = pg_unary(op_named("square"), sum);
+    const pg_id x = pg_leaf(1.0, NULL), wx = pg_binary(op_named("mul"), w, x, NULL),
+                sum = pg_binary(op_named("add"), wx, b, NULL);
+    const pg_id y = pg_unary(op_named("square"), sum, NULL);
     pg_tape **made = pg_cell_new(sizeof *made);
     pg_id culprit;
     REQUIRE(made && pg_tape_new(1, &x, 1, &y, trace->moment, made, &culprit) == PG_OK);
@@ -105,7 +106,7 @@ static void check_gradients(void)
 int main(int argc, char **argv)
 {
     REQUIRE(pg_init() == PG_OK);
-    w = pg_leaf(2.0), b = pg_leaf(3.0);
+    w = pg_leaf(2.0, NULL), b = pg_leaf(3.0, NULL);
     for (int i = 0; i < MOST; i++)
         xs[i] = i % 17 - 8;
     tape = record();

@@ -22,9 +22,9 @@ static int op_add;
 /* 0 + shared + shared + ..., DEPTH additions. All nodes but the last are released: the last one keeps them alive. */
 static pg_id build_chain(void)
 {
-    pg_id root = pg_leaf(0.0);
+    pg_id root = pg_leaf(0.0, NULL);
     for (int i = 0; i < DEPTH; i++) {
-        const pg_id next = pg_binary(op_add, root, shared);
+        const pg_id next = pg_binary(op_add, root, shared, NULL);
         pg_release(root);
         root = next;
     }
@@ -46,7 +46,7 @@ static void sweep_round(void)
 static void order_round(void)
 {
     const pg_id root = build_chain();
-    const pg_id custom = pg_custom(1.0, 1, &root, NULL);
+    const pg_id custom = pg_custom(1.0, 1, &root, NULL, NULL);
     pg_set_closure(custom, 1);
     pg_order **cell = pg_cell_new(sizeof *cell), *second;
     REQUIRE(cell && pg_order_new(custom, 1.0, cell) == PG_OK);
@@ -72,7 +72,7 @@ static void fork_meanwhile(void)
         const pid_t child = fork();
         REQUIRE(child >= 0);
         if (child == 0) {
-            const pg_id a = pg_leaf(3.0), b = pg_binary(op_named("mul"), a, a);
+            const pg_id a = pg_leaf(3.0, NULL), b = pg_binary(op_named("mul"), a, a, NULL);
             pg_order **cell = pg_cell_new(sizeof *cell);
             REQUIRE(cell && pg_order_new(b, 1.0, cell) == PG_OK && pg_order_next(*cell) == 0);
             pg_order_cell_free(cell);
@@ -93,7 +93,7 @@ static bool check_says(const char *invariant)
 /* A test of pg_check() itself: it must notice frozen leaves, and interior nodes, that break I11 (or I1). */
 static void break_what_is_frozen(void)
 {
-    const pg_id leaf = pg_leaf(1.0), result = pg_binary(op_add, leaf, leaf);
+    const pg_id leaf = pg_leaf(1.0, NULL), result = pg_binary(op_add, leaf, leaf, NULL);
     REQUIRE(pg_set_frozen(leaf, 1) == PG_OK && !pg_check());
     pg_arena *arena = pg_lock();
     pg_node *node = pg_node_at(arena, leaf), *sum = pg_node_at(arena, result);
@@ -120,7 +120,7 @@ int main(int argc, char **argv)
     REQUIRE(pg_init() == PG_OK);
     op_add = op_named("add");
     break_what_is_frozen();
-    shared = pg_leaf(1.0);
+    shared = pg_leaf(1.0, NULL);
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++)
         REQUIRE(pthread_create(&threads[i], NULL, work, NULL) == 0);

@@ -10,6 +10,7 @@ from alone import alone
 
 import pygrad
 from pygrad import Value, engine
+from pygrad.engine import cells
 from pygrad.engine._lib import ffi, lib
 
 pytestmark = pytest.mark.proxy
@@ -176,35 +177,55 @@ def test_c_refuses_ids_that_name_no_node():
             continue
         refused += 1
         bad = ffi.new("pg_id[]", [id, id])
-        made = [lib.pg_unary(20, id), lib.pg_binary(0, id, good[0]), lib.pg_binary(0, good[0], id)]
-        made += [lib.pg_binary_left(0, 1.0, id), lib.pg_binary_right(0, id, 1.0), lib.pg_power(id, 0.3)]
-        made += [lib.pg_power(id, 2.0), lib.pg_sum(id, 2, good), lib.pg_sum(0, 2, bad), lib.pg_dot(0, 2, good, bad)]
-        made += [lib.pg_dot(0, 2, bad, good), lib.pg_dot(id, 2, good, good), lib.pg_choose(id, 2, good)]
-        made += [lib.pg_choose(good[0], 2, bad), lib.pg_declared(id, 2, good, good), lib.pg_custom(1.0, 2, bad, two)]
-        made += [lib.pg_declared(good[0], 2, good, bad), lib.pg_custom(1.0, 2, bad, ffi.NULL)]
+        made = [
+            lib.pg_unary(20, id, ffi.NULL),
+            lib.pg_binary(0, id, good[0], ffi.NULL),
+            lib.pg_binary(0, good[0], id, ffi.NULL),
+        ]
+        made += [
+            lib.pg_binary_left(0, 1.0, id, ffi.NULL),
+            lib.pg_binary_right(0, id, 1.0, ffi.NULL),
+            lib.pg_power(id, 0.3, ffi.NULL),
+        ]
+        made += [
+            lib.pg_power(id, 2.0, ffi.NULL),
+            lib.pg_sum(id, 2, good, ffi.NULL),
+            lib.pg_sum(0, 2, bad, ffi.NULL),
+            lib.pg_dot(0, 2, good, bad, ffi.NULL),
+        ]
+        made += [
+            lib.pg_dot(0, 2, bad, good, ffi.NULL),
+            lib.pg_dot(id, 2, good, good, ffi.NULL),
+            lib.pg_choose(id, 2, good, ffi.NULL),
+        ]
+        made += [
+            lib.pg_choose(good[0], 2, bad, ffi.NULL),
+            lib.pg_declared(id, 2, good, good, ffi.NULL),
+            lib.pg_custom(1.0, 2, bad, two, ffi.NULL),
+        ]
+        made += [lib.pg_declared(good[0], 2, good, bad, ffi.NULL), lib.pg_custom(1.0, 2, bad, ffi.NULL, ffi.NULL)]
         assert not any(made)
         for biases, ws, xs in ((bad, good, good), (good, bad, good), (good, good, bad)):
-            assert lib.PG_OK != lib.pg_dots(1, 2, biases, ws, xs, out)
+            assert lib.PG_OK != lib.pg_dots(1, 2, biases, ws, xs, out, ffi.NULL)
 
         roots = ffi.new("pg_roots *", {"count": 2, "ids": bad, "seeds": two})
         good_roots = ffi.new("pg_roots *", {"count": 2, "ids": good, "seeds": two})
         wanted = ffi.new("pg_wanted *", {"count": 2, "ids": bad, "grads": two})
-        order, tape, since = ffi.new("pg_order **"), ffi.new("pg_tape **"), ffi.new("pg_moment *")
-        lib.pg_moment_begin(since)
-        statuses = [lib.pg_order_within(roots, since, order)]
-        lib.pg_trace_end()
+        order, tape, trace = cells.new_order(), cells.new_tape(), cells.trace()
+        statuses = [lib.pg_order_within(roots, trace.moment, order)]
+        del trace
         statuses += [lib.pg_order_new(id, 1.0, order), lib.pg_order_from(good_roots, wanted, order)]
         statuses += [lib.pg_backward(id, 1.0), lib.pg_backward_from(roots), lib.pg_adjoints(roots, wanted)]
         statuses += [lib.pg_set_data(id, 9.0), lib.pg_set_grad(id, 9.0), lib.pg_set_frozen(id, 1)]
         statuses += [lib.pg_set_grads(2, bad, 9.0), lib.pg_leaf_to_custom(id, 2, good, out)]
         statuses += [lib.pg_tape_new(2, good, 2, bad, 0, tape, out), lib.pg_tape_new(2, bad, 2, good, 0, tape, out)]
         for ys, xs, term in ((bad, good, 0), (good, bad, 0), (good, good, id)):
-            given, found = ffi.new("pg_term[]", [(term, 1.0)] * 2), ffi.new("pg_term[]", 2)
-            job = {"y_count": 2, "x_count": 2, "ys": ys, "xs": xs, "given": given, "found": found}
+            given = ffi.new("pg_term[]", [(term, 1.0)] * 2)
+            job = {"y_count": 2, "x_count": 2, "ys": ys, "xs": xs, "given": given}
             statuses += [run(ffi.new("pg_derivation *", job)) for run in (lib.pg_pull, lib.pg_push)]
         assert {lib.PG_NO_NODE} == set(statuses)
 
-        lib.pg_retain(id), lib.pg_release(id), lib.pg_set_closure(id, 1), lib.pg_backprop(id)
+        lib.pg_retain(id, ffi.NULL), lib.pg_release(id), lib.pg_set_closure(id, 1), lib.pg_backprop(id)
         lib.pg_made_since(0, id), lib.pg_creation_order(2, bad, ffi.new("uint64_t[]", 2))
         assert not any([lib.pg_is_frozen(id), lib.pg_requires_grad(id), lib.pg_is_busy(id), lib.pg_operand_count(id)])
         for read in (lib.pg_data, lib.pg_grad, lib.pg_exponent):

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from pygrad import engine as c_engine
-from pygrad.engine._lib import lib
+from pygrad.engine._lib import ffi, lib
 
 # --- take -------------------------------------------------------------------------------------------------------------
 
@@ -184,14 +184,17 @@ def test_values_without_a_node_are_refused(engine):
 
 def test_the_arena_refuses_what_makes_no_take():
     """pg_choose makes no node of no values, or of an operand that is no live node; outside an index gives nan."""
-    from pygrad.engine._lib import ffi
 
     v = c_engine.Value(1.0)
     ids, before = ffi.new("pg_id[]", [v._pg_id] * 2), c_engine.live_nodes()
 
-    assert [0, 0, 0] == [lib.pg_choose(v._pg_id, 0, ids), lib.pg_choose(0, 1, ids), lib.pg_declared(0, 0, ids, ids)]
+    assert [0, 0, 0] == [
+        lib.pg_choose(v._pg_id, 0, ids, ffi.NULL),
+        lib.pg_choose(0, 1, ids, ffi.NULL),
+        lib.pg_declared(0, 0, ids, ids, ffi.NULL),
+    ]
     assert before == c_engine.live_nodes()
-    out = lib.pg_choose(v._pg_id, 1, ids)
+    out = lib.pg_choose(v._pg_id, 1, ids, ffi.NULL)
     assert math.isnan(lib.pg_data(out))
     lib.pg_release(out)
 
