@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 
 from pygrad.common.nested import build_lists, dimensions, flatten, names
-from pygrad.common.numbers import describe, to_float
+from pygrad.common.numbers import describe, shortened, to_float
 from pygrad.optim import zero_grads
 
 
@@ -90,7 +90,7 @@ class Module:
             except ValueError as error:
                 problems.append(str(error))
         if problems:
-            raise ValueError(f"this state does not fit the {type(self).__name__}: {'; '.join(problems)}")
+            raise ValueError(f"this state does not fit the {type(self).__name__}: {shortened('; '.join(problems), 2000)}")
         for p, number in writes:
             p.data = number
         return missing, unexpected

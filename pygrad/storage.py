@@ -8,6 +8,7 @@ import json
 import os
 import zlib
 
+from pygrad.common.numbers import shortened
 from pygrad.tape.files import write_whole
 
 
@@ -36,7 +37,7 @@ def load_model(module, path):
         tensors = safetensors.numpy.load(blob)
         foreign = [f"{name} is {tensor.dtype}" for name, tensor in tensors.items() if tensor.dtype != numpy.float64]
         if foreign:
-            raise ValueError(f"{'; '.join(foreign)}, not float64")
+            raise ValueError(f"{shortened('; '.join(foreign))}, not float64")
         if _stored_checksum(blob) not in (None, str(_checksum(tensors))):
             raise ValueError("its numbers do not match their checksum")
     except (safetensors.SafetensorError, KeyError, ValueError) as error:  # KeyError: of a type that NumPy lacks

@@ -11,6 +11,7 @@ from array import array
 
 from pygrad._version import __version__
 from pygrad.common.nested import in_words
+from pygrad.common.numbers import shown
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.optable import ARITIES, CODES, NAMES, RECEIVERS
 from pygrad.tape.files import describe, write_whole
@@ -19,7 +20,7 @@ from pygrad.tape.files import describe, write_whole
 def write(tape, structures, path, name, title):
     """Write the C file of a tape; see `Compiled.to_c`. `title`, the function's name, stands in its first line."""
     if not (isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name)):
-        raise ValueError(f"name must be the beginning of C names, of letters, digits and _, not {name!r}")
+        raise ValueError(f"name must be the beginning of C names, of letters, digits and _, not {shown(name)}")
     text = _File(tape, structures, name, title).text()
     write_whole(os.path.realpath(path), text.encode())
 
