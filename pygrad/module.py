@@ -90,7 +90,9 @@ class Module:
             except ValueError as error:
                 problems.append(str(error))
         if problems:
-            raise ValueError(f"this state does not fit the {type(self).__name__}: {shortened('; '.join(problems), 2000)}")
+            raise ValueError(
+                f"this state does not fit the {type(self).__name__}: {shortened('; '.join(problems), 2000)}"
+            )
         for p, number in writes:
             p.data = number
         return missing, unexpected

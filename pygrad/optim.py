@@ -164,7 +164,9 @@ class Optimizer:
             raise ValueError("this is not the state_dict() of an optimizer") from None
         own = [len(group["params"]) for group in self.param_groups]
         if sizes != own:
-            raise ValueError(f"this state has groups of {shown(sizes)} parameters, and the optimizer has groups of {shown(own)}")
+            raise ValueError(
+                f"this state has groups of {shown(sizes)} parameters, and the optimizer has groups of {shown(own)}"
+            )
         loaded = [self._loaded(n, group, state) for n, (group, state) in zip(own, given)]
         for group, (new, _) in zip(self.param_groups, given, strict=True):
             group.update({**new, "params": group["params"]})

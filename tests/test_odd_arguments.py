@@ -29,9 +29,8 @@ def test_a_batch_larger_than_the_data_is_all_of_it(f, size):
     """Whatever its size; and drop_last leaves nothing of it."""
     assert 1 == len(f.fit(f.optimizer, [1.0, 2.0, 3.0], batch_size=size))
     assert [3] == [len(batch) for batch in data.batches([1, 2, 3], batch_size=size)]
-    assert 1 == len(data.batches([1, 2, 3], batch_size=size)) and not len(
-        data.batches([1, 2, 3], batch_size=size, drop_last=True)
-    )
+    assert 1 == len(data.batches([1, 2, 3], batch_size=size))
+    assert not len(data.batches([1, 2, 3], batch_size=size, drop_last=True))
     with pytest.raises(ValueError, match="drop_last leaves no batch"):
         f.fit(f.optimizer, [1.0, 2.0], batch_size=size, drop_last=True)
 
@@ -141,5 +140,7 @@ def test_messages_are_short(fails):
 
 def test_shortened():
     """The beginning and the end stay, and a short text as it is."""
-    assert "abc" == shortened("abc") and "'abc'" == shown("abc") and "int" == shown(10**5000)
+    assert "abc" == shortened("abc")
+    assert "'abc'" == shown("abc")
+    assert "int" == shown(10**5000)
     assert "ab … (6 more characters) … ij" == shortened("abcdefghij", 4)

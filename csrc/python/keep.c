@@ -92,10 +92,10 @@ static int hold_operands(value *v)
  * often it runs. */
 static struct {
     uint64_t proxies; /* what proxies_made was */
-    uint64_t before;  /* blocks with a smaller start number have no new nodes: that of the current block */
+    uint64_t before; /* blocks with a smaller start number have no new nodes: that of the current block */
     uint32_t current; /* the current block */
-    uint32_t blocks;  /* how many blocks there were */
-    uint64_t clock;   /* the next start number */
+    uint32_t blocks; /* how many blocks there were */
+    uint64_t clock; /* the next start number */
 } kept;
 
 /* Append the new interior nodes of a block to `ids`, without the parts and vectors of operand lists. Each node gets a

@@ -109,8 +109,7 @@ static PyObject *value_delete_attribute(PyObject *self, PyObject *name)
     Py_RETURN_NONE;
 }
 
-static PyMethodDef new_method = {"__new__", (PyCFunction)(void (*)(void))value_new_method,
-                                 METH_VARARGS | METH_KEYWORDS,
+static PyMethodDef new_method = {"__new__", (PyCFunction)(void (*)(void))value_new_method, METH_VARARGS | METH_KEYWORDS,
                                  "Return a Value without a node, for __init__."};
 
 static PyMethodDef replaceable[] = {
@@ -123,8 +122,8 @@ static PyMethodDef replaceable[] = {
 static bool add_replaceable(void)
 {
     PyObject *make = PyCFunction_New(&new_method, NULL), *method = make ? PyStaticMethod_New(make) : NULL;
-    const bool added = method && PyObject_SetAttrString((PyObject *)value_type, "__new__", method) == 0 &&
-                       add_methods(replaceable);
+    const bool added =
+        method && PyObject_SetAttrString((PyObject *)value_type, "__new__", method) == 0 && add_methods(replaceable);
     Py_XDECREF(make);
     Py_XDECREF(method);
     restore_slots();
