@@ -52,7 +52,11 @@ def train_test_split(*sequences, test_size=0.25, seed=None):
     """
     length = _common_length(sequences)
     is_share = isinstance(test_size, float) and math.isfinite(test_size)
-    n = math.ceil(test_size * length) if is_share else to_whole(test_size, "test_size, if it is no fraction,", 0)
+    n = (
+        math.ceil(test_size * length)
+        if is_share
+        else to_whole(test_size, "test_size, if it is no fraction,", -math.inf)
+    )
     if not 0 < n < length:
         raise ValueError(f"test_size={shown(test_size)} of {length} items leaves the train or the test part empty")
     order = list(range(length))
