@@ -1,10 +1,9 @@
 """Mini-batches of lists or NumPy arrays, and their train/test split; shuffling leaves Python's generator alone."""
 
 import math
-import operator
-import random
 import warnings
 
+from pygrad.common.numbers import generator, shortened, shown, to_whole
 from pygrad.engine import recordings
 from pygrad.tape.record import TraceWarning
 
@@ -15,7 +14,8 @@ class batches:
     With one sequence an item is a batch of it; with several, a tuple of one batch of each. A batch of a NumPy array is
     an array; a batch of any other sequence is a list. Each pass shuffles anew; equal seeds give equal passes. Python's
     global generator is left alone. The last batch may be smaller; `drop_last` leaves out a smaller one. `len()` is the
-    number of batches. Raises ValueError for sequences of different lengths and for a batch_size below 1.
+    number of batches. Raises ValueError for sequences of different lengths and for a batch_size below 1, TypeError
+    for one that is not whole, and for a seed that is no number, str or bytes.
 
     >>> from pygrad.data import batches
     >>> list(batches([1, 2, 3], "abc", batch_size=2, shuffle=False))
@@ -24,13 +24,11 @@ class batches:
 
     def __init__(self, *sequences, batch_size, shuffle=True, seed=None, drop_last=False):
         self.sequences, self.size = sequences, _common_length(sequences)
-        self.batch_size, self.shuffle, self.drop_last = operator.index(batch_size), shuffle, drop_last
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        self._random = random.Random(seed)
+        self.batch_size, self.shuffle, self.drop_last = to_whole(batch_size, "batch_size", 1), shuffle, drop_last
+        self._random = generator(seed)
 
     def __len__(self):
-        return self.size // self.batch_size if self.drop_last else math.ceil(self.size / self.batch_size)
+        return self.size // self.batch_size if self.drop_last else -(-self.size // self.batch_size)
 
     def __iter__(self):
         order = list(range(self.size))
@@ -53,11 +51,16 @@ def train_test_split(*sequences, test_size=0.25, seed=None):
     (3, 1)
     """
     length = _common_length(sequences)
-    n = math.ceil(test_size * length) if isinstance(test_size, float) else operator.index(test_size)
+    is_share = isinstance(test_size, float) and math.isfinite(test_size)
+    n = (
+        math.ceil(test_size * length)
+        if is_share
+        else to_whole(test_size, "test_size, if it is no fraction,", -math.inf)
+    )
     if not 0 < n < length:
-        raise ValueError(f"test_size={test_size} of {length} items leaves the train or the test part empty")
+        raise ValueError(f"test_size={shown(test_size)} of {length} items leaves the train or the test part empty")
     order = list(range(length))
-    _shuffle(order, random.Random(seed))
+    _shuffle(order, generator(seed))
     pairs = zip(_select_all(sequences, order[n:]), _select_all(sequences, order[:n]), strict=True)
     return [part for pair in pairs for part in pair]
 
@@ -74,7 +77,7 @@ def _common_length(sequences):
     if not lengths:
         raise ValueError("at least one sequence is needed")
     if len(set(lengths)) > 1:
-        raise ValueError(f"the sequences must be of one length, not {', '.join(map(str, lengths))}")
+        raise ValueError(f"the sequences must be of one length, not {shortened(', '.join(map(str, lengths)))}")
     return lengths[0]
 
 

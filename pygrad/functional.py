@@ -15,6 +15,7 @@ import operator
 
 from pygrad import engine
 from pygrad.common.nested import as_lists
+from pygrad.common.numbers import shown
 from pygrad.engine import recordings
 
 _TINY = 3.720075976020836e-44  # exp(-100): a log is at least -100, as in PyTorch
@@ -38,7 +39,7 @@ def hinge_loss(input, target, *, reduction="mean"):
 
     def loss(score, t):
         if not _is_value(t) and t != -1 and t != 1:
-            raise ValueError(f"a target of hinge_loss must be -1 or 1, not {t!r}")
+            raise ValueError(f"a target of hinge_loss must be -1 or 1, not {shown(t)}")
         return (1 + -t * score).relu()
 
     return _elementwise(loss, input, target, reduction)
@@ -230,7 +231,7 @@ def _pair(loss, input, target):
 
 def _check(reduction):
     if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f'reduction must be "mean", "sum" or "none", not {reduction!r}')
+        raise ValueError(f'reduction must be "mean", "sum" or "none", not {shown(reduction)}')
 
 
 def _reduce(losses, flat, reduction):

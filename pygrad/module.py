@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 
 from pygrad.common.nested import MOST_LEVELS, build_lists, dimensions, flatten, names
-from pygrad.common.numbers import describe, to_float
+from pygrad.common.numbers import describe, shortened, to_float
 from pygrad.common.whole import set_all
 from pygrad.optim import set_data, zero_grads
 
@@ -91,7 +91,9 @@ class Module:
             except ValueError as error:
                 problems.append(str(error))
         if problems:
-            raise ValueError(f"this state does not fit the {type(self).__name__}: {'; '.join(problems)}")
+            raise ValueError(
+                f"this state does not fit the {type(self).__name__}: {shortened('; '.join(problems), 2000)}"
+            )
         set_data([p for p, _ in writes], [number for _, number in writes])
         return missing, unexpected
 

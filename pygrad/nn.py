@@ -3,6 +3,7 @@
 import random
 
 from pygrad import engine
+from pygrad.common.numbers import shown
 from pygrad.engine import Value
 from pygrad.module import Module
 
@@ -105,7 +106,7 @@ def _known(activation):
     others = {"backward", "detach", "item", "minimum", "maximum"}
     known = [name for name in dir(Value) if name[0] != "_" and callable(getattr(Value, name)) and name not in others]
     if activation not in known:
-        raise ValueError(f"unknown activation {activation!r}; known are linear, {', '.join(known)}")
+        raise ValueError(f"unknown activation {shown(activation)}; known are linear, {', '.join(known)}")
     return activation
 
 

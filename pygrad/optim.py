@@ -25,7 +25,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from pygrad import lr_scheduler  # noqa: F401 - optim.lr_scheduler, where PyTorch has it
-from pygrad.common.numbers import describe, to_float
+from pygrad.common.numbers import describe, shown, to_float
 from pygrad.common.whole import restored_on_error, set_all
 from pygrad.engine import plain_ids
 from pygrad.engine._lib import ffi, lib
@@ -208,7 +208,9 @@ class Optimizer:
             raise ValueError("this is not the state_dict() of an optimizer") from None
         own = [len(group["params"]) for group in self.param_groups]
         if sizes != own:
-            raise ValueError(f"this state has groups of {sizes} parameters, and the optimizer has groups of {own}")
+            raise ValueError(
+                f"this state has groups of {shown(sizes)} parameters, and the optimizer has groups of {shown(own)}"
+            )
         loaded = [self._loaded(n, group, state) for n, (group, state) in zip(own, given)]
         with restored_on_error(vars(self), *self.param_groups):
             for group, (new, _) in zip(self.param_groups, given, strict=True):
@@ -433,20 +435,20 @@ def _leaves(params):
         if not hasattr(p, "backward"):
             raise TypeError(f"a parameter must be a Value, not {describe(p)}")
         if p._prev:
-            raise ValueError(f"a parameter must be a leaf Value, and this one is the result of {p._op!r}")
+            raise ValueError(f"a parameter must be a leaf Value, and this one is the result of {shown(p._op)}")
     return params
 
 
 def _not_negative(group, *names):
     for name in names:
         if not to_float(group[name], name) >= 0:
-            raise ValueError(f"{name} must be at least 0, not {group[name]}")
+            raise ValueError(f"{name} must be at least 0, not {shown(group[name])}")
 
 
 def _betas(group):
     betas = [to_float(beta, "beta") for beta in group["betas"]]
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        raise ValueError(f"betas must be two numbers, each at least 0 and below 1, not {group['betas']}")
+        raise ValueError(f"betas must be two numbers, each at least 0 and below 1, not {shown(group['betas'])}")
     return betas
 
 

@@ -8,6 +8,7 @@ import json
 import zlib
 
 from pygrad.common import forks
+from pygrad.common.numbers import shortened
 from pygrad.common.whole_files import write_whole
 
 
@@ -37,7 +38,7 @@ def load_model(module, path):
         tensors = safetensors.numpy.load(blob)
         foreign = [f"{name} is {tensor.dtype}" for name, tensor in tensors.items() if tensor.dtype != numpy.float64]
         if foreign:
-            raise ValueError(f"{'; '.join(foreign)}, not float64")
+            raise ValueError(f"{shortened('; '.join(foreign))}, not float64")
         if _stored_checksum(blob) not in (None, str(_checksum(tensors))):
             raise ValueError("its numbers do not match their checksum")
     except (safetensors.SafetensorError, KeyError, ValueError) as error:  # KeyError: of a type that NumPy lacks

@@ -13,6 +13,7 @@ import sysconfig
 from typing import Any, NamedTuple
 
 from pygrad.common import forks
+from pygrad.common.numbers import shown
 from pygrad.common.value_base import ValueBase
 
 max_nodes = 100  # a notebook shows larger graphs as text only; set it to as many as your screen holds
@@ -44,7 +45,7 @@ def draw_dot(root, format="svg", rankdir="LR", open_fused=False, highlight=None)
     Raises ImportError when the `graphviz` package is missing.
     """
     if rankdir not in ("LR", "TB"):
-        raise ValueError(f"rankdir must be 'LR' or 'TB', not {rankdir!r}")
+        raise ValueError(f"rankdir must be 'LR' or 'TB', not {shown(rankdir)}")
     return _picture(_reached(root), format, rankdir, open_fused, _marked(highlight))
 
 

@@ -11,11 +11,12 @@ Management Science 18 (7), 1972). So k paths over n nodes cost O(n + k * length)
 import heapq
 import itertools
 import math
+import sys
 import warnings
 from typing import NamedTuple
 
 from pygrad.calculus.reruns import SeenThrough
-from pygrad.common.numbers import describe
+from pygrad.common.numbers import describe, to_whole
 from pygrad.engine import Value, is_value
 
 _HUGE = 1e200  # stands for the logarithm of inf and nan, and -_HUGE for that of 0: sums of these stay finite
@@ -78,12 +79,11 @@ def explain(y, x, limit=10):
     for v in (y, x):
         if not is_value(v):
             raise TypeError(f"explain needs two Values, not {describe(v)}")
-    if limit < 1:
-        raise ValueError(f"limit must be at least 1, not {limit}")
+    limit = to_whole(limit, "limit", 1)
     steps, sums, counts = _to(x, y)
     if y._pg_id not in sums:
         return Explanation(y, x, 0.0, 0.0, ())
-    paths = tuple(itertools.islice(_best_paths(y, steps), int(limit)))
+    paths = tuple(itertools.islice(_best_paths(y, steps), min(limit, sys.maxsize)))
     return Explanation(y, x, sums[y._pg_id], counts[y._pg_id], paths)
 
 

@@ -1,7 +1,8 @@
-"""Which objects are numbers: one rule for both engines."""
+"""Which objects are numbers: one rule for both engines; and how messages name an object."""
 
 import numbers
 import operator
+import random
 from decimal import Decimal
 
 # An operand of these types is a mistake, not a foreign type with an operator of its own: `v + "1"` must be refused.
@@ -39,8 +40,23 @@ def operand(x):
 
 def describe(x):
     """Name `x` in an error message: its type, and its value where that is short."""
-    text = repr(x) if isinstance(x, (str, bytes, complex)) else ""
+    text = repr(x[:30] if isinstance(x, (str, bytes)) else x) if isinstance(x, (str, bytes, complex)) else ""
     return f"{type(x).__name__} {text}" if 0 < len(text) <= 30 else type(x).__name__
+
+
+def shortened(text, most=200):
+    """Return `text` for an error message: of a long one the beginning, the end, and how much is left out."""
+    text = str(text)
+    cut = len(text) - most
+    return text if cut <= 0 else f"{text[: most // 2]} … ({cut} more characters) … {text[-most // 2 :]}"
+
+
+def shown(x):
+    """Return repr(x) for an error message, shortened."""
+    try:
+        return shortened(repr(x))
+    except ValueError:  # an int with more digits than Python writes
+        return describe(x)
 
 
 def _advice(x):
@@ -68,5 +84,14 @@ def to_whole(x, what, least):
     except TypeError:
         raise TypeError(f"{what} must be a whole number, not {describe(x)}") from None
     if number < least:
-        raise ValueError(f"{what} must be at least {least}, not {number}")
+        raise ValueError(f"{what} must be at least {least}, not {shown(number)}")
     return number
+
+
+def generator(seed):
+    """Return a `random.Random` of a seed: None, a number, a str or bytes. Raises TypeError for any other."""
+    if hasattr(seed, "__index__"):
+        seed = operator.index(seed)  # of a NumPy integer too
+    if not isinstance(seed, (type(None), int, float, str, bytes, bytearray)):
+        raise TypeError(f"a seed must be None, a number, a str or bytes, not {describe(seed)}")
+    return random.Random(seed)

@@ -3,6 +3,8 @@
 Each function returns the exception; the caller raises it.
 """
 
+from pygrad.common.numbers import shown
+
 
 def uninitialised():
     return RuntimeError(
@@ -20,7 +22,7 @@ def busy():
 
 
 def init_of_result(value):
-    return RuntimeError(f"this Value is the result of {value._op!r}: only a leaf can be set by __init__")
+    return RuntimeError(f"this Value is the result of {shown(value._op)}: only a leaf can be set by __init__")
 
 
 def children_too_late():

@@ -13,7 +13,7 @@ and `_backward` included. The modules of pygrad use these names too; programs sh
 import operator
 
 from pygrad.common.nested import build_lists, count, flatten, has_gap
-from pygrad.common.numbers import describe, is_number, operand, to_float
+from pygrad.common.numbers import describe, is_number, operand, shown, to_float
 
 # Keys of a Value's __dict__ for the engines' own use: no attribute can have such a name.
 CLOSURE = "<backward>"  # the function assigned to `_backward`
@@ -82,7 +82,7 @@ class ValueBase:
         """Copy or pickle a leaf as a new leaf; refuse a result, with a message that says why."""
         if not self._is_leaf():
             raise TypeError(
-                f"only a leaf Value can be copied or pickled, and this one is the result of {self._op!r}; "
+                f"only a leaf Value can be copied or pickled, and this one is the result of {shown(self._op)}; "
                 "use .detach() for a new leaf with its data"
             )
         attributes = {name: kept for name, kept in self._attributes().items() if name not in (CLOSURE, MADE_AT)}
@@ -204,13 +204,13 @@ def _place(index, count):
     """Return an index as an int. Raises IndexError if it is not a whole number from 0 to count - 1."""
     whole = isinstance(index, int) or index.is_integer()
     if not whole or not 0 <= index < count:
-        raise IndexError(f"take: the index is {int(index) if whole else index}, and there are {count} values")
+        raise IndexError(f"take: the index is {shown(int(index) if whole else index)}, and there are {count} values")
     return int(index)
 
 
 def op_and_label(value):
     """Return the op and label of a Value, for messages: "'tanh' (label 'hidden')"."""
-    return f"{value._op!r}" + (f" (label {value.label!r})" if value.label else "")
+    return shown(value._op) + (f" (label {shown(value.label)})" if value.label else "")
 
 
 def is_default(start):

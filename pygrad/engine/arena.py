@@ -1,7 +1,7 @@
 """The arena (csrc/engine/arena.h) seen from Python: which Values lead to which, frozen leaves, figures, and a check."""
 
 from pygrad.common import forks
-from pygrad.common.numbers import describe
+from pygrad.common.numbers import describe, shown
 from pygrad.common.value_base import CLOSURE
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
@@ -15,7 +15,7 @@ def set_frozen(value, requires_grad):
     status = lib.pg_set_frozen(value._pg_id, not requires_grad)
     if status == lib.PG_IN_USE:
         raise RuntimeError(
-            f"requires_grad can be set on a leaf only, and this Value is the result of {value._op!r}: "
+            f"requires_grad can be set on a leaf only, and this Value is the result of {shown(value._op)}: "
             "use .detach() for a new leaf with its data, or pygrad.no_grad()"
         )
     check(status, [value])

@@ -10,6 +10,7 @@ from array import array
 
 from pygrad._version import __version__
 from pygrad.common.nested import in_words
+from pygrad.common.numbers import shown
 from pygrad.common.whole_files import write_whole
 from pygrad.engine import Value
 from pygrad.engine._lib import ffi, lib
@@ -21,7 +22,7 @@ from pygrad.tape.tape import Tape
 def write(tape, structures, path, name, title):
     """Write the C file of a tape; see `Compiled.to_c`. `title`, the function's name, stands in its first line."""
     if not (isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name)):
-        raise ValueError(f"name must be the beginning of C names, of letters, digits and _, not {name!r}")
+        raise ValueError(f"name must be the beginning of C names, of letters, digits and _, not {shown(name)}")
     text = _File(tape, structures, name, title).text()
     write_whole(path, text.encode())
 

@@ -8,7 +8,7 @@ from array import array
 
 from pygrad import engine
 from pygrad.common import forks
-from pygrad.common.numbers import to_whole
+from pygrad.common.numbers import shortened, shown, to_whole
 from pygrad.engine import recordings
 from pygrad.engine._lib import lib
 from pygrad.module import Module
@@ -82,13 +82,13 @@ class Compiled:
         if not callable(function):
             raise TypeError(f"compile needs a function, not {type(function).__name__}")
         if reduction not in (None, *REDUCTIONS):
-            raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {reduction!r}")
+            raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {shown(reduction)}")
         passes = (passes,) if isinstance(passes, str) else tuple(passes)
         for name in passes:
             if name not in tuple(PASSES):
-                raise ValueError(f"unknown pass {name!r}; known are {', '.join(PASSES)}")
+                raise ValueError(f"unknown pass {shown(name)}; known are {', '.join(PASSES)}")
         if not isinstance(batched, bool) and not isinstance(batched, (tuple, list)):
-            raise TypeError(f"batched must be True, False, or a tuple of them, one an argument, not {batched!r}")
+            raise TypeError(f"batched must be True, False, or a tuple of them, one an argument, not {shown(batched)}")
         self.function, self.reduction, self.batched = function, reduction, batched
         self.threads = min(to_whole(threads, "threads", 1), 1024)
         self._passes = sum(PASSES[name] for name in set(passes))
@@ -315,7 +315,7 @@ class Compiled:
         sizes = {a.samples for a in arguments if a.samples is not None}
         if len(sizes) > 1:
             named = ", ".join(f"{a.name} has {a.samples}" for a in arguments if a.samples is not None)
-            raise ValueError(f"all arguments need as many samples: {named}")
+            raise ValueError(f"all arguments need as many samples: {shortened(named)}")
         return self.run_on(arguments, sizes.pop() if sizes else None)
 
     def run_on(self, arguments, samples):

@@ -4,6 +4,7 @@ from array import array
 
 from pygrad.common import forks
 from pygrad.common.nested import build_lists, dimensions
+from pygrad.common.numbers import shortened
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 
@@ -67,7 +68,7 @@ class Run:
     def check(self, status, where):
         if status == lib.PG_BAD_INDEX:
             line = self.tape.name_of(where.bad_node)
-            raise IndexError(f"sample {where.bad_sample}: the index of {line} is out of range, or not whole")
+            raise IndexError(f"sample {where.bad_sample}: the index of {shortened(line)} is out of range, or not whole")
         check(status, of="this batch")
 
     def _output(self):

@@ -10,9 +10,6 @@ Python. Either way the result has the same bits as this loop:
             optimizer.step()
 """
 
-import math
-import operator
-import random
 import sys
 import time
 from array import array
@@ -20,7 +17,7 @@ from typing import NamedTuple
 
 from pygrad import optim
 from pygrad.common import forks
-from pygrad.common.numbers import describe
+from pygrad.common.numbers import describe, generator, to_whole
 from pygrad.common.whole import restored_on_error
 from pygrad.engine import plain_ids
 from pygrad.engine._lib import ffi, lib
@@ -74,7 +71,7 @@ class SampleOrder:
     """The sequence of the samples in each epoch, shuffled as `pygrad.data.batches` does with this seed."""
 
     def __init__(self, samples, shuffle, seed):
-        self.samples, self.shuffle, self._random = samples, shuffle, random.Random(seed)
+        self.samples, self.shuffle, self._random = samples, shuffle, generator(seed)
 
     def next(self):
         """Return the numbers of the samples as the next epoch uses them, one by one; None if they are not shuffled."""
@@ -87,10 +84,8 @@ class SampleOrder:
 
 def fit(run, optimizer, *, epochs, batch_size, shuffle, seed, drop_last, schedule, progress, callback, by_hand):
     """Train, and return the loss of every step; see `Compiled.fit`. `by_hand(samples)` runs a batch in Python."""
-    samples, epochs = run.n, operator.index(epochs)
-    batch_size = samples if batch_size is None else operator.index(batch_size)
-    if epochs < 0 or batch_size < 1:
-        raise ValueError(f"epochs must be at least 0 and batch_size at least 1, not {epochs} and {batch_size}")
+    samples, epochs = run.n, to_whole(epochs, "epochs", 0)
+    batch_size = samples if batch_size is None else to_whole(batch_size, "batch_size", 1)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a function of a Progress, not {describe(callback)}")
     batches = _batches(samples, batch_size, drop_last)
@@ -114,7 +109,7 @@ def fit(run, optimizer, *, epochs, batch_size, shuffle, seed, drop_last, schedul
 
 def _batches(samples, batch_size, drop_last):
     """Return how many batches an epoch has."""
-    batches = samples // batch_size if drop_last else math.ceil(samples / batch_size)
+    batches = samples // batch_size if drop_last else -(-samples // batch_size)
     if batches == 0:
         raise ValueError(f"drop_last leaves no batch: there are {samples} samples, and a batch has {batch_size}")
     return batches
@@ -168,7 +163,8 @@ class _InC:
 
     def __init__(self, run, optimizer, batch_size, batches):
         self.run, self.optimizer = run, optimizer
-        fields = {"samples": run.n, "columns": run.columns, "batch_size": batch_size, "batches": batches}
+        fields = {"samples": run.n, "columns": run.columns, "batches": batches}
+        fields |= {"batch_size": min(batch_size, run.n)}  # more than C can count is all
         fields |= {"threads": run.batch.threads, "is_mean": run.reduction == "mean", "seconds": SECONDS}
         self.fit, self.steps = ffi.new("pg_fit *", fields), None
 
