@@ -17,6 +17,8 @@ from pygrad.data import batches
 from pygrad.engine import Value
 from pygrad.module import Module
 
+pytestmark = pytest.mark.python
+
 PACKAGE = str(Path(pygrad.__file__).parent)
 OPTIM, SCHEDULE, WHOLE, FIT = (
     f"{PACKAGE}/{name}.py" for name in ("optim", "lr_scheduler", "common/whole", "tape/training")
