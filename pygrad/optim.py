@@ -20,7 +20,7 @@ None.) A frozen parameter (`requires_grad` is False) is skipped. Adam counts ste
 import copy
 import math
 from array import array
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import NamedTuple
 
@@ -183,8 +183,9 @@ class Optimizer:
 
     def settle(self, change):
         """Keep the state after a Change, in the dicts that a program may hold; it may be done twice."""
-        for state, now in zip(change.before, change.states):
-            state.update(now)
+        if change.is_done:
+            for state, new in zip(change.before, change.new):
+                state.update(new)
         self.state = change.before
 
     def prepare(self, group, state):
@@ -252,10 +253,10 @@ class SGD(Optimizer):
         buffer = None if first else _buffer("momentum_buffer", buffer, n)
         ids = plain_ids(params)
         if ids is None:
-            return _by_formula(partial(sgd, **options), params, {"momentum_buffer": buffer or [None] * n})
+            return _by_formula(partial(sgd, **options), params, {"momentum_buffer": None}, buffer or [None] * n)
         buffer = _zeros(n) if first and options["momentum"] != 0 else buffer
-        options = ffi.new("pg_sgd_options *", {**options, "first": first})
-        return _in_c(params, ids, {"sgd": options}, {"momentum_buffer": buffer})
+        options = ffi.new("pg_sgd_options *", [*options.values(), first])  # in the sequence of the struct
+        return _in_c(params, ids, {"momentum_buffer": buffer}, options, ffi.NULL, buffer)
 
 
 class Adam(Optimizer):
@@ -277,11 +278,13 @@ class Adam(Optimizer):
         step = state["step"] + 1
         hyper = _floats(group, "lr", "eps", "weight_decay")
         options = adam_options(step, betas=_betas(group), decoupled=self.decoupled, **hyper)
-        buffers = {name: _buffer(name, state[name], len(params)) for name in ("exp_avg", "exp_avg_sq")}
+        buffers = [_buffer(name, state[name], len(params)) for name in ("exp_avg", "exp_avg_sq")]
+        new = {"step": step, "exp_avg": buffers[0], "exp_avg_sq": buffers[1]}
         ids = plain_ids(params)
         if ids is None:
-            return _by_formula(partial(adam, **options), params, buffers, step=step)
-        return _in_c(params, ids, {"adam": ffi.new("pg_adam_options *", options)}, buffers, step=step)
+            return _by_formula(partial(adam, **options), params, new, *buffers)
+        options = ffi.new("pg_adam_options *", list(options.values()))  # in the sequence of the struct
+        return _in_c(params, ids, new, ffi.NULL, options, *buffers)
 
 
 class AdamW(Adam):
@@ -297,25 +300,30 @@ class AdamW(Adam):
 
 
 class _Move(NamedTuple):
-    """What a step does to one group: `in_c` are the fields of a pg_moved_group, or None: then `values` get `new` data.
+    """What a step does to one group: `in_c` is its pg_moved_group as a tuple, or None: then `values` get `data`.
 
     It holds `params`, so that the ids in `in_c` stay those of living nodes.
     """
 
     params: list
-    state: dict  # the group's state after the step
-    in_c: dict | None
+    new: dict  # what changes in the group's state
+    in_c: tuple | None
     values: tuple = ()
-    new: tuple = ()
-    old: tuple = ()
+    data: tuple = ()
+    old_data: tuple = ()
 
 
 class Change:
     """A change of parameters that ends with one call of C: the call makes `is_done` true.
 
-    `before` and `after` are the states of the optimizer. `states` is the one that belongs to the parameters, at every
-    moment, whatever exception comes at whatever instruction. (Buffers that the call updates may be in both.)
+    `before` is the optimizer's state before the call, `new` has the entries that the call changes, `after` is both.
+    `states` is the state that belongs to the parameters, at every moment, whatever exception comes at whatever
+    instruction. (Buffers that the call updates may be in all of them.)
     """
+
+    @cached_property  # so that a program may change it
+    def after(self):
+        return [{**state, **new} for state, new in zip(self.before, self.new)]
 
     @property
     def states(self):
@@ -329,37 +337,41 @@ class _Step(Change):
     """
 
     def __init__(self, before, moves):
-        self.before, self.after = before, [{**state, **move.state} for state, move in zip(before, moves)]
-        self.moves, self.done = moves, ffi.new("int *")
-        self.groups = ffi.new("pg_moved_group[]", [move.in_c for move in moves if move.in_c])
+        self.before, self.new, in_c = before, [], []
+        for move in moves:
+            self.new.append(move.new)
+            if move.in_c:
+                in_c.append(move.in_c)
+        self.moves, self.groups, self.done = moves, ffi.new("pg_moved_group[]", in_c), ffi.new("int *")
 
     @property
     def is_done(self):
         return self.done[0]
 
     def take(self):
-        values, new, old = [], [], []
+        values, data, old_data = [], [], []
         for move in self.moves:
-            values += move.values
-            new += move.new
-            old += move.old
+            if move.values:
+                values += move.values
+                data += move.data
+                old_data += move.old_data
         try:
-            set_all(values, "data", new, old)
+            if values:
+                set_all(values, "data", data, old_data)
             if lib.pg_move(len(self.groups), self.groups, self.done) != lib.PG_OK:
                 raise RuntimeError("a parameter lost its node while the optimizer was about to move it: none has moved")
         except BaseException:
             if not self.is_done:
-                set_all(values, "data", old, old)
+                set_all(values, "data", old_data, old_data)
             raise
         finally:
             self.moves = self.groups = None  # a buffer that they hold cannot be resized
 
 
-def _in_c(params, ids, options, buffers, **state):
+def _in_c(params, ids, new, sgd_options, adam_options, first_buffer, second_buffer=None):
     """Return the _Move of plain Values, which updates the buffers in place."""
-    pointers = [hold(buffer, len(params)) for buffer in buffers.values()]
-    fields = {"count": len(params), "ids": ids, **options, **dict(zip(("first_buffer", "second_buffer"), pointers))}
-    return _Move(params, {**state, **buffers}, fields)
+    n = len(params)
+    return _Move(params, new, (n, ids, sgd_options, adam_options, hold(first_buffer, n), hold(second_buffer, n)))
 
 
 def hold(buffer, n):
@@ -372,19 +384,19 @@ def hold(buffer, n):
     return held
 
 
-def _by_formula(formula, params, buffers, **state):
-    """Return the _Move by a formula in Python, with buffers of its own; a None in a buffer stays None."""
+def _by_formula(formula, params, new, *buffers):
+    """Return the _Move by a formula in Python, with new buffers for the last entries of `new`; a None stays None."""
     frozen = [not getattr(p, "requires_grad", True) for p in params]
     old = [p.data for p in params]
     rows = [
         (data, *row) if stays else formula(data, p.grad, *row)
         # strict, for reading a p may change its buffers
-        for p, data, stays, *row in zip(params, old, frozen, *buffers.values(), strict=True)
+        for p, data, stays, *row in zip(params, old, frozen, *buffers, strict=True)
     ]
-    new, *columns = zip(*rows)
-    columns = [None if set(x) == {None} else array("d", [0.0 if y is None else y for y in x]) for x in columns]
-    moved = [(p, *numbers) for p, stays, *numbers in zip(params, frozen, new, old) if not stays]
-    return _Move(params, {**state, **dict(zip(buffers, columns))}, None, *zip(*moved))
+    data, *buffers = zip(*rows)
+    buffers = [None if set(x) == {None} else array("d", [0.0 if y is None else y for y in x]) for x in buffers]
+    moved = [(p, *numbers) for p, stays, *numbers in zip(params, frozen, data, old) if not stays]
+    return _Move(params, {**new, **dict(zip(list(new)[-len(buffers) :], buffers))}, None, *zip(*moved))
 
 
 # --- buffers ----------------------------------------------------------------------------------------------------------

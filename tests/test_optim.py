@@ -863,6 +863,18 @@ def test_a_schedule_refuses_the_state_of_another():
     assert before == one.state_dict()
 
 
+def test_a_schedule_whose_function_raises_stays():
+    """The epoch does not count, and no group has a new rate."""
+    optimizer = optim.SGD([{"params": [Value(1.0)]}, {"params": [Value(1.0)]}], lr=0.5)
+    scheduler = lr_scheduler.LambdaLR(optimizer, [lambda epoch: 1 / (epoch + 1), lambda epoch: 1 / (2 - epoch)])
+    scheduler.step()
+    before = repr([scheduler.state_dict(), optimizer.param_groups])
+    with pytest.raises(ZeroDivisionError):
+        scheduler.step()
+
+    assert before == repr([scheduler.state_dict(), optimizer.param_groups])
+
+
 @pytest.mark.parametrize(
     "name, args",
     [

@@ -215,9 +215,8 @@ class _Steps(optim.Change):
         return self.fit.is_stored
 
     @property
-    def after(self):
-        groups = zip(self.before, self.groups, self.structs)
-        return [{**state, **group.state_after(struct)} for state, group, struct in groups]
+    def new(self):
+        return [group.state_after(struct) for group, struct in zip(self.groups, self.structs)]
 
 
 class _Group:
@@ -225,7 +224,7 @@ class _Group:
 
     def __init__(self, optimizer, group, state, tape):
         params = list(group["params"])
-        new = optimizer.prepare(group, state).state  # raises an error if something is wrong
+        new = optimizer.prepare(group, state).new  # raises an error if something is wrong
         self.params, self.new, n = params, new, len(params)  # `params` must live as long as `ids`
         self.ids, self.frozen = plain_ids(params), plain_ids([p for p in params if not p.requires_grad])
         self.spans = ffi.new("pg_fit_span[]", _spans([self._place(id, tape) for id in self.ids]))

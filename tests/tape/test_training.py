@@ -429,6 +429,22 @@ def test_a_bad_index_ends_the_training_at_a_whole_step():
         assert ours.state[0]["step"] == steps
 
 
+def test_what_the_last_callback_sets_stays():
+    """The end of a training writes nothing over what a callback has changed in the optimizer."""
+    w = Value(0.5)
+    optimizer = optim.Adam([w], lr=0.1)
+
+    def callback(progress):
+        optimizer.state[0]["step"] = 77
+        optimizer.param_groups[0]["lr"] = 7.0
+
+    pygrad.compile(lambda x: (w * x) ** 2).fit(
+        optimizer, [1.0, 2.0], epochs=2, schedule=lambda step: 0.1, callback=callback
+    )
+    assert 77 == optimizer.state[0]["step"]
+    assert 7.0 == optimizer.param_groups[0]["lr"]
+
+
 ENDLESS = """
 import random, signal, sys, threading, os
 import pygrad
