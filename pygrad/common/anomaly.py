@@ -11,7 +11,7 @@ from pygrad.common.value_base import MADE_AT, op_and_label
 
 depth = 0  # how many detect_anomaly() blocks are open, in all threads; the engines read it in every operation
 _told = []  # functions to call with each new depth: the native proxy keeps a copy in C
-_thread = threading.local()  # .depth: how many blocks this thread has open
+_blocks = {}  # of each open block: a token -> the number of the thread that opened it; another thread may close it
 
 
 @contextlib.contextmanager
@@ -31,11 +31,14 @@ def detect_anomaly():
     ...     print(str(error).partition(", in ")[0])  # file, line and source follow
     'log' gave -inf from (x=0.0)
     """
-    _add_to_depth(1)
+    block = object()
+    with forks.changing:
+        _blocks[block] = threading.get_ident()
+        _tell_depth()
     try:
         yield
     finally:
-        _add_to_depth(-1)
+        _end([block])
 
 
 def tell_depth_to(function):
@@ -44,22 +47,23 @@ def tell_depth_to(function):
     function(depth)
 
 
-def _set_depth(new):
+def _tell_depth():
     global depth
-    depth = new
+    depth = len(_blocks)
     for function in _told:
-        function(new)
+        function(depth)
 
 
-def _add_to_depth(change):
+def _end(blocks):
     with forks.changing:
-        _set_depth(depth + change)
-        _thread.depth = getattr(_thread, "depth", 0) + change
+        for block in blocks:
+            _blocks.pop(block, None)  # in the child of a fork it may be gone
+        _tell_depth()
 
 
 def _forget_other_threads():
-    """Count only this thread's blocks: the child of a fork has no other thread."""
-    _set_depth(getattr(_thread, "depth", 0))
+    """End the blocks of other threads: the child of a fork has none of them."""
+    _end([block for block, thread in _blocks.items() if thread != threading.get_ident()])
 
 
 forks.in_child(_forget_other_threads)

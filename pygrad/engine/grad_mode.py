@@ -13,7 +13,7 @@ from pygrad.common.nested import each
 from pygrad.common.numbers import describe
 from pygrad.engine import Value, is_grad_enabled, set_grad_enabled
 
-_thread = threading.local()  # .before: for each open block, the outermost first, is_grad_enabled() before it
+_thread = threading.local()  # .blocks: of each open block, the outermost first, (mode, is_grad_enabled() before it)
 
 
 class _GradMode:
@@ -24,10 +24,12 @@ class _GradMode:
         return mode if function is None else mode(function)
 
     def __enter__(self):
-        _blocks().append(set_grad_enabled(self._on))
+        _blocks().append((self, set_grad_enabled(self._on)))
 
     def __exit__(self, kind, error, traceback):
-        set_grad_enabled(_blocks().pop())
+        # If the block was opened by another thread, in a generator that is closed by this one, this one was not in it.
+        if any(mode is self for mode, _ in _blocks()):
+            set_grad_enabled(_blocks().pop()[1])
 
     def __call__(self, function):
         if not callable(function):
@@ -93,9 +95,9 @@ class enable_grad(_GradMode):
 
 
 def _blocks():
-    if not hasattr(_thread, "before"):
-        _thread.before = []
-    return _thread.before
+    if not hasattr(_thread, "blocks"):
+        _thread.blocks = []
+    return _thread.blocks
 
 
 def _steps(mode, generator):
