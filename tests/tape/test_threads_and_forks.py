@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import pygrad
+from pygrad.common import anomaly
 from pygrad.engine import Value, reserved_bytes
 from pygrad.tape.tape import Tape
 
@@ -269,6 +270,35 @@ def test_one_bound_function_in_many_threads():
     assert rounds * (2 * 36.0 + 100.0) == w.grad  # d/dw of (wx)² is 2wx², at w = 2 the value itself
     in_threads(lambda: work(many, 1200.0), lambda: work(many, 1200.0), call)
     assert rounds * (2 * 36.0 + 100.0 + 2 * 1200.0) == w.grad
+
+
+@pytest.mark.parametrize("mode", [pygrad.no_grad, pygrad.detect_anomaly])
+def test_a_block_that_another_thread_leaves(mode):
+    """A generator that has opened a block may be closed by another thread: that one stays in its own blocks."""
+
+    def steps():
+        with mode():
+            yield
+
+    def begin():
+        generator = steps()
+        next(generator)
+        return generator
+
+    [generator] = in_threads(begin)
+    assert pygrad.is_grad_enabled()
+    with pygrad.no_grad(), pygrad.enable_grad():
+        generator.close()
+        assert {Value} == set(map(type, (Value(1.0) * 2.0)._prev))
+    assert pygrad.is_grad_enabled()
+    assert 0 == anomaly.depth
+    [generator] = in_threads(begin)
+    with pygrad.detect_anomaly():
+        anomaly._forget_other_threads()  # as the child of a fork does
+        assert 1 == anomaly.depth
+        generator.close()
+        assert 1 == anomaly.depth
+    assert 0 == anomaly.depth
 
 
 # --- cycles -----------------------------------------------------------------------------------------------------------
