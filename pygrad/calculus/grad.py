@@ -114,11 +114,13 @@ def _derive(run, ys, xs, given, count, reruns=()):
 
     reruns: those of the checkpoints between xs and ys; they are found if need be.
     """
-    ids, tops = [_ids(values) for values in (ys, xs)], [*ys, *(v for run in reruns for v in run.again)]
+    ids = [ffi.new("pg_id[]", [v._pg_id for v in values]) for values in (ys, xs)]
     terms = [(x._pg_id, 0.0) if isinstance(x, Value) else (0, x) for x in given]
     job = {"ys": ids[0], "y_count": len(ys), "xs": ids[1], "x_count": len(xs)}
-    in_c, _held = _reruns_for_c(reruns)
-    job |= {"reruns": in_c, "rerun_count": len(reruns)}
+    tops, _held = ys, None
+    if reruns:
+        job["rerun_count"], tops = len(reruns), [*ys, *(v for run in reruns for v in run.again)]
+        job["reruns"], _held = _reruns_for_c(reruns)
     job |= {"given": ffi.new("pg_term[]", terms), "found": ffi.new("pg_term[]", count)}
     keep = bool(anomaly.depth or engine.keeps_proxies())
     job, arrays = ffi.new("pg_derivation *", {**job, "keep_made": keep}), list(job.values())
@@ -144,16 +146,12 @@ def _derive(run, ys, xs, given, count, reruns=()):
 
 def _reruns_for_c(reruns):
     """Return the Reruns for C (pg_rerun[]), and the arrays that must live as long."""
-    held = [(_ids(run.results), _ids(run.again)) for run in reruns]
+    held = [[ffi.new("pg_id[]", [v._pg_id for v in values]) for values in (run.results, run.again)] for run in reruns]
     rows = [
         {"join": run.join._pg_id, "count": len(run.again), "results": results, "again": again, "since": run.since}
         for run, (results, again) in zip(reruns, held)
     ]
     return ffi.new("pg_rerun[]", rows), held
-
-
-def _ids(values):
-    return ffi.new("pg_id[]", [v._pg_id for v in values])
 
 
 def _is_value(x):
