@@ -114,12 +114,13 @@ def _derive(run, ys, xs, given, reruns=()):
 
     reruns: those of the checkpoints between xs and ys; they are found if need be.
     """
-    ids, tops = [_ids(values) for values in (ys, xs)], [*ys, *(v for run in reruns for v in run.again)]
+    ids, tops, _held = [_ids(values) for values in (ys, xs)], ys, None
     terms = [(x._pg_id, 0.0) if is_value(x) else (0, x) for x in given]
     fields = {"ys": ids[0], "y_count": len(ys), "xs": ids[1], "x_count": len(xs)}
     fields |= {"given": ffi.new("pg_term[]", terms), "keep_made": bool(anomaly.is_on() or engine.keeps_proxies())}
-    in_c, _held = _reruns_for_c(reruns)
-    fields |= {"reruns": in_c, "rerun_count": len(reruns)}
+    if reruns:
+        fields["rerun_count"], tops = len(reruns), [*ys, *(v for run in reruns for v in run.again)]
+        fields["reruns"], _held = _reruns_for_c(reruns)
     with forks.changing:  # the child of a fork could never release what C has made and no Value holds yet
         job = cells.new_derivation()
         job[0] = fields
@@ -149,7 +150,7 @@ def _adopt(job, roots):
 
 def _reruns_for_c(reruns):
     """Return the Reruns for C (pg_rerun[]), and the arrays that must live as long."""
-    held = [(_ids(run.results), _ids(run.again)) for run in reruns]
+    held = [[ffi.new("pg_id[]", [v._pg_id for v in values]) for values in (run.results, run.again)] for run in reruns]
     rows = [
         {"join": run.join._pg_id, "count": len(run.again), "results": results, "again": again, "since": run.since}
         for run, (results, again) in zip(reruns, held)

@@ -6,12 +6,16 @@ the descriptors that /dev/stdout and its kind lead to, are written to.
 
 import contextlib
 import errno
+import functools
 import os
 import re
 import stat
 
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/(?P<process>\d+)(?:/task/\d+)?)/fd/(?P<number>\d+)")
 _MOST_LINKS = 40
+_open_as_mine = functools.partial(
+    os.open, mode=0o600
+)  # no function of Python: a Ctrl-C in it would lose the descriptor
 
 
 def write_whole(path, blob):
@@ -66,7 +70,7 @@ def _write_to_special(target, blob):
         raise target.error(errno.EISDIR)
     if stat.S_ISBLK(target.old.st_mode):
         raise target.error(errno.EINVAL, "a disk is not written to")
-    with open(target.path, "wb", opener=lambda path, _: os.open(path, os.O_WRONLY | os.O_NOCTTY)) as file:
+    with open(target.path, "ab") as file:  # this mode asks for nothing but to write
         file.write(blob)
 
 
@@ -75,7 +79,7 @@ def _replace(target, blob):
         open(target.path, "ab").close()  # raises an error if this file may not be written
     temporary = os.path.join(os.path.dirname(target.path), f".{os.urandom(8).hex()}.tmp")
     try:
-        with open(temporary, "xb", opener=_opener(0o600 if target.old else 0o666)) as file:
+        with open(temporary, "xb", opener=_open_as_mine if target.old else None) as file:
             file.write(blob)
             file.flush()
             if target.old:
@@ -89,10 +93,6 @@ def _replace(target, blob):
             why = "a new file is written beside it, and takes its place when it is whole"
             raise target.error(error.errno, why) from None
         raise
-
-
-def _opener(mode):
-    return lambda path, flags: os.open(path, flags, mode)  # the umask takes bits from the mode
 
 
 def _copy_attributes(target, descriptor):

@@ -223,6 +223,61 @@ def test_no_memory():
     assert right == pygrad.grad(y, [x], create_graph=True)[0].data
 
 
+OPS = [
+    lambda a, b: a * b,
+    lambda a, b: a + b,
+    lambda a, b: a.tanh(),
+    lambda a, b: pygrad.sum([a, b, a]),
+    lambda a, b: pygrad.dot([a, b], [b, b]),
+    lambda a, b: (a * 0.3).exp(),
+]
+
+
+def random_function(rng, around):
+    """A function of Values that returns a list of them, made of random operations; it uses the Values around it too."""
+    steps = [(rng.choice(OPS), rng.random(), rng.random()) for _ in range(5)]
+    chosen = [rng.randrange(100) for _ in range(rng.randint(1, 3))]
+
+    def function(*xs):
+        known = [*xs, *around]
+        for op, i, j in steps:
+            known.append(op(known[int(i * len(known))], known[int(j * len(known))]))
+        return [known[k % len(known)] for k in chosen]
+
+    return function
+
+
+def random_program(seed, wrap):
+    """Derivatives of three kinds through a chain of functions, some within another; results are dropped at random."""
+    rng = random.Random(seed)
+    leaves = [Value(rng.uniform(0.1, 1.0)) for _ in range(4)]
+    pool = list(leaves)
+    for _ in range(rng.randint(1, 6)):
+        f = random_function(rng, [rng.choice(pool) for _ in range(2)])
+        g = wrap(f)
+        if rng.random() < 0.3:
+            g = wrap(lambda *xs, f=f, g=g: [v * 1.5 for v in g(*xs)] + g(xs[0] * 1.0, *xs[1:]) + f(*xs))
+        out = g(*[rng.choice(pool) for _ in range(rng.randint(1, 3))])
+        pool = [*pool, *([v for v in out if rng.random() < 0.8] or out[:1])][-8:]
+    y = pygrad.sum([pool[-1].sin(), pool[-1 - len(pool) // 2]])
+    by = pygrad.grad(y, leaves, create_graph=True)
+    twice = pygrad.grad(pygrad.sum([v * v.sin() for v in by]), leaves, create_graph=True)
+    thrice = pygrad.grad(pygrad.sum(twice), leaves)
+    y.backward()
+    paths = [pygrad.explain(y, v).derivative for v in leaves]
+    missing = {id(v) for v in pygrad.unreached(y, leaves, warn=False)}
+    numbers = [*[v.data for v in (*by, *twice)], *thrice, *[v.grad for v in leaves], *paths]
+    return numbers, [id(v) in missing for v in leaves]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_programs(seed):
+    """Of checkpoints in any place, all derivatives are the plain ones."""
+    (plain, missing), (again, still_missing) = [random_program(seed, wrap) for wrap in WRAPS.values()]
+    assert plain == pytest.approx(again, rel=1e-9, abs=1e-9)
+    assert missing == still_missing
+
+
 # --- reports ----------------------------------------------------------------------------------------------------------
 
 

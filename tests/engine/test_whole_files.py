@@ -1,7 +1,10 @@
 """Files that pygrad writes: compiled functions, their C sources, models. All are written by one function."""
 
+import builtins
 import errno
 import os
+import random
+import signal
 import socket
 import stat
 import subprocess
@@ -321,15 +324,20 @@ def test_output_that_is_redirected(tmp_path, way, to):
 @pytest.mark.parametrize("after", [False, True])
 def test_an_error_leaves_the_old_file_whole(tmp_path, monkeypatch, step, error, after):
     """At any step, before or after it: there is no temporary, and the file is the old or the new one."""
-    path, real = tmp_path / "old", getattr(os, step)
+    owner = builtins if step == "open" else os
+    path, real = tmp_path / "old", getattr(owner, step)
     path.write_bytes(b"old")
 
     def fail(*args, **kwargs):
+        if step == "open" and args[1] != "xb":
+            return real(*args, **kwargs)
         if after:
-            real(*args, **kwargs)
+            done = real(*args, **kwargs)
+            if step == "open":
+                done.close()
         raise error
 
-    monkeypatch.setattr(whole_files.os, step, fail)
+    monkeypatch.setattr(whole_files if step == "open" else os, step, fail, raising=False)
     with pytest.raises(type(error)):
         whole_files.write_whole(path, b"new")
     monkeypatch.undo()
@@ -350,3 +358,36 @@ def test_a_file_that_cannot_grow(tmp_path):
     assert str(errno.EFBIG) == done.stdout.strip(), done.stderr
     assert b"old" == path.read_bytes()
     assert only(tmp_path, "old")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in procfs")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a file may be open when the interrupt comes
+def test_interrupts_from_a_timer(tmp_path):
+    """Wherever one comes, the file is the old or the new one; there is no temporary, and no descriptor stays open."""
+
+    armed = False
+
+    def interrupt(*_):
+        if armed:
+            raise KeyboardInterrupt
+
+    rng, path, found = random.Random(1), tmp_path / "old", set()
+    whole_files.write_whole(path, b"")
+    before = signal.signal(signal.SIGALRM, interrupt)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    try:
+        for i in range(500):
+            try:
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 5e-4))
+                whole_files.write_whole(path, bytes([i % 256]) * 1000)
+                armed = False
+            except KeyboardInterrupt:  # a timer goes off once
+                armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            found.add(len(set(path.read_bytes())))
+            assert only(tmp_path, "old")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert descriptors == len(os.listdir("/proc/self/fd"))
+    assert found <= {0, 1}
