@@ -150,7 +150,7 @@ def _adopt(job, roots):
 
 def _reruns_for_c(reruns):
     """Return the Reruns for C (pg_rerun[]), and the arrays that must live as long."""
-    held = [[ffi.new("pg_id[]", [v._pg_id for v in values]) for values in (run.results, run.again)] for run in reruns]
+    held = [[_ids(values) for values in (run.results, run.again)] for run in reruns]
     rows = [
         {"join": run.join._pg_id, "count": len(run.again), "results": results, "again": again, "since": run.since}
         for run, (results, again) in zip(reruns, held)
