@@ -247,7 +247,7 @@ static PyObject *get_prev(PyObject *self, void *Py_UNUSED(closure))
 static int rewire(value *v, PyObject *children)
 {
     unsigned flags = 0;
-    pg_id *ids = ids_of(children, &flags), leaf = v->id, custom = 0;
+    pg_id *ids = ids_of_children(children, &flags), leaf = v->id, custom = 0;
     if (!ids || keep(v, KEPT | TRACKED) < 0) {
         PyMem_Free(ids);
         return -1;

@@ -68,7 +68,7 @@ static int set_custom(value *v, double data, PyObject *children, PyObject *local
         return raise_error(PyObject_CallNoArgs(py.children_too_late));
     unsigned flags = 0;
     const bool local = local_grads != Py_None;
-    pg_id *ids = ids_of(children, &flags);
+    pg_id *ids = ids_of_children(children, &flags);
     double *numbers = ids && local ? doubles_of(local_grads) : NULL;
     if (ids && (numbers || !local)) {
         const pg_id id = pg_custom(data, (uint32_t)PyTuple_GET_SIZE(children), ids, numbers, NULL);

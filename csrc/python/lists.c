@@ -42,15 +42,20 @@ pg_id *ids_of(PyObject *values, unsigned *flags)
         return NULL;
     for (Py_ssize_t i = 0; i < count; i++) {
         const value *v = (value *)PyTuple_GET_ITEM(values, i);
-        if (!is_value((PyObject *)v)) {
-            PyMem_Free(ids);
-            PyErr_Format(PyExc_TypeError, "an operand must be a Value, not %s", Py_TYPE(v)->tp_name);
-            return NULL;
-        }
         ids[i] = v->id;
         *flags |= v->flags;
     }
     return ids;
+}
+
+pg_id *ids_of_children(PyObject *children, unsigned *flags)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(children); i++)
+        if (!is_value(PyTuple_GET_ITEM(children, i))) {
+            PyErr_SetString(PyExc_TypeError, "a Value's children must be Values");
+            return NULL;
+        }
+    return ids_of(children, flags);
 }
 
 /* --- nodes of any length ------------------------------------------------------------------------------------------ */

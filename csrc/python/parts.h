@@ -52,9 +52,11 @@ PyObject *value_set_leaf(PyObject *self, PyObject *x);
 /* Return a Value as it is, or a number as a new leaf; NULL with an error. */
 PyObject *value_or_number(PyObject *x);
 
-/* Return the ids of a tuple of Values, for PyMem_Free, and add their flags to `flags`; NULL with MemoryError, or with
- * TypeError if one is no Value. */
+/* Return the ids of a tuple of Values, for PyMem_Free, and add their flags to `flags`; NULL with MemoryError. */
 pg_id *ids_of(PyObject *values, unsigned *flags);
+
+/* The same of a tuple that Python code has made: also NULL with TypeError, if an item is no Value. */
+pg_id *ids_of_children(PyObject *children, unsigned *flags);
 
 /* Return a new Value of a list op: PG_DOT or PG_DECLARED of (first, ws, xs); with `ws` NULL, PG_SUM or PG_TAKE of
  * (first, xs). `first` may be NULL for a sum or dot. */

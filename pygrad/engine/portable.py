@@ -558,7 +558,7 @@ def _as_value(x):
 
 def _as_values(given):
     """Return Values and numbers as a tuple of Values. `given` is read first: a number may change it when converted."""
-    return tuple(map(_as_value, tuple(given)))
+    return tuple([x if type(x) is Value else _as_value(x) for x in tuple(given)])
 
 
 def number(x):

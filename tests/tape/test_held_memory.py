@@ -308,3 +308,29 @@ def test_lists_that_their_items_empty():
     with contextlib.suppress(TypeError, ValueError):
         layer(inputs)
     Read.lists.clear()
+
+
+@alone
+def test_an_option_of_fit_that_acts_when_it_is_read():
+    """Epochs and batch size are read once; what that does to the samples or the optimizer is refused, or seen."""
+
+    class Whole:
+        def __init__(self, number, act, *given):
+            self.number, self.act, self.given = number, act, given
+
+        def __index__(self):
+            self.act(*self.given)
+            return self.number
+
+    acts = [
+        lambda samples, optimizer: samples.clear(),
+        lambda samples, optimizer: optimizer.state.clear(),
+        lambda samples, optimizer: empty(optimizer.state[0].values()),
+    ]
+    loss = pygrad.compile(lambda x: x * w)
+    for option, number in (("batch_size", 7), ("epochs", 2)):
+        for act in acts:
+            samples, optimizer = bytearray(bytes(array("d", [1.0] * N))), optim.Adam([w], lr=0.0)
+            options = {option: Whole(number, act, samples, optimizer)}
+            with contextlib.suppress(BufferError, ValueError, IndexError):
+                assert {2.0} == set(loss.fit(optimizer, memoryview(samples).cast("d"), **options))
