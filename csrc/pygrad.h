@@ -148,7 +148,7 @@ typedef uint64_t pg_moment;
 typedef struct pg_mode {
     int kind; /* 0: not begun, or ended */
     pg_moment moment; /* when it began */
-    uint64_t thread; /* pg_number_of_thread() of the thread that began it */
+    uint64_t thread; /* the number of the thread that began it (modes.h) */
     struct pg_mode *older, *newer;
 } pg_mode;
 /* How many modes there are, of all threads. */

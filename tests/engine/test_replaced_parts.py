@@ -244,7 +244,6 @@ del Value.__del__
 }
 
 
-@pytest.mark.skipif(not IS_NATIVE, reason="the proxy in Python has a __del__ of its own")
 @pytest.mark.parametrize("text", DELS.values(), ids=DELS)
 def test_value_is_given_a_del(text):
     """A __del__ of the class is called when a Value ends, and not before its graph does; it may revive the Value."""
