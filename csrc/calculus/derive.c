@@ -286,6 +286,10 @@ static void list_nodes(derivation *d, uint32_t count, const pg_id *roots, const 
     pg_listing found = {.busy_too = true, .since = since};
     pg_list_reached(d->arena, roots, count, &found);
     fail(d, found.status);
+    if (d->job->rerun_count == 0) {
+        d->nodes = found.nodes;
+        found.nodes = (pg_id_list){0};
+    }
     for (size_t i = 0; i < found.nodes.count && d->status == PG_OK; i++) {
         const pg_id id = found.nodes.ids[i];
         const pg_rerun *rerun = pg_node_at(d->arena, id)->flags & PG_FLAG_CLOSURE ? rerun_of(d, id) : NULL;
@@ -329,7 +333,7 @@ static bool is_between(const derivation *d, pg_id id)
     const pg_id other = stand_in(d, id);
     if (other)
         return has_entry(d, other);
-    return !rerun_of(d, id) && has_receiver(d, pg_node_at(d->arena, id));
+    return (d->job->rerun_count == 0 || !rerun_of(d, id)) && has_receiver(d, pg_node_at(d->arena, id));
 }
 
 /* List the nodes that the ys reach, and make entries for the xs and for the nodes between. */

@@ -121,8 +121,8 @@ def _derive(run, ys, xs, given, reruns=()):
     if reruns:
         fields["rerun_count"], tops = len(reruns), [*ys, *(v for run in reruns for v in run.again)]
         fields["reruns"], _held = _reruns_for_c(reruns)
-    with forks.changing:  # the child of a fork could never release what C has made and no Value holds yet
-        job = cells.new_derivation()
+    # The child of a fork could never release what C has made and no Value holds yet: so a fork waits.
+    with forks.changing, cells.new_derivation() as job:
         job[0] = fields
         status = run(job)
         if status == lib.PG_OK:
