@@ -157,6 +157,17 @@ static const char *check_leaves(census *found)
     return NULL;
 }
 
+static void count_derived(census *found)
+{
+    for (const pg_derivation *job = found->arena->derivations; job; job = job->next) {
+        for (uint32_t i = 0; i < job->found_count; i++)
+            if (job->found[i].id)
+                ++*expected_refs(found, job->found[i].id);
+        for (uint32_t i = 0; i < job->made_count; i++)
+            ++*expected_refs(found, job->made[i]);
+    }
+}
+
 static const char *check_refs(const census *found, pg_id id)
 {
     const uint32_t refs = pg_node_at(found->arena, id)->refs;
@@ -203,6 +214,7 @@ static const char *check_arena(census *found)
 {
     const char *broken = check_blocks(found);
     broken = broken ? broken : check_leaves(found);
+    count_derived(found);
     broken = broken ? broken : check_all_refs(found);
     broken = broken ? broken : pg_check_modes(found->arena);
     return broken ? broken : check_counts(found);

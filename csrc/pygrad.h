@@ -170,6 +170,8 @@ void pg_mode_free(void *memory);
 pg_status pg_mode_begin(pg_mode *mode, int kind);
 /* Return the moment of the newest mode of this kind that this thread is in; 0: of none. */
 pg_moment pg_mode_of(int kind);
+/* The number that this thread has in `thread` of its modes. */
+uint64_t pg_own_number(void);
 /* 0 if this thread is in PG_MODE_NO_GRAD, and not in a newer PG_MODE_GRAD. */
 int pg_is_grad_enabled(void);
 /* Was the leaf made after the moment of a trace that still runs? */
@@ -306,7 +308,7 @@ typedef struct {
     const pg_id *again;
     pg_moment since; /* the graph was made since this moment */
 } pg_rerun;
-typedef struct {
+typedef struct pg_derivation {
     uint32_t y_count;
     uint32_t x_count;
     uint32_t rerun_count;
@@ -320,6 +322,8 @@ typedef struct {
     pg_term *found; /* pg_pull: the adjoints, one an x. pg_push: the tangents, one a y */
     pg_id *made; /* oldest first */
     pg_id culprit; /* PG_NOT_REPLAYABLE: this node */
+    uint64_t thread; /* whose job it is: the child of a fork may lack it */
+    struct pg_derivation *next; /* in the arena's list of jobs that have results */
 } pg_derivation;
 /* Make the adjoints of the xs from the seeds of the ys (pg_pull), or the tangents of the ys from those of the xs
  * (pg_push), as nodes that depend on all that they are computed from. No gradient is read or changed.

@@ -19,12 +19,15 @@ None.) A frozen parameter (`requires_grad` is False) is skipped. Adam counts ste
 
 import copy
 import math
+import threading
+import weakref
 from array import array
 from functools import cached_property, partial
 from itertools import chain
 from typing import NamedTuple
 
 from pygrad import lr_scheduler  # noqa: F401 - optim.lr_scheduler, where PyTorch has it
+from pygrad.common import forks
 from pygrad.common.numbers import describe, shown, to_float
 from pygrad.common.whole import restored_on_error, set_all
 from pygrad.engine import plain_ids
@@ -93,6 +96,17 @@ def set_data(values, numbers):
         set_all(values, "data", numbers, [p.data for p in values])
 
 
+_optimizers = weakref.WeakSet()  # all of them
+
+
+def _renew_locks():
+    for optimizer in _optimizers:
+        optimizer._stepping = threading.RLock()
+
+
+forks.in_child(_renew_locks)  # another thread may have been taking a step
+
+
 class Optimizer:
     """Base class of the optimizers.
 
@@ -106,6 +120,7 @@ class Optimizer:
 
     def __init__(self, params, **defaults):
         self.defaults, self.param_groups, self.state = defaults, [], []
+        self._prepare_lock()
         params, taken = _listed(params), set()
         for group in params if isinstance(params[0], dict) else [{"params": params}]:
             self._add(group, taken)
@@ -147,12 +162,18 @@ class Optimizer:
 
     def __getstate__(self):
         attributes = {**vars(self), "state": self.state}
-        del attributes["_kept"]
+        del attributes["_kept"], attributes["_stepping"]
         return attributes
 
     def __setstate__(self, attributes):
+        self._prepare_lock()
         for name, attribute in attributes.items():
             setattr(self, name, attribute)
+
+    def _prepare_lock(self):
+        """Make the lock that a step holds. It is re-entrant: a signal handler may take a step, too."""
+        self._stepping = threading.RLock()
+        _optimizers.add(self)
 
     def zero_grad(self):
         """Set the gradient of every parameter to 0."""
@@ -164,29 +185,45 @@ class Optimizer:
         Raises, mostly a TypeError or ValueError, and moves nothing if a program has put something impossible into
         param_groups: an lr that is no number, betas out of range, more or fewer "params" than before. Nor does a step
         move anything that Ctrl-C interrupts, or in which a subclass of Value refuses its new `data`; a step that had
-        been taken when Ctrl-C came is whole.
+        been taken when Ctrl-C came is whole. Steps of several threads are taken one after the other.
         """
-        states = self.state
+        with self._stepping:
+            while not self._take_step():
+                pass  # a signal handler has changed the state meanwhile
+
+    def _take_step(self):
+        """Take a step; return False, and move nothing, if the state has changed since the step was computed."""
+        kept, states = self._kept, self.state
         if len(self.param_groups) != len(states):
             raise ValueError(
                 f"there are {len(self.param_groups)} param_groups and the state of {len(states)}: "
                 "to add one, use add_param_group()"
             )
         step = _Step(states, [self.prepare(*pair) for pair in zip(self.param_groups, states)])
-        self.begin(step)
-        step.take()
+        if self._kept is not kept:
+            return False
+        self._kept = step  # no signal handler can run between the look and this
+        if not step.take(self):
+            return False
         self.settle(step)
+        return True
 
     def begin(self, change):
         """Let the state follow from a Change, which is about to begin."""
         self._kept = change
 
+    def follows(self, change):
+        """Return False if the state has been set, or another Change has begun, since this one began."""
+        return self._kept is change
+
     def settle(self, change):
         """Keep the state after a Change, in the dicts that a program may hold; it may be done twice."""
+        if not self.follows(change):
+            return
         if change.is_done:
             for state, new in zip(change.before, change.new):
                 state.update(new)
-        self.state = change.before
+        self.state = list(change.before)  # another list, so that a step that is being computed sees the change
 
     def prepare(self, group, state):
         """Do all of a group's step that can fail, and return it as a _Move."""
@@ -348,18 +385,25 @@ class _Step(Change):
     def is_done(self):
         return self.done[0]
 
-    def take(self):
+    def take(self, optimizer):
+        """Take the step; return False, and move nothing, if the optimizer's state no longer follows from it."""
         values, data, old_data = [], [], []
         for move in self.moves:
             if move.values:
                 values += move.values
                 data += move.data
                 old_data += move.old_data
+        groups, count = self.groups, len(self.groups)
         try:
             if values:
                 set_all(values, "data", data, old_data)
-            if lib.pg_move(len(self.groups), self.groups, self.done) != lib.PG_OK:
+            if optimizer._kept is not self:  # no signal handler can run between this look and the call
+                if values:
+                    raise RuntimeError("the optimizer was used while it was taking a step: this step was not taken")
+                return False
+            if lib.pg_move(count, groups, self.done) != lib.PG_OK:
                 raise RuntimeError("a parameter lost its node while the optimizer was about to move it: none has moved")
+            return True
         except BaseException:
             if not self.is_done:
                 set_all(values, "data", old_data, old_data)

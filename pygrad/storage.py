@@ -52,7 +52,7 @@ def load_model(module, path):
 
 def _libraries():
     try:
-        with forks.changing:
+        with forks.importing:
             import numpy
             import safetensors.numpy
     except ImportError as error:

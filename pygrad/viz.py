@@ -55,7 +55,7 @@ def render_svg(picture):
     Uses Graphviz's own `dot` program, or else `graphviz-pure`, which pip installs. Raises RuntimeError if neither is
     installed, or if the program fails.
     """
-    with forks.changing:
+    with forks.importing:
         import subprocess  # here, for its import takes a while
 
     program = dot_program()
@@ -69,7 +69,7 @@ def render_svg(picture):
 
 def dot_program():
     """Return the path of a program that draws dot files, or None."""
-    with forks.changing:
+    with forks.importing:
         import shutil  # here, for its import takes a while
 
     scripts = sysconfig.get_path("scripts")  # an environment that was not activated is not on PATH
@@ -231,7 +231,7 @@ def _escaped(label):
 
 def _graphviz():
     try:
-        with forks.changing:
+        with forks.importing:
             import graphviz
     except ImportError:
         raise ImportError("drawing a graph needs the graphviz package: pip install 'pygrad-engine[viz]'") from None

@@ -4,6 +4,8 @@ import copy
 import json
 import math
 import pickle
+import sys
+import threading
 from array import array
 from decimal import Decimal
 from fractions import Fraction
@@ -895,3 +897,58 @@ def test_schedule_options_out_of_range(name, args):
 
     assert 0.5 == optimizer.param_groups[0]["lr"]
     assert "initial_lr" not in optimizer.param_groups[0]
+
+
+# --- several threads, and handlers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("kind", [Value, type("Own", (Value,), {})])
+def test_steps_of_several_threads(kind):
+    """Each step is taken and counted: they come one after the other."""
+    w = kind(0.0)
+    w.grad = 1.0
+    sgd, adam = optim.SGD([w], lr=1.0), optim.Adam([Value(0.0)])
+
+    def work():
+        for _ in range(300):
+            sgd.step()
+            adam.step()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+
+    assert (-1200.0, 1200) == (w.data, adam.state[0]["step"])
+
+
+@pytest.mark.parametrize("moment", ["prepare", "take"])
+def test_a_step_within_a_step(monkeypatch, moment):
+    """A signal handler that takes a step while one is computed: both are taken, one after the other."""
+    w = Value(0.0)
+    w.grad = 1.0
+    optimizer, handlers = optim.Adam([w], lr=0.1), [lambda: optimizer.step()]
+    owner = {"prepare": optim.Adam, "take": optim._Step}[moment]
+    original = getattr(owner, moment)
+
+    def interrupted(*args):
+        if handlers:
+            handlers.pop()()
+        return original(*args)
+
+    monkeypatch.setattr(owner, moment, interrupted)
+    optimizer.step()
+    twin = Value(0.0)
+    other = optim.Adam([twin], lr=0.1)
+    for _ in range(2):
+        twin.grad = 1.0
+        other.step()
+
+    assert (w.data, optimizer.state) == (twin.data, other.state)

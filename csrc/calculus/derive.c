@@ -17,6 +17,7 @@
  */
 #include <string.h>
 
+#include "engine/derivations.h"
 #include "engine/node.h"
 #include "engine/reach.h"
 #include "formulas.h"
@@ -545,21 +546,6 @@ static void forget(derivation *d)
     pg_free(d->terms);
 }
 
-/* Drop the job's results: what was found and made. */
-static void drop_results(pg_arena *arena, pg_derivation *job)
-{
-    for (uint32_t i = 0; i < job->found_count; i++)
-        if (job->found[i].id)
-            pg_unref(arena, job->found[i].id);
-    for (uint32_t i = 0; i < job->made_count; i++)
-        pg_unref(arena, job->made[i]);
-    pg_free(job->found);
-    pg_free(job->made);
-    job->found = NULL;
-    job->made = NULL;
-    job->found_count = job->made_count = 0;
-}
-
 static pg_status derive(pg_derivation *job, uint32_t count, void (*run)(derivation *d))
 {
     job->found = pg_zeroed(count * sizeof *job->found + 1);
@@ -575,8 +561,10 @@ static pg_status derive(pg_derivation *job, uint32_t count, void (*run)(derivati
     if (d.status == PG_OK)
         run(&d);
     forget(&d);
-    if (d.status != PG_OK)
-        drop_results(d.arena, job);
+    if (d.status == PG_OK)
+        pg_hold_results(d.arena, job);
+    else
+        pg_drop_results(d.arena, job);
     pg_unlock(d.arena);
     return d.status;
 }
@@ -594,7 +582,7 @@ pg_status pg_push(pg_derivation *job)
 void pg_derivation_free(void *cell)
 {
     pg_arena *arena = pg_lock();
-    drop_results(arena, cell);
+    pg_drop_results(arena, cell);
     pg_unlock(arena);
     pg_free(cell);
 }

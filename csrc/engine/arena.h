@@ -168,6 +168,7 @@ typedef struct {
     size_t heap_capacity;
 
     pg_order *orders; /* the list of running orders (order.c) */
+    pg_derivation *derivations; /* the list of derivations that hold results (derivations.h) */
     pg_mode *modes; /* the list of modes, newest first (modes.h) */
     pg_open_modes open; /* how many modes there are */
     uint64_t (*number_of_thread)(void); /* pg_number_of_thread() of the first binary, for both */

@@ -15,6 +15,11 @@ uint64_t pg_number_of_thread(void)
     return own_number;
 }
 
+uint64_t pg_own_number(void)
+{
+    return pg_the_arena->number_of_thread();
+}
+
 /* --- beginning and ending --- */
 
 static void count(pg_open_modes *open, int kind, uint32_t change)

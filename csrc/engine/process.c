@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "engine/derivations.h"
 #include "engine/modes.h"
 #include "engine/order.h"
 #include "mem.h"
@@ -57,6 +58,7 @@ static void after_fork_in_child(void)
     if (is_sound) {
         pg_orders_after_fork(pg_the_arena);
         pg_modes_after_fork(pg_the_arena);
+        pg_derivations_after_fork(pg_the_arena);
     }
     pg_mutex_after_fork(&pg_the_arena->mutex);
 }

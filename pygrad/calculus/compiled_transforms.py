@@ -138,7 +138,7 @@ class _Plan:
         if self.is_sparse:
             return self._sparse(numbers, run)
         if self.shape is not None and any(a.is_array for a in run.arguments):
-            with forks.changing:
+            with forks.importing:
                 import numpy as np
 
             found = np.frombuffer(numbers, dtype=float).reshape(run.n, *self.shape)
@@ -148,7 +148,7 @@ class _Plan:
         return found[0] if run.samples is None else found
 
     def _sparse(self, numbers, run):
-        with forks.changing:
+        with forks.importing:
             import numpy as np
 
         sparse = _scipy_sparse()
@@ -306,7 +306,7 @@ class _BoundLanes:
 
 def _scipy_sparse():
     try:
-        with forks.changing:
+        with forks.importing:
             from scipy import sparse
     except ImportError:
         raise ImportError("sparse=True needs SciPy: pip install 'pygrad-engine[scipy]'") from None

@@ -7,7 +7,7 @@ derivative of each op from csrc/ops.def.
 
 from pygrad import engine
 from pygrad.calculus.reruns import reruns_between
-from pygrad.common import anomaly, forks
+from pygrad.common import anomaly
 from pygrad.common.nested import flatten, or_lists, rebuild
 from pygrad.common.numbers import describe, to_float
 from pygrad.engine import Value, adjoints, cells, is_value, recordings, sweep
@@ -121,8 +121,7 @@ def _derive(run, ys, xs, given, reruns=()):
     if reruns:
         fields["rerun_count"], tops = len(reruns), [*ys, *(v for run in reruns for v in run.again)]
         fields["reruns"], _held = _reruns_for_c(reruns)
-    # The child of a fork could never release what C has made and no Value holds yet: so a fork waits.
-    with forks.changing, cells.new_derivation() as job:
+    with cells.new_derivation() as job:
         job[0] = fields
         status = run(job)
         if status == lib.PG_OK:

@@ -262,7 +262,7 @@ class _CompiledResiduals(_Memory):
 
 def _scipy():
     try:
-        with forks.changing:
+        with forks.importing:
             from scipy import optimize
     except ImportError:
         raise ImportError("this needs SciPy: pip install 'pygrad-engine[scipy]'") from None
@@ -271,7 +271,7 @@ def _scipy():
 
 def _numpy():
     try:
-        with forks.changing:
+        with forks.importing:
             import numpy
     except ImportError:
         raise ImportError("this needs NumPy and SciPy: pip install 'pygrad-engine[scipy]'") from None

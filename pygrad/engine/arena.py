@@ -1,6 +1,5 @@
 """The arena (csrc/engine/arena.h) seen from Python: which Values lead to which, frozen leaves, figures, and a check."""
 
-from pygrad.common import forks
 from pygrad.common.numbers import describe, shown
 from pygrad.common.value_base import CLOSURE
 from pygrad.engine._lib import ffi, lib
@@ -64,8 +63,7 @@ def check_arena(idle=False):
     With `idle` also raise RuntimeError if a thread is within no_grad() or detect_anomaly(), records, or runs a backward
     pass in pieces: where nothing should be running, an interrupt might have left that on.
     """
-    with forks.changing:  # no other thread has nodes that are in its hands, and in those of no Value yet
-        broken = lib.pg_check()
+    broken = lib.pg_check()
     if broken:
         raise RuntimeError(f"the arena is corrupt: {ffi.string(broken).decode()}")
     running = lib.pg_running() if idle else ffi.NULL

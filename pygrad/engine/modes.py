@@ -20,7 +20,7 @@ from pygrad.engine import cells, is_grad_enabled, is_value
 from pygrad.engine._lib import lib
 from pygrad.engine.errors import check
 
-_thread = threading.local()  # .next: see _Exit; .entered: see _entered()
+_thread = threading.local()  # .coming: see _coming()
 
 
 class _Exit:
@@ -29,10 +29,10 @@ class _Exit:
     def __get__(self, mode, _=None):
         if mode is None:
             return _leave  # contextlib.ExitStack calls the class's own
-        if any(given is mode for given, _ in _entered()):
+        if _own(mode._by_hand):
             return functools.partial(_leave, mode)
         cell = cells.new_mode()
-        _thread.next = mode, weakref.ref(cell)
+        _coming().append((mode, weakref.ref(cell)))
         return functools.partial(cell.__exit__)  # no profile function is told of a call of a partial
 
 
@@ -41,11 +41,12 @@ class _Mode:
 
     def __new__(cls, function=None):
         mode = super().__new__(cls)
+        mode._by_hand = []  # the cells of calls of __enter__ by hand: they end with this object at the latest
         return mode if function is None else mode(function)
 
     def __enter__(self):
         # No name may hold the cell: a traceback that is kept would.
-        check(lib.pg_mode_begin(_cell_of_block(self) or _enter_by_hand(self), self._kind))
+        check(lib.pg_mode_begin(_cell_of_block(self) or _cell_by_hand(self), self._kind))
         return self
 
     __exit__ = _Exit()
@@ -55,7 +56,7 @@ class _Mode:
             raise TypeError(
                 f"{type(self).__name__} takes no argument, or decorates a function, not {describe(function)}"
             )
-        with forks.changing:
+        with forks.importing:
             import inspect  # here, for its import takes a while
 
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
@@ -122,32 +123,44 @@ class detect_anomaly(_Mode):
 # --- with blocks, and calls of __enter__ and __exit__ by hand ---------------------------------------------------------
 
 
+def _coming():
+    """Return [(mode, reference to the cell)] of the with blocks of this thread that have looked `__exit__` up and not
+    called `__enter__` yet. It is a list, for a signal handler may run another block in between."""
+    if not hasattr(_thread, "coming"):
+        _thread.coming = []
+    return _thread.coming
+
+
 def _cell_of_block(mode):
-    """Return the cell that the with block which is entering `mode` has just made; None in a call by hand."""
-    given, ref = getattr(_thread, "next", (None, None))
-    _thread.next = None, None
-    return ref() if given is mode else None
+    """Return the cell that the with block which is entering `mode` has made; None in a call by hand.
+
+    A cell that is gone was of a block that never began, or of a mere look at `__exit__`.
+    """
+    coming = _coming()
+    coming[:] = [(other, ref) for other, ref in coming if ref() is not None]
+    for i in reversed(range(len(coming))):
+        if coming[i][0] is mode:
+            return coming.pop(i)[1]()
+    return None
 
 
-def _entered():
-    """Return the modes that this thread has entered by hand, with their cells, in a list: the newest last."""
-    if not hasattr(_thread, "entered"):
-        _thread.entered = []
-    return _thread.entered
+def _cell_by_hand(mode):
+    mode._by_hand.append(cells.new_mode())
+    return mode._by_hand[-1]
 
 
-def _enter_by_hand(mode):
-    _entered().append((mode, cells.new_mode()))
-    return _entered()[-1][1]
+def _own(by_hand):
+    """Return the place of the newest of these cells that is of this thread, counted from 1; 0: there is none."""
+    own = lib.pg_own_number()
+    return max((i for i, cell in enumerate(by_hand, 1) if cell.thread in (0, own)), default=0)
 
 
 def _leave(mode, *_):
     """Leave `mode`, which this thread has entered by hand; blocks of one mode are alike, so leave the newest."""
-    for i, (given, _) in reversed(list(enumerate(_entered()))):
-        if given is mode:
-            del _entered()[i]
-            return
-    raise RuntimeError(f"{type(mode).__name__}: this thread has not entered this block, or has left it already")
+    newest = _own(mode._by_hand)
+    if not newest:
+        raise RuntimeError(f"{type(mode).__name__}: this thread has not entered this block, or has left it already")
+    del mode._by_hand[newest - 1]
 
 
 # --- generators -------------------------------------------------------------------------------------------------------

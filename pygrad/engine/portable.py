@@ -8,7 +8,7 @@ Value are in pygrad/common/docs.py.
 
 from weakref import WeakValueDictionary
 
-from pygrad.common import anomaly, forks, refusals
+from pygrad.common import anomaly, refusals
 from pygrad.common.docs import DOCS, documented
 from pygrad.common.numbers import is_number, operand, to_float
 from pygrad.common.value_base import (
@@ -241,18 +241,17 @@ class Value(ValueBase):
         if self._is_leaf() and (not children or _drops_operands()):
             return
         old = _blank()
-        with forks.changing:
-            try:
-                status = lib.pg_cell_to_custom(self._pg_cell, len(children), _ids(children), old._pg_cell)
-            finally:  # even if we are interrupted, each node has its proxy: this Value holds that of the old leaf
-                if old._pg_cell[0]:
-                    self._pg_a, self._pg_b = children, old
-                    old._pg_node, self._pg_node = self._pg_node, self._pg_cell[0]
-            if status in (lib.PG_IN_USE, lib.PG_BUSY):
-                raise refusals.prev_is_fixed()
-            check(status, children)
-            if CLOSURE in self.__dict__:
-                _with_closure[self._pg_node] = self
+        try:
+            status = lib.pg_cell_to_custom(self._pg_cell, len(children), _ids(children), old._pg_cell)
+        finally:  # even if we are interrupted, each node has its proxy: this Value holds that of the old leaf
+            if old._pg_cell[0]:
+                self._pg_a, self._pg_b = children, old
+                old._pg_node, self._pg_node = self._pg_node, self._pg_cell[0]
+        if status in (lib.PG_IN_USE, lib.PG_BUSY):
+            raise refusals.prev_is_fixed()
+        check(status, children)
+        if CLOSURE in self.__dict__:
+            _with_closure[self._pg_node] = self
 
     def _operands_in_order(self):
         """Return the operands as a tuple. Sum: start, terms. Dot: bias, w0, x0, w1, x1, …. Take: index, values. Custom

@@ -283,7 +283,7 @@ class Compiled:
         """Pickles and deep copies have the recordings and parameters. Without a recording they have the function."""
         if tapes := self._tapes.copy():
             return _unpickle, (files.pack(self._state(tapes)), _parameters_of(tapes.values()))
-        with forks.changing:
+        with forks.importing:
             import pickle  # here, for its import takes a while
 
         try:
@@ -304,7 +304,7 @@ class Compiled:
 
     def prepare(self, args, kwargs, kind=Argument):
         if kwargs:
-            with forks.changing:
+            with forks.importing:
                 import inspect  # here, for its import takes a while
 
             bound = inspect.signature(self.function).bind(*args, **kwargs)

@@ -109,13 +109,13 @@ def unpack(blob, source):
     try:
         state = _header(_parse(bytes(content[:header_size])))
         _fill_arrays(state, content[header_size:])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise ValueError(refusal(source, f"{type(error).__name__}: {error}")) from error
     return state
 
 
 def _checksum(content):
-    with forks.changing:
+    with forks.importing:
         import hashlib  # here, for its import takes a while
 
     return hashlib.sha256(content).digest()
@@ -254,7 +254,7 @@ def _structure(entry):
 
 def signature_entry(function):
     """Return [name, kind, has a default] of each parameter, for the header; None if the function has no signature."""
-    with forks.changing:
+    with forks.importing:
         import inspect  # here, for its import takes a while
 
     try:
@@ -266,7 +266,7 @@ def signature_entry(function):
 
 def signature(entry):
     """Return a signature that binds keywords as the saved function did. ValueError, TypeError, KeyError if damaged."""
-    with forks.changing:
+    with forks.importing:
         import inspect  # here, for its import takes a while
 
     if entry is None:

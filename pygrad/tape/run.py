@@ -80,7 +80,7 @@ class Run:
     def _shaped(self, numbers, structure, as_array):
         """Return the numbers of all samples, shaped (samples, ...): an array if `as_array`, or else nested lists."""
         if as_array and (shape := dimensions(structure)) is not None:
-            with forks.changing:
+            with forks.importing:
                 import numpy
 
             return numpy.frombuffer(numbers, dtype=float).reshape(self.n, *shape).copy()

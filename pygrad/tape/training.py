@@ -169,15 +169,23 @@ class _InC:
         self.fit, self.steps = ffi.new("pg_fit *", fields), None
 
     def begin_epoch(self, order):
-        """Read the optimizer anew: a callback or a schedule may have changed it since the last epoch."""
-        self.order = order
+        self.order, self.groups = order, []
         self.fit.order, self.fit.next_batch = (ffi.NULL if order is None else order), 0
-        self.groups = [_Group(self.optimizer, *pair, self.run.tape) for pair in self._pairs()]
+
+    def _read_optimizer(self, has_rates):
+        """Read the groups and the state, if a callback, a schedule, a signal handler or a thread has changed them."""
+        pairs = list(self._pairs())
+        if len(pairs) == len(self.groups) and all(
+            read.is_current(*pair, struct, has_rates) for read, pair, struct in zip(self.groups, pairs, self.structs)
+        ):
+            return
+        self.groups = [_Group(self.optimizer, *pair, self.run.tape) for pair in pairs]
         self.structs = ffi.new("pg_fit_group[]", [group.struct[0] for group in self.groups])
         self.fit.group_count, self.fit.groups = len(self.groups), self.structs
 
     def run_steps(self, most, step, schedule, losses):
         rates = schedule.rates(step, most)
+        self._read_optimizer(rates is not None)
         room, fit = ffi.new("double[]", most), self.fit
         fit.losses, fit.steps, fit.done, fit.is_stored = room, most, 0, 0
         fit.rates = ffi.NULL if rates is None else ffi.from_buffer("double[]", rates)
@@ -226,6 +234,7 @@ class _Group:
         params = list(group["params"])
         new = optimizer.prepare(group, state).new  # raises an error if something is wrong
         self.params, self.new, n = params, new, len(params)  # `params` must live as long as `ids`
+        self.seen = {**group, "params": params}
         self.ids, self.frozen = plain_ids(params), plain_ids([p for p in params if not p.requires_grad])
         self.spans = ffi.new("pg_fit_span[]", _spans([self._place(id, tape) for id in self.ids]))
         self.data = ffi.new("double[]", n)
@@ -250,6 +259,15 @@ class _Group:
     def _place(id, tape):
         """Return the place of a parameter on the tape, -1 if it is not on the tape, None if it is frozen."""
         return None if lib.pg_is_frozen(id) else tape.place_of_parameter.get(id, -1)
+
+    def is_current(self, group, state, struct, has_rates):
+        """Return True if the group and its state are as they were read, but for the steps since then.
+
+        With has_rates the group's own rate does not matter: a schedule gives the rates.
+        """
+        seen = {**self.seen, "lr": group.get("lr")} if has_rates else self.seen
+        buffers = all(state.get(name) is kept for name, kept in self.new.items() if name != "step")
+        return group == seen and buffers and state.get("step", struct.step) == struct.step
 
     def _buffers(self):
         return [buffer for name, buffer in self.new.items() if name != "step"]
@@ -300,7 +318,7 @@ class _NoBar:
 
 class _TqdmBar(_NoBar):
     def __init__(self, steps):
-        with forks.changing:
+        with forks.importing:
             from tqdm import tqdm
 
         self.bar = tqdm(total=steps, unit="step")

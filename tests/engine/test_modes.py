@@ -155,6 +155,48 @@ def test_looking_at_exit_enters_nothing():
     mode.__exit__(None, None, None)
 
 
+def test_a_block_within_the_beginning_of_a_block():
+    """A finalizer, or a signal handler, may run a block between a block's look at __exit__ and its __enter__."""
+
+    def trace(frame, event, _):
+        if event == "call" and frame.f_code.co_name == "__enter__":
+            sys.settrace(None)
+            with pygrad.no_grad(), mode:
+                assert is_off()
+            sys.settrace(trace)
+
+    before, mode = sys.gettrace(), pygrad.no_grad()
+    for outer in (pygrad.no_grad(), mode):
+        sys.settrace(trace)
+        try:
+            with outer:
+                sys.settrace(None)
+                assert is_off()
+        finally:
+            sys.settrace(before)
+        assert not is_off()
+
+
+def test_a_stack_that_is_dropped():
+    """What was entered by hand, or by an ExitStack that Ctrl-C has prevented from leaving it, ends with its object."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(pygrad.no_grad())
+    assert is_off()
+    del stack
+    assert not is_off()
+
+
+def test_exits_that_are_looked_up_first():
+    """Functions `__exit__` that were looked up before their modes were entered leave these modes."""
+    first, second = pygrad.no_grad(), pygrad.detect_anomaly()
+    exits = [first.__exit__, second.__exit__]
+    first.__enter__(), second.__enter__()
+    assert is_off()
+    for leave in exits:
+        leave(None, None, None)
+    engine.check_arena(idle=True)
+
+
 def test_one_object_in_two_threads():
     """Each thread is in the block of its own, even if both use one object."""
     mode, entered, leave, seen = pygrad.no_grad(), threading.Event(), threading.Event(), []

@@ -13,7 +13,9 @@ import pygrad
 from pygrad import engine, nn, optim
 from pygrad.data import batches
 from pygrad.engine import Value
+from pygrad.engine._lib import lib
 from pygrad.optim import lr_scheduler
+from pygrad.tape import training
 from pygrad.tape.training import Progress
 
 pytestmark = pytest.mark.wheel
@@ -536,7 +538,7 @@ def test_another_thread_may_run_the_function_meanwhile():
 
 
 def test_parameters_that_go_while_a_schedule_runs():
-    """A schedule that empties the optimizer's list cannot free what C is about to move."""
+    """A schedule that empties the optimizer's list cannot free what C is about to move: C moves what is listed then."""
     w, made = Value(1.0), []
     f = pygrad.compile(lambda x: w * x)
     optimizer = optim.SGD([Value(2.0), w], lr=0.1, weight_decay=0.5)
@@ -548,6 +550,52 @@ def test_parameters_that_go_while_a_schedule_runs():
 
     f.fit(optimizer, [1.0, 2.0], epochs=2, schedule=rate)
 
-    assert 1.0 != w.data
+    assert 1.0 == w.data
     assert [5.0, 5.0] == [v.data for v in made]
     engine.check_arena()
+
+
+# --- what a signal handler, or a thread, changes meanwhile ------------------------------------------------------------
+
+
+@pytest.fixture
+def in_the_middle(monkeypatch):
+    """Return a function that has another one called once, in the middle of a training in C, as a handler would be."""
+    calls = []
+
+    def after_a_call(replay, fit, run=lib.pg_fit_run):
+        status = run(replay, fit)
+        if calls and fit.done:
+            calls.pop()()
+        return status
+
+    class Lib:
+        pg_fit_run = staticmethod(after_a_call)
+
+        def __getattr__(self, name):
+            return getattr(lib, name)
+
+    monkeypatch.setattr(training, "lib", Lib())
+    monkeypatch.setattr(training, "MOST_STEPS", 10)
+    return calls.append
+
+
+def test_a_state_that_is_loaded_meanwhile(in_the_middle):
+    """Steps are counted from the state that was loaded, as in the loop in Python."""
+    w = Value(1.0)
+    optimizer = optim.Adam([w], lr=0.01)
+    saved = optimizer.state_dict()
+    in_the_middle(lambda: optimizer.load_state_dict(saved))
+    pygrad.compile(lambda x: (w * x) ** 2).fit(optimizer, [1.0], epochs=30)
+
+    assert 20 == optimizer.state[0]["step"]
+
+
+def test_a_rate_that_is_set_meanwhile(in_the_middle):
+    """The next steps have the new rate."""
+    w = Value(1.0)
+    optimizer, seen = optim.SGD([w], lr=0.01), []
+    in_the_middle(lambda: (optimizer.param_groups[0].update(lr=0.0), seen.append(w.data)))
+    pygrad.compile(lambda x: (w * x) ** 2).fit(optimizer, [1.0], epochs=30)
+
+    assert [w.data] == seen
