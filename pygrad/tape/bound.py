@@ -23,8 +23,8 @@ class Bound:
     IndexError as a call of the function does. `backward()` raises ValueError if the result is not one number, or with
     reduction "none" one number for each sample.
 
-    While the memory is bound its length is fixed: growing or shrinking an array in `inputs` raises BufferError. (But not
-    NumPy's resize(refcheck=False): it moves the memory whoever uses it.)
+    While the memory is bound its length is fixed: growing or shrinking an array in `inputs` raises BufferError. (But
+    NumPy's resize(refcheck=False) does not: it moves the memory whoever uses it.)
     """
 
     def __init__(self, run, with_inputs):

@@ -432,6 +432,7 @@ HEADERS = [
     {"signature": [["x"]]},
     {"signature": [["x", "ANY", False]]},
     {"signature": [["not a name", "POSITIONAL_ONLY", False]]},
+    {"signature": [["", "POSITIONAL_ONLY", False]]},
     {"signature": [["x", "POSITIONAL_ONLY", True], ["y", "POSITIONAL_ONLY", False]]},
     {"visible": 2},
     {"visible": -1},
