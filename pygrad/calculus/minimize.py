@@ -11,11 +11,13 @@ A gradient takes one backward pass, a Jacobian one per row, a Hessian one per ro
 function is compiled, its derivatives are compiled too.
 """
 
+import threading
+
 from pygrad.calculus.grad import grad
 from pygrad.calculus.points import Point
 from pygrad.calculus.transforms import hessian, hvp, jacobian, value_and_grad
 from pygrad.common import forks
-from pygrad.engine import dot
+from pygrad.engine import cells, dot
 from pygrad.engine.modes import recorded
 from pygrad.tape.compiled import Compiled
 
@@ -84,7 +86,7 @@ class _Differentiated:
     """A function of Values as a function of an array; keeps the last results, as SciPy asks for them one by one."""
 
     def __init__(self, fn, x0):
-        self.fn, self._point, self._at = fn, Point(x0), None
+        self.fn, self._point, self._last = fn, Point(x0), None  # _last: (numbers, results), set at once for all threads
         self.x0 = _numpy().array(self._point.numbers)
 
     def arguments(self, x):
@@ -98,14 +100,13 @@ class _Differentiated:
             raise ValueError(f"{len(self._point.numbers)} numbers are needed here, as in x0, not {len(numbers)}")
         return numbers
 
-    @recorded
-    def _move(self, x):
-        """Run the function at `x`, unless its last run was there."""
-        numbers = self._read(x)
-        if numbers != self._at:
-            self._at = None  # if the function raises, there was no run
-            self._run(numbers)
-            self._at = numbers
+    def _results(self, x):
+        """Return the results of the function at `x`: those of its last run, if that was there."""
+        numbers, last = self._read(x), self._last
+        if last is None or last[0] != numbers:
+            with cells.grad():  # within no_grad(), too
+                last = self._last = numbers, self._run(numbers)
+        return last[1]
 
 
 class Objective(_Differentiated):
@@ -126,13 +127,11 @@ class Objective(_Differentiated):
 
     def fun(self, x):
         """Return the value at `x`, a float."""
-        self._move(x)
-        return self._value
+        return self._results(x)[0]
 
     def jac(self, x):
         """Return the gradient at `x`, an array (n,)."""
-        self._move(x)
-        return _numpy().array(self._gradient)
+        return _numpy().array(self._results(x)[1])
 
     @recorded
     def hess(self, x):
@@ -154,12 +153,12 @@ class Objective(_Differentiated):
         return _numpy().array(grad(along, leaves))
 
     def _run(self, numbers):
+        """Return the value and the gradient."""
         if self._compiled:
-            self._value, self._gradient = self._compiled.value_and_gradient(numbers)
-        else:
-            leaves = self._point.leaves(numbers)
-            y = self._one(self.fn, leaves)
-            self._value, self._gradient = y.item(), grad(y, leaves)
+            return self._compiled.value_and_gradient(numbers)
+        leaves = self._point.leaves(numbers)
+        y = self._one(self.fn, leaves)
+        return y.item(), grad(y, leaves)
 
     def _one(self, fn, leaves):
         ys, is_one = self._point.call(fn, leaves)
@@ -185,27 +184,30 @@ class Residuals(_Differentiated):
 
     def fun(self, x):
         """Return the residuals at `x`, an array (m,)."""
-        self._move(x)
-        return _numpy().array(self._ys if self._compiled else [y.item() for y in self._ys])
+        ys, _ = self._results(x)
+        return _numpy().array(ys if self._compiled else [y.item() for y in ys])
 
     @recorded
     def jac(self, x):
         """Return the Jacobian of the residuals at `x`, an array (m, n)."""
         if self._compiled:
             return self._compiled.jacobian(self._read(x))
-        self._move(x)
-        return _numpy().array([grad(y, self._leaves) for y in self._ys]).reshape(len(self._ys), len(x))
+        ys, leaves = self._results(x)
+        return _numpy().array([grad(y, leaves) for y in ys]).reshape(len(ys), len(x))
 
     def _run(self, numbers):
+        """Return the residuals, and the leaves that they were computed from."""
         if self._compiled:
-            self._ys = self._compiled.residuals(numbers)
-        else:
-            self._leaves = self._point.leaves(numbers)
-            self._ys, _ = self._point.call(self.fn, self._leaves)
+            return self._compiled.residuals(numbers), None
+        leaves = self._point.leaves(numbers)
+        return self._point.call(self.fn, leaves)[0], leaves
 
 
-class _Memory:
-    """The memory that a compiled function and its derivatives are bound to: new arrays with a point's numbers."""
+class _Memory(threading.local):
+    """The memory that a compiled function and its derivatives are bound to: new arrays with a point's numbers.
+
+    Each thread has its own.
+    """
 
     def __init__(self, fn, point):
         if fn.batched is not False:
@@ -216,13 +218,17 @@ class _Memory:
 
     def run(self, bound, numbers):
         """Write the numbers into the memory of `bound`, and run it forward; return its output as an array."""
-        start = 0
-        for memory in bound.inputs:
-            flat = _numpy().asarray(memory).reshape(-1)
-            flat[:] = numbers[start : start + len(flat)]
-            start += len(flat)
-        bound.forward()
-        return _numpy().array(bound.output)
+        while True:
+            run = self.newest = object()
+            start = 0
+            for memory in bound.inputs:
+                flat = _numpy().asarray(memory).reshape(-1)
+                flat[:] = numbers[start : start + len(flat)]
+                start += len(flat)
+            bound.forward()
+            found = _numpy().array(bound.output)
+            if self.newest is run:  # else a signal handler has used the memory meanwhile
+                return found
 
 
 class _CompiledObjective(_Memory):

@@ -24,7 +24,7 @@ from pygrad.engine._lib import lib
 from pygrad.engine.arena import proxies_below, receivers
 from pygrad.engine.optable import CODES, NAMES
 
-_thread = threading.local()  # .series: references to all series made since `coefficients` was called
+_thread = threading.local()  # .series: references to all series made since `coefficients` was called last
 
 
 class Series:
@@ -167,14 +167,15 @@ def _power(a, k, value=None):
 
 def coefficients(y, x, order):
     """Return the `order` + 1 coefficients of the Value y as a series in h, at x + h, as Values and floats."""
-    _thread.series = []
+    made, outer = [], getattr(_thread, "series", None)  # a signal handler may come here while another call runs
+    _thread.series = made
     try:
         return _coefficients(y, x, order)
     finally:
-        for series in [ref() for ref in _thread.series]:
+        _thread.series = outer
+        for series in [ref() for ref in made]:
             if series is not None:
                 series.forget()
-        del _thread.series
 
 
 def _coefficients(y, x, order):

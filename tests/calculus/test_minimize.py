@@ -2,6 +2,8 @@
 
 import builtins
 import math
+import sys
+import threading
 
 import pytest
 
@@ -267,3 +269,32 @@ def test_points_and_directions_of_another_length(wrap):
                 call(x)
     with pytest.raises(ValueError, match="2 numbers are needed here, as in x0, not 1"):
         objective.hessp([1.0, 2.0], [1.0])
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: pygrad.compile(f, batched=False)])
+def test_several_threads(wrap):
+    """Threads may share one Objective, or Residuals: each gets the results at its own numbers."""
+    objective = Objective(wrap(lambda x: x[0] ** 2 * x[1]), [1.0, 2.0])
+    residuals = Residuals(wrap(lambda x: [x[0] * x[1], x[1]]), [1.0, 2.0])
+    wrong = []
+
+    def work(k):
+        for _ in range(150):
+            found = [objective.fun([k, 2.0]), *objective.jac([k, 2.0]), *residuals.fun([k, 2.0])]
+            found += residuals.jac([k, 2.0]).ravel().tolist()
+            if found != [2 * k * k, 4 * k, k * k, 2 * k, 2.0, 2.0, k, 0.0, 1.0]:
+                wrong.append(found)
+
+    threads = [threading.Thread(target=work, args=(float(k),)) for k in (1, 2, 3)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+
+    assert [] == wrong

@@ -8,6 +8,7 @@ import sympy
 
 import pygrad
 from pygrad import Value, derivative, gradient, hessian, hvp, jacobian, jvp, taylor, value_and_grad, vjp
+from pygrad.calculus import taylor
 
 pytestmark = pytest.mark.python
 
@@ -367,3 +368,19 @@ def test_derivatives_beyond_a_polynomials_end_at_once():
     """Those of a constant are 0, however many are asked for."""
     assert (0.0, 6.0) == (derivative(lambda x: x**3, order=10**9)(2.0), derivative(lambda x: x**3, order=3)(2.0))
     assert 0.0 == derivative(lambda x: x**3, order=10**9)(Value(2.0)).data
+
+
+def test_a_series_within_a_series(monkeypatch):
+    """A signal handler, or a finalizer, may call taylor() while another call is running."""
+    outer, inner = pygrad.taylor(lambda x: x.exp() * x.sin(), 3), pygrad.taylor(lambda x: x.sin(), 2)
+    right, original, seen = outer(0.3), taylor._between, []
+
+    def handler(*args):
+        monkeypatch.undo()
+        seen.append(inner(0.5))
+        return original(*args)
+
+    monkeypatch.setattr(taylor, "_between", handler)
+
+    assert right == outer(0.3)
+    assert seen == [inner(0.5)]
