@@ -8,7 +8,8 @@ from array import array
 
 from pygrad import engine
 from pygrad.common import forks
-from pygrad.common.numbers import shortened, shown, to_whole
+from pygrad.common.nested import each
+from pygrad.common.numbers import is_number, shortened, shown, to_whole
 from pygrad.engine import recordings
 from pygrad.engine._lib import lib
 from pygrad.module import Module
@@ -109,8 +110,9 @@ class Compiled:
         except HasValues:
             return self.function(*args, **kwargs)
         if recordings.is_recording():
-            if run.samples is None:
-                return self.function(*args, **kwargs)  # a part of the function that is being recorded
+            if run.samples is None:  # a part of the function that is being recorded; it takes Values, as ever
+                args, kwargs = each(_as_value, (args, kwargs))
+                return self.function(*args, **kwargs)
             warn_here("a compiled function was run over a batch while another one was recorded: its result is kept")
         return run.forward()
 
@@ -352,6 +354,10 @@ class Compiled:
 def _parameters_of(tapes):
     """Return the parameters of these tapes, each once, in a list."""
     return list(dict.fromkeys(p for tape in tapes for p in tape.parameters))
+
+
+def _as_value(x):
+    return engine.Value(x) if is_number(x) else x
 
 
 def _unpickle(blob, parameters):

@@ -816,3 +816,14 @@ def test_what_a_batch_leaves_in_its_lanes_reaches_no_smaller_one():
             out, (grads, _) = fresh.backward([[0.5, -1.0]] * size, [0.0] * size, inputs=True)
             assert [out, *(p.grad for p in parameters), *sum(grads, [])] == right
             assert all(map(math.isfinite, right))
+
+
+def test_a_compiled_function_of_numbers_within_a_recording():
+    """The inner function gets Values, as when it is recorded alone, and becomes a part of the outer one."""
+    w = Value(3.0)
+    inner = pygrad.compile(lambda a, b: a.exp() * w + b[0].tanh())
+    outer = pygrad.compile(lambda x: x * inner(2.0, [0.5]))
+
+    assert outer(2.0) == 2.0 * inner(2.0, [0.5])
+    outer.backward(2.0)
+    assert w.grad == 2.0 * math.exp(2.0)
