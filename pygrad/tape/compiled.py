@@ -110,10 +110,11 @@ class Compiled:
         except HasValues:
             return self.function(*args, **kwargs)
         if recordings.is_recording():
-            if run.samples is None:  # a part of the function that is being recorded; it takes Values, as ever
+            if run.samples is None and len(run.tape.parameter_ids):  # a part of the function that is being recorded
                 args, kwargs = each(_as_value, (args, kwargs))
                 return self.function(*args, **kwargs)
-            warn_here("a compiled function was run over a batch while another one was recorded: its result is kept")
+            if run.samples is not None:
+                warn_here("a compiled function was run over a batch while another one was recorded: its result is kept")
         return run.forward()
 
     def backward(self, *args, inputs=False, **kwargs):

@@ -821,7 +821,7 @@ def test_what_a_batch_leaves_in_its_lanes_reaches_no_smaller_one():
 def test_a_compiled_function_of_numbers_within_a_recording():
     """The inner function gets Values, as when it is recorded alone, and becomes a part of the outer one."""
     w = Value(3.0)
-    inner = pygrad.compile(lambda a, b: a.exp() * w + b[0].tanh())
+    inner = pygrad.compile(lambda a, b: a.exp() * w + b[0].tanh(), batched=False)
     outer = pygrad.compile(lambda x: x * inner(2.0, [0.5]))
 
     assert outer(2.0) == 2.0 * inner(2.0, [0.5])
