@@ -47,7 +47,23 @@ typedef enum {
  *
  * Python may be interrupted between a call of C and its next step: what the call had returned would be lost. So C
  * makes a thing that must be freed in a cell, which Python has made before. cffi allocates the cell by pg_cell_new(),
- * and frees it together with the thing by a function for things of this kind: pg_order_cell_free(), .... */
+ * and frees it together with the thing by a function for things of this kind: pg_order_cell_free(), ....
+ *
+ * Each cell is a struct, for that is what cffi frees with the last reference and not before: Python's garbage collector
+ * does not see it. Any other memory with an allocator the collector would free before it calls __del__ methods, which
+ * may still use it. */
+typedef struct {
+    pg_id id;
+} pg_node_cell;
+typedef struct {
+    pg_order *order;
+} pg_order_cell;
+typedef struct {
+    pg_tape *tape;
+} pg_tape_cell;
+typedef struct {
+    pg_replay *replay;
+} pg_replay_cell;
 
 /* Memory of zeros: an empty cell. NULL: memory is short. */
 void *pg_cell_new(size_t bytes);
@@ -85,47 +101,47 @@ const char *pg_helper_source(int i);
 /* --- making nodes --- */
 
 /* A leaf with this data, and gradient 0. */
-pg_id pg_leaf(double data, pg_id *cell);
+pg_id pg_leaf(double data, pg_node_cell *cell);
 /* A leaf for a number in an expression: pg_requires_grad() does not count it. */
-pg_id pg_number(double data, pg_id *cell);
+pg_id pg_number(double data, pg_node_cell *cell);
 /* A node of a unary or binary row of ops.def. */
-pg_id pg_unary(int op, pg_id a, pg_id *cell);
-pg_id pg_binary(int op, pg_id a, pg_id b, pg_id *cell);
+pg_id pg_unary(int op, pg_id a, pg_node_cell *cell);
+pg_id pg_binary(int op, pg_id a, pg_id b, pg_node_cell *cell);
 /* The number becomes a hidden leaf, which lives as long as the new node. */
-pg_id pg_binary_right(int op, pg_id a, double b, pg_id *cell);
-pg_id pg_binary_left(int op, double a, pg_id b, pg_id *cell);
+pg_id pg_binary_right(int op, pg_id a, double b, pg_node_cell *cell);
+pg_id pg_binary_left(int op, double a, pg_id b, pg_node_cell *cell);
 /* a ** exponent. For some exponents (2, 3, -1) the node is of a row of ops.def, for others of the op "power". */
-pg_id pg_power(pg_id a, double exponent, pg_id *cell);
+pg_id pg_power(pg_id a, double exponent, pg_node_cell *cell);
 /* start + xs[0] + ... + xs[count-1], added from the left. `start` may be 0: then the sum starts from 0.0. */
-pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs, pg_id *cell);
+pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs, pg_node_cell *cell);
 /* bias + ws[0]*xs[0] + ..., added from the left. `bias` may be 0: then the sum starts from 0.0. */
-pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs, pg_id *cell);
+pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs, pg_node_cell *cell);
 /* A layer: out[i] = pg_dot(biases[i], count, ws + i*count, xs, cells[i]) for i < rows; no bias may be 0; `cells` may be
  * NULL. All are made, or none.
  * PG_NO_MEMORY: memory is short, or an operand is not live. (The native proxy's copy does not check the operands.) */
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out,
-                  pg_id *const *cells);
+                  pg_node_cell *const *cells);
 /* A take: values[k], where k is the data of `index`, as it is now; `count` is at least 1. A backward step reads the
  * index anew. If k is not a whole number from 0 to count - 1, the data is nan, and no value gets a gradient. */
-pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values, pg_id *cell);
+pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values, pg_node_cell *cell);
 /* A node with the data of y, and the derivative derivatives[i] by xs[i], which the caller declares. Only the xs get a
  * gradient from it: y and the derivatives get none. */
-pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivatives, pg_id *cell);
+pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivatives, pg_node_cell *cell);
 /* A node that the user computed: its data, and its derivatives by its children (local_grads, `count` numbers,
  * copied). With local_grads NULL it gives its children nothing: a closure does that (pg_set_closure). */
-pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads, pg_id *cell);
+pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads, pg_node_cell *cell);
 /* Make a custom node that replaces a leaf: it has these children, and the leaf's data, gradient and closure. *out is
  * the new node's id. The leaf loses its closure; the caller still has to release it. PG_IN_USE: it is no leaf, or has
  * another reference than the caller's. PG_BUSY, PG_NO_NODE. PG_NO_MEMORY: or a child is not live. */
 pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, pg_id *out);
 
 /* The same for the leaf in a cell: the cell gets the new node's id, and the cell `old` the leaf's. */
-pg_status pg_cell_to_custom(pg_id *cell, uint32_t count, const pg_id *children, pg_id *old);
+pg_status pg_cell_to_custom(pg_node_cell *cell, uint32_t count, const pg_id *children, pg_node_cell *old);
 
 /* --- lifetime --- */
 
 /* Add a reference to a node, and own it by the cell, if there is one; to id 0, do nothing. */
-void pg_retain(pg_id id, pg_id *cell);
+void pg_retain(pg_id id, pg_node_cell *cell);
 /* Frees a cell, and gives the reference in it back. */
 void pg_node_cell_free(void *cell);
 /* Give one reference back. The last one frees the node, and gives back its references to its operands. 0 is allowed. */
@@ -245,14 +261,14 @@ void pg_kept_free(void *cell);
 void pg_order_cell_free(void *cell);
 /* Begin an order in an empty cell: list the nodes that a sweep from `root` visits, set the gradients of the interior
  * ones to 0, give the root its seed, and mark the nodes as busy. PG_BUSY, PG_NO_NODE, PG_NO_MEMORY. */
-pg_status pg_order_new(pg_id root, double seed, pg_order **cell);
+pg_status pg_order_new(pg_id root, double seed, pg_order_cell *cell);
 /* As pg_order_new(), from several roots. If `wanted` is not NULL, the gradients of all nodes that are reached and of
  * the wanted nodes start from 0, leaves included. pg_grad() reads them until the order ends: that puts the old ones
  * back. `grads` of `wanted` is not used. */
-pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **cell);
+pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order_cell *cell);
 /* As pg_order_new(), from several roots, but only through nodes made since a moment: that of a trace that still runs.
  * Earlier nodes only have gradients added: they are not set to 0 first, and may be busy. */
-pg_status pg_order_within(const pg_roots *roots, pg_moment since, pg_order **cell);
+pg_status pg_order_within(const pg_roots *roots, pg_moment since, pg_order_cell *cell);
 /* A digest of the ops in the order: equal for equal sequences of ops, almost surely different for others. */
 uint64_t pg_order_digest(const pg_order *order);
 /* Write the earlier nodes that an order of pg_order_within() adds to; after pg_order_cut() they may be fewer. Returns
@@ -380,7 +396,7 @@ pg_status pg_move(uint32_t group_count, const pg_moved_group *groups, int *done)
  * it was made since the moment `since`, when a running trace began; else it becomes a parameter, and the tape holds a
  * reference to it. PG_NOT_REPLAYABLE: *culprit is the node. PG_BUSY, PG_NO_NODE, PG_NO_MEMORY. */
 pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output_count, const pg_id *outputs,
-                      pg_moment since, pg_tape **out, pg_id *culprit);
+                      pg_moment since, pg_tape_cell *cell, pg_id *culprit);
 /* Frees a cell, and the tape in it once the last replay of the tape is freed. */
 void pg_tape_cell_free(void *cell);
 
@@ -436,7 +452,7 @@ void pg_tape_image_size(const pg_tape *tape, pg_tape_image *image);
 void pg_tape_write(const pg_tape *tape, double *numbers, int32_t *words);
 /* Make a tape of an image. All of the image but its sizes and pointers may be wrong. PG_BAD_TAPE: *broken says what
  * is wrong. PG_NO_NODE: an id is not a live leaf. PG_NO_MEMORY. */
-pg_status pg_tape_from(const pg_tape_image *image, pg_tape **out, const char **broken);
+pg_status pg_tape_from(const pg_tape_image *image, pg_tape_cell *cell, const char **broken);
 
 /* --- which outputs of a tape depend on which inputs (pattern.c) --- */
 
@@ -458,7 +474,7 @@ void pg_pattern_free(void *cell);
 /* A replay is the memory to run its tape in, again and again. The tape must be optimized already and outlive the
  * replay. `passes` are those of the tape. Several threads may use one replay: they wait for one another.
  * PG_NO_MEMORY. */
-pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay **out);
+pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay_cell *cell);
 void pg_replay_cell_free(void *cell); /* frees a cell, and the replay in it */
 
 /* One number of every sample: that of sample i is data[i * step]. With step 0 all samples have the same number. */

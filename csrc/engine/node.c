@@ -8,16 +8,16 @@
 /* --- nodes of a fixed number of operands --- */
 
 /* Let the cell, if there is one, own the reference that comes with a new id, instead of one that it may own already. */
-static pg_id own(pg_arena *arena, pg_id *cell, pg_id id)
+static pg_id own(pg_arena *arena, pg_node_cell *cell, pg_id id)
 {
     if (!cell)
         return id;
-    if (*cell)
-        pg_unref(arena, *cell);
-    return *cell = id;
+    if (cell->id)
+        pg_unref(arena, cell->id);
+    return cell->id = id;
 }
 
-pg_id pg_leaf(double data, pg_id *cell)
+pg_id pg_leaf(double data, pg_node_cell *cell)
 {
     pg_arena *arena = pg_lock();
     const pg_id id = own(arena, cell, pg_new_leaf(arena, data));
@@ -25,7 +25,7 @@ pg_id pg_leaf(double data, pg_id *cell)
     return id;
 }
 
-pg_id pg_number(double data, pg_id *cell)
+pg_id pg_number(double data, pg_node_cell *cell)
 {
     pg_arena *arena = pg_lock();
     const pg_id id = own(arena, cell, pg_new_leaf_with(arena, data, PG_FLAG_NUMBER));
@@ -33,7 +33,7 @@ pg_id pg_number(double data, pg_id *cell)
     return id;
 }
 
-pg_id pg_unary(int op, pg_id a, pg_id *cell)
+pg_id pg_unary(int op, pg_id a, pg_node_cell *cell)
 {
     pg_arena *arena = pg_lock();
     const pg_id id = own(arena, cell, pg_make_unary(arena, op, a));
@@ -41,7 +41,7 @@ pg_id pg_unary(int op, pg_id a, pg_id *cell)
     return id;
 }
 
-pg_id pg_binary(int op, pg_id a, pg_id b, pg_id *cell)
+pg_id pg_binary(int op, pg_id a, pg_id b, pg_node_cell *cell)
 {
     pg_arena *arena = pg_lock();
     const pg_id id = own(arena, cell, pg_make_binary(arena, op, a, b));
@@ -49,7 +49,7 @@ pg_id pg_binary(int op, pg_id a, pg_id b, pg_id *cell)
     return id;
 }
 
-pg_id pg_binary_right(int op, pg_id a, double b, pg_id *cell)
+pg_id pg_binary_right(int op, pg_id a, double b, pg_node_cell *cell)
 {
     pg_arena *arena = pg_lock();
     const pg_id id = own(arena, cell, pg_make_with_number(arena, op, a, b, false));
@@ -57,7 +57,7 @@ pg_id pg_binary_right(int op, pg_id a, double b, pg_id *cell)
     return id;
 }
 
-pg_id pg_binary_left(int op, double a, pg_id b, pg_id *cell)
+pg_id pg_binary_left(int op, double a, pg_id b, pg_node_cell *cell)
 {
     pg_arena *arena = pg_lock();
     const pg_id id = own(arena, cell, pg_make_with_number(arena, op, b, a, true));
@@ -65,7 +65,7 @@ pg_id pg_binary_left(int op, double a, pg_id b, pg_id *cell)
     return id;
 }
 
-pg_id pg_power(pg_id a, double exponent, pg_id *cell)
+pg_id pg_power(pg_id a, double exponent, pg_node_cell *cell)
 {
     pg_arena *arena = pg_lock();
     const pg_id id = own(arena, cell, pg_make_power(arena, a, exponent));
@@ -277,7 +277,7 @@ pg_id pg_make_choice(pg_arena *arena, pg_id index, uint32_t count, const pg_id *
     return make_list(arena, &(list_spec){.op = PG_TAKE, .index = index, .count = count, .xs = values});
 }
 
-static pg_id make_list_locked(const list_spec *spec, pg_id *cell)
+static pg_id make_list_locked(const list_spec *spec, pg_node_cell *cell)
 {
     pg_arena *arena = pg_lock();
     const pg_id id = own(arena, cell, is_spec_live(arena, spec) ? make_list(arena, spec) : 0);
@@ -285,22 +285,22 @@ static pg_id make_list_locked(const list_spec *spec, pg_id *cell)
     return id;
 }
 
-pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs, pg_id *cell)
+pg_id pg_sum(pg_id start, uint32_t count, const pg_id *xs, pg_node_cell *cell)
 {
     return make_list_locked(&(list_spec){.op = PG_SUM, .first = start, .count = count, .xs = xs}, cell);
 }
 
-pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs, pg_id *cell)
+pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs, pg_node_cell *cell)
 {
     return make_list_locked(&(list_spec){.op = PG_DOT, .first = bias, .count = count, .xs = xs, .ws = ws}, cell);
 }
 
-pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values, pg_id *cell)
+pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values, pg_node_cell *cell)
 {
     return make_list_locked(&(list_spec){.op = PG_TAKE, .index = index, .count = count, .xs = values}, cell);
 }
 
-pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivatives, pg_id *cell)
+pg_id pg_declared(pg_id y, uint32_t count, const pg_id *xs, const pg_id *derivatives, pg_node_cell *cell)
 {
     return make_list_locked(&(list_spec){.op = PG_DECLARED, .first = y, .count = count, .ws = xs, .xs = derivatives},
                             cell);
@@ -331,7 +331,7 @@ static uint32_t make_dots(pg_arena *arena, uint32_t rows, uint32_t count, const 
 }
 
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out,
-                  pg_id *const *cells)
+                  pg_node_cell *const *cells)
 {
     pg_arena *arena = pg_lock();
 #if defined(PG_UNDER_GIL)
@@ -355,7 +355,7 @@ static list_spec custom_spec(double data, uint32_t count, const pg_id *children,
     return (list_spec){.op = op, .count = count, .xs = children, .local_grads = local_grads, .data = data};
 }
 
-pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads, pg_id *cell)
+pg_id pg_custom(double data, uint32_t count, const pg_id *children, const double *local_grads, pg_node_cell *cell)
 {
     const list_spec spec = custom_spec(data, count, children, local_grads);
     return make_list_locked(&spec, cell);
@@ -399,15 +399,15 @@ pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, p
     return status;
 }
 
-pg_status pg_cell_to_custom(pg_id *cell, uint32_t count, const pg_id *children, pg_id *old)
+pg_status pg_cell_to_custom(pg_node_cell *cell, uint32_t count, const pg_id *children, pg_node_cell *old)
 {
     const list_spec spec = custom_spec(0.0, count, children, NULL);
     pg_arena *arena = pg_lock();
     pg_id custom = 0;
-    const pg_status status = leaf_to_custom(arena, *cell, &spec, &custom);
+    const pg_status status = leaf_to_custom(arena, cell->id, &spec, &custom);
     if (status == PG_OK) {
-        own(arena, old, *cell);
-        *cell = custom;
+        own(arena, old, cell->id);
+        cell->id = custom;
     }
     pg_unlock(arena);
     return status;

@@ -158,25 +158,25 @@ static pg_status make_order(pg_arena *arena, const pg_roots *roots, const pg_wan
     return status;
 }
 
-static pg_status new_order(const pg_roots *roots, const pg_wanted *wanted, const pg_moment *since, pg_order **out)
+static pg_status new_order(const pg_roots *roots, const pg_wanted *wanted, const pg_moment *since, pg_order_cell *cell)
 {
     pg_arena *arena = pg_lock();
     bool has_closure = false;
-    const pg_status status = make_order(arena, roots, wanted, since, out, &has_closure);
+    const pg_status status = make_order(arena, roots, wanted, since, &cell->order, &has_closure);
     if (status == PG_OK)
-        begin_order(arena, *out, roots);
+        begin_order(arena, cell->order, roots);
     pg_unlock(arena);
     return status;
 }
 
-pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order **out)
+pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order_cell *cell)
 {
-    return new_order(roots, wanted, NULL, out);
+    return new_order(roots, wanted, NULL, cell);
 }
 
-pg_status pg_order_within(const pg_roots *roots, pg_moment since, pg_order **out)
+pg_status pg_order_within(const pg_roots *roots, pg_moment since, pg_order_cell *cell)
 {
-    return new_order(roots, NULL, &since, out);
+    return new_order(roots, NULL, &since, cell);
 }
 
 /* The hash FNV-1a (Fowler, Noll and Vo), with ops in place of bytes. */
@@ -205,9 +205,9 @@ int pg_is_busy(pg_id id)
     return busy;
 }
 
-pg_status pg_order_new(pg_id root, double seed, pg_order **out)
+pg_status pg_order_new(pg_id root, double seed, pg_order_cell *cell)
 {
-    return pg_order_from(&(pg_roots){.count = 1, .ids = &root, .seeds = &seed}, NULL, out);
+    return pg_order_from(&(pg_roots){.count = 1, .ids = &root, .seeds = &seed}, NULL, cell);
 }
 
 pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted)
@@ -357,7 +357,7 @@ pg_status pg_order_cut(pg_id node, uint32_t count, const pg_id *kept)
 
 void pg_order_cell_free(void *cell)
 {
-    pg_order *order = *(pg_order **)cell;
+    pg_order *order = ((pg_order_cell *)cell)->order;
     pg_free(cell);
     if (!order)
         return;

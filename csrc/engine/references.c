@@ -81,13 +81,13 @@ void pg_free_node(pg_arena *arena, pg_id id)
 
 /* --- for callers without the lock --- */
 
-void pg_retain(pg_id id, pg_id *cell)
+void pg_retain(pg_id id, pg_node_cell *cell)
 {
     pg_arena *arena = pg_lock();
     if (pg_known(arena, id)) {
         pg_ref(pg_node_at(arena, id));
         if (cell)
-            *cell = id;
+            cell->id = id;
     }
     pg_unlock(arena);
 }
@@ -104,6 +104,6 @@ void pg_release(pg_id id)
 
 void pg_node_cell_free(void *cell)
 {
-    pg_release(*(pg_id *)cell);
+    pg_release(((pg_node_cell *)cell)->id);
     pg_free(cell);
 }

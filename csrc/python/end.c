@@ -11,20 +11,25 @@
 
 enum { MOST_SPARE = 4096 };
 
+static void free_memory(value *v)
+{
+    PyTypeObject *type = Py_TYPE(v);
+    PyObject_GC_Del(v);
+    Py_DECREF(type);
+}
+
 /* Take back the memory of a proxy that holds no object any more. While Value has a __del__, none is used again: Python
  * notes in the memory that it has called __del__. */
 PG_INLINE void recycle(value *v)
 {
-    PyTypeObject *type = Py_TYPE(v);
-    if (type == value_type && spare_count < MOST_SPARE && !type->tp_finalize) {
+    if (Py_IS_TYPE((PyObject *)v, value_type) && spare_count < MOST_SPARE && !value_type->tp_finalize) {
         v->flags = 0;
         v->next = spare;
         spare = v;
         spare_count++;
         return;
     }
-    PyObject_GC_Del(v);
-    Py_DECREF(type);
+    free_memory(v);
 }
 
 /* How deep the recursion goes that frees proxies: a chain of a million must not overflow the stack. */
@@ -69,7 +74,10 @@ static void take_down(value *v)
     depth++;
     value_clear((PyObject *)v);
     release_node(v);
-    recycle(v);
+    if (PyObject_GC_IsFinalized((PyObject *)v)) /* a __del__ of Value had revived it, and is gone now */
+        free_memory(v);
+    else
+        recycle(v);
     depth--;
 }
 
@@ -113,6 +121,18 @@ static bool is_still_wanted(value *v)
     return Py_REFCNT(v) > 0;
 }
 
+/* Make a revived proxy one with flags, for it is tracked now. */
+static void keep_revived(value *v)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    if (keep(v, KEPT | TRACKED) < 0) {
+        PyErr_Clear();        /* no memory to keep the others too: */
+        v->flags |= TRACKED; /* then it may end too early, but in the right way */
+    }
+    PyErr_Restore(type, error, traceback);
+}
+
 /* Call a __del__ that a program has given Value; true if that has revived `v`. (CPython calls the __del__ of a class
  * that is derived from Value.) */
 static bool is_revived(value *v)
@@ -121,7 +141,10 @@ static bool is_revived(value *v)
         return false;
     if (!PyObject_GC_IsTracked((PyObject *)v))
         PyObject_GC_Track(v); /* as CPython expects of an object that it finalizes */
-    return PyObject_CallFinalizerFromDealloc((PyObject *)v) < 0;
+    const bool revived = PyObject_CallFinalizerFromDealloc((PyObject *)v) < 0;
+    if (revived)
+        keep_revived(v);
+    return revived;
 }
 
 void value_dealloc(PyObject *self)

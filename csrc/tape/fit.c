@@ -175,23 +175,34 @@ static pg_status run_step(pg_replay *replay, pg_fit *fit, pg_batch *batch, pg_co
     return PG_OK;
 }
 
-pg_status pg_fit_run(pg_replay *replay, pg_fit *fit)
+typedef struct {
+    pg_fit *fit;
+    pg_status status;
+} training;
+
+static void train(pg_replay *replay, void *context)
 {
-    pg_replay_enter(replay);
+    training *t = context;
+    pg_fit *fit = t->fit;
     pg_column *columns = pg_realloc(NULL, (replay->tape->inputs + 1) * sizeof *columns);
     const bool ready = columns && load(replay, fit->groups, fit->group_count);
-    pg_status status = columns ? PG_NO_NODE : PG_NO_MEMORY;
+    t->status = columns ? PG_NO_NODE : PG_NO_MEMORY;
     if (ready) {
         const double end = now() + fit->seconds;
         pg_batch batch = {.threads = fit->threads};
         do {
-            status = run_step(replay, fit, &batch, columns);
-        } while (status == PG_OK && fit->done < fit->steps && now() < end);
+            t->status = run_step(replay, fit, &batch, columns);
+        } while (t->status == PG_OK && fit->done < fit->steps && now() < end);
         fit->bad_sample = batch.bad_sample + (fit->order ? 0 : fit->next_batch * fit->batch_size);
         fit->bad_node = batch.bad_node;
         store(replay, fit);
     }
-    pg_replay_leave(replay);
     pg_free(columns);
-    return status;
+}
+
+pg_status pg_fit_run(pg_replay *replay, pg_fit *fit)
+{
+    training t = {.fit = fit};
+    pg_replay_hold(replay, train, &t);
+    return t.status;
 }

@@ -214,7 +214,7 @@ static pg_status read_image(reader *r)
     return pg_tape_compact(tape) ? pg_tape_set_parameters(tape, image->ids) : PG_NO_MEMORY; /* T3 */
 }
 
-pg_status pg_tape_from(const pg_tape_image *image, pg_tape **out, const char **broken)
+pg_status pg_tape_from(const pg_tape_image *image, pg_tape_cell *cell, const char **broken)
 {
     pg_tape *tape = pg_zeroed(sizeof *tape);
     if (!tape)
@@ -228,7 +228,7 @@ pg_status pg_tape_from(const pg_tape_image *image, pg_tape **out, const char **b
                 .numbers_left = image->number_count};
     const pg_status status = read_image(&r);
     *broken = r.broken;
-    *out = status == PG_OK ? tape : NULL;
+    cell->tape = status == PG_OK ? tape : NULL;
     if (status != PG_OK)
         pg_tape_drop(tape);
     return status;

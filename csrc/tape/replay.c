@@ -151,7 +151,7 @@ static void leave_list(pg_replay *replay)
 
 /* --- a replay --- */
 
-pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay **out)
+pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay_cell *cell)
 {
     pg_replay *replay = pg_zeroed(sizeof *replay);
     if (!replay)
@@ -172,13 +172,13 @@ pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay **out)
             replay->values[i] = tape->nodes[i].literal;
     join_list(replay);
     tape->owners++;
-    *out = replay;
+    cell->replay = replay;
     return PG_OK;
 }
 
 void pg_replay_cell_free(void *cell)
 {
-    pg_replay *replay = *(pg_replay **)cell;
+    pg_replay *replay = ((pg_replay_cell *)cell)->replay;
     pg_free(cell);
     if (!replay)
         return;
@@ -579,10 +579,42 @@ pg_status pg_replay_run_alone(pg_replay *replay, pg_batch *batch)
     return status;
 }
 
+static void leave(pg_replay *replay)
+{
+    atomic_store(&replay->running, false);
+    pthread_mutex_unlock(&replay->busy);
+}
+
+static void give_up(void *replay)
+{
+    abandon(replay);
+    leave(replay);
+}
+
+void pg_replay_hold(pg_replay *replay, void (*work)(pg_replay *replay, void *context), void *context)
+{
+    pthread_mutex_lock(&replay->busy);
+    atomic_store(&replay->running, true);
+    pthread_cleanup_push(give_up, replay);
+    work(replay, context);
+    pthread_cleanup_pop(0);
+    leave(replay);
+}
+
+typedef struct {
+    pg_batch *batch;
+    pg_status status;
+} one_run;
+
+static void run(pg_replay *replay, void *context)
+{
+    one_run *of = context;
+    of->status = pg_replay_run_alone(replay, of->batch);
+}
+
 pg_status pg_replay_run(pg_replay *replay, pg_batch *batch)
 {
-    pg_replay_enter(replay);
-    const pg_status status = pg_replay_run_alone(replay, batch);
-    pg_replay_leave(replay);
-    return status;
+    one_run of = {.batch = batch};
+    pg_replay_hold(replay, run, &of);
+    return of.status;
 }

@@ -36,18 +36,9 @@ struct pg_replay {
     size_t part_count;
 };
 
-/* Begin a run, once no other thread runs the replay; and end it. */
-static inline void pg_replay_enter(pg_replay *replay)
-{
-    pthread_mutex_lock(&replay->busy);
-    atomic_store(&replay->running, true);
-}
-
-static inline void pg_replay_leave(pg_replay *replay)
-{
-    atomic_store(&replay->running, false);
-    pthread_mutex_unlock(&replay->busy);
-}
+/* Call work(replay, context) once no other thread runs the replay. Python may end the thread in the call, where it waits
+ * for the GIL, when the interpreter has ended: then the replay can be run again. */
+void pg_replay_hold(pg_replay *replay, void (*work)(pg_replay *replay, void *context), void *context);
 
 /* Where a replay keeps the numbers of its parameters, and their gradients. */
 static inline double *pg_parameters_of(pg_replay *replay)

@@ -85,7 +85,7 @@ void pg_tape_drop(pg_tape *tape)
 
 void pg_tape_cell_free(void *cell)
 {
-    pg_tape_drop(*(pg_tape **)cell);
+    pg_tape_drop(((pg_tape_cell *)cell)->tape);
     pg_free(cell);
 }
 
@@ -522,7 +522,7 @@ static pg_status write_tape(writer *w, const pg_id *inputs, const pg_id *outputs
 }
 
 pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output_count, const pg_id *outputs,
-                      pg_moment since, pg_tape **out, pg_id *culprit)
+                      pg_moment since, pg_tape_cell *cell, pg_id *culprit)
 {
     pg_tape *tape = pg_zeroed(sizeof *tape);
     if (!tape)
@@ -539,7 +539,7 @@ pg_status pg_tape_new(uint32_t input_count, const pg_id *inputs, uint32_t output
     if (status == PG_OK && !pg_tape_compact(tape))
         status = PG_NO_MEMORY;
     *culprit = w.culprit;
-    *out = status == PG_OK ? tape : NULL;
+    cell->tape = status == PG_OK ? tape : NULL;
     if (status != PG_OK)
         pg_tape_drop(tape);
     return status;

@@ -20,5 +20,11 @@ def in_child(function):
         os.register_at_fork(after_in_child=function)
 
 
+def _renew():
+    """Make a new lock: if Ctrl-C has kept the fork from waiting for the old one, another thread had it."""
+    global importing
+    importing = threading.RLock()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=importing.acquire, after_in_parent=importing.release, after_in_child=importing.release)
+    os.register_at_fork(before=importing.acquire, after_in_parent=importing.release, after_in_child=_renew)

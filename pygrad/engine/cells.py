@@ -23,10 +23,10 @@ def _cells(kind, free, new=lib.pg_cell_new):
     return functools.partial(make, ffi.typeof(kind))
 
 
-new_node = _cells("pg_id *", lib.pg_node_cell_free)
-new_order = _cells("pg_order **", lib.pg_order_cell_free)
-new_tape = _cells("pg_tape **", lib.pg_tape_cell_free)
-new_replay = _cells("pg_replay **", lib.pg_replay_cell_free)
+new_node = _cells("pg_node_cell *", lib.pg_node_cell_free)
+new_order = _cells("pg_order_cell *", lib.pg_order_cell_free)
+new_tape = _cells("pg_tape_cell *", lib.pg_tape_cell_free)
+new_replay = _cells("pg_replay_cell *", lib.pg_replay_cell_free)
 new_derivation = _cells("pg_derivation *", lib.pg_derivation_free)
 new_kept = _cells("pg_kept *", lib.pg_kept_free)
 new_pattern = _cells("pg_pattern *", lib.pg_pattern_free)

@@ -244,9 +244,9 @@ class Value(ValueBase):
         try:
             status = lib.pg_cell_to_custom(self._pg_cell, len(children), _ids(children), old._pg_cell)
         finally:  # even if we are interrupted, each node has its proxy: this Value holds that of the old leaf
-            if old._pg_cell[0]:
+            if old._pg_cell.id:
                 self._pg_a, self._pg_b = children, old
-                old._pg_node, self._pg_node = self._pg_node, self._pg_cell[0]
+                old._pg_node, self._pg_node = self._pg_node, self._pg_cell.id
         if status in (lib.PG_IN_USE, lib.PG_BUSY):
             raise refusals.prev_is_fixed()
         check(status, children)
@@ -435,7 +435,7 @@ def layer(neurons, xs, neuron_type):
 def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
     made = ffi.new("pg_id[]", len(rows))
     outs = [_blank((bias, *ws), xs) for ws, bias in zip(rows, biases)]
-    owners = ffi.new("pg_id *[]", [out._pg_cell for out in outs])
+    owners = ffi.new("pg_node_cell *[]", [out._pg_cell for out in outs])
     status = lib.pg_dots(len(rows), len(xs), _as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids), made, owners)
     if status != lib.PG_OK:
         check(status, [*xs, *biases, *[w for ws in rows for w in ws]])

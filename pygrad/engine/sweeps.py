@@ -45,7 +45,7 @@ def _in_pieces(roots, seeds, value_of, wanted=None):
     given = _roots(roots, seeds)
     with cells.new_order() as order:
         check(lib.pg_order_from(given[0], wanted or ffi.NULL, order), roots)
-        _run(roots, order[0], value_of)
+        _run(roots, order.order, value_of)
         found = [lib.pg_grad(wanted.ids[i]) for i in range(wanted.count)] if wanted else None
         del order
     return found
@@ -56,7 +56,7 @@ def listed_within(roots, since):
     given = _roots(roots, [0.0] * len(roots))
     with cells.new_order() as order:
         check(lib.pg_order_within(given[0], since, order), roots)
-        listed = lib.pg_order_digest(order[0]), _outside(order[0])
+        listed = lib.pg_order_digest(order.order), _outside(order.order)
         del order
     return listed
 
@@ -70,9 +70,9 @@ def sweep_within(roots, seeds, value_of, since, agree):
     given = _roots(roots, seeds)
     with cells.new_order() as order:
         check(lib.pg_order_within(given[0], since, order), roots)
-        agree(lib.pg_order_digest(order[0]), _outside(order[0]))
-        _run(roots, order[0], value_of)
-        outside = _outside(order[0])
+        agree(lib.pg_order_digest(order.order), _outside(order.order))
+        _run(roots, order.order, value_of)
+        outside = _outside(order.order)
         del order
     return outside
 

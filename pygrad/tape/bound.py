@@ -42,7 +42,7 @@ class Bound:
         """Return a function without arguments that runs the batch; the batch is copied now."""
         batch = ffi.new("pg_batch *", batch[0])
         keep = self.run, self._replay, batch
-        replay = self._replay[0]
+        replay = self._replay.replay
         if batch.samples == 1 and engine.trigger:
             function = ffi.addressof(lib, "pg_replay_run_alone")
             addresses = [int(ffi.cast("uintptr_t", p)) for p in (function, replay, batch)]

@@ -36,7 +36,7 @@ class Tape:
         if status == lib.PG_NOT_REPLAYABLE:
             raise TypeError(_not_replayable(culprit[0], outputs))
         check(status, of=_MEMORY)
-        self.handle = self._cell[0]
+        self.handle = self._cell.tape
         check(lib.pg_tape_optimize(self.handle, passes), of=_MEMORY)
         self._open()
         self.parameters = engine.leaves_of(list(self.parameter_ids), outputs)
@@ -66,7 +66,7 @@ class Tape:
             raise ValueError(ffi.string(broken[0]).decode())
         check(status, of=_MEMORY)
         self = cls.__new__(cls)
-        self._cell, self.handle = cell, cell[0]
+        self._cell, self.handle = cell, cell.tape
         self.structure, self.passes, self.point = state["output"], passes, state["point"]
         self.parameters = [parameters[i] for i in state["parameters"] if i < visible]
         self._open()
@@ -91,7 +91,7 @@ class Tape:
         lib.pg_tape_parameters(self.handle, self.parameter_ids)
         self.place_of_parameter = {id: place for place, id in enumerate(self.parameter_ids)}
         self._replay = self.new_replay()
-        self.replay = self._replay[0]
+        self.replay = self._replay.replay
 
     def new_replay(self):
         """Return a cell with a pg_replay: the memory for running this tape. It may outlive the Tape."""

@@ -16,21 +16,21 @@ enum { THREADS = 4, ROUNDS = 60, MOST = 1500 };
 static const int ALL_PASSES = PG_PASS_FOLD | PG_PASS_SHARE | PG_PASS_FUSE | PG_PASS_HOIST;
 
 static pg_id w, b;
-static pg_tape **tape;     /* cells */
-static pg_replay **common;
+static pg_tape_cell *tape;
+static pg_replay_cell *common;
 static double xs[MOST];
 
-static pg_tape **record(void)
+static pg_tape_cell *record(void)
 {
     pg_mode *trace = pg_mode_trace(sizeof *trace);
     REQUIRE(trace);
     const pg_id x = pg_leaf(1.0, NULL), wx = pg_binary(op_named("mul"), w, x, NULL),
                 sum = pg_binary(op_named("add"), wx, b, NULL);
     const pg_id y = pg_unary(op_named("square"), sum, NULL);
-    pg_tape **made = pg_cell_new(sizeof *made);
+    pg_tape_cell *made = pg_cell_new(sizeof *made);
     pg_id culprit;
     REQUIRE(made && pg_tape_new(1, &x, 1, &y, trace->moment, made, &culprit) == PG_OK);
-    REQUIRE(pg_tape_optimize(*made, ALL_PASSES) == PG_OK);
+    REQUIRE(pg_tape_optimize(made->tape, ALL_PASSES) == PG_OK);
     pg_mode_free(trace);
     pg_release(x), pg_release(wx), pg_release(sum), pg_release(y);
     return made;
@@ -69,10 +69,10 @@ static size_t size_of(int round)
 
 static void *work(void *unused)
 {
-    pg_replay **own = pg_cell_new(sizeof *own);
-    REQUIRE(own && pg_replay_new(*tape, ALL_PASSES, own) == PG_OK);
+    pg_replay_cell *own = pg_cell_new(sizeof *own);
+    REQUIRE(own && pg_replay_new(tape->tape, ALL_PASSES, own) == PG_OK);
     for (int round = 0; round < ROUNDS; round++)
-        run(round % 2 ? *own : *common, size_of(round));
+        run((round % 2 ? own : common)->replay, size_of(round));
     pg_replay_cell_free(own);
     return unused;
 }
@@ -83,7 +83,7 @@ static void fork_meanwhile(void)
         const pid_t child = fork();
         REQUIRE(child >= 0);
         if (child == 0) {
-            run(*common, 1000);
+            run(common->replay, 1000);
             _exit(0);
         }
         int status;
@@ -111,7 +111,7 @@ int main(int argc, char **argv)
         xs[i] = i % 17 - 8;
     tape = record();
     common = pg_cell_new(sizeof *common);
-    REQUIRE(common && pg_replay_new(*tape, ALL_PASSES, common) == PG_OK);
+    REQUIRE(common && pg_replay_new(tape->tape, ALL_PASSES, common) == PG_OK);
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++)
         REQUIRE(pthread_create(&threads[i], NULL, work, NULL) == 0);

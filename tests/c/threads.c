@@ -35,9 +35,9 @@ static void sweep_round(void)
 {
     const pg_id root = build_chain();
     if (pg_backward(root, 1.0) == PG_CLOSURES) { /* another thread has a closure or an order just now */
-        pg_order **cell = pg_cell_new(sizeof *cell);
+        pg_order_cell *cell = pg_cell_new(sizeof *cell);
         REQUIRE(cell && pg_order_new(root, 1.0, cell) == PG_OK);
-        REQUIRE(pg_order_next(*cell) == 0);
+        REQUIRE(pg_order_next(cell->order) == 0);
         pg_order_cell_free(cell);
     }
     pg_release(root);
@@ -48,12 +48,12 @@ static void order_round(void)
     const pg_id root = build_chain();
     const pg_id custom = pg_custom(1.0, 1, &root, NULL, NULL);
     pg_set_closure(custom, 1);
-    pg_order **cell = pg_cell_new(sizeof *cell), *second;
+    pg_order_cell *cell = pg_cell_new(sizeof *cell), second;
     REQUIRE(cell && pg_order_new(custom, 1.0, cell) == PG_OK);
     REQUIRE(pg_order_new(custom, 1.0, &second) == PG_BUSY);
-    REQUIRE(pg_order_next(*cell) == custom);
+    REQUIRE(pg_order_next(cell->order) == custom);
     pg_set_grad(root, pg_grad(root) + 1.0); /* the closure's work */
-    REQUIRE(pg_order_next(*cell) == 0);
+    REQUIRE(pg_order_next(cell->order) == 0);
     pg_order_cell_free(cell);
     pg_release(root);
     pg_release(custom);
@@ -73,8 +73,8 @@ static void fork_meanwhile(void)
         REQUIRE(child >= 0);
         if (child == 0) {
             const pg_id a = pg_leaf(3.0, NULL), b = pg_binary(op_named("mul"), a, a, NULL);
-            pg_order **cell = pg_cell_new(sizeof *cell);
-            REQUIRE(cell && pg_order_new(b, 1.0, cell) == PG_OK && pg_order_next(*cell) == 0);
+            pg_order_cell *cell = pg_cell_new(sizeof *cell);
+            REQUIRE(cell && pg_order_new(b, 1.0, cell) == PG_OK && pg_order_next(cell->order) == 0);
             pg_order_cell_free(cell);
             REQUIRE(pg_grad(a) == 6.0);
             _exit(0);
