@@ -199,7 +199,9 @@ int pg_exists(pg_id id); /* does the id name a live node? */
 double pg_data(pg_id id);
 double pg_grad(pg_id id);
 pg_status pg_set_data(pg_id id, double data); /* PG_NO_NODE */
-pg_status pg_set_grad(pg_id id, double grad); /* PG_NO_NODE */
+pg_status pg_set_grad(pg_id id, double grad);
+/* Add to the gradient, in one step for all threads. PG_NO_NODE. */
+pg_status pg_add_grad(pg_id id, double grad); /* PG_NO_NODE */
 /* Freeze a leaf, so that no sweep changes the gradient that pg_grad() returns (1), or unfreeze it (0). PG_IN_USE: the
  * node is not a leaf. PG_NO_NODE, PG_NO_MEMORY. */
 pg_status pg_set_frozen(pg_id id, int on);

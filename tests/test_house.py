@@ -17,8 +17,8 @@ compat stand_in __init__ demos cli __main__""".split()
 
 # Who may touch `ffi` and `lib`. Each calls what C has for it; nodes are made and freed by the engine alone.
 CALL_C = """calculus/formulas calculus/grad calculus/gradcheck calculus/sparsity calculus/taylor calculus/traversal
-engine/__init__ engine/arena engine/cells engine/errors engine/modes engine/optable engine/portable engine/recordings
-engine/sweeps optim
+engine/__init__ engine/arena engine/cells engine/checkpoint engine/errors engine/modes engine/optable
+engine/portable engine/recordings engine/sweeps optim
 tape/arguments tape/bound tape/c_source tape/compiled tape/record tape/run tape/tape tape/training""".split()
 
 

@@ -96,6 +96,7 @@ enum {
     PG_FLAG_VECTOR = 16, /* a vector: hidden, a PG_CUSTOM node, the first entry in the lists of its dots */
     PG_FLAG_FROZEN = 32, /* a frozen leaf: its `a` is its keeper */
     PG_FLAG_NUMBER = 64, /* a leaf for a number in an expression, or a keeper: it needs no gradient */
+    PG_FLAG_LENT = 128,  /* a leaf whose gradient is lent to a running order (order.c) */
 };
 
 /* A node takes one slot of 32 bytes. Its *payload* takes the slots right behind it, in the same block. It depends on

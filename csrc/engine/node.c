@@ -451,6 +451,16 @@ pg_status pg_set_grad(pg_id id, double grad)
     return live ? PG_OK : PG_NO_NODE;
 }
 
+pg_status pg_add_grad(pg_id id, double grad)
+{
+    pg_arena *arena = pg_lock();
+    const bool live = pg_is_live(arena, id);
+    if (live)
+        *pg_grad_of(arena, pg_node_at(arena, id)) += grad;
+    pg_unlock(arena);
+    return live ? PG_OK : PG_NO_NODE;
+}
+
 double *pg_frozen_grad(const pg_arena *arena, pg_node *leaf)
 {
     return pg_has_own_order(arena) ? &leaf->grad : &pg_node_at(arena, leaf->a)->grad;

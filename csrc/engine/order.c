@@ -10,7 +10,8 @@
  *
  * Gradients that come back. pg_adjoints() and pg_order_from() with `wanted` leave every gradient as it was. Such an
  * order lists the leaves too. It copies all gradients of its nodes to `kept` and sets them to 0. Its end copies them
- * back.
+ * back. Until then these leaves are *lent*: a sweep of another thread that would add to such a leaf fails (PG_BUSY), for
+ * what it adds would be lost.
  */
 #include "engine/order.h"
 
@@ -67,6 +68,71 @@ static void put_gradients_back(pg_arena *arena, pg_order *order)
         *gradient_at(arena, order, i) = order->kept[i];
 }
 
+static void set_lent(pg_arena *arena, const pg_order *order, bool on)
+{
+    const pg_id_list *const lists[] = {&order->nodes, &order->others};
+    for (int k = 0; k < 2; k++)
+        for (size_t i = 0; i < lists[k]->count; i++) {
+            pg_node *node = pg_node_at(arena, lists[k]->ids[i]);
+            if (pg_is_leaf(lists[k]->ids[i]))
+                node->flags = (uint8_t)(on ? node->flags | PG_FLAG_LENT : node->flags & ~PG_FLAG_LENT);
+        }
+}
+
+/* Take the gradients back, from this order; other orders may have some of the leaves too. */
+static void end_loan(pg_arena *arena, const pg_order *ended)
+{
+    set_lent(arena, ended, false);
+    for (const pg_order *order = arena->orders; order; order = order->next)
+        if (order->kept)
+            set_lent(arena, order, true);
+}
+
+static bool lists(const pg_order *order, pg_id id)
+{
+    for (size_t i = 0; i < order->nodes.count; i++)
+        if (order->nodes.ids[i] == id)
+            return true;
+    for (size_t i = 0; i < order->others.count; i++)
+        if (order->others.ids[i] == id)
+            return true;
+    return false;
+}
+
+/* The next order of another thread that leaves are lent to, from this one on; NULL: there is none. */
+static const pg_order *lent_elsewhere(const pg_order *order)
+{
+    while (order && (!order->kept || pthread_equal(order->owner, pthread_self())))
+        order = order->next;
+    return order;
+}
+
+static bool is_lent(const pg_arena *arena, pg_id id)
+{
+    if (!pg_is_leaf(id) || !(pg_node_at(arena, id)->flags & PG_FLAG_LENT))
+        return false;
+    const pg_order *order = lent_elsewhere(arena->orders);
+    while (order && !lists(order, id))
+        order = lent_elsewhere(order->next);
+    return order != NULL;
+}
+
+/* PG_BUSY if a sweep from these roots would add to a leaf that is lent to an order of another thread. */
+static pg_status check_loans(pg_arena *arena, const pg_roots *roots, const pg_moment *since)
+{
+    if (!lent_elsewhere(arena->orders))
+        return PG_OK;
+    pg_listing reached = {.busy_too = true, .every_leaf = true, .since = since};
+    pg_list_reached(arena, roots->ids, roots->count, &reached);
+    for (size_t i = 0; i < reached.nodes.count && reached.status == PG_OK; i++)
+        reached.status = is_lent(arena, reached.nodes.ids[i]) ? PG_BUSY : PG_OK;
+    for (size_t i = 0; i < reached.others.count && reached.status == PG_OK; i++)
+        reached.status = is_lent(arena, reached.others.ids[i]) ? PG_BUSY : PG_OK;
+    pg_free(reached.nodes.ids);
+    pg_free(reached.others.ids);
+    return reached.status;
+}
+
 static void begin_order(pg_arena *arena, pg_order *order, const pg_roots *roots)
 {
     if (order->kept)
@@ -82,6 +148,8 @@ static void begin_order(pg_arena *arena, pg_order *order, const pg_roots *roots)
         pg_ref(pg_node_at(arena, order->roots.ids[i]));
     order->next = arena->orders;
     arena->orders = order;
+    if (order->kept)
+        set_lent(arena, order, true);
 }
 
 static void free_order(pg_order *order)
@@ -111,6 +179,8 @@ static void end_order(pg_arena *arena, pg_order *order)
         link = &(*link)->next;
     *link = order->next;
     order->ended = true;
+    if (order->kept)
+        end_loan(arena, order);
 }
 
 static bool append_all(pg_id_list *list, uint32_t count, const pg_id *ids)
@@ -162,9 +232,14 @@ static pg_status new_order(const pg_roots *roots, const pg_wanted *wanted, const
 {
     pg_arena *arena = pg_lock();
     bool has_closure = false;
-    const pg_status status = make_order(arena, roots, wanted, since, &cell->order, &has_closure);
-    if (status == PG_OK)
-        begin_order(arena, cell->order, roots);
+    pg_order *order = NULL;
+    pg_status status = make_order(arena, roots, wanted, since, &order, &has_closure);
+    if (status == PG_OK && (status = check_loans(arena, roots, since)) != PG_OK)
+        free_order(order);
+    if (status == PG_OK) {
+        begin_order(arena, order, roots);
+        cell->order = order;
+    }
     pg_unlock(arena);
     return status;
 }

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from pygrad import engine
 from pygrad.common.nested import each
-from pygrad.common.numbers import describe
+from pygrad.common.numbers import describe, is_number
 from pygrad.common.value_base import CLOSURE
 from pygrad.engine import Value, cells, is_grad_enabled, is_value, recordings, sweep_within
+from pygrad.engine._lib import lib
 from pygrad.engine.arena import is_busy
 from pygrad.engine.randomness import random_states, repeated
 from pygrad.engine.sweeps import listed_within, pass_on_to
@@ -32,7 +33,9 @@ def checkpoint(function):
     have other operands is not noticed. Derivatives as Values (`create_graph`, `hessian`, `jvp`, `taylor`, ...) go
     through a checkpoint too: they call `function` once more, on the Values themselves, and keep the graph.
 
-    Raises TypeError for what is no function. A call raises ValueError for lists that hold themselves.
+    Raises TypeError for what is no function. A call raises ValueError for lists that hold themselves, and TypeError for
+    a result in which Values may be hidden: an array of objects, a generator, .... (A Value that the function leaves
+    somewhere else, in a list of its caller say, has a graph of its own, which ends at copies of the arguments.)
 
     >>> import pygrad
     >>> w = pygrad.Value(2.0)
@@ -132,7 +135,7 @@ class _Checkpoint:
         outside = self._call_again(given, sweep)
         for x, copy in copies.items():
             if copy._pg_id in outside:
-                x.grad += copy.grad
+                lib.pg_add_grad(x._pg_id, copy.grad)  # in one step: another thread may add to it, too
                 outside.add(x._pg_id)
         passed_on = [x for x in self.operands if x._pg_id in outside]
         if len(passed_on) < len(self.operands):
@@ -169,7 +172,7 @@ class _Checkpoint:
             del trace
             out = self.function(*args, **kwargs)
             ys = []
-            each(lambda y: ys.append(y) if is_value(y) else None, out)
+            each(lambda y: ys.append(y) if is_value(y) else _check_plain(y), out)
             return use(out, ys, since)
 
     def _call_again(self, given, use):
@@ -205,6 +208,15 @@ def _originals(ids, copies, ys):
     others = [id for id in ids if id not in given]
     given.update(zip(others, engine.values_of(others, ys)))
     return tuple(dict.fromkeys([given[id] for id in ids]))
+
+
+def _check_plain(y):
+    """Raise TypeError for an object that Values may be in: they would lead to the copies of the arguments."""
+    is_array = getattr(getattr(y, "dtype", None), "kind", "O") in "biufcSU"
+    if not (y is None or is_array or is_number(y) or isinstance(y, (bool, str, bytes, complex))):
+        raise TypeError(
+            f"checkpoint: the function returned {describe(y)}: return Values and numbers, in lists, tuples or dicts"
+        )
 
 
 def _agree(digest, outside):

@@ -3,8 +3,11 @@
 What else a checkpoint does is in test_no_grad_and_checkpoint.py; derivatives as Values are in calculus/test_reruns.py.
 """
 
+import collections
 import math
+import types
 
+import numpy as np
 import pytest
 
 import pygrad
@@ -230,3 +233,33 @@ def test_lists_that_hold_themselves_are_refused():
         with pytest.raises(ValueError, match="one holds itself"):
             refused()
     engine.check_arena()
+
+
+# --- results in which Values may be hidden ----------------------------------------------------------------------------
+
+HIDING = {
+    "array": lambda v: np.array([v * 2.0, v]),
+    "0-d array": lambda v: np.array(v * 2.0),
+    "namedtuple": lambda v: collections.namedtuple("Pair", "a b")(v * 2.0, v),
+    "list subclass": lambda v: type("List", (list,), {})([v * 2.0]),
+    "set": lambda v: {v * 2.0},
+    "deque": lambda v: collections.deque([v * 2.0]),
+    "generator": lambda v: (x for x in [v * 2.0]),
+    "object": lambda v: types.SimpleNamespace(a=v * 2.0),
+    "in a list": lambda v: [v, {v * 2.0}],
+}
+
+
+@pytest.mark.parametrize("function", HIDING.values(), ids=HIDING)
+def test_results_in_which_values_are_hidden(function):
+    """They are refused: their gradients would end at copies of the arguments."""
+    with pytest.raises(TypeError, match="checkpoint: the function returned .*: return Values and numbers, in lists"):
+        pygrad.checkpoint(function)(Value(3.0))
+
+
+def test_plain_results():
+    """Numbers, texts, None and arrays of numbers are results as they are."""
+    out = pygrad.checkpoint(lambda v: [v * 2.0, 1, 2.0, True, None, "a", np.ones(2), np.float32(1.0), 1j])(Value(3.0))
+
+    assert [1, 2.0, True, None, "a"] == out[1:6]
+    out[0].backward()
