@@ -290,7 +290,10 @@ class SGD(Optimizer):
         buffer = None if first else _buffer("momentum_buffer", buffer, n)
         ids = plain_ids(params)
         if ids is None:
-            return _by_formula(partial(sgd, **options), params, {"momentum_buffer": None}, buffer or [None] * n)
+            move = _by_formula(partial(sgd, **options), params, {"momentum_buffer": None}, buffer or [None] * n)
+            if options["momentum"] != 0 and move.new["momentum_buffer"] is None:  # all are frozen
+                move.new["momentum_buffer"] = _zeros(n)
+            return move
         buffer = _zeros(n) if first and options["momentum"] != 0 else buffer
         options = ffi.new("pg_sgd_options *", [*options.values(), first])  # in the sequence of the struct
         return _in_c(params, ids, {"momentum_buffer": buffer}, options, ffi.NULL, buffer)

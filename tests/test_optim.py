@@ -952,3 +952,18 @@ def test_a_step_within_a_step(monkeypatch, moment):
         other.step()
 
     assert (w.data, optimizer.state) == (twin.data, other.state)
+
+
+def test_a_group_that_is_frozen_at_the_first_step():
+    """The second step is no first one, whoever moves the parameters: the numbers and the state are those of C."""
+    found = []
+    for kind in (Value, type("Own", (Value,), {})):
+        p = kind(1.0)
+        optimizer = optim.SGD([p], lr=1.0, momentum=0.9, dampening=0.5)
+        for frozen in (True, False):
+            p.requires_grad = not frozen
+            p.grad = 1.0
+            optimizer.step()
+        found.append((p.data, optimizer.state))
+
+    assert found[0] == found[1]

@@ -166,6 +166,24 @@ static int set_dict(PyObject *self, PyObject *dict, void *closure)
     return keep((value *)self, KEPT | TRACKED) < 0 ? -1 : PyObject_GenericSetDict(self, dict, closure);
 }
 
+/* Value has a `__class__` of its own, for object.__setattr__() sets it too, past value_setattro(): an object of another
+ * class is one with flags. */
+static PyObject *get_class(PyObject *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef((PyObject *)Py_TYPE(self));
+}
+
+static int set_class(PyObject *self, PyObject *class, void *Py_UNUSED(closure))
+{
+    PyObject *dict = PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, "__dict__");
+    PyObject *original = dict ? PyMapping_GetItemString(dict, "__class__") : NULL;
+    const bool kept = original && keep((value *)self, KEPT | TRACKED) >= 0;
+    const int status = kept ? Py_TYPE(original)->tp_descr_set(original, self, class) : -1;
+    Py_XDECREF(original);
+    Py_XDECREF(dict);
+    return status;
+}
+
 static PyObject *value_attributes(PyObject *self, PyObject *Py_UNUSED(nothing))
 {
     value *v = (value *)self;
@@ -295,6 +313,7 @@ PyGetSetDef value_getset[] = {
     {"_backward", get_backward, set_backward, NULL, NULL},
     {"requires_grad", get_requires_grad, set_requires_grad, NULL, NULL},
     {"__dict__", get_dict, set_dict, NULL, NULL},
+    {"__class__", get_class, set_class, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

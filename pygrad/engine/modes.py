@@ -60,7 +60,10 @@ class _Mode:
             import inspect  # here, for its import takes a while
 
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{type(self).__name__} cannot decorate an async function: use it in a with block inside")
+            raise TypeError(
+                f"{type(self).__name__} cannot decorate an async function: use it in a with block inside, and await "
+                "nothing there, for other tasks run meanwhile"
+            )
         if inspect.isgeneratorfunction(function):
             return functools.wraps(function)(lambda *args, **kwargs: _steps(self, function(*args, **kwargs)))
 

@@ -117,6 +117,29 @@ def test_values_that_a_del_of_the_class_has_revived():
     assert 10 == len({id(v) for v in more})
 
 
+@alone
+def test_a_class_that_is_set_past_value():
+    """object.__setattr__ sets `__class__` too; what a __del__ has made a Value again ends as one, once."""
+
+    class Sub(Value):
+        def __del__(self):
+            self.__class__ = Value
+
+    own = Value.__setattr__
+    Value.__setattr__ = lambda self, name, x: object.__setattr__(self, name, x)
+    for _ in range(3):
+        v = Value(1.0)
+        v.__class__ = Sub
+        assert v.__class__ is Sub is type(v)
+        del v
+    Value.__setattr__ = own
+    gc.collect()
+    more = [Value(float(i)) for i in range(10)]
+
+    assert [v.data for v in more] == [float(i) for i in range(10)]
+    assert 10 == len({id(v) for v in more})
+
+
 # --- threads ----------------------------------------------------------------------------------------------------------
 
 

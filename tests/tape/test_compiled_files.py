@@ -631,10 +631,10 @@ def test_images_too_large():
     """Sizes whose sum would overflow are refused before anything is made."""
     assert "it lacks a number" == image([], constants=3)
     sizes = {"inputs": 2**32 - 1, "parameters": 2**32 - 1, "constants": 2**32 - 1, "word_count": 2**62}
-    tape, broken = ffi.new("pg_tape **"), ffi.new("char const **")
+    cell, broken = ffi.new("pg_tape_cell *"), ffi.new("char const **")
 
-    assert lib.PG_BAD_TAPE == lib.pg_tape_from(ffi.new("pg_tape_image *", sizes), tape, broken)
-    assert (b"it is too large", ffi.NULL) == (ffi.string(broken[0]), tape[0])
+    assert lib.PG_BAD_TAPE == lib.pg_tape_from(ffi.new("pg_tape_image *", sizes), cell, broken)
+    assert (b"it is too large", ffi.NULL) == (ffi.string(broken[0]), cell.tape)
 
 
 def test_memory_that_runs_out():
