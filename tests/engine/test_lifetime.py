@@ -533,7 +533,8 @@ def test_a_deep_graph_needs_no_recursion(engine):
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads its size from /proc")
 @pytest.mark.skipif("PYGRAD_SANITIZED" in os.environ, reason="measures Python's own allocator")
 def test_bytes_of_a_kept_value(engine):
-    """Keeping one Value of each of 10^5 graphs, each larger than a block, costs at most 2.2 KiB a Value."""
+    """Keeping one Value of each of 10^5 graphs, each larger than a block, costs at most 2.2 KiB a Value; 2.3 KiB with
+    the proxy in Python, where memory of its own holds each node."""
     if engine is not c_engine or not hasattr(engine, "live_nodes"):
         pytest.skip("a promise of the C engine")
     program = """
@@ -558,4 +559,4 @@ def test_bytes_of_a_kept_value(engine):
     code, out, err = run_python(program)
 
     assert (0, "") == (code, err)
-    assert float(out) <= 2.2 * 1024
+    assert float(out) <= (2.2 if engine.config()["proxy"] == "native" else 2.3) * 1024
