@@ -198,10 +198,10 @@ int pg_made_since(pg_moment moment, pg_id leaf);
 int pg_exists(pg_id id); /* does the id name a live node? */
 double pg_data(pg_id id);
 double pg_grad(pg_id id);
-pg_status pg_set_data(pg_id id, double data); /* PG_NO_NODE */
+/* Set the data or the gradient, or add to the gradient in one step for all threads. PG_NO_NODE. */
+pg_status pg_set_data(pg_id id, double data);
 pg_status pg_set_grad(pg_id id, double grad);
-/* Add to the gradient, in one step for all threads. PG_NO_NODE. */
-pg_status pg_add_grad(pg_id id, double grad); /* PG_NO_NODE */
+pg_status pg_add_grad(pg_id id, double grad);
 /* Freeze a leaf, so that no sweep changes the gradient that pg_grad() returns (1), or unfreeze it (0). PG_IN_USE: the
  * node is not a leaf. PG_NO_NODE, PG_NO_MEMORY. */
 pg_status pg_set_frozen(pg_id id, int on);
@@ -473,8 +473,8 @@ void pg_pattern_free(void *cell);
 
 /* --- replay (replay.c): running a tape --- */
 
-/* A replay is the memory to run its tape in, again and again. The tape must be optimized already and outlive the
- * replay. `passes` are those of the tape. Several threads may use one replay: they wait for one another.
+/* A replay is the memory to run its tape in, again and again. The tape must be optimized already; it lives as long as
+ * its last replay. `passes` are those of the tape. Several threads may use one replay: they wait for one another.
  * PG_NO_MEMORY. */
 pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay_cell *cell);
 void pg_replay_cell_free(void *cell); /* frees a cell, and the replay in it */

@@ -4,8 +4,6 @@ import copy
 import json
 import math
 import pickle
-import sys
-import threading
 from array import array
 from decimal import Decimal
 from fractions import Fraction
@@ -13,6 +11,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from together import in_threads
 
 from pygrad import engine, lr_scheduler, optim, reference
 from pygrad.engine import Value
@@ -915,16 +914,7 @@ def test_steps_of_several_threads(kind):
             sgd.step()
             adam.step()
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(before)
+    in_threads(*[work] * 4)
 
     assert (-1200.0, 1200) == (w.data, adam.state[0]["step"])
 

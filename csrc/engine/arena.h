@@ -28,8 +28,8 @@
  * (moment.h).
  *
  * References. A node has one reference from each place in an operand list that names it, one from its Python proxy
- * (the object that users call a Value), one for each time it is a root of a running order (order.c), and one from
- * each tape that has it as a parameter. When the last reference goes, the node is freed and gives back the references
+ * (the object that users call a Value), one for each time it is a root of a running order (order.c), one from each
+ * tape that has it as a parameter, and one for each time a derivation has it among its results (derivations.h). When the last reference goes, the node is freed and gives back the references
  * to its operands (references.h).
  *
  * Hidden nodes. The arena makes some nodes of its own. Only their consumers refer to them, and no proxy. They are: the
@@ -45,8 +45,8 @@
  * Invariants. They hold whenever no thread has the lock; check.c verifies each of them:
  *   I1  An operand of a live node is live. If it is interior, it is older than the node.
  *   I2  The references of a node are those listed above: the places in operand lists that name it, 0 or 1 for its
- *       proxy, its places among the roots of running orders, and the tapes it is a parameter of. (Someone who calls
- *       pygrad.h without making a proxy may hold more, as a pg_derivation does.)
+ *       proxy, its places among the roots of running orders and among the results of derivations, and the tapes it is
+ *       a parameter of. (Someone who calls pygrad.h without making a proxy may hold more, as a pg_kept does.)
  *   I3  The live count of a block is the number of its live nodes. Its marks are 0.
  *   I4  A block whose live count is 0 is on the free list, or it is the current block and has used no slot. (Block 0 is
  *       apart: it has no node, counts as full, and is on no list.)

@@ -2,10 +2,9 @@
 
 import builtins
 import math
-import sys
-import threading
 
 import pytest
+from together import in_threads
 
 import pygrad
 import pygrad.calculus.minimize
@@ -286,15 +285,6 @@ def test_several_threads(wrap):
             if found != [2 * k * k, 4 * k, k * k, 2 * k, 2.0, 2.0, k, 0.0, 1.0]:
                 wrong.append(found)
 
-    threads = [threading.Thread(target=work, args=(float(k),)) for k in (1, 2, 3)]
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(before)
+    in_threads(*[lambda k=k: work(k) for k in (1.0, 2.0, 3.0)])
 
     assert [] == wrong

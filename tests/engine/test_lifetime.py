@@ -15,6 +15,7 @@ import time
 import weakref
 
 import pytest
+from together import in_threads
 
 import pygrad
 from pygrad import engine as c_engine
@@ -291,32 +292,6 @@ def test_values_freed_by_another_thread(Value, live):
 
 
 # --- threads ----------------------------------------------------------------------------------------------------------
-
-
-def in_threads(*jobs):
-    """Run the jobs at once; raise the first error any of them raised."""
-    errors, start = [], threading.Barrier(len(jobs))
-
-    def run(job):
-        start.wait()
-        try:
-            job()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=120)
-    finally:
-        sys.setswitchinterval(interval)
-    assert not any(thread.is_alive() for thread in threads)
-    if errors:
-        raise errors[0]
 
 
 @pytest.mark.threads

@@ -15,6 +15,7 @@ from array import array
 from pathlib import Path
 
 import pytest
+from together import in_threads
 
 import pygrad
 from pygrad.engine import Value, check_arena, reserved_bytes
@@ -40,33 +41,6 @@ def run(*command, program="", limit=100):
     done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
     assert (0, "") == (done.returncode, done.stderr if done.returncode else ""), done.stdout
     return done.stdout
-
-
-def in_threads(*jobs):
-    """Run each job in a thread of its own, switching as often as Python can; return their results, or raise."""
-    results, start = [None] * len(jobs), threading.Barrier(len(jobs))
-
-    def work(i, job):
-        start.wait()
-        try:
-            results[i] = job()
-        except BaseException as error:
-            results[i] = error
-
-    threads = [threading.Thread(target=work, args=pair) for pair in enumerate(jobs)]
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(before)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
 
 
 # --- forks ------------------------------------------------------------------------------------------------------------
