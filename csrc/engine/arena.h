@@ -29,8 +29,8 @@
  *
  * References. A node has one reference from each place in an operand list that names it, one from its Python proxy
  * (the object that users call a Value), one for each time it is a root of a running order (order.c), one from each
- * tape that has it as a parameter, and one for each time a derivation has it among its results (derivations.h). When the last reference goes, the node is freed and gives back the references
- * to its operands (references.h).
+ * tape that has it as a parameter, and one for each time a derivation has it among its results (derivations.h). When
+ * the last reference goes, the node is freed and gives back the references to its operands (references.h).
  *
  * Hidden nodes. The arena makes some nodes of its own. Only their consumers refer to them, and no proxy. They are: the
  * leaf for the number in `a * 2.0`; the *parts* of an operand list that is too long for one block, and is split into a
