@@ -498,7 +498,8 @@ typedef struct {
     const pg_column *seeds; /* one an output: the adjoint that it starts with; NULL: no backward pass */
     double *outputs; /* samples x outputs, in the sequence in which samples are run; or NULL */
     double *sums; /* one an output: over all samples, divided by `divisor`; or NULL */
-    const pg_target *input_grads; /* one an input, or NULL */
+    const pg_target *input_grads; /* one an input, or NULL; its data may be NULL: nobody asks for this one */
+    int inputs_only; /* not 0: leave the gradients of parameters as they are */
     double divisor; /* the number of samples for a mean, or 1 */
     unsigned threads; /* at most this many take part; the bits are the same for any number */
     size_t bad_sample; /* PG_BAD_INDEX: the number of the sample */

@@ -26,6 +26,8 @@ class Module:
     (7.0, {'slope': 2.0, 'offset': 1.0})
     """
 
+    _is_module = True  # an argument of this type is static: see pygrad.common.parts
+
     def zero_grad(self):
         """Set the gradient of every parameter to 0, of frozen ones too."""
         zero_grads(self.parameters())

@@ -233,7 +233,7 @@ static void run_single_backward(pg_replay *replay, const pg_batch *batch, size_t
         adjoint[tape->outputs[i]] += read_column(&batch->seeds[i], sample);
     pg_scalar_backward(tape, NULL, 0, replay->values, adjoint);
     for (uint32_t i = 0; i < tape->inputs; i++) {
-        if (batch->input_grads)
+        if (batch->input_grads && batch->input_grads[i].data)
             *batch->input_grads[i].data = adjoint[i];
         adjoint[i] = 0.0;
     }
@@ -421,7 +421,8 @@ static void run_backward(const job *j, pg_workspace *space, size_t begin, size_t
                                                            space->accumulators, replay->stride, (int)n,
                                                            input_grads ? 0 : (int32_t)inputs);
     for (uint32_t i = 0; input_grads && i < inputs; i++)
-        write_lanes(input_grads[i], begin, space->dx + i * replay->stride, n);
+        if (input_grads[i].data)
+            write_lanes(input_grads[i], begin, space->dx + i * replay->stride, n);
     collect_splats(replay, space->dx, space->accumulators, n, wide ? PG_WIDE : PG_NARROW);
 }
 
@@ -574,7 +575,7 @@ pg_status pg_replay_run_alone(pg_replay *replay, pg_batch *batch)
     if (replay->tape->parameters)
         load(replay);
     const pg_status status = pg_replay_core(replay, batch);
-    if (status == PG_OK && batch->seeds && replay->tape->parameters)
+    if (status == PG_OK && batch->seeds && replay->tape->parameters && !batch->inputs_only)
         store_gradients(replay);
     return status;
 }

@@ -10,19 +10,31 @@ is the gradient. pygrad.calculus.sparsity finds the inputs that each output depe
                depend on no common input share a seed: they have the same color. (So do inputs without a common output)
 """
 
+import functools
 import math
+import warnings
 from array import array
 
+from pygrad.calculus.call import differentiated, pair_of
 from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.points import several
 from pygrad.calculus.sparsity import Pattern
 from pygrad.common import forks
-from pygrad.common.nested import build_lists, dimensions, flatten, nest, or_lists
+from pygrad.common.caller import caller
+from pygrad.common.nested import as_derivative, build_lists, dimensions, flatten, nest, or_lists
+from pygrad.common.parts import Static
+from pygrad.common.signatures import arranged, place_of
+from pygrad.common.whole_files import write_whole
 from pygrad.engine import adjoints, recordings
+from pygrad.engine._lib import lib
 from pygrad.engine.modes import enable_grad
 from pygrad.tape.arguments import Argument, HasValues
-from pygrad.tape.bound import BoundArgument
+from pygrad.tape.bound import Bound, BoundArgument
+from pygrad.tape.call import Call, apply, hand_on, inputs_of, leaves_of_all, split, structure_of
 from pygrad.tape.compiled import Compiled
+from pygrad.tape.files import Loaded, pack
+from pygrad.tape.record import warn_here
+from pygrad.tape.run import of_samples
 
 _GROWTH = 8  # unroll if the second tape has at most so many operations and results for each operation of the first
 
@@ -33,67 +45,269 @@ class CompiledOnce(Compiled):
     There are no passes over the tape: they would cost more than they save.
     """
 
-    def __init__(self, function, reduction="none", batched=False, threads=1, passes=()):
-        super().__init__(function, reduction, batched, threads, passes)
+    def __init__(self, function, reduction="none", batched=False, threads=1, passes=(), static=()):
+        super().__init__(function, reduction, batched, threads, passes, static)
 
-    def like(self, function, batched=False):
-        return CompiledOnce(function, batched=batched, threads=self.threads)
+    def like(self, function, batched=None, reduction="none"):
+        other = CompiledOnce(function, batched=False if batched is None else batched, threads=self.threads)
+        if batched is None:
+            other.reading = self.reading
+        return other
 
-    def record(self, structures, arguments):
-        return self.record_as(self.function, structures, arguments, watch=False)
+    def record(self, key, arguments):
+        return self.record_as(self.function, key, arguments, watch=False)
+
+
+class CompiledGradient(Compiled):
+    """What `gradient` and `value_and_grad` return for a compiled function.
+
+    For one sample, or for each, it runs a tape of the derivative. The gradient of a batch that the function reduces to
+    one number is that of a backward pass over the function's own tape.
+    """
+
+    def __init__(self, compiled, derived, argnums, per_sample, with_value):
+        super().__init__(derived, "none", compiled.batched, compiled.threads, compiled.passes)
+        self.reading, self._base, self._argnums = compiled.reading, compiled, argnums
+        self._per_sample, self._with_value = per_sample, with_value
+
+    def __call__(self, *args, **kwargs):
+        try:
+            call = self.read(args, kwargs)
+        except HasValues:
+            return self._of_values(args, kwargs)
+        run = self._of_reduced(call)
+        if run is None:
+            return super().__call__(*args, **kwargs)
+        if recordings.is_recording():
+            warn_here("a gradient over a batch was computed while a function was recorded: its result is kept")
+        return run.result()
+
+    def bind(self, *args, inputs=True):
+        call = self.read(args, {}, BoundArgument)
+        run = self._of_reduced(call)
+        return super().bind(*args, inputs=inputs) if run is None else BoundGradient(run)
+
+    def _of_reduced(self, call):
+        """Return the run whose gradient is that of a number reduced over the batch; None if each sample has its own."""
+        if call.samples is None or self._per_sample or self._base.reduction == "none":
+            return None
+        run = self._base.run_on(call)
+        if run.reduction == "none":  # the function returns a list: the derivative itself says what to do
+            return None
+        if self._per_sample is None:
+            _warn_of_change()
+        return _ReducedGradient(run, _wanted_trees(call, self._argnums, self._base), self._argnums, self._with_value)
+
+    def __reduce__(self):
+        if type(self.function) is Loaded:
+            return super().__reduce__()
+        return _unpickled_gradient, (self._base, self._argnums, self._per_sample, self._with_value)
+
+    def save(self, path):
+        """See `Compiled.save`. The file has what runs for one sample: the loaded function refuses a batch."""
+        is_whole = self._per_sample or self._base.reduction == "none" or self.batched is False
+        write_whole(path, pack({**self._state(), "one_sample": not is_whole}))
+
+
+class _ReducedGradient:
+    """A `Run` of a function that is reduced over its batch, and its gradient by the arguments of these trees."""
+
+    def __init__(self, run, trees, argnums, with_value):
+        run.check_one_number()
+        self.run, self._trees, self._with_value = run, trees, with_value
+        self._is_one = isinstance(argnums, int) or (argnums is None and len(trees) == 1)
+        run.seed(inputs_only=True)
+        self.numbers = run.want_input_gradients(trees)
+
+    def result(self):
+        """Run, and return what the transform returns."""
+        self.run.run()
+        found = self.run.gradients(self.numbers, self._trees)
+        found = found[0] if self._is_one else found
+        return [self.run.outputs[0], found] if self._with_value else found
+
+    def flat(self):
+        """Return the numbers of the last run: the value if wanted, then the gradients, argument by argument."""
+        out, begin = array("d", self.run.outputs if self._with_value else ()), 0
+        for leaf in leaves_of_all(self._trees):
+            mine = self.numbers[begin : begin + self.run.n * leaf.width]
+            begin += len(mine)
+            is_shared = leaf.samples is None
+            out.extend([sum(mine[k :: leaf.width]) for k in range(leaf.width)] if is_shared else mine)
+        return out
+
+
+class BoundGradient:
+    """What `CompiledGradient.bind` returns for a batch that the function reduces to one number.
+
+    `output` has the value, for `value_and_grad`, and then the gradients argument by argument, sample by sample; an
+    argument that all samples share has one.
+    """
+
+    def __init__(self, reduced):
+        self._reduced, self._replay = reduced, reduced.run.tape.new_replay()
+        self.inputs = [leaf.numbers for leaf in reduced.run.arguments]
+        self.output = reduced.flat()
+
+    def forward(self):
+        """Compute `output` from `inputs`."""
+        run = self._reduced.run
+        run.check(lib.pg_replay_run(self._replay.replay, run.batch), run.batch)
+        self.output[:] = self._reduced.flat()
+
+
+def _unpickled_gradient(base, argnums, per_sample, with_value):
+    from pygrad.calculus import transforms  # which imports this module
+
+    transform = transforms.value_and_grad if with_value else transforms.gradient
+    return transform(base, argnums, per_sample=per_sample)
+
+
+_has_warned = False  # of the change that per_sample names
+
+
+def _warn_of_change():
+    global _has_warned
+    if not _has_warned:
+        _has_warned = True
+        message = (
+            "the gradient of a compiled function that is reduced over its batch is now that of the reduced number; "
+            "per_sample=True gives one for each sample, as before, and per_sample=False this one without a warning"
+        )
+        warnings.warn_explicit(message, FutureWarning, *caller(), registry={})
+
+
+class CompiledWithAux:
+    """A transform with has_aux of a compiled function, which returns a pair: its result, and something besides.
+
+    What is besides comes as a compiled function that returned it alone would return it.
+    """
+
+    def __init__(self, base, eager, transform):
+        self._of_result, self._eager = transform(_part(base, 0)), eager
+        self._aux, self._is_product = _part(base, 1), isinstance(self._of_result, CompiledProduct)
+        self._has_inner = eager.__name__.startswith("value_and_grad")
+        self.__name__ = self.__qualname__ = eager.__name__
+        self.__doc__ = eager.__doc__
+
+    def __call__(self, *args, **kwargs):
+        point = several(args[0]) if self._is_product and args else args
+        try:
+            self._aux.read(point, kwargs)
+        except HasValues:
+            return self._eager(*args, **kwargs)
+        if recordings.is_recording():
+            return self._eager(*args, **kwargs)
+        found, aux = self._of_result(*args, **kwargs), self._aux(*point, **kwargs)
+        if self._has_inner:
+            return (found[0], aux), found[1]
+        return (*found, aux) if self._of_result.__name__.startswith(("jvp", "vjp")) else (found, aux)
+
+
+def _part(base, i):
+    """Return the compiled function that returns part `i` of the pair that the function of `base` returns."""
+    function = base.function
+
+    @functools.wraps(function, updated=())
+    def part(*args, **kwargs):
+        return pair_of(function(*args, **kwargs))[i]
+
+    part.takes_static = getattr(function, "takes_static", False)
+    return base.like(part, reduction=base.reduction)
+
+
+def _wanted_trees(call, argnums, compiled):
+    """Return the trees of the arguments of a call that are differentiated."""
+    by_place = len(call.trees) - len(call.keywords)
+    places = [*range(by_place), *(place_of(compiled.function, name) for name in call.keywords)]
+    return [call.trees[k] for k in differentiated(argnums, places, call.trees)]
 
 
 class CompiledProduct(Compiled):
     """A compiled function of (xs, vs). xs may be a tuple of several arguments; so may vs if it is shaped like xs."""
 
-    def __init__(self, compiled, product, is_shaped_alike):
-        batched, self._is_shaped_alike = compiled.batched, is_shaped_alike
-        if not isinstance(batched, bool):
-            batched = (*batched, *batched) if is_shaped_alike else (*batched, any(batched))
-        super().__init__(product, "none", batched, compiled.threads, compiled.passes)
+    def __init__(self, compiled, product, argnums, is_shaped_alike):
+        super().__init__(product, "none", compiled.batched, compiled.threads, compiled.passes)
+        self._base, self._argnums, self._is_shaped_alike = compiled, argnums, is_shaped_alike
 
-    def prepare(self, args, kwargs, kind=Argument):
-        if len(args) != 2 or kwargs:
+    def read(self, args, kwargs, kind=Argument):
+        if len(args) != 2:
             raise TypeError(f"{self.__name__} takes two arguments: xs, a tuple if it is several, and vs")
-        xs, vs = args
-        return super().prepare((*several(xs), *(several(vs) if self._is_shaped_alike else [vs])), {}, kind)
+        xs, kwargs = arranged(self._base.function, several(args[0]), kwargs)
+        vs = several(args[1]) if self._is_shaped_alike else [args[1]]
+        point = Call(xs, kwargs, kind, self._base.reading, self._base.function)
+        places = _places(point.key, self._argnums) if self._is_shaped_alike else []
+        return point.with_more(Call(vs, {}, kind, _ReadingOfDirections(self._base.reading, places)))
 
-    def record(self, structures, arguments):
-        n = len(structures) // 2 if self._is_shaped_alike else len(structures) - 1
+    def record(self, key, arguments):
+        by_place, _ = split(key)
+        n = self._count(by_place)
 
         def one_or_all(items):  # a tuple of several arguments is a tuple again
             return items[0] if len(items) == 1 else items
 
-        def function(*items):
-            return self.function(one_or_all(items[:n]), one_or_all(items[n:]))
+        def function(*items, **kwargs):
+            return self.function(one_or_all(items[:n]), one_or_all(items[n:]), **kwargs)
 
-        return self.record_as(function, structures, arguments)
+        function.takes_static = True
+        return self.record_as(function, key, arguments)
+
+    def _count(self, by_place):
+        """Return how many of these structures are of xs; the others are of vs."""
+        if not self._is_shaped_alike:
+            return len(by_place) - 1
+        statics = [type(s) is Static for s in by_place]
+        if self._argnums is not None:
+            return len(by_place) - (1 if isinstance(self._argnums, int) else len(self._argnums))
+        return next(n for n in range(len(by_place) + 1) if n + statics[:n].count(False) == len(by_place))
+
+
+class _ReadingOfDirections:
+    """How vs is read: as the arguments at these places of xs; without places, as samples if any argument has some."""
+
+    is_simple = False
+
+    def __init__(self, reading, places):
+        self._reading, self._places = reading, places
+
+    def place(self, i):
+        if i < len(self._places):
+            return self._reading.place(self._places[i])
+        batched = self._reading.batched
+        return batched if isinstance(batched, bool) else any(batched)
+
+
+def _places(key, argnums):
+    """Return the places of the arguments of a key that are differentiated."""
+    by_place, _ = split(key)
+    return differentiated(argnums, [*range(len(by_place))], by_place)
 
 
 class CompiledJacobian:
     """What `jacobian` and `hessian` return for a compiled function. It makes a plan once for each recorded tape.
 
-    `outputs_of` is the Python function, of Values, whose Jacobian is wanted; `eager` is the transform that is called if
-    the arguments hold Values.
+    `outputs_of` is the Python function, of Values, whose Jacobian is wanted, by the arguments of `argnums`; `eager` is
+    the transform that is called if the arguments hold Values.
     """
 
-    def __init__(self, compiled, outputs_of, eager, is_sparse, unrolls=True):
-        self._base, self._eager = compiled.like(outputs_of), eager
-        self._is_sparse, self._unrolls, self._plans = is_sparse, unrolls, {}
+    def __init__(self, compiled, outputs_of, eager, is_sparse, argnums=None, unrolls=None):
+        self._base, self._eager, self._argnums = compiled.like(outputs_of), eager, argnums
+        self._unrolls = not isinstance(compiled, CompiledOnce) if unrolls is None else unrolls
+        self._is_sparse, self._plans = is_sparse, {}
         self.__name__ = self.__qualname__ = eager.__name__
         self.__doc__ = eager.__doc__
 
-    def __call__(self, *args):
+    def __call__(self, *args, **kwargs):
         """Return the derivatives at these numbers: those of one sample, or of each sample in a batch."""
         try:
-            run = self._base.prepare(args, {})
+            run = self._base.prepare(args, kwargs)
         except HasValues:
             run = None
         if run and not recordings.is_recording():
             return self._plan(run).result(run)
         if self._is_sparse:
             raise TypeError("sparse=True gives numbers, of numbers: it takes no Values, and cannot be recorded")
-        return self._eager(*args)
+        return self._eager(*args, **kwargs)
 
     def bind(self, *args):
         """Return an object that computes this with its memory fixed, for many calls: see `Compiled.bind`.
@@ -104,9 +318,9 @@ class CompiledJacobian:
         run = self._base.prepare(args, {}, BoundArgument)
         return self._plan(run).bind(run)
 
-    def pattern(self, *args):
+    def pattern(self, *args, **kwargs):
         """Return the (row, column) of each number that may be other than 0, row by row, at arguments like these."""
-        pattern = self._plan(self._base.prepare(args, {})).pattern
+        pattern = self._plan(self._base.prepare(args, kwargs)).pattern
         return list(zip(pattern.row_of_each(), pattern.columns))
 
     def _plan(self, run):
@@ -116,35 +330,47 @@ class CompiledJacobian:
         return plan
 
     def _make_plan(self, run):
-        pattern, structures = Pattern(run.tape), [a.structure for a in run.arguments]
+        pattern, wanted = Pattern(run.tape), _Wanted(run.call, self._argnums, self._base)
+        pattern.keep_columns(wanted.inputs)
         size = min(pattern.row_steps, pattern.column_steps) + len(pattern.columns)
         is_short = self._unrolls and size <= _GROWTH * len(run.tape)
         kind = _Unrolled if is_short or not pattern.columns else _Lanes
-        return kind(self._base, pattern, structures, run.tape.structure, self._is_sparse)
+        return kind(self._base, pattern, run.call.key, run.tape.structure, self._is_sparse, wanted)
+
+
+class _Wanted:
+    """The arguments that a Jacobian is by: the numbers of their `inputs`, and their `structure`, with that of a row."""
+
+    def __init__(self, call, argnums, compiled):
+        trees = _wanted_trees(call, argnums, compiled)
+        places, first = {}, 0
+        for leaf in call.arguments:
+            places[id(leaf)] = range(first, first + leaf.width)
+            first += leaf.width
+        self.inputs = [i for leaf in leaves_of_all(trees) for i in places[id(leaf)]]
+        structures = [as_derivative(structure_of(tree)) for tree in trees]
+        is_one = isinstance(argnums, int) or (argnums is None and len(trees) == 1)
+        self.structure = structures[0] if is_one else tuple(structures)
 
 
 class _Plan:
     """How the Jacobian of one tape is computed, and how its numbers are shaped for the caller."""
 
-    def __init__(self, base, pattern, structures, structure, is_sparse):
-        self.base, self.pattern, self.is_sparse = base, pattern, is_sparse
-        self.structures = structures
-        if not is_sparse:
-            self.structure = nest(structure, structures[0] if len(structures) == 1 else tuple(structures))
-            self.shape = dimensions(self.structure)  # None: it is not rectangular
+    def __init__(self, base, pattern, key, structure, is_sparse, wanted=None):
+        """The key is that of the tape, and `structure` that of its output; by default all inputs are wanted."""
+        self.base, self.pattern, self.is_sparse, self.key = base, pattern, is_sparse, tuple(key)
+        self.inputs = range(pattern.shape[1]) if wanted is None else wanted.inputs
+        inner = wanted.structure if wanted else key[0] if len(key) == 1 else tuple(key)
+        self.structure = None if is_sparse else nest(as_derivative(structure), inner)
 
     def shaped(self, numbers, run):
         """Return the derivatives of one sample, or of all in a batch, as the caller gets them, from a flat array."""
         if self.is_sparse:
             return self._sparse(numbers, run)
-        if self.shape is not None and any(a.is_array for a in run.arguments):
-            with forks.importing:
-                import numpy as np
-
-            found = np.frombuffer(numbers, dtype=float).reshape(run.n, *self.shape)
-        else:
-            items = iter(numbers)
-            found = [build_lists(self.structure, items) for _ in range(run.n)]
+        as_array = any(a.is_array for a in run.arguments)
+        if run.samples is None and not (as_array and dimensions(self.structure) is not None):
+            return build_lists(self.structure, iter(numbers))
+        found = of_samples(numbers, self.structure, run.n, as_array)
         return found[0] if run.samples is None else found
 
     def _sparse(self, numbers, run):
@@ -163,13 +389,15 @@ class _Unrolled(_Plan):
 
     def __init__(self, *args):
         super().__init__(*args)
-        self.compiled = self.base.like(self._outputs)
+        outputs = functools.partial(self._outputs)
+        outputs.takes_static, outputs.__name__ = True, self.base.__name__
+        self.compiled = self.base.like(outputs)
 
-    def _outputs(self, *arguments):
+    def _outputs(self, *args, **kwargs):
         """Return the derivatives as Values, for arguments of Values: those in the pattern if sparse, else all."""
-        xs, ys = [], []
-        flatten(arguments, xs, lambda x: x)
-        flatten(self.base.function(*arguments), ys, or_lists(as_value))
+        items, ys = inputs_of(args, kwargs), []
+        xs = [items[i] for i in self.inputs]
+        flatten(hand_on(self.base.function, args, kwargs), ys, or_lists(as_value))
         by_rows = self.pattern.row_steps <= self.pattern.column_steps
         found = (self._by_rows if by_rows else self._by_columns)(ys, xs)
         if self.is_sparse:
@@ -188,12 +416,12 @@ class _Unrolled(_Plan):
         return [next(columns[j]) for j in self.pattern.columns]
 
     def result(self, run):
-        mine = self.compiled.run_on(run.arguments, run.samples)
+        mine = self.compiled.run_on(run.call)
         mine.run()
         return self.shaped(mine.outputs, run)
 
     def bind(self, run):
-        return self.compiled.bind(*[a.given for a in run.arguments], inputs=False)
+        return Bound(self.compiled.run_on(run.call), with_inputs=False)
 
 
 class _Lanes(_Plan):
@@ -236,15 +464,15 @@ class _Lanes(_Plan):
 
     def _call(self, xs):
         """Call the function with these Values, one for each input; return its results in a flat list."""
-        items, ys = iter(xs), []
-        flatten(self.base.function(*[build_lists(s, items) for s in self.structures]), ys, or_lists(as_value))
+        ys = []
+        flatten(apply(self.base.function, self.key, iter(xs)), ys, or_lists(as_value))
         return ys
 
     def _adjoints(self, xs, seeds):
-        return pull(self._call(xs), seeds, xs)
+        return pull(self._call(xs), seeds, [xs[i] for i in self.inputs])
 
     def _tangents(self, xs, seeds):
-        return push(self._call(xs), xs, seeds)
+        return push(self._call(xs), [xs[i] for i in self.inputs], seeds)
 
     def result(self, run):
         numbers = array("d")
@@ -269,6 +497,7 @@ class _Lanes(_Plan):
         with enable_grad():
             leaves = [as_value(x) for x in xs]
             ys = self._call(leaves)
+            leaves = [leaves[i] for i in self.inputs]
         m, n = self.pattern.shape
         out = array("d", bytes(0 if self.is_sparse else 8 * m * n))
         for i, (y, row) in enumerate(zip(ys, self.pattern.rows())):

@@ -44,7 +44,7 @@ class Point:
 
 def several(xs):
     """Return the arguments of a function in a tuple: those in `xs` if `xs` is a tuple, else `xs` alone."""
-    return xs if isinstance(xs, tuple) else (xs,)
+    return xs if type(xs) is tuple else (xs,)
 
 
 @or_lists

@@ -1,7 +1,7 @@
 """The pattern of a Jacobian: the entries that can be other than 0, and the rows or columns to compute together."""
 
 from array import array
-from itertools import chain
+from itertools import accumulate, chain
 
 from pygrad.engine import cells
 from pygrad.engine._lib import ffi, lib
@@ -23,6 +23,16 @@ class Pattern:
         self.columns = array("i", bytes(ffi.buffer(found.columns, 4 * found.count)))
         self.starts = array("i", bytes(ffi.buffer(found.starts, 4 * (m + 1))))
         self.row_steps, self.column_steps = found.row_steps, found.column_steps
+
+    def keep_columns(self, columns):
+        """Keep these columns only, in this sequence."""
+        m, n = self.shape
+        if list(columns) == list(range(n)):
+            return
+        place = {j: k for k, j in enumerate(columns)}
+        rows = [sorted(place[j] for j in row if j in place) for row in self.rows()]
+        self.shape, self.columns = (m, len(place)), array("i", chain.from_iterable(rows))
+        self.starts = array("i", accumulate(map(len, rows), initial=0))
 
     def is_full(self):
         """True if every entry may be other than 0."""

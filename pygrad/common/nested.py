@@ -1,16 +1,19 @@
 """Nested lists of numbers and Values: read into one flat list, and built again.
 
 All code that visits nested lists is here. An *item* is a number or Value in the lists. The *structure* is the lists and
-tuples, with None in place of each item. A *plain* structure has tuples only, so it can be the key of a dict.
+tuples, with None in place of each item. A *plain* structure has tuples only, so it can be the key of a dict. A dict, a
+namedtuple or a dataclass among the lists is a Record of the structure, and what is no number in it is a Static.
 """
 
 from itertools import islice
 
 from pygrad.common.numbers import is_number
+from pygrad.common.parts import Record, Static, is_static, opened
 
 MOST_DIMENSIONS = 64
 MOST_LEVELS = 400  # of lists that are no array; Python's own limit for recursion comes later
 _LISTS = {list, tuple}
+_INNER = {list, tuple, Record}  # what `flatten` visits
 
 # --- nested lists -----------------------------------------------------------------------------------------------------
 
@@ -18,31 +21,39 @@ _LISTS = {list, tuple}
 def flatten(nested, items, read, deepest=MOST_DIMENSIONS, level=0):
     """Append all items in nested lists and tuples to `items`; return the structure.
 
-    An object whose type is not exactly list or tuple is given to `read`. `read` returns the item, or a list or tuple to
-    visit in its place; or it raises TypeError. Raises ValueError for lists nested deeper than `deepest`: a list that
-    holds itself, for example. (`level`: how many lists are around this one.)
+    An object whose type is not exactly list or tuple is given to `read`. `read` returns the item, or a list, tuple or
+    Record to visit in its place; or it raises TypeError. Static parts of a Record are not read. Raises ValueError for
+    lists nested deeper than `deepest`: a list that holds itself, for example. (`level`: how many lists are around this
+    one.)
     """
-    if type(nested) not in _LISTS:
+    if type(nested) not in _INNER:
         nested = read(nested)
-        if type(nested) not in _LISTS:
+        if type(nested) not in _INNER:
             items.append(nested)
             return None
     _check_level(level, deepest)
+    if type(nested) is Record:
+        found = [Static(x) if is_static(x) else flatten(x, items, read, deepest, level + 1) for x in nested.parts]
+        return nested.with_parts(found)
     parts = nested
-    if _LISTS.isdisjoint(map(type, parts)):  # no list in it, as mostly: read all parts at once
+    if _INNER.isdisjoint(map(type, parts)):  # no list in it, as mostly: read all parts at once
         parts = [read(part) for part in parts]
-        if _LISTS.isdisjoint(map(type, parts)):
+        if _INNER.isdisjoint(map(type, parts)):
             items.extend(parts)
             return _like(nested, [None] * len(parts))
     return _like(nested, [flatten(part, items, read, deepest, level + 1) for part in parts])
 
 
 def or_lists(read):
-    """Return a `read` for `flatten` that also opens arrays, and objects of types derived from list and tuple."""
+    """Return a `read` for `flatten` that also opens arrays, records, and types derived from list and tuple."""
 
     def read_or_open(x):
+        if type(x) is float or hasattr(x, "_prev"):  # a number or a Value, as mostly
+            return read(x)
         if hasattr(x, "tolist") and not is_number(x):
             x = x.tolist()  # a number, if the array has no dimensions
+        if (record := opened(x)) is not None:
+            return record
         if hasattr(x, "__len__") and isinstance(x, (list, tuple)):
             return list(x) if isinstance(x, list) else tuple(x)
         return read(x)
@@ -85,14 +96,25 @@ def _like(x, parts):
 
 
 def rebuild(structure, items):
-    """Return the items of an iterator in the lists and tuples of the structure."""
-    return next(items) if structure is None else _like(structure, [rebuild(part, items) for part in structure])
+    """Return the items of an iterator in the lists, tuples and records of the structure."""
+    if structure is None:
+        return next(items)
+    if type(structure) in _LISTS:
+        return _like(structure, [rebuild(part, items) for part in structure])
+    return _build(structure, items, rebuild)
+
+
+def _build(part, items, build):
+    """Return what a Static or a Record stands for; `build` returns what is in the Record."""
+    return part.value if type(part) is Static else part.make([build(inner, items) for inner in part.parts])
 
 
 def build_lists(structure, items):
     """Return the items of an iterator in the structure, with lists in place of its tuples."""
     if structure is None:
         return next(items)
+    if type(structure) not in _LISTS:
+        return _build(structure, items, build_lists)
     if structure.count(None) == len(structure):
         return list(islice(items, len(structure)))
     return [build_lists(part, items) for part in structure]
@@ -105,25 +127,46 @@ def plain(structure):
 
 def nest(outer, inner):
     """Return the plain structure `outer` with `inner` in each of its places."""
-    return inner if outer is None else tuple([nest(part, inner) for part in outer])
+    if outer is None:
+        return inner
+    if type(outer) is Static:
+        return outer
+    parts = [nest(part, inner) for part in _parts(outer)]
+    return outer.with_parts(parts) if type(outer) is Record else tuple(parts)
+
+
+def as_derivative(structure):
+    """Return the structure of a derivative by this one: it has no static parts. See `Record.as_derivative`."""
+    if structure is None or type(structure) is Static:
+        return structure
+    parts = [as_derivative(part) for part in _parts(structure)]
+    return structure.as_derivative(parts) if type(structure) is Record else _like(structure, parts)
+
+
+def _parts(structure):
+    """Return the structures within a list, tuple or Record; nothing is within a Static."""
+    return () if type(structure) is Static else structure.parts if type(structure) is Record else structure
 
 
 def count(structure):
     """Return how many items a structure has."""
     if structure is None:
         return 1
-    return len(structure) if structure.count(None) == len(structure) else sum(map(count, structure))
+    parts = _parts(structure)
+    return len(parts) if parts.count(None) == len(parts) else sum(map(count, parts))
 
 
 def has_gap(structure):
     """True if a list in the structure is empty."""
-    return structure is not None and (len(structure) == 0 or any(map(has_gap, structure)))
+    return type(structure) in _LISTS and (len(structure) == 0 or any(map(has_gap, structure)))
 
 
 def dimensions(structure):
     """Return the lengths of a structure from the outside in: () for an item; None if it is not rectangular."""
     if structure is None:
         return ()
+    if type(structure) not in _LISTS:
+        return None
     if 0 < len(structure) == structure.count(None):
         return (len(structure),)
     inner = {dimensions(part) for part in structure}
@@ -139,13 +182,22 @@ def names(structure, name, before="[", after="]"):
     """Return a list with the name of each item: "x[0][1]" if `name` is "x"; `before` and `after` are the brackets."""
     if structure is None:
         return [name]
-    return [inner for i, x in enumerate(structure) for inner in names(x, f"{name}{before}{i}{after}", before, after)]
+    if type(structure) is Record:
+        inside = [structure.name_of(i, name) for i in range(len(structure.parts))]
+    else:
+        inside = [f"{name}{before}{i}{after}" for i in range(len(_parts(structure)))]
+    return [inner for part, its in zip(_parts(structure), inside) for inner in names(part, its, before, after)]
 
 
 def in_words(structure):
     """Return the structure of nested numbers in words: "[number, [number, number]]"."""
     if structure is None:
         return "number"
+    if type(structure) is Static:
+        return repr(structure)
+    if type(structure) is Record:
+        kind = structure.kind[1].__name__
+        return f"{kind}({', '.join(f'{name}={in_words(part)}' for name, part in zip(structure.names, structure.parts))})"
     if len(structure) > 4 and len(set(structure)) == 1:
         return f"{len(structure)} of {in_words(structure[0])}"
     return f"[{', '.join(map(in_words, structure))}]"

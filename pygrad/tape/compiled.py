@@ -3,19 +3,23 @@
 pygrad.tape.record records the function; csrc/tape/replay.c runs the tape.
 """
 
+import copy
 import functools
+import types
+import weakref
 from array import array
 
 from pygrad import engine
 from pygrad.common import forks
-from pygrad.common.nested import each
-from pygrad.common.numbers import is_number, shortened, shown, to_whole
+from pygrad.common.numbers import shown, to_whole
+from pygrad.common.signatures import arranged
 from pygrad.engine import recordings
 from pygrad.engine._lib import lib
 from pygrad.module import Module
 from pygrad.tape import c_source, files, training
 from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import Bound, BoundArgument
+from pygrad.tape.call import Call, Reading, apply
 from pygrad.tape.record import record, warn_here
 from pygrad.tape.run import Run
 from pygrad.tape.tape import PASSES, Tape
@@ -23,11 +27,11 @@ from pygrad.tape.tape import PASSES, Tape
 REDUCTIONS = files.REDUCTIONS
 
 
-def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tuple(PASSES)):
+def compile(function=None, *, reduction=None, batched=True, static=(), threads=1, passes=tuple(PASSES)):
     """Return `function` compiled, as a `Compiled`: its first call records it, and every call runs it in C.
 
     function    written for one sample, in Values and nested lists of Values; it returns a Value or a list of Values. Or
-                a Module, such as an MLP
+                a method, a Module such as an MLP, or another object with a `__call__`
     reduction   what a batch returns: "mean" or "sum" over its samples, or "none": the output of each sample. By default
                 "mean" if the function returns one Value, and "none" if it returns a list or is a Module
     batched     True: an argument is a number, shared by all samples, or has one item for each sample. False: all
@@ -37,8 +41,17 @@ def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tu
                 equal operations one, "fuse" makes chains of additions one sum or dot, and "hoist" runs an operation
                 that depends on no input once a batch. All but "fold" may add gradients up in another sequence
 
-    Also a decorator: `@pygrad.compile` or `@pygrad.compile(reduction="sum")`. Raises TypeError and ValueError for
-    arguments that are not like that.
+    A bool, None, str, function, class, Enum or Module is a static argument too, and so is `self`. Such an argument
+    counts by its value, or, if it has none that can be compared, as this one object: what the function reads from the
+    attributes of an object is kept by the recording. Lists, sets, dicts and arrays that `static` names count by what
+    they hold. np.bool_ and the bools in lists and arrays are numbers.
+
+    A dict, a namedtuple or a dataclass as an argument is a structure: each of its leaves is read as an argument of its
+    own, so a list in it has an item for each sample. As a result each of its leaves has an item for each sample. The
+    function gets the keywords and defaults of a call as Python passes them.
+
+    Also a decorator: `@pygrad.compile` or `@pygrad.compile(reduction="sum")`, of methods too. Raises TypeError and
+    ValueError for arguments that are not like that.
 
     >>> import pygrad
     >>> w = pygrad.Value(3.0)
@@ -54,8 +67,9 @@ def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tu
     return v2
     """
     if function is None:
-        return functools.partial(compile, reduction=reduction, batched=batched, threads=threads, passes=passes)
-    return Compiled(function, reduction, batched, threads, passes)
+        options = {"reduction": reduction, "batched": batched, "static": static, "threads": threads, "passes": passes}
+        return functools.partial(compile, **options)
+    return Compiled(function, reduction, batched, threads, passes, static)
 
 
 def load(path):
@@ -79,7 +93,11 @@ class Compiled:
     was recorded. Call `clear()` after a change of these.
     """
 
-    def __init__(self, function, reduction=None, batched=True, threads=1, passes=tuple(PASSES)):
+    is_of_one_sample = False  # is it a loaded derivative whose meaning for a batch the file does not have?
+
+    def __init__(self, function, reduction=None, batched=True, threads=1, passes=tuple(PASSES), static=()):
+        if isinstance(function, (staticmethod, classmethod)):
+            raise TypeError(f"put @{type(function).__name__} above the compiled function, not below")
         if not callable(function):
             raise TypeError(f"compile needs a function, not {type(function).__name__}")
         if reduction not in (None, *REDUCTIONS):
@@ -88,15 +106,40 @@ class Compiled:
         for name in passes:
             if name not in tuple(PASSES):
                 raise ValueError(f"unknown pass {shown(name)}; known are {', '.join(PASSES)}")
-        if not isinstance(batched, bool) and not isinstance(batched, (tuple, list)):
-            raise TypeError(f"batched must be True, False, or a tuple of them, one an argument, not {shown(batched)}")
-        self.function, self.reduction, self.batched = function, reduction, batched
+        self.function, self.reduction, self.reading = function, reduction, Reading(function, batched, static)
         self.threads = min(to_whole(threads, "threads", 1), 1024)
         self._passes = sum(PASSES[name] for name in set(passes))
         self._is_module = isinstance(function, Module)
-        self._tapes = {}
+        self._tapes, self._methods, self._kept = {}, {}, {}
         functools.update_wrapper(self, function, updated=())
         self.__name__ = getattr(function, "__name__", type(function).__name__)
+
+    @property
+    def batched(self):
+        """Which arguments hold samples: see `compile`."""
+        return self.reading.batched
+
+    @batched.setter
+    def batched(self, batched):
+        self.reading = Reading(self.function, batched, self.reading.static)
+
+    def __get__(self, owner, kind=None):
+        """Return this function as a method of `owner`: a Compiled with the recordings of this one object."""
+        if owner is None:
+            return self
+        method = copy.copy(self)
+        method.function = types.MethodType(self.function, owner)
+        method.reading = Reading(method.function, self.batched, self.reading.static)
+        method._tapes = self._tapes_of(owner)
+        return method
+
+    def _tapes_of(self, owner):
+        """Return the recordings for methods of `owner`; they end with it."""
+        methods, id_of = self._methods, id(owner)
+        entry = methods.get(id_of)
+        if entry is None:
+            entry = methods[id_of] = {}, weakref.ref(owner, lambda _: methods.pop(id_of, None))
+        return entry[0]
 
     def __call__(self, *args, **kwargs):
         """Run forward; return the function's result, reduced over the batch: floats, nested lists or arrays.
@@ -108,11 +151,10 @@ class Compiled:
         try:
             run = self.prepare(args, kwargs)
         except HasValues:
-            return self.function(*args, **kwargs)
+            return self._of_values(args, kwargs)
         if recordings.is_recording():
             if run.samples is None and len(run.tape.parameter_ids):  # a part of the function that is being recorded
-                args, kwargs = each(_as_value, (args, kwargs))
-                return self.function(*args, **kwargs)
+                return apply(self.function, run.call.key, map(engine.Value, run.numbers()))
             if run.samples is not None:
                 warn_here("a compiled function was run over a batch while another one was recorded: its result is kept")
         return run.forward()
@@ -177,7 +219,8 @@ class Compiled:
         run.check_one_number()
 
         def by_hand(samples):
-            return self.backward(*[a.select(samples) for a in run.arguments])
+            args, kwargs = run.call.select(samples)
+            return self.backward(*args, **kwargs)
 
         options = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "seed": seed, "callback": callback}
         options |= {"drop_last": drop_last, "schedule": schedule, "progress": progress, "by_hand": by_hand}
@@ -220,9 +263,21 @@ class Compiled:
         run = self.prepare(args, {}, BoundArgument)
         return Bound(run, inputs)
 
-    def like(self, function, batched=None):
-        """Return `function` compiled with the same options as this one, but with reduction "none"."""
-        return Compiled(function, "none", self.batched if batched is None else batched, self.threads, self.passes)
+    def kept(self, key, make):
+        """Return make(this function), made once for this key: a derivative, say."""
+        if key not in self._kept:
+            base = copy.copy(self)
+            base._tapes, base._kept = self._tapes, {}  # no cycle of references: what is kept does not lead here
+            self._kept[key] = make(base)
+        return self._kept[key]
+
+    def like(self, function, batched=None, reduction="none"):
+        """Return `function` compiled with the same options as this one, but for the reduction."""
+        batched_too = self.batched if batched is None else batched
+        compiled = Compiled(function, reduction, batched_too, self.threads, self.passes)
+        if batched is None:
+            compiled.reading = self.reading
+        return compiled
 
     @property
     def passes(self):
@@ -269,6 +324,7 @@ class Compiled:
             "reduction": "none" if self._is_module and self.reduction is None else self.reduction,
             "batched": self.batched if isinstance(self.batched, bool) else [bool(b) for b in self.batched],
             "threads": int(self.threads),
+            "one_sample": self.is_of_one_sample,
             "passes": list(self.passes),
             "visible": len(visible),
             "numbers": array("d", map(lib.pg_data, places)),
@@ -296,54 +352,50 @@ class Compiled:
                 f"{self.__name__} has not been traced yet, and its Python function cannot be pickled ({error}): call "
                 "it once first, or trace it with .trace(...)"
             ) from error
-        return Compiled, (self.function, self.reduction, self.batched, self.threads, self.passes)
+        options = self.reduction, self.batched, self.threads, self.passes, self.reading.static
+        return Compiled, (self.function, *options)
 
     def __copy__(self):
-        copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__, _tapes=dict(self._tapes))
-        return copy
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, _tapes=dict(self._tapes), _methods={}, _kept={})
+        return other
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     def prepare(self, args, kwargs, kind=Argument):
+        """Return the `Run` for these arguments; `kind` is the type that reads a leaf of them."""
+        return self.run_on(self.read(args, kwargs, kind))
+
+    def read(self, args, kwargs, kind=Argument):
+        """Return the `Call` with these arguments."""
         if kwargs:
-            with forks.importing:
-                import inspect  # here, for its import takes a while
+            args, kwargs = arranged(self.function, args, kwargs)
+        return Call(args, kwargs, kind, self.reading, self.function)
 
-            bound = inspect.signature(self.function).bind(*args, **kwargs)
-            if bound.kwargs:
-                raise TypeError(f"arguments by keyword alone cannot be compiled: {', '.join(bound.kwargs)}")
-            args = bound.args
-        arguments = [kind(given, f"argument {i + 1}", self._is_batched(i)) for i, given in enumerate(args)]
-        sizes = {a.samples for a in arguments if a.samples is not None}
-        if len(sizes) > 1:
-            named = ", ".join(f"{a.name} has {a.samples}" for a in arguments if a.samples is not None)
-            raise ValueError(f"all arguments need as many samples: {shortened(named)}")
-        return self.run_on(arguments, sizes.pop() if sizes else None)
-
-    def run_on(self, arguments, samples):
-        """Return the `Run` of these `Argument`s; `samples` is how many samples they have, None if all are shared."""
-        key = tuple([a.structure for a in arguments])
-        tape = self._tapes.get(key)
+    def run_on(self, call):
+        """Return the `Run` of this `Call`."""
+        if self.is_of_one_sample and call.samples is not None:
+            raise TypeError(
+                f"{self.__name__} was saved as the derivative of one sample: for a batch save the function itself, and "
+                "take the derivative of what pygrad.load(path) returns"
+            )
+        tape = self._tapes.get(call.key)
         if tape is None:
-            tape = self._tapes[key] = self.record(key, arguments)
-        return Run(self, tape, arguments, samples)
+            tape = self._tapes[call.key] = self.record(call.key, call.arguments)
+        return Run(self, tape, call)
 
-    def _is_batched(self, i):
-        if isinstance(self.batched, bool):
-            return self.batched
-        if i >= len(self.batched):
-            raise TypeError(f"batched says it of {len(self.batched)} arguments, and more were given")
-        return self.batched[i]
+    def _of_values(self, args, kwargs):
+        """Call the Python function with arguments among which there are Values."""
+        return self.function(*args, **kwargs)
 
-    def record(self, structures, arguments):
-        """Return a new tape for arguments of these structures."""
-        return self.record_as(self.function, structures, arguments)
+    def record(self, key, arguments):
+        """Return a new tape for arguments of the structures in `key`."""
+        return self.record_as(self.function, key, arguments)
 
-    def record_as(self, function, structures, arguments, watch=True):
+    def record_as(self, function, key, arguments, watch=True):
         """Return a new tape of `function`, this one or a substitute, recorded at the numbers of the first sample."""
         numbers = [column[0] for argument in arguments for column, _ in argument.columns]
-        return record(function, structures, numbers, self._passes, watch)
+        return record(function, key, numbers, self._passes, watch)
 
     def reduction_of(self, tape):
         """Return the reduction for a batch of this tape."""
@@ -355,10 +407,6 @@ class Compiled:
 def _parameters_of(tapes):
     """Return the parameters of these tapes, each once, in a list."""
     return list(dict.fromkeys(p for tape in tapes for p in tape.parameters))
-
-
-def _as_value(x):
-    return engine.Value(x) if is_number(x) else x
 
 
 def _unpickle(blob, parameters):
@@ -375,6 +423,7 @@ def _restore(state, source, values=None):
     structures = [tape["arguments"] for tape in state["tapes"]]
     function = files.Loaded(state["name"], files.signature(state["signature"]), structures)
     out = Compiled(function, state["reduction"], state["batched"], state["threads"], state["passes"])
+    out.is_of_one_sample = state["one_sample"]
     try:
         for tape in state["tapes"]:
             loaded = Tape.from_state(tape, state["ops"], values, visible, out._passes)

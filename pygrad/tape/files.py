@@ -199,6 +199,7 @@ def _header(header):
     """Return a state from the header: checked, with tuples for lists, lengths for arrays, and no unknown entries."""
     state = {name: _typed(header[name], kinds, name) for name, kinds in _OPTIONS.items()}
     state["batched"], state["threads"] = _batched(header["batched"]), _whole(header["threads"], "threads")
+    state["one_sample"] = _typed(header.get("one_sample", False), (bool,), "one_sample")
     state["visible"], state["numbers"] = _whole(header["visible"], "visible"), _whole(header["numbers"], "numbers")
     if state["visible"] > state["numbers"]:
         raise ValueError("it has fewer parameters than it says")

@@ -9,10 +9,10 @@ from array import array
 
 from pygrad import engine
 from pygrad.common.caller import caller
-from pygrad.common.nested import build_lists
 from pygrad.engine import cells, recordings
 from pygrad.engine._lib import lib
 from pygrad.engine.randomness import random_states
+from pygrad.tape.call import apply
 from pygrad.tape.tape import Tape
 
 
@@ -20,8 +20,8 @@ class TraceWarning(UserWarning):
     """A recording keeps something as it was at that moment, so it will not change when the function runs again."""
 
 
-def record(function, structures, numbers, passes, watch=True):
-    """Call the function with Values of these numbers, one argument for each of `structures`; return its Tape.
+def record(function, key, numbers, passes, watch=True):
+    """Call the function with Values of these numbers, in arguments of the structures in `key`; return its Tape.
 
     `passes` are bits for the tape's passes. With `watch` False there are no warnings: the function may branch on these
     numbers, and the tape is right for them alone.
@@ -33,22 +33,20 @@ def record(function, structures, numbers, passes, watch=True):
         since = trace.moment
         del trace
         inputs = [engine.Value(number) for number in numbers]
-        items = iter(inputs)
-        arguments = [build_lists(structure, items) for structure in structures]
         with cells.grad():  # the call may be within no_grad()
-            out = _watched(function, arguments, inputs, since) if watch else function(*arguments)
+            out = _watched(function, key, inputs, since) if watch else apply(function, key, iter(inputs))
         tape = Tape(inputs, out, since, passes)
         tape.point = array("d", numbers)
     return tape
 
 
-def _watched(function, arguments, inputs, since):
+def _watched(function, key, inputs, since):
     """Call the function; warn when it reads numbers out of Values, and if it has drawn random numbers."""
     watcher, states = _Watcher({v._pg_id for v in inputs}, since), random_states()
     with cells.recording() as recording:
         recordings.watch(recording.moment, watcher)
         del recording
-        out = function(*arguments)
+        out = apply(function, key, iter(inputs))
     now = random_states()
     if any(now[name] != state for name, state in states.items()):
         warn_here(

@@ -1,12 +1,15 @@
 """One call of a compiled function: arguments in, outputs and gradients out."""
 
 from array import array
+from itertools import chain
 
 from pygrad.common import forks
-from pygrad.common.nested import build_lists, dimensions
+from pygrad.common.nested import build_lists, count, dimensions
 from pygrad.common.numbers import shortened
+from pygrad.common.parts import Record, Static
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
+from pygrad.tape.call import leaves_of_all, like_tree
 
 
 class Run:
@@ -18,10 +21,11 @@ class Run:
     `arguments`, `columns`, `_output_memory`, `_seed`, `_seeds`, `_gradient_memory` and `_targets`.
     """
 
-    def __init__(self, compiled, tape, arguments, samples):
-        self.tape, self.arguments, self.samples = tape, arguments, samples
+    def __init__(self, compiled, tape, call):
+        self.tape, self.call, self.arguments, self.samples = tape, call, call.arguments, call.samples
         self.reduction = compiled.reduction_of(tape)
-        n = self.n = 1 if samples is None else samples
+        n = self.n = 1 if self.samples is None else self.samples
+        arguments = self.arguments
         self.columns = ffi.new("pg_column[]", [column for a in arguments for column in a.columns])
         self.batch = ffi.new("pg_batch *", {"samples": n, "columns": self.columns, "threads": compiled.threads})
         self.batch.divisor = n if self.reduction == "mean" else 1
@@ -29,6 +33,10 @@ class Run:
         # While this pointer lives, `outputs` cannot be made longer or shorter: a user has it as Bound.output.
         self._output_memory = ffi.from_buffer("double[]", self.outputs)
         setattr(self.batch, "outputs" if self.reduction == "none" else "sums", self._output_memory)
+
+    def numbers(self):
+        """Return the numbers of the first sample in a list, one for each input."""
+        return [pointer[0] for argument in self.arguments for pointer, _ in argument.columns]
 
     def forward(self):
         self.run()
@@ -42,16 +50,19 @@ class Run:
             return self._output()
         grads = self.want_input_gradients()
         self.run()
-        return self._output(), self._gradients(grads)
+        return self._output(), tuple(self.gradients(grads))
 
     def run(self):
         self.check(lib.pg_replay_run(self.tape.replay, self.batch), self.batch)
 
-    def seed(self):
-        """Have the batch run backward too, with one seed for all outputs and samples."""
+    def seed(self, inputs_only=False):
+        """Have the batch run backward too, with one seed for all outputs and samples.
+
+        With inputs_only the gradients of parameters stay as they are.
+        """
         self._seed = ffi.new("double[]", [1.0 / self.n if self.reduction == "mean" else 1.0])
         self._seeds = ffi.new("pg_column[]", [(self._seed, 0)] * self.tape.output_count)
-        self.batch.seeds = self._seeds
+        self.batch.seeds, self.batch.inputs_only = self._seeds, inputs_only
 
     def is_one_number(self, per_sample=False):
         """True if the function returns one number, and there is one result: one sample, or the batch is reduced.
@@ -75,43 +86,66 @@ class Run:
         if self.reduction != "none" or self.samples is None:
             return build_lists(self.tape.structure, iter(self.outputs))
         as_array = any(a.is_array for a in self.arguments if a.samples is not None)
-        return self._shaped(self.outputs, self.tape.structure, as_array)
+        return of_samples(self.outputs, self.tape.structure, self.n, as_array)
 
-    def _shaped(self, numbers, structure, as_array):
-        """Return the numbers of all samples, shaped (samples, ...): an array if `as_array`, or else nested lists."""
-        if as_array and (shape := dimensions(structure)) is not None:
-            with forks.importing:
-                import numpy
+    def want_input_gradients(self, trees=None):
+        """Have the batch write the gradients by these arguments (see `Call.trees`), by default by all; return an array.
 
-            return numpy.frombuffer(numbers, dtype=float).reshape(self.n, *shape).copy()
-        items = iter(numbers)
-        return list(items) if structure is None else [build_lists(structure, items) for _ in range(self.n)]
-
-    def want_input_gradients(self):
-        """Have the batch write the inputs' gradients; return the array that it will write them to.
-
-        The array has one argument after the other, of each argument one sample after the other, and of each sample the
-        gradients by its `width` numbers.
+        It will have one leaf after the other, of each leaf one sample after the other, and of each sample the gradients
+        by its `width` numbers.
         """
-        grads = array("d", bytes(8 * self.n * self.tape.input_count))
+        leaves = self.arguments if trees is None else leaves_of_all(trees)
+        grads = array("d", bytes(8 * self.n * sum(leaf.width for leaf in leaves)))
         self._gradient_memory = ffi.from_buffer("double[]", grads)
-        first, targets = self._gradient_memory, []
-        for argument in self.arguments:
-            targets += [(first + k, argument.width) for k in range(argument.width)]
-            first += self.n * argument.width
-        self._targets = ffi.new("pg_target[]", targets)
+        first, places = self._gradient_memory, {}
+        for leaf in leaves:
+            places[id(leaf)] = [(first + k, leaf.width) for k in range(leaf.width)]
+            first += self.n * leaf.width
+        targets = [places.get(id(leaf), [(ffi.NULL, 0)] * leaf.width) for leaf in self.arguments]
+        self._targets = ffi.new("pg_target[]", list(chain.from_iterable(targets)))
         self.batch.input_grads = self._targets
         return grads
 
-    def _gradients(self, grads):
-        """Return a tuple: the gradients by each argument, shaped like it. `grads` is from want_input_gradients()."""
-        out, begin = [], 0
-        for argument in self.arguments:
-            width = argument.width
-            mine = grads[begin : begin + self.n * width]
-            begin += self.n * width
-            if argument.samples is not None:
-                out.append(self._shaped(mine, argument.structure, argument.is_array))
-            else:
-                out.append(build_lists(argument.structure, (sum(mine[k::width]) for k in range(width))))
-        return tuple(out)
+    def gradients(self, grads, trees=None):
+        """Return a list: the gradient by each of these arguments, shaped like it; see want_input_gradients()."""
+        trees = self.call.numeric() if trees is None else trees
+        found, begin = {}, 0
+        for leaf in leaves_of_all(trees):
+            end = begin + self.n * leaf.width
+            found[id(leaf)] = self._gradient(grads[begin:end], leaf)
+            begin = end
+        return [like_tree(tree, found) for tree in trees]
+
+    def _gradient(self, numbers, leaf):
+        """Return the gradient by a leaf, shaped like it; by one that all samples share it is a sum over the samples."""
+        if leaf.samples is not None:
+            return of_samples(numbers, leaf.structure, self.n, leaf.is_array)
+        return build_lists(leaf.structure, (sum(numbers[k :: leaf.width]) for k in range(leaf.width)))
+
+
+def of_samples(numbers, structure, n, as_array):
+    """Return an array of the numbers of n samples, one after the other, in the structure that each of them has.
+
+    The result is shaped (n, ...): an array if `as_array`, or else nested lists. But of a Record each part is so.
+    """
+    if type(structure) is Static:
+        return structure.value
+    if type(structure) is Record:
+        return structure.make([of_samples(*part, n, as_array) for part in _parts(numbers, structure, n)])
+    if as_array and (shape := dimensions(structure)) is not None:
+        with forks.importing:
+            import numpy
+
+        return numpy.frombuffer(numbers, dtype=float).reshape(n, *shape).copy()
+    items = iter(numbers)
+    return list(items) if structure is None else [build_lists(structure, items) for _ in range(n)]
+
+
+def _parts(numbers, record, n):
+    """Yield (numbers of all samples, structure) for each part of a Record."""
+    every, first = count(record), 0
+    for part in record.parts:
+        width = count(part)
+        begins = range(first, n * every, every)
+        yield array("d", chain.from_iterable([numbers[begin : begin + width] for begin in begins])), part
+        first += width
