@@ -201,3 +201,15 @@ def in_words(structure):
     if len(structure) > 4 and len(set(structure)) == 1:
         return f"{len(structure)} of {in_words(structure[0])}"
     return f"[{', '.join(map(in_words, structure))}]"
+
+
+def is_gone(structure):
+    """True if an object that a Static in the structure stood for is no more."""
+    if type(structure) is Static:
+        return structure.is_gone
+    return structure is not None and any(map(is_gone, _parts(structure)))
+
+
+def is_of_lists(structure):
+    """True if all of the structure is lists and numbers."""
+    return structure is None or (type(structure) in _LISTS and all(map(is_of_lists, structure)))

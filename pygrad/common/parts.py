@@ -82,8 +82,13 @@ def opened(x):
         names = [field.name for field in sys.modules["dataclasses"].fields(x) if field.init]
         return Record((_make_dataclass, kind, None), names, [getattr(x, name) for name in names])
     if isinstance(x, Mapping):
-        return Record((_make_dict, dict, None), x, x.values())
+        return dict_record(x, x.values())
     return None
+
+
+def dict_record(names, parts):
+    """Return the Record of a dict with these keys."""
+    return Record((_make_dict, dict, None), names, parts)
 
 
 def _make_dict(kind, _, names, parts):
@@ -114,7 +119,8 @@ def _make_dataclass(kind, _, names, parts):
 
 def _make_bare(kind, _, names, parts):
     out = object.__new__(kind)
-    for name, part in zip(names, parts):
+    fields = dict.fromkeys(field.name for field in sys.modules["dataclasses"].fields(kind))
+    for name, part in {**fields, **dict(zip(names, parts))}.items():
         object.__setattr__(out, name, part)
     return out
 
@@ -148,15 +154,20 @@ class Static:
     def __repr__(self):
         return repr(self.value)
 
+    @property
+    def is_gone(self):
+        """True if the object that it stood for is no more."""
+        return self._is_weak and self._held() is None
+
     def __reduce__(self):
-        return Static, (self.value,)
+        return Static, (self.value, self._is_weak)
 
 
 def is_static(x):
     """True for an argument that is no number: a bool, None, a str, a function, a class, an Enum member or a Module."""
     if x is None or isinstance(x, (bool, str, Enum, type, types.FunctionType)) or is_module(x):
         return True
-    return callable(x) and not hasattr(x, "__len__") and not hasattr(x, "_prev")
+    return callable(x) and not any(hasattr(x, name) for name in ("__len__", "__dataclass_fields__", "_prev"))
 
 
 def is_module(x):

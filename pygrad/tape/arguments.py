@@ -15,6 +15,7 @@ from numbers import Real
 
 from pygrad.common.nested import MOST_DIMENSIONS, MOST_LEVELS, build_lists, count, flatten, plain, rectangle
 from pygrad.common.numbers import describe, is_number, to_float
+from pygrad.common.parts import opened
 from pygrad.engine._lib import ffi
 
 
@@ -150,6 +151,8 @@ def _from_lists(given, name):
     shape, level = [], [given]
     while level and _is_sequence(level[0]):
         if not _PLAIN.issuperset(map(type, level)):
+            if any(opened(item) is not None for item in level):
+                return None, None
             level = [_items(item, name) if _is_sequence(item) else None for item in level]
         lengths = {-1 if item is None else len(item) for item in level}
         if len(lengths) > 1:
@@ -173,6 +176,8 @@ def _from_trees(given, name):
         number = _one_number(x)
         if number is not None:
             return to_float(number, name)
+        if (record := opened(x)) is not None:
+            return record
         return _items(x, name) if _is_sequence(x) else _refuse(x, name)
 
     for i, sample in enumerate(samples):

@@ -111,7 +111,7 @@ class Call:
         if not self.keywords:
             return tuple(structures)
         places = len(structures) - len(self.keywords)
-        return (*structures[:places], Record(_KEYWORDS, self.keywords, structures[places:]))
+        return (*structures[:places], keywords_record(self.keywords, structures[places:]))
 
     def select(self, samples):
         """Return (args, kwargs) with the samples of these numbers, in a form that may be given again."""
@@ -125,6 +125,14 @@ class Call:
 
 
 _KEYWORDS = (None, dict, "keywords")  # the kind of the Record at the end of a key
+
+
+def keywords_record(names, structures):
+    return Record(_KEYWORDS, names, structures)
+
+
+def is_keywords(structure):
+    return type(structure) is Record and structure.kind == _KEYWORDS
 
 
 def apply(function, key, items):
@@ -165,7 +173,7 @@ def _opened_or_item(x):
 
 def split(key):
     """Return the structures of a key: (of the arguments by position, {keyword: structure})."""
-    if key and type(key[-1]) is Record and key[-1].kind == _KEYWORDS:
+    if key and is_keywords(key[-1]):
         return key[:-1], dict(zip(key[-1].names, key[-1].parts))
     return key, {}
 

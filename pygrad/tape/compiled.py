@@ -11,6 +11,7 @@ from array import array
 
 from pygrad import engine
 from pygrad.common import forks
+from pygrad.common.nested import is_gone
 from pygrad.common.numbers import shown, to_whole
 from pygrad.common.signatures import arranged
 from pygrad.engine import recordings
@@ -306,10 +307,14 @@ class Compiled:
 
     def _recorded(self):
         """Return a copy of the recordings, {structures: Tape}: another thread may add one. RuntimeError for none."""
-        tapes = self._tapes.copy()
+        tapes = self._living()
         if not tapes:
             raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
         return tapes
+
+    def _living(self):
+        """Return a copy of the recordings, without those for an object that is no more."""
+        return {key: tape for key, tape in self._tapes.copy().items() if not any(map(is_gone, key))}
 
     def _state(self, tapes=None):
         tapes = tapes or self._recorded()
@@ -325,6 +330,7 @@ class Compiled:
             "batched": self.batched if isinstance(self.batched, bool) else [bool(b) for b in self.batched],
             "threads": int(self.threads),
             "one_sample": self.is_of_one_sample,
+            "static": list(self.reading.static),
             "passes": list(self.passes),
             "visible": len(visible),
             "numbers": array("d", map(lib.pg_data, places)),
@@ -340,8 +346,8 @@ class Compiled:
 
     def __reduce__(self):
         """Pickles and deep copies have the recordings and parameters. Without a recording they have the function."""
-        if tapes := self._tapes.copy():
-            return _unpickle, (files.pack(self._state(tapes)), _parameters_of(tapes.values()))
+        if tapes := self._living():
+            return _unpickle, (*files.pack_apart(self._state(tapes)), _parameters_of(tapes.values()))
         with forks.importing:
             import pickle  # here, for its import takes a while
 
@@ -409,8 +415,8 @@ def _parameters_of(tapes):
     return list(dict.fromkeys(p for tape in tapes for p in tape.parameters))
 
 
-def _unpickle(blob, parameters):
-    return _restore(files.unpack(blob, "this pickle"), "this pickle", parameters)
+def _unpickle(blob, structures, parameters):
+    return _restore(files.unpack_apart(blob, structures, "this pickle"), "this pickle", parameters)
 
 
 def _restore(state, source, values=None):
@@ -422,7 +428,8 @@ def _restore(state, source, values=None):
     values += [engine.Value(number) for number in numbers[visible:]]
     structures = [tape["arguments"] for tape in state["tapes"]]
     function = files.Loaded(state["name"], files.signature(state["signature"]), structures)
-    out = Compiled(function, state["reduction"], state["batched"], state["threads"], state["passes"])
+    options = state["reduction"], state["batched"], state["threads"], state["passes"], state["static"]
+    out = Compiled(function, *options)
     out.is_of_one_sample = state["one_sample"]
     try:
         for tape in state["tapes"]:

@@ -21,9 +21,12 @@ from array import array
 
 from pygrad._version import __version__
 from pygrad.common import forks
-from pygrad.common.nested import count, in_words
+from pygrad.common.nested import count, in_words, is_of_lists
+from pygrad.common.numbers import shown
+from pygrad.common.parts import Record, Static, dict_record
 from pygrad.common.whole_files import write_whole
 from pygrad.engine.optable import CODES, NAMES
+from pygrad.tape.call import is_keywords, keywords_record, split
 from pygrad.tape.tape import PASSES
 
 VERSION = 1
@@ -52,9 +55,11 @@ class Loaded:
         )
 
 
-def describe(structures):
+def describe(key):
     """Return the structures of a function's arguments in words, such as "(number, [number, number])"."""
-    return f"({', '.join(map(in_words, structures))})"
+    by_place, keywords = split(key)
+    named = [f"{name}={in_words(structure)}" for name, structure in keywords.items()]
+    return f"({', '.join([*map(in_words, by_place), *named])})"
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -90,7 +95,7 @@ def pack(state):
         header["tapes"].append({**tape, **{name: len(tape[name]) for name in _ARRAYS}})
         arrays += [tape[name] for name in _ARRAYS]
     header["ops"] = NAMES
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json.dumps(header, separators=(",", ":"), default=_entry).encode()
     if _depth(text) > _DEEPEST:
         raise ValueError(f"lists nested {_DEEPEST} deep, as arguments or as result, cannot be saved")
     body = b"".join(map(_to_bytes, arrays))
@@ -111,6 +116,29 @@ def unpack(blob, source):
         _fill_arrays(state, content[header_size:])
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise ValueError(refusal(source, f"{type(error).__name__}: {error}")) from error
+    return state
+
+
+def pack_apart(state):
+    """Return (a state as bytes, the structures that bytes cannot keep): for a pickle, which keeps any object."""
+    tapes, apart = [], []
+    for i, tape in enumerate(state["tapes"]):
+        key, output = tape["arguments"], tape["output"]
+        is_simple = all(map(is_of_lists, key)) and is_of_lists(output)
+        apart.append(None if is_simple else (key, output))
+        flat = {"arguments": (Static(i), (None,) * len(tape["point"])), "output": (None,) * len(tape["outputs"])}
+        tapes.append(tape if is_simple else {**tape, **flat})
+    return pack({**state, "tapes": tapes}), apart
+
+
+def unpack_apart(blob, apart, source):
+    """Return the state that `pack_apart` had."""
+    state = unpack(blob, source)
+    if len(apart) != len(state["tapes"]):
+        raise ValueError(refusal(source, "it has not as many structures as tapes"))
+    for tape, structures in zip(state["tapes"], apart):
+        if structures is not None:
+            tape["arguments"], tape["output"] = structures
     return state
 
 
@@ -200,6 +228,7 @@ def _header(header):
     state = {name: _typed(header[name], kinds, name) for name, kinds in _OPTIONS.items()}
     state["batched"], state["threads"] = _batched(header["batched"]), _whole(header["threads"], "threads")
     state["one_sample"] = _typed(header.get("one_sample", False), (bool,), "one_sample")
+    state["static"] = [_typed(name, (str,), "static") for name in _typed(header.get("static", []), (list,), "static")]
     state["visible"], state["numbers"] = _whole(header["visible"], "visible"), _whole(header["numbers"], "numbers")
     if state["visible"] > state["numbers"]:
         raise ValueError("it has fewer parameters than it says")
@@ -246,8 +275,56 @@ def _batched(entry):
     return _typed(entry, (bool,), "batched")
 
 
+# --- structures: null for a number, a list for a list, and for the rest an object ----------------------------------------
+
+
+def _entry(part):
+    """Return the entry of a Record or Static. ValueError if a file cannot keep it."""
+    if type(part) is Static:
+        return {"static": _static_entry(part.value)}
+    if type(part) is Record and part.kind[1] is dict:
+        keys = [_static_entry(name) for name in part.names]
+        return {"keywords" if is_keywords(part) else "keys": keys, "parts": part.parts}
+    raise ValueError(
+        f"a file cannot keep the structure {in_words(part)}: of structures it keeps lists and dicts; of a namedtuple pass "
+        "x._asdict(), of a dataclass dataclasses.asdict(x)"
+    )
+
+
+def _static_entry(x):
+    if type(x) is float:
+        return {"float": x.hex()}
+    if x is None or type(x) in (bool, str, int):
+        return x
+    raise ValueError(
+        f"a file cannot keep the static argument {shown(x)}: it keeps bool, None, str and numbers. Pickle the compiled "
+        "function instead, or compile a function that has this argument already"
+    )
+
+
 def _structure(entry):
-    return None if entry is None else tuple([_structure(item) for item in _typed(entry, (list,), "structure")])
+    if entry is None:
+        return None
+    if type(entry) is list:
+        return tuple([_structure(item) for item in entry])
+    entry = _typed(entry, (dict,), "structure")
+    if {*entry} == {"static"}:
+        return Static(_static(entry["static"]))
+    names = {*entry} - {"parts"}
+    if names not in ({"keys"}, {"keywords"}):
+        raise ValueError("a structure is of the wrong kind")
+    [kind] = names
+    keys, parts = _typed(entry[kind], (list,), kind), _typed(entry["parts"], (list,), "parts")
+    if len(keys) != len(parts):
+        raise ValueError("a structure has not as many parts as names")
+    make = keywords_record if kind == "keywords" else dict_record
+    return make([_static(key) for key in keys], [_structure(part) for part in parts])
+
+
+def _static(entry):
+    if type(entry) is dict and {*entry} == {"float"}:
+        return float.fromhex(_typed(entry["float"], (str,), "float"))
+    return _typed(entry, (bool, str, int, type(None)), "static")
 
 
 # --- signatures -------------------------------------------------------------------------------------------------------

@@ -217,7 +217,11 @@ def test_a_compiled_gradient_can_be_saved(tmp_path):
 # --- batches ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("transform", [gradient, hessian])
+def gradient_per_sample(function):
+    return gradient(function, per_sample=True)
+
+
+@pytest.mark.parametrize("transform", [gradient_per_sample, hessian])
 def test_a_batch_gives_the_derivatives_of_each_sample(transform):
     """Whatever the reduction is; lists of lists, or an array of an array."""
     expected = [transform(scalar)(x) for x in BATCH]
@@ -251,7 +255,8 @@ def test_a_batch_in_lanes(sparse):
 def test_what_is_the_same_for_all_samples():
     """A number beside a batch: each sample's derivative by it."""
     f = pygrad.compile(lambda x, c: x * c * c)
-    assert [[9.0, 6.0], [9.0, 12.0]] == gradient(f)([1.0, 2.0], 3.0)
+    assert [[9.0, 6.0], [9.0, 12.0]] == gradient(f, per_sample=True)([1.0, 2.0], 3.0)
+    assert [[4.5, 4.5], 9.0] == gradient(f, per_sample=False)([1.0, 2.0], 3.0)
     assert [[[0.0, 6.0], [6.0, 2.0]], [[0.0, 6.0], [6.0, 4.0]]] == hessian(f)([1.0, 2.0], 3.0)
     assert [[3.0], [4.0]] == [row[1:] for row in jvp(pygrad.compile(lambda x: x * x))([1.5, 2.0], [1.0, 1.0])]
 

@@ -49,16 +49,14 @@ holding_itself = []
 holding_itself.append(holding_itself)
 
 REFUSED = {
-    "None": (None, TypeError),
-    "text": ("12", TypeError),
     "bytes": (b"12", TypeError),
     "bytearray": (bytearray(b"12"), TypeError),
-    "dict": ({1.0: 2.0}, TypeError),
+    "object": (object(), TypeError),
+    "dict of text in a list": ({1.0: ["a"]}, TypeError),
     "set": ({1.0, 2.0}, TypeError),
     "generator": ((x for x in [1.0]), TypeError),
     "complex": (1j, TypeError),
     "date": (datetime.date(2020, 1, 1), TypeError),
-    "function": (len, TypeError),
     "list of None": ([1.0, None], TypeError),
     "list of text": (["1", "2"], TypeError),
     "list of bytes": ([b"ab", b"cd"], TypeError),
@@ -100,7 +98,7 @@ def test_what_is_no_batch_of_numbers_is_refused(w, kind, method):
     assert hook_is_gone()
 
 
-@pytest.mark.parametrize("kind", ["bytes", "dict", "set", "complex array", "list of bytes", "itself", "objects"])
+@pytest.mark.parametrize("kind", ["bytes", "object", "set", "complex array", "list of bytes", "itself", "objects"])
 def test_one_sample_is_checked_as_a_batch_is(w, kind):
     """batched=False refuses what a batch may not hold."""
     given, error = REFUSED[kind]
@@ -309,8 +307,8 @@ def test_arguments_that_the_function_does_not_take(w):
     for args, kwargs in [((), {}), ((1.0, 2.0, 3.0), {}), ((1.0,), {"z": 1.0})]:
         with pytest.raises(TypeError):
             f(*args, **kwargs)
-    with pytest.raises(TypeError, match="arguments by keyword alone cannot be compiled: k"):
-        pygrad.compile(lambda x, *, k: x * k)(1.0, k=2.0)
+    with pytest.raises(TypeError, match="missing a required"):
+        pygrad.compile(lambda x, *, k: x * k)(1.0)
     with pytest.raises(TypeError, match="batched says it of 1 arguments"):
         pygrad.compile(lambda x, y: x * y, batched=(True,))([1.0], 2.0)
 
@@ -318,7 +316,7 @@ def test_arguments_that_the_function_does_not_take(w):
     assert hook_is_gone()
 
 
-@pytest.mark.parametrize("result", [None, "1", {"a": 1.0}, 1j, [None], object()])
+@pytest.mark.parametrize("result", [None, "1", {"a": 1j}, 1j, [None], object()])
 def test_a_result_that_is_no_number(result):
     """What a function may not return is told when it is recorded."""
     with pytest.raises(TypeError, match="a compiled function must return Values or numbers, or lists of them"):
