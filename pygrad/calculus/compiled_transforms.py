@@ -12,6 +12,7 @@ is the gradient. pygrad.calculus.sparsity finds the inputs that each output depe
 
 import math
 from array import array
+from weakref import WeakKeyDictionary
 
 from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.points import several
@@ -33,8 +34,8 @@ class CompiledOnce(Compiled):
     There are no passes over the tape: they would cost more than they save.
     """
 
-    def __init__(self, function, reduction="none", batched=False, threads=1, passes=()):
-        super().__init__(function, reduction, batched, threads, passes)
+    def __init__(self, function, reduction="none", batched=False, threads=1, passes=(), max_recordings=None):
+        super().__init__(function, reduction, batched, threads, passes, max_recordings)
 
     def like(self, function, batched=False):
         return CompiledOnce(function, batched=batched, threads=self.threads)
@@ -50,7 +51,7 @@ class CompiledProduct(Compiled):
         batched, self._is_shaped_alike = compiled.batched, is_shaped_alike
         if not isinstance(batched, bool):
             batched = (*batched, *batched) if is_shaped_alike else (*batched, any(batched))
-        super().__init__(product, "none", batched, compiled.threads, compiled.passes)
+        super().__init__(product, "none", batched, compiled.threads, compiled.passes, compiled.max_recordings)
 
     def prepare(self, args, kwargs, kind=Argument):
         if len(args) != 2 or kwargs:
@@ -79,7 +80,7 @@ class CompiledJacobian:
 
     def __init__(self, compiled, outputs_of, eager, is_sparse, unrolls=True):
         self._base, self._eager = compiled.like(outputs_of), eager
-        self._is_sparse, self._unrolls, self._plans = is_sparse, unrolls, {}
+        self._is_sparse, self._unrolls, self._plans = is_sparse, unrolls, WeakKeyDictionary()  # by tape
         self.__name__ = self.__qualname__ = eager.__name__
         self.__doc__ = eager.__doc__
 

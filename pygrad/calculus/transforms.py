@@ -48,7 +48,8 @@ def derivative(function, order=1):
     """
     order = to_whole(order, "the order", 0)
     if isinstance(function, Compiled):
-        return function.like(derivative(function.function, order))
+        kept = "derivative", order
+        return function.kept(kept, lambda: function.like(derivative(function.function, order)))
 
     def derived(x):
         call = _of_one_number(function, x, "derivative")
@@ -76,7 +77,7 @@ def gradient(function):
     """
 
     if isinstance(function, Compiled):
-        return function.like(gradient(function.function))
+        return function.kept(("gradient",), lambda: function.like(gradient(function.function)))
 
     def derived(*args):
         return value_and_grad(function)(*args)[1]
@@ -93,7 +94,7 @@ def value_and_grad(function):
     """
 
     if isinstance(function, Compiled):
-        return function.like(value_and_grad(function.function))
+        return function.kept(("value_and_grad",), lambda: function.like(value_and_grad(function.function)))
 
     def derived(*args):
         call = _Call(function, args)
@@ -126,7 +127,10 @@ def jacobian(function, sparse=False):
     """
 
     if isinstance(function, Compiled):
-        return CompiledJacobian(function, function.function, jacobian(function.function), sparse)
+        eager = function.function
+        return function.kept(
+            ("jacobian", bool(sparse)), lambda: CompiledJacobian(function, eager, jacobian(eager), sparse)
+        )
 
     def derived(*args):
         call = _Call(function, args)
@@ -151,7 +155,10 @@ def hessian(function, sparse=False):
     """
 
     if isinstance(function, Compiled):
-        return CompiledJacobian(function, gradient(function.function), hessian(function.function), sparse)
+        eager = function.function
+        return function.kept(
+            ("hessian", bool(sparse)), lambda: CompiledJacobian(function, gradient(eager), hessian(eager), sparse)
+        )
 
     def derived(*args):
         call = _Call(function, args)
@@ -176,7 +183,7 @@ def hvp(function):
     """
 
     if isinstance(function, Compiled):
-        return CompiledProduct(function, hvp(function.function), is_shaped_alike=True)
+        return function.kept(("hvp",), lambda: CompiledProduct(function, hvp(function.function), is_shaped_alike=True))
 
     def derived(xs, vs):
         call = _Call(function, several(xs))
@@ -199,7 +206,7 @@ def jvp(function):
     """
 
     if isinstance(function, Compiled):
-        return CompiledProduct(function, jvp(function.function), is_shaped_alike=True)
+        return function.kept(("jvp",), lambda: CompiledProduct(function, jvp(function.function), is_shaped_alike=True))
 
     def derived(xs, vs):
         call = _Call(function, several(xs))
@@ -222,7 +229,7 @@ def vjp(function):
     """
 
     if isinstance(function, Compiled):
-        return CompiledProduct(function, vjp(function.function), is_shaped_alike=False)
+        return function.kept(("vjp",), lambda: CompiledProduct(function, vjp(function.function), is_shaped_alike=False))
 
     def derived(xs, cotangents):
         call = _Call(function, several(xs))
@@ -248,7 +255,7 @@ def taylor(function, order):
     """
     order = to_whole(order, "the order", 0)
     if isinstance(function, Compiled):
-        return function.like(taylor(function.function, order))
+        return function.kept(("taylor", order), lambda: function.like(taylor(function.function, order)))
 
     def derived(x):
         call = _of_one_number(function, x, "taylor")

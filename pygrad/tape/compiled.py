@@ -16,14 +16,24 @@ from pygrad.module import Module
 from pygrad.tape import c_source, files, training
 from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import Bound, BoundArgument
+from pygrad.tape.kept import MAX_RECORDINGS, Kept, Recordings, checked
 from pygrad.tape.record import record, warn_here
 from pygrad.tape.run import Run
 from pygrad.tape.tape import PASSES, Tape
 
 REDUCTIONS = files.REDUCTIONS
+_MOST_KEPT = 32  # derivatives and the like that a function keeps: see Compiled.kept
 
 
-def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tuple(PASSES)):
+def compile(
+    function=None,
+    *,
+    reduction=None,
+    batched=True,
+    threads=1,
+    passes=tuple(PASSES),
+    max_recordings=MAX_RECORDINGS,
+):
     """Return `function` compiled, as a `Compiled`: its first call records it, and every call runs it in C.
 
     function    written for one sample, in Values and nested lists of Values; it returns a Value or a list of Values. Or
@@ -36,6 +46,9 @@ def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tu
     passes      names of the passes over the tape that are made. "fold" computes operations on constants, "share" makes
                 equal operations one, "fuse" makes chains of additions one sum or dot, and "hoist" runs an operation
                 that depends on no input once a batch. All but "fold" may add gradients up in another sequence
+    max_recordings
+                how many recordings are kept, one for each combination of structures of the arguments; None: all. One
+                more drops the recording whose last use is longest ago. Also an attribute, which may be set at any time
 
     Also a decorator: `@pygrad.compile` or `@pygrad.compile(reduction="sum")`. Raises TypeError and ValueError for
     arguments that are not like that.
@@ -54,8 +67,9 @@ def compile(function=None, *, reduction=None, batched=True, threads=1, passes=tu
     return v2
     """
     if function is None:
-        return functools.partial(compile, reduction=reduction, batched=batched, threads=threads, passes=passes)
-    return Compiled(function, reduction, batched, threads, passes)
+        options = {"reduction": reduction, "batched": batched, "threads": threads, "passes": passes}
+        return functools.partial(compile, **options, max_recordings=max_recordings)
+    return Compiled(function, reduction, batched, threads, passes, max_recordings)
 
 
 def load(path):
@@ -74,12 +88,22 @@ def load(path):
 class Compiled:
     """A compiled function: see `compile`. It is recorded once for each combination of structures of its arguments.
 
+    At most `max_recordings` recordings are kept. What uses a recording, such as a `Bound`, keeps it on its own.
+
     Its parameters are the leaf Values that it depends on and that existed before the recording: every run reads them
     anew. All else that it uses, such as other numbers and the structure of a model, stays as it was when the function
     was recorded. Call `clear()` after a change of these.
     """
 
-    def __init__(self, function, reduction=None, batched=True, threads=1, passes=tuple(PASSES)):
+    def __init__(
+        self,
+        function,
+        reduction=None,
+        batched=True,
+        threads=1,
+        passes=tuple(PASSES),
+        max_recordings=MAX_RECORDINGS,
+    ):
         if not callable(function):
             raise TypeError(f"compile needs a function, not {type(function).__name__}")
         if reduction not in (None, *REDUCTIONS):
@@ -94,7 +118,7 @@ class Compiled:
         self.threads = min(to_whole(threads, "threads", 1), 1024)
         self._passes = sum(PASSES[name] for name in set(passes))
         self._is_module = isinstance(function, Module)
-        self._tapes = {}
+        self._tapes, self._kept = Recordings(max_recordings), Kept(_MOST_KEPT)
         functools.update_wrapper(self, function, updated=())
         self.__name__ = getattr(function, "__name__", type(function).__name__)
 
@@ -188,6 +212,43 @@ class Compiled:
         if isinstance(self.function, files.Loaded):
             raise TypeError(f"{self.__name__} was loaded, without its Python source: it cannot be traced anew")
         self._tapes.clear()
+        self._kept.clear()
+
+    def kept(self, key, make):
+        """Return what make() made for this key before, or else makes now: a derivative of this function, say.
+
+        It is made anew if an option of this function, or of what was made, has been set since then.
+        """
+        key = (*key, self._options())
+        if found := self._kept.get(key):
+            made, options = found
+            if options == _options_of(made):
+                return made
+        made = make()
+        self._kept.put(key, (made, _options_of(made)))
+        return made
+
+    def _options(self):
+        """Return what an assignment may change, as one key."""
+        batched = self.batched if isinstance(self.batched, bool) else tuple(self.batched)
+        return id(self.function), self.reduction, batched, self.threads, self._passes, self.max_recordings
+
+    @property
+    def max_recordings(self):
+        """How many recordings are kept at most; None: all. See `compile`.
+
+        Setting it raises TypeError and ValueError unless it is None or a whole number from 1; and TypeError for a
+        loaded function, which cannot be recorded anew, if it has more recordings.
+        """
+        return self._tapes.most
+
+    @max_recordings.setter
+    def max_recordings(self, most):
+        most = checked(most)
+        if most is not None and most < len(self._tapes) and isinstance(self.function, files.Loaded):
+            raise TypeError(f"{self.__name__} was loaded, without its Python source: none of its recordings may go")
+        self._tapes.most = most
+        self._tapes.shrink()
 
     @property
     def tape(self):
@@ -200,7 +261,7 @@ class Compiled:
 
     def parameters(self):
         """Return the parameters, the Values that every run reads anew, in a list."""
-        return _parameters_of(self._tapes.copy().values())
+        return _parameters_of(self._tapes.things().values())
 
     def bind(self, *args, inputs=True):
         """Return a `Bound`: this function with its memory fixed, for many calls at the least cost.
@@ -222,7 +283,8 @@ class Compiled:
 
     def like(self, function, batched=None):
         """Return `function` compiled with the same options as this one, but with reduction "none"."""
-        return Compiled(function, "none", self.batched if batched is None else batched, self.threads, self.passes)
+        batched = self.batched if batched is None else batched
+        return Compiled(function, "none", batched, self.threads, self.passes, self.max_recordings)
 
     @property
     def passes(self):
@@ -251,7 +313,7 @@ class Compiled:
 
     def _recorded(self):
         """Return a copy of the recordings, {structures: Tape}: another thread may add one. RuntimeError for none."""
-        tapes = self._tapes.copy()
+        tapes = self._tapes.things()
         if not tapes:
             raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
         return tapes
@@ -270,6 +332,7 @@ class Compiled:
             "batched": self.batched if isinstance(self.batched, bool) else [bool(b) for b in self.batched],
             "threads": int(self.threads),
             "passes": list(self.passes),
+            **files.max_recordings_entry(self.max_recordings),
             "visible": len(visible),
             "numbers": array("d", map(lib.pg_data, places)),
             "tapes": [
@@ -284,7 +347,7 @@ class Compiled:
 
     def __reduce__(self):
         """Pickles and deep copies have the recordings and parameters. Without a recording they have the function."""
-        if tapes := self._tapes.copy():
+        if tapes := self._tapes.things():
             return _unpickle, (files.pack(self._state(tapes)), _parameters_of(tapes.values()))
         with forks.importing:
             import pickle  # here, for its import takes a while
@@ -296,11 +359,12 @@ class Compiled:
                 f"{self.__name__} has not been traced yet, and its Python function cannot be pickled ({error}): call "
                 "it once first, or trace it with .trace(...)"
             ) from error
-        return Compiled, (self.function, self.reduction, self.batched, self.threads, self.passes)
+        options = self.reduction, self.batched, self.threads, self.passes, self.max_recordings
+        return Compiled, (self.function, *options)
 
     def __copy__(self):
         copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__, _tapes=dict(self._tapes))
+        copy.__dict__.update(self.__dict__, _tapes=self._tapes.copy(), _kept=Kept(_MOST_KEPT))
         return copy
 
     # --- runs ---------------------------------------------------------------------------------------------------------
@@ -326,7 +390,8 @@ class Compiled:
         key = tuple([a.structure for a in arguments])
         tape = self._tapes.get(key)
         if tape is None:
-            tape = self._tapes[key] = self.record(key, arguments)
+            tape = self.record(key, arguments)
+            self._tapes.add(key, tape, self.__name__)
         return Run(self, tape, arguments, samples)
 
     def _is_batched(self, i):
@@ -352,6 +417,10 @@ class Compiled:
         return "none" if tape.structure is not None or self._is_module else "mean"
 
 
+def _options_of(made):
+    return made._options() if isinstance(made, Compiled) else None
+
+
 def _parameters_of(tapes):
     """Return the parameters of these tapes, each once, in a list."""
     return list(dict.fromkeys(p for tape in tapes for p in tape.parameters))
@@ -374,11 +443,13 @@ def _restore(state, source, values=None):
     values += [engine.Value(number) for number in numbers[visible:]]
     structures = [tape["arguments"] for tape in state["tapes"]]
     function = files.Loaded(state["name"], files.signature(state["signature"]), structures)
-    out = Compiled(function, state["reduction"], state["batched"], state["threads"], state["passes"])
+    options = state["reduction"], state["batched"], state["threads"], state["passes"], None
+    out = Compiled(function, *options)
     try:
         for tape in state["tapes"]:
             loaded = Tape.from_state(tape, state["ops"], values, visible, out._passes)
-            out._tapes[tape["arguments"]] = loaded
+            out._tapes.put(tape["arguments"], loaded)
     except ValueError as error:
         raise ValueError(files.refusal(source, error)) from None
+    out._tapes.most = state["max_recordings"]  # now, for none of the recordings may go
     return out
