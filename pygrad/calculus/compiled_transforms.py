@@ -14,6 +14,7 @@ import functools
 import math
 import warnings
 from array import array
+from weakref import WeakKeyDictionary
 
 from pygrad.calculus.call import differentiated, pair_of
 from pygrad.calculus.grad import as_value, pull, push
@@ -45,14 +46,9 @@ class CompiledOnce(Compiled):
     There are no passes over the tape: they would cost more than they save.
     """
 
-    def __init__(self, function, reduction="none", batched=False, threads=1, passes=(), static=()):
-        super().__init__(function, reduction, batched, threads, passes, static)
-
-    def like(self, function, batched=None, reduction="none"):
-        other = CompiledOnce(function, batched=False if batched is None else batched, threads=self.threads)
-        if batched is None:
-            other.reading = self.reading
-        return other
+    def __init__(self, function, reduction="none", batched=False, **options):
+        super().__init__(function, reduction, batched, **{"passes": (), "max_recordings": None, **options})
+        self._kind_of_others = CompiledOnce
 
     def record(self, key, arguments):
         return self.record_as(self.function, key, arguments, watch=False)
@@ -66,7 +62,7 @@ class CompiledGradient(Compiled):
     """
 
     def __init__(self, compiled, derived, argnums, per_sample, with_value):
-        super().__init__(derived, "none", compiled.batched, compiled.threads, compiled.passes)
+        super().__init__(derived, **{**compiled.options(), "reduction": "none"})
         self.reading, self._base, self._argnums = compiled.reading, compiled, argnums
         self._per_sample, self._with_value = per_sample, with_value
 
@@ -81,6 +77,12 @@ class CompiledGradient(Compiled):
         if recordings.is_recording():
             warn_here("a gradient over a batch was computed while a function was recorded: its result is kept")
         return run.result()
+
+    def record(self, key, arguments):
+        tape = super().record(key, arguments)
+        gradient = as_derivative(tape.structure[1] if self._with_value else tape.structure)
+        tape.structure = (None, gradient) if self._with_value else gradient
+        return tape
 
     def bind(self, *args, inputs=True):
         call = self.read(args, {}, BoundArgument)
@@ -227,7 +229,7 @@ class CompiledProduct(Compiled):
     """A compiled function of (xs, vs). xs may be a tuple of several arguments; so may vs if it is shaped like xs."""
 
     def __init__(self, compiled, product, argnums, is_shaped_alike):
-        super().__init__(product, "none", compiled.batched, compiled.threads, compiled.passes)
+        super().__init__(product, **{**compiled.options(), "reduction": "none"})
         self._base, self._argnums, self._is_shaped_alike = compiled, argnums, is_shaped_alike
 
     def read(self, args, kwargs, kind=Argument):
@@ -293,7 +295,7 @@ class CompiledJacobian:
     def __init__(self, compiled, outputs_of, eager, is_sparse, argnums=None, unrolls=None):
         self._base, self._eager, self._argnums = compiled.like(outputs_of), eager, argnums
         self._unrolls = not isinstance(compiled, CompiledOnce) if unrolls is None else unrolls
-        self._is_sparse, self._plans = is_sparse, {}
+        self._is_sparse, self._plans = is_sparse, WeakKeyDictionary()  # by tape
         self.__name__ = self.__qualname__ = eager.__name__
         self.__doc__ = eager.__doc__
 

@@ -203,11 +203,11 @@ def in_words(structure):
     return f"[{', '.join(map(in_words, structure))}]"
 
 
-def is_gone(structure):
-    """True if an object that a Static in the structure stood for is no more."""
+def statics_in(structure):
+    """Return all Statics in the structure, in a list."""
     if type(structure) is Static:
-        return structure.is_gone
-    return structure is not None and any(map(is_gone, _parts(structure)))
+        return [structure]
+    return [] if structure is None else [static for part in _parts(structure) for static in statics_in(part)]
 
 
 def is_of_lists(structure):

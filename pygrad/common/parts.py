@@ -134,16 +134,16 @@ class Static:
     An object that counts by its identity is not kept alive by a Static, if it allows weak references.
     """
 
-    __slots__ = ("_held", "_key", "_is_weak")
+    __slots__ = ("_held", "_key", "is_weak")
 
     def __init__(self, value, by_identity=False):
         self._key = _Same(value) if by_identity else _key(value)
-        self._is_weak = type(self._key) is _Same
-        self._held = self._key.reference if self._is_weak else value
+        self.is_weak = type(self._key) is _Same and type(self._key.reference) is weakref.ref
+        self._held = self._key.reference if self.is_weak else value
 
     @property
     def value(self):
-        return self._held() if self._is_weak else self._held
+        return self._held() if self.is_weak else self._held
 
     def __eq__(self, other):
         return type(other) is Static and self._key == other._key
@@ -154,13 +154,8 @@ class Static:
     def __repr__(self):
         return repr(self.value)
 
-    @property
-    def is_gone(self):
-        """True if the object that it stood for is no more."""
-        return self._is_weak and self._held() is None
-
     def __reduce__(self):
-        return Static, (self.value, self._is_weak)
+        return Static, (self.value, type(self._key) is _Same)
 
 
 def is_static(x):

@@ -11,7 +11,6 @@ from array import array
 
 from pygrad import engine
 from pygrad.common import forks
-from pygrad.common.nested import is_gone
 from pygrad.common.numbers import shown, to_whole
 from pygrad.common.signatures import arranged
 from pygrad.engine import recordings
@@ -21,14 +20,25 @@ from pygrad.tape import c_source, files, training
 from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import Bound, BoundArgument
 from pygrad.tape.call import Call, Reading, apply
+from pygrad.tape.kept import MAX_RECORDINGS, Kept, Recordings, checked
 from pygrad.tape.record import record, warn_here
 from pygrad.tape.run import Run
 from pygrad.tape.tape import PASSES, Tape
 
 REDUCTIONS = files.REDUCTIONS
+_MOST_KEPT = 32  # derivatives and the like that a function keeps: see Compiled.kept
 
 
-def compile(function=None, *, reduction=None, batched=True, static=(), threads=1, passes=tuple(PASSES)):
+def compile(
+    function=None,
+    *,
+    reduction=None,
+    batched=True,
+    static=(),
+    threads=1,
+    passes=tuple(PASSES),
+    max_recordings=MAX_RECORDINGS,
+):
     """Return `function` compiled, as a `Compiled`: its first call records it, and every call runs it in C.
 
     function    written for one sample, in Values and nested lists of Values; it returns a Value or a list of Values. Or
@@ -41,6 +51,9 @@ def compile(function=None, *, reduction=None, batched=True, static=(), threads=1
     passes      names of the passes over the tape that are made. "fold" computes operations on constants, "share" makes
                 equal operations one, "fuse" makes chains of additions one sum or dot, and "hoist" runs an operation
                 that depends on no input once a batch. All but "fold" may add gradients up in another sequence
+    max_recordings
+                how many recordings are kept, one for each combination of structures of the arguments; None: all. One
+                more drops the recording whose last use is longest ago. Also an attribute, which may be set at any time
 
     A bool, None, str, function, class, Enum or Module is a static argument too, and so is `self`. Such an argument
     counts by its value, or, if it has none that can be compared, as this one object: what the function reads from the
@@ -69,8 +82,8 @@ def compile(function=None, *, reduction=None, batched=True, static=(), threads=1
     """
     if function is None:
         options = {"reduction": reduction, "batched": batched, "static": static, "threads": threads, "passes": passes}
-        return functools.partial(compile, **options)
-    return Compiled(function, reduction, batched, threads, passes, static)
+        return functools.partial(compile, **options, max_recordings=max_recordings)
+    return Compiled(function, reduction, batched, threads, passes, max_recordings, static)
 
 
 def load(path):
@@ -89,14 +102,26 @@ def load(path):
 class Compiled:
     """A compiled function: see `compile`. It is recorded once for each combination of structures of its arguments.
 
+    At most `max_recordings` recordings are kept. What uses a recording, such as a `Bound`, keeps it on its own.
+
     Its parameters are the leaf Values that it depends on and that existed before the recording: every run reads them
     anew. All else that it uses, such as other numbers and the structure of a model, stays as it was when the function
     was recorded. Call `clear()` after a change of these.
     """
 
+    _kind_of_others = None  # of functions made by like(): Compiled, but for a subclass
     is_of_one_sample = False  # is it a loaded derivative whose meaning for a batch the file does not have?
 
-    def __init__(self, function, reduction=None, batched=True, threads=1, passes=tuple(PASSES), static=()):
+    def __init__(
+        self,
+        function,
+        reduction=None,
+        batched=True,
+        threads=1,
+        passes=tuple(PASSES),
+        max_recordings=MAX_RECORDINGS,
+        static=(),
+    ):
         if isinstance(function, (staticmethod, classmethod)):
             raise TypeError(f"put @{type(function).__name__} above the compiled function, not below")
         if not callable(function):
@@ -111,7 +136,7 @@ class Compiled:
         self.threads = min(to_whole(threads, "threads", 1), 1024)
         self._passes = sum(PASSES[name] for name in set(passes))
         self._is_module = isinstance(function, Module)
-        self._tapes, self._methods, self._kept = {}, {}, {}
+        self._tapes, self._kept, self._methods = Recordings(max_recordings), Kept(_MOST_KEPT), {}
         functools.update_wrapper(self, function, updated=())
         self.__name__ = getattr(function, "__name__", type(function).__name__)
 
@@ -139,7 +164,7 @@ class Compiled:
         methods, id_of = self._methods, id(owner)
         entry = methods.get(id_of)
         if entry is None:
-            entry = methods[id_of] = {}, weakref.ref(owner, lambda _: methods.pop(id_of, None))
+            entry = methods[id_of] = Recordings(self.max_recordings), weakref.ref(owner, lambda _: methods.pop(id_of, None))
         return entry[0]
 
     def __call__(self, *args, **kwargs):
@@ -232,6 +257,46 @@ class Compiled:
         if isinstance(self.function, files.Loaded):
             raise TypeError(f"{self.__name__} was loaded, without its Python source: it cannot be traced anew")
         self._tapes.clear()
+        self._kept.clear()
+
+    def kept(self, key, make):
+        """Return make(this function), made once for this key: a derivative of this function, say.
+
+        It is made anew if an option of this function, or of what was made, has been set since then.
+        """
+        key = (*key, self._options())
+        if found := self._kept.get(key):
+            made, options = found
+            if options == _options_of(made):
+                return made
+        base = copy.copy(self)
+        base._tapes = self._tapes  # `make` gets another object with the same recordings: a cycle would keep all alive
+        made = make(base)
+        self._kept.put(key, (made, _options_of(made)))
+        return made
+
+    def _options(self):
+        """Return what an assignment may change, as one key."""
+        batched = self.batched if isinstance(self.batched, bool) else tuple(self.batched)
+        static = tuple(self.reading.static)
+        return id(self.function), self.reduction, batched, self.threads, self._passes, self.max_recordings, static
+
+    @property
+    def max_recordings(self):
+        """How many recordings are kept at most; None: all. See `compile`.
+
+        Setting it raises TypeError and ValueError unless it is None or a whole number from 1; and TypeError for a
+        loaded function, which cannot be recorded anew, if it has more recordings.
+        """
+        return self._tapes.most
+
+    @max_recordings.setter
+    def max_recordings(self, most):
+        most = checked(most)
+        if most is not None and most < len(self._tapes) and isinstance(self.function, files.Loaded):
+            raise TypeError(f"{self.__name__} was loaded, without its Python source: none of its recordings may go")
+        self._tapes.most = most
+        self._tapes.shrink()
 
     @property
     def tape(self):
@@ -244,7 +309,7 @@ class Compiled:
 
     def parameters(self):
         """Return the parameters, the Values that every run reads anew, in a list."""
-        return _parameters_of(self._tapes.copy().values())
+        return _parameters_of(self._tapes.things().values())
 
     def bind(self, *args, inputs=True):
         """Return a `Bound`: this function with its memory fixed, for many calls at the least cost.
@@ -264,19 +329,15 @@ class Compiled:
         run = self.prepare(args, {}, BoundArgument)
         return Bound(run, inputs)
 
-    def kept(self, key, make):
-        """Return make(this function), made once for this key: a derivative, say."""
-        if key not in self._kept:
-            base = copy.copy(self)
-            base._tapes, base._kept = self._tapes, {}  # no cycle of references: what is kept does not lead here
-            self._kept[key] = make(base)
-        return self._kept[key]
+    def options(self):
+        """Return what __init__ takes besides the function, in a dict; but for `static`, for a function of its own."""
+        own = {"reduction": self.reduction, "batched": self.batched, "threads": self.threads, "passes": self.passes}
+        return {**own, "max_recordings": self.max_recordings}
 
-    def like(self, function, batched=None, reduction="none"):
-        """Return `function` compiled with the same options as this one, but for the reduction."""
-        batched_too = self.batched if batched is None else batched
-        compiled = Compiled(function, reduction, batched_too, self.threads, self.passes)
-        if batched is None:
+    def like(self, function, **changes):
+        """Return `function` compiled with the options of this one, but with reduction "none", and with these changes."""
+        compiled = self._kind_of_others(function, **{**self.options(), "reduction": "none", **changes})
+        if "batched" not in changes:
             compiled.reading = self.reading
         return compiled
 
@@ -307,14 +368,10 @@ class Compiled:
 
     def _recorded(self):
         """Return a copy of the recordings, {structures: Tape}: another thread may add one. RuntimeError for none."""
-        tapes = self._living()
+        tapes = self._tapes.things()
         if not tapes:
             raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
         return tapes
-
-    def _living(self):
-        """Return a copy of the recordings, without those for an object that is no more."""
-        return {key: tape for key, tape in self._tapes.copy().items() if not any(map(is_gone, key))}
 
     def _state(self, tapes=None):
         tapes = tapes or self._recorded()
@@ -332,6 +389,7 @@ class Compiled:
             "one_sample": self.is_of_one_sample,
             "static": list(self.reading.static),
             "passes": list(self.passes),
+            **files.max_recordings_entry(self.max_recordings),
             "visible": len(visible),
             "numbers": array("d", map(lib.pg_data, places)),
             "tapes": [
@@ -346,7 +404,7 @@ class Compiled:
 
     def __reduce__(self):
         """Pickles and deep copies have the recordings and parameters. Without a recording they have the function."""
-        if tapes := self._living():
+        if tapes := self._tapes.things():
             return _unpickle, (*files.pack_apart(self._state(tapes)), _parameters_of(tapes.values()))
         with forks.importing:
             import pickle  # here, for its import takes a while
@@ -358,12 +416,11 @@ class Compiled:
                 f"{self.__name__} has not been traced yet, and its Python function cannot be pickled ({error}): call "
                 "it once first, or trace it with .trace(...)"
             ) from error
-        options = self.reduction, self.batched, self.threads, self.passes, self.reading.static
-        return Compiled, (self.function, *options)
+        return functools.partial(Compiled, **self.options(), static=self.reading.static), (self.function,)
 
     def __copy__(self):
         other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__, _tapes=dict(self._tapes), _methods={}, _kept={})
+        other.__dict__.update(self.__dict__, _tapes=self._tapes.copy(), _kept=Kept(_MOST_KEPT), _methods={})
         return other
 
     # --- runs ---------------------------------------------------------------------------------------------------------
@@ -387,7 +444,8 @@ class Compiled:
             )
         tape = self._tapes.get(call.key)
         if tape is None:
-            tape = self._tapes[call.key] = self.record(call.key, call.arguments)
+            tape = self.record(call.key, call.arguments)
+            self._tapes.add(call.key, tape, self.__name__)
         return Run(self, tape, call)
 
     def _of_values(self, args, kwargs):
@@ -410,6 +468,13 @@ class Compiled:
         return "none" if tape.structure is not None or self._is_module else "mean"
 
 
+Compiled._kind_of_others = Compiled
+
+
+def _options_of(made):
+    return made._options() if isinstance(made, Compiled) else None
+
+
 def _parameters_of(tapes):
     """Return the parameters of these tapes, each once, in a list."""
     return list(dict.fromkeys(p for tape in tapes for p in tape.parameters))
@@ -428,13 +493,14 @@ def _restore(state, source, values=None):
     values += [engine.Value(number) for number in numbers[visible:]]
     structures = [tape["arguments"] for tape in state["tapes"]]
     function = files.Loaded(state["name"], files.signature(state["signature"]), structures)
-    options = state["reduction"], state["batched"], state["threads"], state["passes"], state["static"]
-    out = Compiled(function, *options)
+    options = {name: state[name] for name in ("reduction", "batched", "threads", "passes", "static")}
+    out = Compiled(function, **options, max_recordings=None)
     out.is_of_one_sample = state["one_sample"]
     try:
         for tape in state["tapes"]:
             loaded = Tape.from_state(tape, state["ops"], values, visible, out._passes)
-            out._tapes[tape["arguments"]] = loaded
+            out._tapes.put(tape["arguments"], loaded)
     except ValueError as error:
         raise ValueError(files.refusal(source, error)) from None
+    out._tapes.most = state["max_recordings"]  # now, for none of the recordings may go
     return out

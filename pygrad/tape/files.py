@@ -27,6 +27,7 @@ from pygrad.common.parts import Record, Static, dict_record
 from pygrad.common.whole_files import write_whole
 from pygrad.engine.optable import CODES, NAMES
 from pygrad.tape.call import is_keywords, keywords_record, split
+from pygrad.tape.kept import MAX_RECORDINGS
 from pygrad.tape.tape import PASSES
 
 VERSION = 1
@@ -230,6 +231,7 @@ def _header(header):
     state["one_sample"] = _typed(header.get("one_sample", False), (bool,), "one_sample")
     state["static"] = [_typed(name, (str,), "static") for name in _typed(header.get("static", []), (list,), "static")]
     state["visible"], state["numbers"] = _whole(header["visible"], "visible"), _whole(header["numbers"], "numbers")
+    state["max_recordings"] = _max_recordings(header.get("max_recordings", MAX_RECORDINGS))
     if state["visible"] > state["numbers"]:
         raise ValueError("it has fewer parameters than it says")
     signature(state["signature"])
@@ -267,6 +269,17 @@ def _whole(entry, name):
     if type(entry) is not int or not 0 <= entry < 2**31:
         raise ValueError(f"its entry {name!r} is no size")
     return entry
+
+
+def max_recordings_entry(most):
+    """Return this entry of a header, a dict. The default is left out, as files had no such entry at first."""
+    return {} if most == MAX_RECORDINGS else {"max_recordings": most}
+
+
+def _max_recordings(entry):
+    if entry == 0:
+        raise ValueError("it keeps no recordings")
+    return None if entry is None else _whole(entry, "max_recordings")
 
 
 def _batched(entry):
