@@ -12,29 +12,23 @@ is the gradient. pygrad.calculus.sparsity finds the inputs that each output depe
 
 import functools
 import math
-import warnings
 from array import array
 from weakref import WeakKeyDictionary
 
-from pygrad.calculus.call import differentiated, pair_of
+from pygrad.calculus.call_on_values import differentiated, pair_of, wanted_trees
 from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.points import several
 from pygrad.calculus.sparsity import Pattern
 from pygrad.common import forks
-from pygrad.common.caller import caller
 from pygrad.common.nested import as_derivative, build_lists, dimensions, flatten, nest, or_lists
 from pygrad.common.parts import Static
-from pygrad.common.signatures import arranged, place_of
-from pygrad.common.whole_files import write_whole
+from pygrad.common.signatures import arranged
 from pygrad.engine import adjoints, recordings
-from pygrad.engine._lib import lib
 from pygrad.engine.modes import enable_grad
 from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import Bound, BoundArgument
 from pygrad.tape.call import Call, apply, hand_on, inputs_of, leaves_of_all, split, structure_of
 from pygrad.tape.compiled import Compiled
-from pygrad.tape.files import Loaded, pack
-from pygrad.tape.record import warn_here
 from pygrad.tape.run import of_samples
 
 _GROWTH = 8  # unroll if the second tape has at most so many operations and results for each operation of the first
@@ -52,131 +46,6 @@ class CompiledOnce(Compiled):
 
     def record(self, key, arguments):
         return self.record_as(self.function, key, arguments, watch=False)
-
-
-class CompiledGradient(Compiled):
-    """What `gradient` and `value_and_grad` return for a compiled function.
-
-    For one sample, or for each, it runs a tape of the derivative. The gradient of a batch that the function reduces to
-    one number is that of a backward pass over the function's own tape.
-    """
-
-    def __init__(self, compiled, derived, argnums, per_sample, with_value):
-        super().__init__(derived, **{**compiled.options(), "reduction": "none"})
-        self.reading, self._base, self._argnums = compiled.reading, compiled, argnums
-        self._per_sample, self._with_value = per_sample, with_value
-
-    def __call__(self, *args, **kwargs):
-        try:
-            call = self.read(args, kwargs)
-        except HasValues:
-            return self._of_values(args, kwargs)
-        run = self._of_reduced(call)
-        if run is None:
-            return super().__call__(*args, **kwargs)
-        if recordings.is_recording():
-            warn_here("a gradient over a batch was computed while a function was recorded: its result is kept")
-        return run.result()
-
-    def record(self, key, arguments):
-        tape = super().record(key, arguments)
-        gradient = as_derivative(tape.structure[1] if self._with_value else tape.structure)
-        tape.structure = (None, gradient) if self._with_value else gradient
-        return tape
-
-    def bind(self, *args, inputs=True):
-        call = self.read(args, {}, BoundArgument)
-        run = self._of_reduced(call)
-        return super().bind(*args, inputs=inputs) if run is None else BoundGradient(run)
-
-    def _of_reduced(self, call):
-        """Return the run whose gradient is that of a number reduced over the batch; None if each sample has its own."""
-        if call.samples is None or self._per_sample or self._base.reduction == "none":
-            return None
-        run = self._base.run_on(call)
-        if run.reduction == "none":  # the function returns a list: the derivative itself says what to do
-            return None
-        if self._per_sample is None:
-            _warn_of_change()
-        return _ReducedGradient(run, _wanted_trees(call, self._argnums, self._base), self._argnums, self._with_value)
-
-    def __reduce__(self):
-        if type(self.function) is Loaded:
-            return super().__reduce__()
-        return _unpickled_gradient, (self._base, self._argnums, self._per_sample, self._with_value)
-
-    def save(self, path):
-        """See `Compiled.save`. The file has what runs for one sample: the loaded function refuses a batch."""
-        is_whole = self._per_sample or self._base.reduction == "none" or self.batched is False
-        write_whole(path, pack({**self._state(), "one_sample": not is_whole}))
-
-
-class _ReducedGradient:
-    """A `Run` of a function that is reduced over its batch, and its gradient by the arguments of these trees."""
-
-    def __init__(self, run, trees, argnums, with_value):
-        run.check_one_number()
-        self.run, self._trees, self._with_value = run, trees, with_value
-        self._is_one = isinstance(argnums, int) or (argnums is None and len(trees) == 1)
-        run.seed(inputs_only=True)
-        self.numbers = run.want_input_gradients(trees)
-
-    def result(self):
-        """Run, and return what the transform returns."""
-        self.run.run()
-        found = self.run.gradients(self.numbers, self._trees)
-        found = found[0] if self._is_one else found
-        return [self.run.outputs[0], found] if self._with_value else found
-
-    def flat(self):
-        """Return the numbers of the last run: the value if wanted, then the gradients, argument by argument."""
-        out, begin = array("d", self.run.outputs if self._with_value else ()), 0
-        for leaf in leaves_of_all(self._trees):
-            mine = self.numbers[begin : begin + self.run.n * leaf.width]
-            begin += len(mine)
-            is_shared = leaf.samples is None
-            out.extend([sum(mine[k :: leaf.width]) for k in range(leaf.width)] if is_shared else mine)
-        return out
-
-
-class BoundGradient:
-    """What `CompiledGradient.bind` returns for a batch that the function reduces to one number.
-
-    `output` has the value, for `value_and_grad`, and then the gradients argument by argument, sample by sample; an
-    argument that all samples share has one.
-    """
-
-    def __init__(self, reduced):
-        self._reduced, self._replay = reduced, reduced.run.tape.new_replay()
-        self.inputs = [leaf.numbers for leaf in reduced.run.arguments]
-        self.output = reduced.flat()
-
-    def forward(self):
-        """Compute `output` from `inputs`."""
-        run = self._reduced.run
-        run.check(lib.pg_replay_run(self._replay.replay, run.batch), run.batch)
-        self.output[:] = self._reduced.flat()
-
-
-def _unpickled_gradient(base, argnums, per_sample, with_value):
-    from pygrad.calculus import transforms  # which imports this module
-
-    transform = transforms.value_and_grad if with_value else transforms.gradient
-    return transform(base, argnums, per_sample=per_sample)
-
-
-_has_warned = False  # of the change that per_sample names
-
-
-def _warn_of_change():
-    global _has_warned
-    if not _has_warned:
-        _has_warned = True
-        message = (
-            "the gradient of a compiled function that is reduced over its batch is now that of the reduced number; "
-            "per_sample=True gives one for each sample, as before, and per_sample=False this one without a warning"
-        )
-        warnings.warn_explicit(message, FutureWarning, *caller(), registry={})
 
 
 class CompiledWithAux:
@@ -216,13 +85,6 @@ def _part(base, i):
 
     part.takes_static = getattr(function, "takes_static", False)
     return base.like(part, reduction=base.reduction)
-
-
-def _wanted_trees(call, argnums, compiled):
-    """Return the trees of the arguments of a call that are differentiated."""
-    by_place = len(call.trees) - len(call.keywords)
-    places = [*range(by_place), *(place_of(compiled.function, name) for name in call.keywords)]
-    return [call.trees[k] for k in differentiated(argnums, places, call.trees)]
 
 
 class CompiledProduct(Compiled):
@@ -344,7 +206,7 @@ class _Wanted:
     """The arguments that a Jacobian is by: the numbers of their `inputs`, and their `structure`, with that of a row."""
 
     def __init__(self, call, argnums, compiled):
-        trees = _wanted_trees(call, argnums, compiled)
+        trees = wanted_trees(call, argnums, compiled)
         places, first = {}, 0
         for leaf in call.arguments:
             places[id(leaf)] = range(first, first + leaf.width)

@@ -32,14 +32,9 @@ differentiate the reduced number. It has `bind` and, except for `jacobian` and `
 Jacobian or Hessian at an array is an array.
 """
 
-from pygrad.calculus.call import Call, checked_argnums
-from pygrad.calculus.compiled_transforms import (
-    CompiledGradient,
-    CompiledJacobian,
-    CompiledOnce,
-    CompiledProduct,
-    CompiledWithAux,
-)
+from pygrad.calculus.call_on_values import CallOnValues, checked_argnums
+from pygrad.calculus.compiled_gradient import CompiledGradient
+from pygrad.calculus.compiled_transforms import CompiledJacobian, CompiledOnce, CompiledProduct, CompiledWithAux
 from pygrad.calculus.grad import as_value, push
 from pygrad.calculus.points import several
 from pygrad.calculus.taylor import coefficients
@@ -106,7 +101,7 @@ def gradient(function, argnums=None, *, has_aux=False, per_sample=None):
         return _compiled_gradient(function, argnums, has_aux, per_sample, gradient)
 
     def derived(*args, **kwargs):
-        call = Call(function, args, kwargs, argnums, has_aux)
+        call = CallOnValues(function, args, kwargs, argnums, has_aux)
         return call.with_aux(call.like_arguments(call.gradient(call.one_output("gradient"))), has_aux)
 
     return _named(derived, function, "gradient")
@@ -126,7 +121,7 @@ def value_and_grad(function, argnums=None, *, has_aux=False, per_sample=None):
         return _compiled_gradient(function, argnums, has_aux, per_sample, value_and_grad)
 
     def derived(*args, **kwargs):
-        call = Call(function, args, kwargs, argnums, has_aux)
+        call = CallOnValues(function, args, kwargs, argnums, has_aux)
         y = call.one_output("gradient")
         return call.with_aux(call.result(y), has_aux), call.like_arguments(call.gradient(y))
 
@@ -169,7 +164,7 @@ def jacobian(function, sparse=False, *, argnums=None, has_aux=False):
         return _named(_sparse(function, has_aux, again, make), function, "jacobian")
 
     def derived(*args, **kwargs):
-        call = Call(function, args, kwargs, argnums, has_aux)
+        call = CallOnValues(function, args, kwargs, argnums, has_aux)
         found = call.like_output([call.like_arguments(call.gradient(y)) for y in call.ys])
         return call.with_aux(found, has_aux)
 
@@ -205,7 +200,7 @@ def hessian(function, sparse=False, *, argnums=None, has_aux=False):
         return _named(_sparse(function, has_aux, again, make), function, "hessian")
 
     def derived(*args, **kwargs):
-        call = Call(function, args, kwargs, argnums, has_aux)
+        call = CallOnValues(function, args, kwargs, argnums, has_aux)
         firsts = call.gradient_values(call.one_output("hessian"))
         rows = [call.like_arguments(call.gradient(as_value(first))) for first in firsts]
         return call.with_aux(call.like_arguments(rows), has_aux)
@@ -232,7 +227,7 @@ def hvp(function, *, argnums=None, has_aux=False):
         return _compiled_product(function, hvp, argnums, has_aux)
 
     def derived(xs, vs, **kwargs):
-        call = Call(function, several(xs), kwargs, argnums, has_aux)
+        call = CallOnValues(function, several(xs), kwargs, argnums, has_aux)
         vs = call.same_shape(several(vs), call.structures, "vs must be in the structure of xs")
         firsts = call.gradient_values(call.one_output("hvp"))
         found = call.like(xs, call.pull([as_value(first) for first in firsts], vs), argnums)
@@ -256,7 +251,7 @@ def jvp(function, *, argnums=None, has_aux=False):
         return _compiled_product(function, jvp, argnums, has_aux)
 
     def derived(xs, vs, **kwargs):
-        call = Call(function, several(xs), kwargs, argnums, has_aux)
+        call = CallOnValues(function, several(xs), kwargs, argnums, has_aux)
         vs = call.same_shape(several(vs), call.structures, "vs must be in the structure of xs")
         tangents = push(call.ys, call.xs, vs)
         found = call.outputs(), call.like_output([call.result(t) for t in tangents])
@@ -281,7 +276,7 @@ def vjp(function, *, argnums=None, has_aux=False):
         return _compiled_product(function, vjp, argnums, has_aux)
 
     def derived(xs, cotangents, **kwargs):
-        call = Call(function, several(xs), kwargs, argnums, has_aux)
+        call = CallOnValues(function, several(xs), kwargs, argnums, has_aux)
         message = "cotangents must be in the structure of what the function returns"
         seeds = call.same_shape(cotangents, call.structure, message)
         found = call.outputs(), call.like(xs, call.pull(call.ys, seeds), argnums)
@@ -331,7 +326,7 @@ def _one_place(argnums):
 
 
 def _of_one_number(function, args, kwargs, argnums, has_aux, name):
-    call = Call(function, args, kwargs, argnums, has_aux)
+    call = CallOnValues(function, args, kwargs, argnums, has_aux)
     if call.structures != [None]:
         raise TypeError(f"{name} needs one number or Value, not lists of them: see gradient and jacobian")
     return call
@@ -373,7 +368,7 @@ def _compiled_gradient(function, argnums, has_aux, per_sample, transform):
         return transform(f, argnums, has_aux=aux, per_sample=per_sample)
 
     def make(base):
-        return CompiledGradient(base, again(base.function, False), argnums, per_sample, transform is value_and_grad)
+        return CompiledGradient(base, again(base.function, False), transform, argnums, per_sample)
 
     return _compiled(function, (transform.__name__, argnums, per_sample), has_aux, again, make)
 

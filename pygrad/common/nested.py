@@ -197,7 +197,9 @@ def in_words(structure):
         return repr(structure)
     if type(structure) is Record:
         kind = structure.kind[1].__name__
-        return f"{kind}({', '.join(f'{name}={in_words(part)}' for name, part in zip(structure.names, structure.parts))})"
+        return (
+            f"{kind}({', '.join(f'{name}={in_words(part)}' for name, part in zip(structure.names, structure.parts))})"
+        )
     if len(structure) > 4 and len(set(structure)) == 1:
         return f"{len(structure)} of {in_words(structure[0])}"
     return f"[{', '.join(map(in_words, structure))}]"

@@ -56,9 +56,10 @@ def _names(static, function):
     if not isinstance(names, (tuple, list, set, frozenset)) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"static must be names of parameters, such as ('n',), not {shown(static)}")
     signature = signature_of(function) if names else None
-    if signature is not None and all(p.kind is not p.VAR_KEYWORD for p in signature.parameters.values()):
-        if unknown := sorted(set(names) - {*signature.parameters}):
-            raise ValueError(f"static names parameters that the function does not have: {', '.join(unknown)}")
+    known = {} if signature is None else signature.parameters
+    takes_any = signature is None or any(p.kind is p.VAR_KEYWORD for p in known.values())
+    if not takes_any and (unknown := sorted(set(names) - {*known})):
+        raise ValueError(f"static names parameters that the function does not have: {', '.join(unknown)}")
     return tuple(names)
 
 

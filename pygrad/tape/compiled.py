@@ -164,7 +164,10 @@ class Compiled:
         methods, id_of = self._methods, id(owner)
         entry = methods.get(id_of)
         if entry is None:
-            entry = methods[id_of] = Recordings(self.max_recordings), weakref.ref(owner, lambda _: methods.pop(id_of, None))
+            entry = methods[id_of] = (
+                Recordings(self.max_recordings),
+                weakref.ref(owner, lambda _: methods.pop(id_of, None)),
+            )
         return entry[0]
 
     def __call__(self, *args, **kwargs):
@@ -335,7 +338,7 @@ class Compiled:
         return {**own, "max_recordings": self.max_recordings}
 
     def like(self, function, **changes):
-        """Return `function` compiled with the options of this one, but with reduction "none", and with these changes."""
+        """Return `function` compiled with the options of this one but reduction "none", and with these changes."""
         compiled = self._kind_of_others(function, **{**self.options(), "reduction": "none", **changes})
         if "batched" not in changes:
             compiled.reading = self.reading
@@ -386,8 +389,8 @@ class Compiled:
             "reduction": "none" if self._is_module and self.reduction is None else self.reduction,
             "batched": self.batched if isinstance(self.batched, bool) else [bool(b) for b in self.batched],
             "threads": int(self.threads),
-            "one_sample": self.is_of_one_sample,
-            "static": list(self.reading.static),
+            **({"one_sample": True} if self.is_of_one_sample else {}),
+            **({"static": list(self.reading.static)} if self.reading.static else {}),
             "passes": list(self.passes),
             **files.max_recordings_entry(self.max_recordings),
             "visible": len(visible),
@@ -405,7 +408,8 @@ class Compiled:
     def __reduce__(self):
         """Pickles and deep copies have the recordings and parameters. Without a recording they have the function."""
         if tapes := self._tapes.things():
-            return _unpickle, (*files.pack_apart(self._state(tapes)), _parameters_of(tapes.values()))
+            blob, apart = files.pack_apart(self._state(tapes))
+            return _unpickle, (blob, _parameters_of(tapes.values()), apart)
         with forks.importing:
             import pickle  # here, for its import takes a while
 
@@ -480,8 +484,8 @@ def _parameters_of(tapes):
     return list(dict.fromkeys(p for tape in tapes for p in tape.parameters))
 
 
-def _unpickle(blob, structures, parameters):
-    return _restore(files.unpack_apart(blob, structures, "this pickle"), "this pickle", parameters)
+def _unpickle(blob, parameters, apart=None):
+    return _restore(files.unpack_apart(blob, apart, "this pickle"), "this pickle", parameters)
 
 
 def _restore(state, source, values=None):

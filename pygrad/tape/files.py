@@ -133,8 +133,9 @@ def pack_apart(state):
 
 
 def unpack_apart(blob, apart, source):
-    """Return the state that `pack_apart` had."""
+    """Return the state that `pack_apart` had; in older pickles nothing is apart."""
     state = unpack(blob, source)
+    apart = [None] * len(state["tapes"]) if apart is None else apart
     if len(apart) != len(state["tapes"]):
         raise ValueError(refusal(source, "it has not as many structures as tapes"))
     for tape, structures in zip(state["tapes"], apart):
@@ -288,7 +289,7 @@ def _batched(entry):
     return _typed(entry, (bool,), "batched")
 
 
-# --- structures: null for a number, a list for a list, and for the rest an object ----------------------------------------
+# --- structures: null for a number, a list for a list, an object for the rest -----------------------------------------
 
 
 def _entry(part):
@@ -299,7 +300,7 @@ def _entry(part):
         keys = [_static_entry(name) for name in part.names]
         return {"keywords" if is_keywords(part) else "keys": keys, "parts": part.parts}
     raise ValueError(
-        f"a file cannot keep the structure {in_words(part)}: of structures it keeps lists and dicts; of a namedtuple pass "
+        f"a file keeps lists and dicts, but cannot keep the structure {in_words(part)}: of a namedtuple pass "
         "x._asdict(), of a dataclass dataclasses.asdict(x)"
     )
 

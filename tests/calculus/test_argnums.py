@@ -10,7 +10,7 @@ import pytest
 
 import pygrad
 from pygrad import Value
-from pygrad.calculus import compiled_transforms
+from pygrad.calculus import compiled_gradient
 
 Pair = collections.namedtuple("Pair", "u v")
 
@@ -61,7 +61,9 @@ def test_second_derivatives_by_some_arguments(kind):
     assert [48.0 + 160.0, 48.0 * 11.0] == list(pygrad.hvp(f, argnums=(0, 1))(at, (10.0, 1.0)))
     assert [37.0, 32.0 * 3.0] == list(pygrad.jvp(f, argnums=0)(at, 3.0))
     assert [37.0, 48.0 * 3.0] == list(pygrad.vjp(f, argnums=1)(at, 3.0))
-    assert [37.0, [144.0, 3.0]] == [list(x) if isinstance(x, tuple) else x for x in pygrad.vjp(f, argnums=(1, 2))(at, 3.0)]
+    assert [37.0, [144.0, 3.0]] == [
+        list(x) if isinstance(x, tuple) else x for x in pygrad.vjp(f, argnums=(1, 2))(at, 3.0)
+    ]
     assert [48.0, 16.0] == [pygrad.derivative(f, argnums=1)(*at), pygrad.derivative(f, 2)(*at)]
     assert [37.0, 48.0, 24.0, 4.0] == pygrad.taylor(f, 3, argnums=1)(*at)
 
@@ -75,7 +77,9 @@ def test_sparse_jacobians_by_some_arguments(kind):
     both = pygrad.jacobian(f, sparse=True, argnums=(1, 0))(*at)
     assert [[2.0, 0.0, 5.0, 0.0], [0.0, 3.0, 0.0, 7.0]] == both.toarray().tolist()
     second = kind(lambda xs, c: pygrad.sum([x * x * c for x in xs]))
-    assert [[4.0, 0.0], [0.0, 4.0]] == pygrad.hessian(second, sparse=True, argnums=0)([1.0, 1.0], 2.0).toarray().tolist()
+    assert [[4.0, 0.0], [0.0, 4.0]] == pygrad.hessian(second, sparse=True, argnums=0)(
+        [1.0, 1.0], 2.0
+    ).toarray().tolist()
     assert [(0, 0), (1, 1)] == pygrad.jacobian(one(f) if kind is not one else f, argnums=1).pattern(*at)
 
 
@@ -224,7 +228,9 @@ def test_the_gradient_of_a_reduced_batch(reduction, share):
     assert [[9.0 * share, 9.0 * share], 18.0 * share] == g([1.0, 2.0], 3.0)
     assert 18.0 * share == pygrad.gradient(f, 1, per_sample=False)([1.0, 2.0], 3.0)
     assert [18.0 * share] == pygrad.gradient(f, (1,), per_sample=False)([1.0, 2.0], 3.0)
-    assert [27.0 * share, [[9.0 * share] * 2, 18.0 * share]] == pygrad.value_and_grad(f, per_sample=False)([1.0, 2.0], 3.0)
+    assert [27.0 * share, [[9.0 * share] * 2, 18.0 * share]] == pygrad.value_and_grad(f, per_sample=False)(
+        [1.0, 2.0], 3.0
+    )
     found = pygrad.gradient(f, 0, per_sample=False)(np.array([1.0, 2.0]), 3.0)
     assert (np.ndarray, [9.0 * share] * 2) == (type(found), found.tolist())
     assert 0.0 == w.grad
@@ -242,7 +248,7 @@ def test_the_gradient_of_each_sample(f):
 
 def test_the_change_is_told_once(f, monkeypatch):
     """By a FutureWarning that names per_sample and this line."""
-    monkeypatch.setattr(compiled_transforms, "_has_warned", False)
+    monkeypatch.setattr(compiled_gradient, "_has_warned", False)
     with pytest.warns(FutureWarning, match="per_sample=True gives one for each sample") as told:
         assert [[4.5, 4.5], 9.0] == pygrad.gradient(f)([1.0, 2.0], 3.0)
     assert __file__ == told[0].filename
@@ -273,7 +279,7 @@ def test_reduced_gradients_of_records_by_keyword():
 
 
 def test_reduced_gradients_travel(f, tmp_path):
-    """Pickled they are whole; a file has what is of one sample, and says so; of a loaded function they are made anew."""
+    """Pickled they are whole; a file has what is of one sample, and says so; a loaded function has its own."""
     g = pygrad.gradient(f, per_sample=False)
     g([1.0, 2.0], 3.0)
     for other in (pickle.loads(pickle.dumps(g)), copy.deepcopy(g)):

@@ -60,7 +60,7 @@ REFUSED = {
     "list of None": ([1.0, None], TypeError),
     "list of text": (["1", "2"], TypeError),
     "list of bytes": ([b"ab", b"cd"], TypeError),
-    "list of dicts": ([{1.0: 2.0}], TypeError),
+    "list of dicts of dates": ([{1.0: datetime.date(2020, 1, 1)}], TypeError),
     "list of sets": ([{1.0}], TypeError),
     "list of complex": ([1.0, 1j], TypeError),
     "list of NumPy complex": ([np.complex128(1j), np.complex128(1.0)], TypeError),
@@ -307,7 +307,7 @@ def test_arguments_that_the_function_does_not_take(w):
     for args, kwargs in [((), {}), ((1.0, 2.0, 3.0), {}), ((1.0,), {"z": 1.0})]:
         with pytest.raises(TypeError):
             f(*args, **kwargs)
-    with pytest.raises(TypeError, match="missing a required"):
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'k'"):
         pygrad.compile(lambda x, *, k: x * k)(1.0)
     with pytest.raises(TypeError, match="batched says it of 1 arguments"):
         pygrad.compile(lambda x, y: x * y, batched=(True,))([1.0], 2.0)

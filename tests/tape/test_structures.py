@@ -84,7 +84,10 @@ STATIC = {
     "function": (by_function, [(double, 8.0), (triple, 12.0), (lambda x: -x, -4.0)]),
     "built-in": (by_function, [(abs, 4.0)]),
     "method": (by_function, [(Line(2.0, 1.0).__call__, 9.0), (Line(3.0, 1.0).__call__, 13.0)]),
-    "partial": (by_function, [(functools.partial(by_flag, flag=True), 8.0), (functools.partial(by_flag, flag=0), 12.0)]),
+    "partial": (
+        by_function,
+        [(functools.partial(by_flag, flag=True), 8.0), (functools.partial(by_flag, flag=0), 12.0)],
+    ),
     "callable": (by_function, [(pygrad.compile(double), 8.0)]),
     "class": (lambda x, kind: x * (2.0 if kind is Pair else 3.0), [(Pair, 8.0), (Line, 12.0)]),
     "a flag of Enum": (lambda x, f: x * (2.0 if Flag.A in f else 3.0), [(Flag.A | Flag.B, 8.0), (Flag.B, 12.0)]),

@@ -59,10 +59,17 @@ def _index(argnum, places):
     return places.index(place)
 
 
+def wanted_trees(call, argnums, compiled):
+    """Return the trees of the arguments of a call that are differentiated."""
+    by_place = len(call.trees) - len(call.keywords)
+    places = [*range(by_place), *(place_of(compiled.function, name) for name in call.keywords)]
+    return [call.trees[k] for k in differentiated(argnums, places, call.trees)]
+
+
 # --- a call -----------------------------------------------------------------------------------------------------------
 
 
-class Call:
+class CallOnValues:
     """One call of a function: on new Values `xs`, with results `ys`; both are flat lists.
 
     args, kwargs  those of the call; the ones that are not differentiated are handed on as they are

@@ -1,0 +1,140 @@
+"""The gradient of a compiled function: `CompiledGradient`, which `gradient` and `value_and_grad` return.
+
+A function that is reduced over its batch has one number, and its gradient is that of this number: a backward pass over
+the function's own tape finds it. For one sample, or if each sample has its own result, the derivative is recorded.
+"""
+
+import functools
+import warnings
+from array import array
+
+from pygrad.calculus.call_on_values import wanted_trees
+from pygrad.common.caller import caller
+from pygrad.common.nested import as_derivative
+from pygrad.common.whole_files import write_whole
+from pygrad.engine import recordings
+from pygrad.tape.arguments import HasValues
+from pygrad.tape.bound import Bound, BoundArgument
+from pygrad.tape.call import leaves_of_all
+from pygrad.tape.compiled import Compiled
+from pygrad.tape.files import Loaded, pack
+from pygrad.tape.record import warn_here
+
+
+class CompiledGradient(Compiled):
+    """What `gradient` and `value_and_grad` return for a compiled function.
+
+    For one sample, or for each, it runs a tape of the derivative. The gradient of a batch that the function reduces to
+    one number is that of a backward pass over the function's own tape.
+    """
+
+    def __init__(self, compiled, derived, transform, argnums, per_sample):
+        super().__init__(derived, **{**compiled.options(), "reduction": "none"})
+        self.reading, self._base, self._argnums = compiled.reading, compiled, argnums
+        self._transform, self._per_sample = transform, per_sample
+        self._with_value = transform.__name__ == "value_and_grad"
+
+    def __call__(self, *args, **kwargs):
+        try:
+            call = self.read(args, kwargs)
+        except HasValues:
+            return self._of_values(args, kwargs)
+        run = self._of_reduced(call)
+        if run is None:
+            return super().__call__(*args, **kwargs)
+        if recordings.is_recording():
+            warn_here("a gradient over a batch was computed while a function was recorded: its result is kept")
+        return run.result()
+
+    def record(self, key, arguments):
+        tape = super().record(key, arguments)
+        gradient = as_derivative(tape.structure[1] if self._with_value else tape.structure)
+        tape.structure = (None, gradient) if self._with_value else gradient
+        return tape
+
+    def bind(self, *args, inputs=True):
+        call = self.read(args, {}, BoundArgument)
+        run = self._of_reduced(call)
+        return super().bind(*args, inputs=inputs) if run is None else BoundGradient(run)
+
+    def _of_reduced(self, call):
+        """Return the run whose gradient is that of a number reduced over the batch; None if each sample has its own."""
+        if call.samples is None or self._per_sample or self._base.reduction == "none":
+            return None
+        run = self._base.run_on(call)
+        if run.reduction == "none":  # the function returns a list: the derivative itself says what to do
+            return None
+        if self._per_sample is None:
+            _warn_of_change()
+        return _ReducedGradient(run, wanted_trees(call, self._argnums, self._base), self._argnums, self._with_value)
+
+    def __reduce__(self):
+        if type(self.function) is Loaded:
+            return super().__reduce__()
+        return functools.partial(self._transform, argnums=self._argnums, per_sample=self._per_sample), (self._base,)
+
+    def save(self, path):
+        """See `Compiled.save`. The file has what runs for one sample: the loaded function refuses a batch."""
+        is_whole = self._per_sample or self._base.reduction == "none" or self.batched is False
+        write_whole(path, pack(self._state() if is_whole else {**self._state(), "one_sample": True}))
+
+
+class _ReducedGradient:
+    """A `Run` of a function that is reduced over its batch, and its gradient by the arguments of these trees."""
+
+    def __init__(self, run, trees, argnums, with_value):
+        run.check_one_number()
+        self.run, self._trees, self._with_value = run, trees, with_value
+        self._is_one = isinstance(argnums, int) or (argnums is None and len(trees) == 1)
+        run.seed(inputs_only=True)
+        self.numbers = run.want_input_gradients(trees)
+
+    def result(self):
+        """Run, and return what the transform returns."""
+        self.run.run()
+        found = self.run.gradients(self.numbers, self._trees)
+        found = found[0] if self._is_one else found
+        return [self.run.outputs[0], found] if self._with_value else found
+
+    def flat(self):
+        """Return the numbers of the last run: the value if wanted, then the gradients, argument by argument."""
+        out, begin = array("d", self.run.outputs if self._with_value else ()), 0
+        for leaf in leaves_of_all(self._trees):
+            mine = self.numbers[begin : begin + self.run.n * leaf.width]
+            begin += len(mine)
+            is_shared = leaf.samples is None
+            out.extend([sum(mine[k :: leaf.width]) for k in range(leaf.width)] if is_shared else mine)
+        return out
+
+
+class BoundGradient(Bound):
+    """What `CompiledGradient.bind` returns for a batch that the function reduces to one number.
+
+    `output` has the value, for `value_and_grad`, and then the gradients argument by argument, sample by sample; an
+    argument that all samples share has one.
+    """
+
+    def __init__(self, reduced):
+        self._reduced, self.run = reduced, reduced.run
+        self._replay = self.run.tape.new_replay()
+        self.inputs, self._run = [leaf.numbers for leaf in self.run.arguments], self._runner(self.run.batch)
+        self.output = reduced.flat()
+
+    def forward(self):
+        """Compute `output` from `inputs`."""
+        self._run()
+        self.output[:] = self._reduced.flat()
+
+
+_has_warned = False  # of the change that per_sample names
+
+
+def _warn_of_change():
+    global _has_warned
+    if not _has_warned:
+        _has_warned = True
+        message = (
+            "the gradient of a compiled function that is reduced over its batch is now that of the reduced number; "
+            "per_sample=True gives one for each sample, as before, and per_sample=False this one without a warning"
+        )
+        warnings.warn_explicit(message, FutureWarning, *caller(), registry={})
