@@ -17,10 +17,11 @@ from weakref import WeakKeyDictionary
 from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.points import several
 from pygrad.calculus.sparsity import Pattern
-from pygrad.common import forks
+from pygrad.common import anomaly, forks
 from pygrad.common.nested import build_lists, dimensions, flatten, nest, or_lists
 from pygrad.engine import adjoints, recordings
 from pygrad.engine.modes import enable_grad
+from pygrad.tape.anomalies import check_eagerly
 from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import BoundArgument
 from pygrad.tape.compiled import Compiled
@@ -59,16 +60,13 @@ class CompiledProduct(Compiled):
         xs, vs = args
         return super().prepare((*several(xs), *(several(vs) if self._is_shaped_alike else [vs])), {}, kind)
 
-    def record(self, structures, arguments):
-        n = len(structures) // 2 if self._is_shaped_alike else len(structures) - 1
+    def called(self, *items):
+        n = len(items) // 2 if self._is_shaped_alike else len(items) - 1
 
         def one_or_all(items):  # a tuple of several arguments is a tuple again
             return items[0] if len(items) == 1 else items
 
-        def function(*items):
-            return self.function(one_or_all(items[:n]), one_or_all(items[n:]))
-
-        return self.record_as(function, structures, arguments)
+        return self.function(one_or_all(items[:n]), one_or_all(items[n:]))
 
 
 class CompiledJacobian:
@@ -121,7 +119,9 @@ class CompiledJacobian:
         size = min(pattern.row_steps, pattern.column_steps) + len(pattern.columns)
         is_short = self._unrolls and size <= _GROWTH * len(run.tape)
         kind = _Unrolled if is_short or not pattern.columns else _Lanes
-        return kind(self._base, pattern, structures, run.tape.structure, self._is_sparse)
+        plan = kind(self._base, pattern, structures, run.tape.structure, self._is_sparse)
+        plan.compiled.eager = None if isinstance(self._base, CompiledOnce) else self._eager
+        return plan
 
 
 class _Plan:
@@ -214,6 +214,7 @@ class _Lanes(_Plan):
             seeds[color * len(lanes) + i] = 1.0
         self.seeds = memoryview(seeds).cast("B").cast("d", (k, len(lanes)))
         self.compiled = self.base.like(sweep, batched=(False, True))
+        self.compiled.is_checked = False  # a seed of 0 times an infinite slope is nan, and is no anomaly: see numbers()
 
     def _sources(self, lanes):
         """Return the place of each number of the result in the output of all lanes; -1: it is 0, and has no place.
@@ -262,6 +263,9 @@ class _Lanes(_Plan):
         A slope that is not finite may have spoilt the numbers of other rows: a seed of 0 times an infinite slope is
         nan. Then each row gets a backward pass of its own.
         """
+        if anomaly.is_on() and self.compiled.eager:
+            items = iter(xs)
+            check_eagerly(self.compiled.eager, [build_lists(s, items) for s in self.structures])
         if not math.isfinite(sum(found)):
             return self._row_by_row(xs)
         return found if self.sources is None else array("d", map([*found, 0.0].__getitem__, self.sources))

@@ -368,6 +368,7 @@ def _named(derived, function, name):
     derived = recorded(derived)
     derived.__name__ = derived.__qualname__ = f"{name}({getattr(function, '__name__', type(function).__name__)})"
     derived.__doc__ = f"See pygrad.{name}."
+    derived.takes_numbers = True  # see Compiled.of_numbers
     return derived
 
 

@@ -201,7 +201,9 @@ class Compiled:
         run.check_one_number()
 
         def by_hand(samples):
-            return self.backward(*[a.select(samples) for a in run.arguments])
+            batch = self.prepare([a.select(samples) for a in run.arguments], {})
+            batch.numbers_of_samples = samples
+            return batch.backward(False)
 
         options = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "seed": seed, "callback": callback}
         options |= {"drop_last": drop_last, "schedule": schedule, "progress": progress, "by_hand": by_hand}
@@ -367,6 +369,11 @@ class Compiled:
         copy.__dict__.update(self.__dict__, _tapes=self._tapes.copy(), _kept=Kept(_MOST_KEPT))
         return copy
 
+    # --- detect_anomaly() (anomalies.py) -----------------------------------------------------------------------------
+
+    is_checked = True  # False: the caller checks what this computes
+    eager = None  # see of_numbers()
+
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     def prepare(self, args, kwargs, kind=Argument):
@@ -403,7 +410,15 @@ class Compiled:
 
     def record(self, structures, arguments):
         """Return a new tape for arguments of these structures."""
-        return self.record_as(self.function, structures, arguments)
+        return self.record_as(self.called, structures, arguments)
+
+    def called(self, *arguments):
+        """Call the Python function with the arguments of one sample, one for each structure of a recording."""
+        return self.function(*arguments)
+
+    def of_numbers(self):
+        """Return the function to call with numbers that computes this in eager code, to name an anomaly, or None."""
+        return self.eager or (self.called if getattr(self.function, "takes_numbers", False) else None)
 
     def record_as(self, function, structures, arguments, watch=True):
         """Return a new tape of `function`, this one or a substitute, recorded at the numbers of the first sample."""
