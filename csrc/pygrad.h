@@ -41,6 +41,7 @@ typedef enum {
     PG_NOT_REPLAYABLE, /* a node has no formula: it is the user's own (pg_custom), or has a closure */
     PG_BAD_INDEX, /* the index of a take is not a whole number, or is out of range */
     PG_BAD_TAPE,  /* an image describes no possible tape */
+    PG_ANOMALY,   /* within detect_anomaly(), a number that is not finite (tape/anomaly.h) */
 } pg_status;
 
 /* --- cells: memory that owns what C makes in it ---
@@ -502,14 +503,26 @@ typedef struct {
     int inputs_only; /* not 0: leave the gradients of parameters as they are */
     double divisor; /* the number of samples for a mean, or 1 */
     unsigned threads; /* at most this many take part; the bits are the same for any number */
-    size_t bad_sample; /* PG_BAD_INDEX: the number of the sample */
-    int32_t bad_node; /* PG_BAD_INDEX: the node of the tape */
+    int unchecked; /* 1: detect_anomaly() does not look at this batch */
+    size_t bad_sample; /* PG_BAD_INDEX, PG_ANOMALY: the number of the sample */
+    int32_t bad_node; /* PG_BAD_INDEX, PG_ANOMALY: the node of the tape */
+    int bad_kind; /* PG_ANOMALY: a pg_anomaly */
 } pg_batch;
+/* What is not finite. */
+typedef enum {
+    PG_ANOMALY_VALUE = 1, /* the value of the node */
+    PG_ANOMALY_GRADIENT, /* the gradient that the node gives an operand */
+    PG_ANOMALY_BEFORE, /* the gradient of the node, a parameter, before the run */
+    PG_ANOMALY_SUM, /* the sum of the values of the node, an output, over the samples */
+    PG_ANOMALY_GRADIENT_SUM, /* the sum of the gradients of the node, a parameter */
+} pg_anomaly;
 /* Run the samples with the parameters as they are now; with seeds, add to the parameters' gradients. PG_BAD_INDEX,
- * PG_NO_MEMORY: no gradient of a parameter was changed, but the batch's arrays may be. */
+ * PG_ANOMALY, PG_NO_MEMORY: no gradient of a parameter was changed, but the batch's arrays may be. */
 pg_status pg_replay_run(pg_replay *replay, pg_batch *batch);
 /* As pg_replay_run(), without a lock: the caller knows that no other thread is using the replay. */
 pg_status pg_replay_run_alone(pg_replay *replay, pg_batch *batch);
+/* Compute the value of every node of a tape for one sample, with the parameters as they are now. */
+void pg_tape_values(const pg_tape *tape, const pg_column *columns, size_t sample, double *values);
 
 /* --- training (fit.c) --- */
 
@@ -558,12 +571,13 @@ typedef struct {
     double *losses; /* written: one a step */
     size_t done; /* steps done; 0 before the call */
     int is_stored; /* written: 1 once the arena holds the parameters after these steps; 0 before the call */
-    size_t bad_sample; /* PG_BAD_INDEX, as in pg_batch */
+    size_t bad_sample; /* PG_BAD_INDEX, PG_ANOMALY, as in pg_batch */
     int32_t bad_node;
+    int bad_kind;
 } pg_fit;
 /* Run training steps. Each sets the groups' gradients to 0, runs a batch forward and backward, and updates the
- * groups. PG_NO_NODE: a parameter of a group is not live. PG_BAD_INDEX, PG_NO_MEMORY: `done` steps were complete. The
- * next one has changed nothing but the groups' gradients, which may be 0. */
+ * groups. PG_NO_NODE: a parameter of a group is not live. PG_BAD_INDEX, PG_ANOMALY, PG_NO_MEMORY: `done` steps were
+ * complete. The next one has changed nothing but the groups' gradients, which may be 0. */
 pg_status pg_fit_run(pg_replay *replay, pg_fit *fit);
 /* The instruction set that replays use: "avx512", "avx2" or "baseline". */
 const char *pg_replay_lanes(void);

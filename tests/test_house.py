@@ -19,7 +19,8 @@ compat stand_in __init__ demos cli __main__""".split()
 CALL_C = """calculus/formulas calculus/grad calculus/gradcheck calculus/sparsity calculus/taylor calculus/traversal
 engine/__init__ engine/arena engine/cells engine/checkpoint engine/errors engine/modes engine/optable
 engine/portable engine/recordings engine/sweeps optim
-tape/arguments tape/bound tape/c_source tape/compiled tape/record tape/run tape/tape tape/training""".split()
+tape/anomalies tape/arguments tape/bound tape/c_source
+tape/compiled tape/record tape/run tape/tape tape/training""".split()
 
 
 def _imported(tree):

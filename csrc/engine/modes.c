@@ -24,7 +24,7 @@ uint64_t pg_own_number(void)
 
 static void count(pg_open_modes *open, int kind, uint32_t change)
 {
-    open->of[kind] += change;
+    __atomic_store_n(&open->of[kind], open->of[kind] + change, __ATOMIC_RELAXED); /* see pg_is_anomaly_detected() */
     open->unusual = open->of[PG_MODE_NO_GRAD] + open->of[PG_MODE_ANOMALY];
 }
 
@@ -138,6 +138,11 @@ bool pg_thread_has_no_grad(const pg_arena *arena)
 {
     const pg_mode *mode = newest(arena, PG_MODE_NO_GRAD, PG_MODE_GRAD);
     return mode && mode->kind == PG_MODE_NO_GRAD;
+}
+
+bool pg_thread_is_quiet(const pg_arena *arena)
+{
+    return newest(arena, PG_MODE_QUIET, PG_MODE_QUIET) != NULL;
 }
 
 bool pg_thread_records(const pg_arena *arena)

@@ -22,8 +22,9 @@ static bool tell(PyObject *hook, value *v, PyObject *what)
 
 bool tell_hook(value *v, PyObject *what)
 {
-    if (quiet > 0 || !require_node(v))
-        return quiet > 0;
+    const bool nobody = quiet > 0 || pg_thread_is_quiet(pg_the_arena);
+    if (nobody || !require_node(v))
+        return nobody;
     PyObject *hook = Py_XNewRef(trace_hook);
     quiet++;
     const bool told = (!pg_thread_records(pg_the_arena) || tell(py.tell_recording, v, what)) && tell(hook, v, what);

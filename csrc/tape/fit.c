@@ -195,6 +195,7 @@ static void train(pg_replay *replay, void *context)
         } while (t->status == PG_OK && fit->done < fit->steps && now() < end);
         fit->bad_sample = batch.bad_sample + (fit->order ? 0 : fit->next_batch * fit->batch_size);
         fit->bad_node = batch.bad_node;
+        fit->bad_kind = batch.bad_kind;
         store(replay, fit);
     }
     pg_free(columns);

@@ -10,6 +10,7 @@
 
 #include "engine/arena.h"
 #include "mem.h"
+#include "tape/anomaly.h"
 #include "tape/pool.h"
 
 enum { CHUNK = 128, MOST_CHUNKS = 64, AHEAD = 4 /* prefetch columns so many blocks before they are used */ };
@@ -537,9 +538,17 @@ static pg_status run_batch(pg_replay *replay, pg_batch *batch)
     return PG_OK;
 }
 
-pg_status pg_replay_core(pg_replay *replay, pg_batch *batch)
+static pg_status run_samples(pg_replay *replay, pg_batch *batch)
 {
     return batch->samples == 1 ? run_single(replay, batch) : run_batch(replay, batch);
+}
+
+pg_status pg_replay_core(pg_replay *replay, pg_batch *batch)
+{
+    if (!pg_is_checked(batch))
+        return run_samples(replay, batch);
+    const pg_ready ready = {replay->tape, replay->values, pg_gradients_of(replay)};
+    return pg_run_checked(ready, run_samples, replay, batch);
 }
 
 /* --- with the arena's parameters --- */

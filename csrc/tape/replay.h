@@ -52,7 +52,7 @@ static inline double *pg_gradients_of(pg_replay *replay)
 }
 
 /* Run a batch with the parameters' numbers in the replay, and add to the gradients in the replay; the arena is not
- * used. PG_NO_MEMORY, PG_BAD_INDEX: no gradient was changed. */
+ * used. PG_NO_MEMORY, PG_BAD_INDEX, PG_ANOMALY: no gradient was changed. */
 pg_status pg_replay_core(pg_replay *replay, pg_batch *batch);
 
 #endif

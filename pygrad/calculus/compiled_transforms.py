@@ -19,12 +19,13 @@ from pygrad.calculus.call_on_values import differentiated, pair_of, wanted_trees
 from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.points import several
 from pygrad.calculus.sparsity import Pattern
-from pygrad.common import forks
+from pygrad.common import anomaly, forks
 from pygrad.common.nested import as_derivative, build_lists, dimensions, flatten, nest, or_lists
 from pygrad.common.parts import Static
 from pygrad.common.signatures import arranged
 from pygrad.engine import adjoints, recordings
 from pygrad.engine.modes import enable_grad
+from pygrad.tape.anomalies import check_eagerly
 from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import Bound, BoundArgument
 from pygrad.tape.call import Call, apply, hand_on, inputs_of, leaves_of_all, split, structure_of
@@ -103,7 +104,7 @@ class CompiledProduct(Compiled):
         places = _places(point.key, self._argnums) if self._is_shaped_alike else []
         return point.with_more(Call(vs, {}, kind, _ReadingOfDirections(self._base.reading, places)))
 
-    def record(self, key, arguments):
+    def called(self, key):
         by_place, _ = split(key)
         n = self._count(by_place)
 
@@ -114,7 +115,7 @@ class CompiledProduct(Compiled):
             return self.function(one_or_all(items[:n]), one_or_all(items[n:]), **kwargs)
 
         function.takes_static = True
-        return self.record_as(function, key, arguments)
+        return function
 
     def _count(self, by_place):
         """Return how many of these structures are of xs; the others are of vs."""
@@ -199,7 +200,9 @@ class CompiledJacobian:
         size = min(pattern.row_steps, pattern.column_steps) + len(pattern.columns)
         is_short = self._unrolls and size <= _GROWTH * len(run.tape)
         kind = _Unrolled if is_short or not pattern.columns else _Lanes
-        return kind(self._base, pattern, run.call.key, run.tape.structure, self._is_sparse, wanted)
+        plan = kind(self._base, pattern, run.call.key, run.tape.structure, self._is_sparse, wanted)
+        plan.compiled.eager = None if isinstance(self._base, CompiledOnce) else self._eager
+        return plan
 
 
 class _Wanted:
@@ -305,6 +308,7 @@ class _Lanes(_Plan):
             seeds[color * len(lanes) + i] = 1.0
         self.seeds = memoryview(seeds).cast("B").cast("d", (k, len(lanes)))
         self.compiled = self.base.like(sweep, batched=(False, True))
+        self.compiled.is_checked = False  # a seed of 0 times an infinite slope is nan, and is no anomaly: see numbers()
 
     def _sources(self, lanes):
         """Return the place of each number of the result in the output of all lanes; -1: it is 0, and has no place.
@@ -353,6 +357,8 @@ class _Lanes(_Plan):
         A slope that is not finite may have spoilt the numbers of other rows: a seed of 0 times an infinite slope is
         nan. Then each row gets a backward pass of its own.
         """
+        if anomaly.is_on() and self.compiled.eager:
+            check_eagerly(self.compiled.eager, self.key, xs)
         if not math.isfinite(sum(found)):
             return self._row_by_row(xs)
         return found if self.sources is None else array("d", map([*found, 0.0].__getitem__, self.sources))

@@ -339,6 +339,7 @@ def _named(derived, function, name, has_signature=True):
     derived.__name__ = derived.__qualname__ = f"{name}({getattr(function, '__name__', type(function).__name__)})"
     derived.__doc__ = f"See pygrad.{name}."
     derived.takes_static = True  # see pygrad.tape.call.apply
+    derived.takes_numbers = True  # see Compiled.of_numbers
     if has_signature:
         derived.__wrapped__ = function  # the arguments are those of the function
     else:

@@ -18,6 +18,13 @@ def detect_anomaly_of_reference():
     nan or inf already: a leaf, or a Value that was made or set outside the block. While the block is open, every thread
     is checked. Checking costs time: use it to look for an error.
 
+    Compiled functions, their derivatives, `bind` and `fit` are checked too, whenever they were recorded. What is not
+    finite changes no gradient; `fit` leaves parameters and optimizer as they were after the last good step. The cost:
+    each sample is computed once more before a batch, one after the other in one thread; of a Jacobian that needs many
+    sweeps, in Python too. Once a sample is found the Python function is called for it, to name the line, and does
+    again what else it does. If that finds nothing, as for a loaded function, the message shows the operation of the
+    tape. A derivative that nobody asked for is not checked, as that by the arguments in `fit`.
+
     >>> import pygrad
     >>> x = pygrad.Value(0.0, label="x")
     >>> try:

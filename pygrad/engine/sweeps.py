@@ -45,7 +45,7 @@ def _in_pieces(roots, seeds, value_of, wanted=None):
     given = _roots(roots, seeds)
     with cells.new_order() as order:
         check(lib.pg_order_from(given[0], wanted or ffi.NULL, order), roots)
-        _run(roots, order.order, value_of)
+        _run(roots, order.order, value_of, wanted)
         found = [lib.pg_grad(wanted.ids[i]) for i in range(wanted.count)] if wanted else None
         del order
     return found
@@ -91,9 +91,9 @@ def pass_on_to(node, kept):
     check(lib.pg_order_cut(node, len(kept), ffi.new("pg_id[]", [v._pg_id for v in kept])), kept)
 
 
-def _run(roots, order, value_of):
+def _run(roots, order, value_of, wanted=None):
     if anomaly.is_on():
-        _run_checked(roots, order, value_of)
+        _run_checked(roots, order, value_of, wanted)
         return
     while id := lib.pg_order_next(order):
         _run_closure(id, value_of)
@@ -118,12 +118,28 @@ def _run_closure(id, value_of):
     value._backward()
 
 
-def _run_checked(roots, order, value_of):
+def _run_checked(roots, order, value_of, wanted):
     proxies = proxies_below(*roots, operands=receivers)
-    anomaly.check_before(v for v in proxies.values() if not lib.pg_is_frozen(v._pg_id))
+    checked = _leading_to(wanted, proxies) if wanted else {id for id in proxies if not lib.pg_is_frozen(id)}
+    anomaly.check_before(proxies[id] for id in checked)
     is_closure = ffi.new("int *")
     while id := lib.pg_order_step(order, is_closure):
         if is_closure[0]:
             _run_closure(id, value_of)
         v = proxies[id]
-        anomaly.check_backward(v, v._operands_in_order(), [x for x in receivers(v) if not lib.pg_is_frozen(x._pg_id)])
+        anomaly.check_backward(v, v._operands_in_order(), [x for x in receivers(v) if x._pg_id in checked])
+
+
+def _leading_to(wanted, proxies):
+    """Return the ids of the `proxies` whose gradients are wanted, frozen leaves aside, or lead to such."""
+    consumers = {id: [] for id in proxies}
+    for id, v in proxies.items():
+        for x in receivers(v):
+            consumers[x._pg_id].append(id)
+    found = {id for id in wanted.ids[0 : wanted.count] if id in proxies and not lib.pg_is_frozen(id)}
+    stack = list(found)
+    while stack:
+        new = [id for id in consumers[stack.pop()] if id not in found]
+        found.update(new)
+        stack += new
+    return found

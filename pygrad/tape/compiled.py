@@ -249,7 +249,9 @@ class Compiled:
 
         def by_hand(samples):
             args, kwargs = run.call.select(samples)
-            return self.backward(*args, **kwargs)
+            batch = self.prepare(args, kwargs)
+            batch.numbers_of_samples = samples
+            return batch.backward(False)
 
         options = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "seed": seed, "callback": callback}
         options |= {"drop_last": drop_last, "schedule": schedule, "progress": progress, "by_hand": by_hand}
@@ -427,6 +429,11 @@ class Compiled:
         other.__dict__.update(self.__dict__, _tapes=self._tapes.copy(), _kept=Kept(_MOST_KEPT), _methods={})
         return other
 
+    # --- detect_anomaly() (anomalies.py) -----------------------------------------------------------------------------
+
+    is_checked = True  # False: the caller checks what this computes
+    eager = None  # see of_numbers()
+
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     def prepare(self, args, kwargs, kind=Argument):
@@ -458,7 +465,15 @@ class Compiled:
 
     def record(self, key, arguments):
         """Return a new tape for arguments of the structures in `key`."""
-        return self.record_as(self.function, key, arguments)
+        return self.record_as(self.called(key), key, arguments)
+
+    def called(self, key):
+        """Return the function to `apply` to the items of one sample."""
+        return self.function
+
+    def of_numbers(self, key):
+        """Return the function to `apply` to numbers that computes this in eager code, to name an anomaly, or None."""
+        return self.eager or (self.called(key) if getattr(self.function, "takes_numbers", False) else None)
 
     def record_as(self, function, key, arguments, watch=True):
         """Return a new tape of `function`, this one or a substitute, recorded at the numbers of the first sample."""

@@ -9,6 +9,7 @@ from pygrad.common.numbers import shortened
 from pygrad.common.parts import Record, Static
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
+from pygrad.tape import anomalies
 from pygrad.tape.call import leaves_of_all, like_tree
 
 
@@ -21,14 +22,19 @@ class Run:
     `arguments`, `columns`, `_output_memory`, `_seed`, `_seeds`, `_gradient_memory` and `_targets`.
     """
 
+    numbers_of_samples = None  # those that the user knows them by; None: 0, 1, 2, ...
+
     def __init__(self, compiled, tape, call):
-        self.tape, self.call, self.arguments, self.samples = tape, call, call.arguments, call.samples
+        self.compiled, self.tape, self.call = compiled, tape, call
+        self.arguments, self.samples = call.arguments, call.samples
         self.reduction = compiled.reduction_of(tape)
         n = self.n = 1 if self.samples is None else self.samples
         arguments = self.arguments
         self.columns = ffi.new("pg_column[]", [column for a in arguments for column in a.columns])
         self.batch = ffi.new("pg_batch *", {"samples": n, "columns": self.columns, "threads": compiled.threads})
         self.batch.divisor = n if self.reduction == "mean" else 1
+        if not compiled.is_checked:
+            self.batch.unchecked = 1
         self.outputs = array("d", bytes(8 * tape.output_count * (n if self.reduction == "none" else 1)))
         # While this pointer lives, `outputs` cannot be made longer or shorter: a user has it as Bound.output.
         self._output_memory = ffi.from_buffer("double[]", self.outputs)
@@ -78,9 +84,19 @@ class Run:
 
     def check(self, status, where):
         if status == lib.PG_BAD_INDEX:
-            line = self.tape.name_of(where.bad_node)
-            raise IndexError(f"sample {where.bad_sample}: the index of {shortened(line)} is out of range, or not whole")
+            line, sample = self.tape.name_of(where.bad_node), self._number_of(where.bad_sample)
+            raise IndexError(f"sample {sample}: the index of {shortened(line)} is out of range, or not whole")
+        if status == lib.PG_ANOMALY:
+            raise anomalies.error_of(self, where) from None
         check(status, of="this batch")
+
+    def _number_of(self, sample):
+        return sample if self.numbers_of_samples is None else self.numbers_of_samples[sample]
+
+    def place_of(self, sample):
+        """Name the function and a sample, for an error."""
+        name = shortened(self.compiled.__name__)
+        return f"compiled {name}" if self.samples is None else f"sample {self._number_of(sample)} of compiled {name}"
 
     def _output(self):
         if self.reduction != "none" or self.samples is None:

@@ -4,6 +4,7 @@ from array import array
 
 from pygrad import engine
 from pygrad.common.nested import flatten, or_lists, plain
+from pygrad.common.numbers import shortened
 from pygrad.engine import cells
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
@@ -118,6 +119,28 @@ class Tape:
     def name_of(self, node):
         """Return the operation at place `node` of the tape as a line of text."""
         return _line(self.handle, self._sizes, node, _buffers(self._sizes))
+
+    def leaf_at(self, node):
+        """Return the name of the input or parameter at place `node`, with the label of its Value if that has one."""
+        name, place = _operand(self.handle, self._sizes, node, None), node - self._sizes.inputs
+        id = self.parameter_ids[place] if 0 <= place < self._sizes.parameters else 0
+        labels = [p.label for p in self.parameters if p._pg_id == id and p.label]
+        return f"{name} ({labels[0]})" if labels else name
+
+    def operation_at(self, node, columns, sample):
+        """Return the operation at place `node`, its value and those of its operands at one sample: a text, a float, and
+        a text such as "x0 = 1.0, v2 = 0.0"."""
+        values, buffers = ffi.new("double[]", self._sizes.nodes), _buffers(self._sizes)
+        lib.pg_tape_values(self.handle, columns, sample, values)
+        n = lib.pg_tape_read(self.handle, node, *buffers)
+        leaves = self._sizes.inputs + self._sizes.parameters
+        names = {
+            i: self.leaf_at(i) if i < leaves else _operand(self.handle, self._sizes, i, _buffers(self._sizes))
+            for i in buffers[2][0:n]
+            if i >= 0
+        }
+        operands = [f"{name} = {values[i]!r}" for i, name in names.items() if name != repr(values[i])]
+        return self.name_of(node), values[node], shortened(", ".join(operands))
 
 
 @or_lists
