@@ -210,6 +210,9 @@ int pg_is_frozen(pg_id id);
 /* Does a sweep from this node reach a leaf that is neither frozen nor made by pg_number()? If the node is a leaf
  * itself: is it not frozen? 0 for id 0. */
 int pg_requires_grad(pg_id id);
+/* Does a sweep from node y reach a leaf (but those made by pg_number()), or a node older than `since`, an interior
+ * node? 0 if one of the two is no such node. */
+int pg_leads_out(pg_id y, pg_id since);
 int pg_op(pg_id id); /* its op, a number of the op table */
 double pg_exponent(pg_id id); /* of a "power" node; nan for any other */
 /* The number of operands; and the operands, written to `out`: of a sum start, terms; of a dot bias, w0, x0, w1, x1,
@@ -319,10 +322,12 @@ typedef struct {
 } pg_term;
 /* A function that ran once and left no graph but a join and its results (pygrad/engine/checkpoint.py), and that was run
  * again: now it has a graph. The nodes `again` stand for the results, one for each. The first operand of a result is
- * the join. */
+ * the join.
+ * Or a declared node, the join, whose derivatives were computed again, from the node itself: a new declared node, the
+ * only one in `again`, stands for it. There are no results then. If `again` is empty, the node stands for itself. */
 typedef struct {
     pg_id join;
-    uint32_t count;
+    uint32_t count; /* of `again` */
     const pg_id *results;
     const pg_id *again;
     pg_moment since; /* the graph was made since this moment */
@@ -331,7 +336,8 @@ typedef struct pg_derivation {
     uint32_t y_count;
     uint32_t x_count;
     uint32_t rerun_count;
-    const pg_rerun *reruns; /* go through these graphs in place of the joins */
+    const pg_rerun *reruns; /* go through these graphs in place of the joins; sorted by their joins */
+    pg_moment since; /* do not follow the operands of nodes made before this moment; 0: follow all */
     const pg_id *ys;
     const pg_id *xs;
     const pg_term *given; /* pg_pull: the seeds, one a y. pg_push: the tangents, one an x */
@@ -340,7 +346,9 @@ typedef struct pg_derivation {
     uint32_t found_count, made_count;
     pg_term *found; /* pg_pull: the adjoints, one an x. pg_push: the tangents, one a y */
     pg_id *made; /* oldest first */
-    pg_id culprit; /* PG_NOT_REPLAYABLE: this node */
+    pg_id culprit; /* PG_NOT_REPLAYABLE: this node; 0: the declared nodes that are listed in `ops` */
+    uint32_t op_count;
+    pg_id *ops; /* the declared nodes between the xs and the ys that are the join of no rerun */
     uint64_t thread; /* whose job it is: the child of a fork may lack it */
     struct pg_derivation *next; /* in the arena's list of jobs that have results */
 } pg_derivation;

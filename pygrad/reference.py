@@ -31,7 +31,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pygrad.common import anomaly, refusals, value_base
-from pygrad.common.custom_op import CustomOp
+from pygrad.common.custom_op import CustomOp, Engine
 from pygrad.common.docs import documented
 from pygrad.common.numbers import operand, to_float
 from pygrad.common.value_base import (
@@ -677,4 +677,17 @@ def declared(y, xs, derivatives):
 
 def custom_op(forward):
     """Make an op of `forward`, a function of Values. See `pygrad.custom_op`."""
-    return CustomOp(forward, Value, declared)
+    return CustomOp(forward, Engine(Value, declared, _leads_out))
+
+
+def _leads_out(y, since):
+    """Does a backward pass from y come to a Value that is older than `since`?"""
+    stack, done = [y], set()
+    while stack:
+        v = stack.pop()
+        if v._serial < since._serial:
+            return True
+        if v not in done:
+            done.add(v)
+            stack.extend(v._receivers())
+    return False

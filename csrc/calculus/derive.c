@@ -9,7 +9,9 @@
  * make_formulas.py makes the formulas from the text of the rows, and writes them to formulas.h.
  *
  * A *rerun* (pygrad.h) is the graph of a function that had left no graph but a join and its results. It is visited where
- * the join is, in place of the join; and a result has one operand, the node that stands for it, with the slope 1.
+ * the join is, in place of the join; and a result has one operand, the node that stands for it, with the slope 1. The
+ * rerun of a declared node is another declared node, with derivatives that depend on the first one; it is visited behind
+ * the first one, which has it as its only operand, with the slope 1.
  *
  * Only the nodes between the xs and the ys take part: those that the ys are computed from and that are computed from
  * the xs. Each of them has an *entry*. While pg_pull() or pg_push() runs, under the lock, such a node has
@@ -261,16 +263,31 @@ static void set_found(const derivation *d, entry *e, pg_term t)
 /* The rerun in place of a join, or NULL. */
 static const pg_rerun *rerun_of(const derivation *d, pg_id join)
 {
-    for (uint32_t i = 0; i < d->job->rerun_count; i++)
-        if (d->job->reruns[i].join == join)
-            return &d->job->reruns[i];
-    return NULL;
+    uint32_t low = 0, high = d->job->rerun_count;
+    while (low < high) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (d->job->reruns[middle].join < join)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < d->job->rerun_count && d->job->reruns[low].join == join ? &d->job->reruns[low] : NULL;
 }
 
-/* The node that stands for the result of a function that was run again; 0 for any other node. */
+/* May this node be the join of a rerun? */
+static bool may_be_join(const pg_node *node)
+{
+    return node->flags & PG_FLAG_CLOSURE || node->op == PG_DECLARED;
+}
+
+/* The node that stands for a declared node, or for the result of a function that was run again; 0 for any other node. */
 static pg_id stand_in(const derivation *d, pg_id id)
 {
     const pg_node *node = pg_node_at(d->arena, id);
+    if (d->job->rerun_count > 0 && node->op == PG_DECLARED) {
+        const pg_rerun *derived_again = rerun_of(d, id);
+        return derived_again && derived_again->count > 0 ? derived_again->again[0] : 0;
+    }
     if (d->job->rerun_count == 0 || node->op != PG_CUSTOM || node->flags & (PG_FLAG_CLOSURE | PG_FLAG_VECTOR))
         return 0;
     const pg_operand_span operands = pg_operands_of(node);
@@ -293,7 +310,7 @@ static void list_nodes(derivation *d, uint32_t count, const pg_id *roots, const 
     }
     for (size_t i = 0; i < found.nodes.count && d->status == PG_OK; i++) {
         const pg_id id = found.nodes.ids[i];
-        const pg_rerun *rerun = pg_node_at(d->arena, id)->flags & PG_FLAG_CLOSURE ? rerun_of(d, id) : NULL;
+        const pg_rerun *rerun = may_be_join(pg_node_at(d->arena, id)) ? rerun_of(d, id) : NULL;
         if (!pg_append_id(&d->nodes, id))
             fail(d, PG_NO_MEMORY);
         else if (rerun)
@@ -334,7 +351,23 @@ static bool is_between(const derivation *d, pg_id id)
     const pg_id other = stand_in(d, id);
     if (other)
         return has_entry(d, other);
-    return (d->job->rerun_count == 0 || !rerun_of(d, id)) && has_receiver(d, pg_node_at(d->arena, id));
+    const pg_node *node = pg_node_at(d->arena, id);
+    const bool is_dropped = node->op != PG_DECLARED && d->job->rerun_count > 0 && rerun_of(d, id);
+    return !is_dropped && has_receiver(d, node);
+}
+
+/* List a declared node between the xs and the ys in job->ops, if no rerun has it as its join. */
+static void list_op(derivation *d, size_t *capacity, pg_id id)
+{
+    pg_derivation *job = d->job;
+    const pg_node *node = pg_node_at(d->arena, id);
+    if (node->op != PG_DECLARED || node->flags & (PG_FLAG_PART | PG_FLAG_CLOSURE) || rerun_of(d, id))
+        return;
+    if (!pg_grow(&job->ops, capacity, job->op_count + 1u, sizeof *job->ops)) {
+        fail(d, PG_NO_MEMORY);
+        return;
+    }
+    job->ops[job->op_count++] = id;
 }
 
 /* List the nodes that the ys reach, and make entries for the xs and for the nodes between. */
@@ -345,7 +378,7 @@ static void find_between(derivation *d)
         fail(d, PG_NO_NODE);
         return;
     }
-    list_nodes(d, job->y_count, job->ys, NULL);
+    list_nodes(d, job->y_count, job->ys, job->since ? &job->since : NULL);
     if (d->status == PG_OK &&
         !(d->entries = pg_realloc(NULL, (d->nodes.count + job->x_count) * sizeof *d->entries + 1)))
         fail(d, PG_NO_MEMORY);
@@ -354,11 +387,16 @@ static void find_between(derivation *d)
     for (uint32_t i = 0; i < job->x_count; i++)
         if (!has_entry(d, job->xs[i]))
             add_entry(d, job->xs[i]);
+    size_t op_capacity = 0;
     for (size_t i = d->nodes.count; i-- > 0;) {
         const pg_id id = d->nodes.ids[i];
-        if (is_between(d, id))
-            (has_entry(d, id) ? entry_of(d, id) : add_entry(d, id))->passes_on = true;
+        if (!is_between(d, id))
+            continue;
+        (has_entry(d, id) ? entry_of(d, id) : add_entry(d, id))->passes_on = true;
+        list_op(d, &op_capacity, id);
     }
+    if (job->op_count > 0)
+        fail(d, PG_NOT_REPLAYABLE);
 }
 
 /* --- the derivatives of one node --- */
@@ -584,5 +622,6 @@ void pg_derivation_free(void *cell)
     pg_arena *arena = pg_lock();
     pg_drop_results(arena, cell);
     pg_unlock(arena);
+    pg_free(((pg_derivation *)cell)->ops);
     pg_free(cell);
 }

@@ -112,7 +112,7 @@ void pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_listi
     pg_free(s.leaves.ids);
 }
 
-/* --- does a node require a gradient? --- */
+/* --- does a node require a gradient? does it lead to older nodes? --- */
 
 static void ask_operand(pg_walk *w, pg_id id, void *context)
 {
@@ -145,4 +145,47 @@ int pg_requires_grad(pg_id id)
     }
     pg_unlock(arena);
     return is_free;
+}
+
+/* Was an interior node made before another one? */
+static bool is_older(const pg_arena *arena, pg_id id, pg_id than)
+{
+    const uint32_t block = pg_block_of(id), other = pg_block_of(than);
+    return block == other ? id < than : pg_block_at(arena, block)->start < pg_block_at(arena, other)->start;
+}
+
+typedef struct {
+    pg_id since;
+    bool leads_out;
+} way_out;
+
+static void leave_by_operand(pg_walk *w, pg_id id, void *context)
+{
+    way_out *way = context;
+    if (pg_is_leaf(id) ? !(pg_node_at(w->arena, id)->flags & PG_FLAG_NUMBER) : is_older(w->arena, id, way->since))
+        way->leads_out = true;
+    else if (!pg_is_leaf(id))
+        pg_mark(w, id);
+}
+
+/* Once a way out was found, the walk only undoes its marks. */
+PG_INLINE void leave_node(pg_walk *w, pg_id id, pg_node *node, void *context)
+{
+    (void)id;
+    if (!((const way_out *)context)->leads_out)
+        each_operand(w, node, false, leave_by_operand, context);
+}
+
+int pg_leads_out(pg_id y, pg_id since)
+{
+    pg_arena *arena = pg_lock();
+    way_out way = {.since = pg_known(arena, since)};
+    y = pg_known(arena, y);
+    if (y && way.since > 0) {
+        pg_walk w = pg_walk_of(arena);
+        leave_by_operand(&w, y, &way);
+        pg_walk_marked(&w, leave_node, &way);
+    }
+    pg_unlock(arena);
+    return way.leads_out;
 }

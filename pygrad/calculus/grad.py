@@ -6,7 +6,7 @@ derivative of each op from csrc/ops.def.
 """
 
 from pygrad import engine
-from pygrad.calculus.reruns import reruns_between
+from pygrad.calculus.reruns import Substitutes
 from pygrad.common import anomaly
 from pygrad.common.nested import flatten, or_lists, rebuild
 from pygrad.common.numbers import describe, to_float
@@ -99,9 +99,12 @@ def as_value(x):
 # --- as nodes ---------------------------------------------------------------------------------------------------------
 
 
-def pull(ys, seeds, xs):
-    """Return the adjoints of `xs`; `seeds` are those of `ys`. They are Values, or floats where they are constant."""
-    return _derive(lib.pg_pull, ys, xs, seeds)
+def pull(ys, seeds, xs, since=0):
+    """Return the adjoints of `xs`; `seeds` are those of `ys`. They are Values, or floats where they are constant.
+
+    since: a moment (pygrad.engine.cells.trace); what was made before it is not differentiated.
+    """
+    return _derive(lib.pg_pull, ys, xs, seeds, since)
 
 
 def push(ys, xs, tangents):
@@ -109,16 +112,17 @@ def push(ys, xs, tangents):
     return _derive(lib.pg_push, ys, xs, tangents)
 
 
-def _derive(run, ys, xs, given, reruns=()):
+def _derive(run, ys, xs, given, since=0, substitutes=None):
     """Return the Values and floats that `run`, a function of C, makes from the Values and floats `given`.
 
-    reruns: those of the checkpoints between xs and ys; they are found if need be.
+    substitutes: for the checkpoints and custom ops between xs and ys; they are found if need be.
     """
     ids, tops, _held = [_ids(values) for values in (ys, xs)], ys, None
     terms = [(x._pg_id, 0.0) if is_value(x) else (0, x) for x in given]
-    fields = {"ys": ids[0], "y_count": len(ys), "xs": ids[1], "x_count": len(xs)}
+    fields = {"ys": ids[0], "y_count": len(ys), "xs": ids[1], "x_count": len(xs), "since": since}
     fields |= {"given": ffi.new("pg_term[]", terms), "keep_made": bool(anomaly.is_on() or engine.keeps_proxies())}
-    if reruns:
+    if substitutes:
+        reruns = substitutes.reruns
         fields["rerun_count"], tops = len(reruns), [*ys, *(v for run in reruns for v in run.again)]
         fields["reruns"], _held = _reruns_for_c(reruns)
     with cells.new_derivation() as job:
@@ -126,11 +130,12 @@ def _derive(run, ys, xs, given, reruns=()):
         status = run(job)
         if status == lib.PG_OK:
             found = _adopt(job, [*tops, *xs, *filter(is_value, given)])
-        culprit = job.culprit
+        culprit, ops = job.culprit, list(job.ops[0 : job.op_count])
         del job
     if status == lib.PG_NOT_REPLAYABLE:
-        if not reruns and (reruns := reruns_between(xs, ys)):
-            return _derive(run, ys, xs, given, reruns)
+        substitutes = substitutes or Substitutes(pull)
+        if substitutes.find(xs, ys, engine.values_of(ops, tops)):
+            return _derive(run, ys, xs, given, since, substitutes)
         raise TypeError(no_formula(*engine.values_of([culprit], tops)))
     check(status, [*ys, *xs])
     return found
@@ -149,6 +154,7 @@ def _adopt(job, roots):
 
 def _reruns_for_c(reruns):
     """Return the Reruns for C (pg_rerun[]), and the arrays that must live as long."""
+    reruns = sorted(reruns, key=lambda run: run.join._pg_id)
     held = [[_ids(values) for values in (run.results, run.again)] for run in reruns]
     rows = [
         {"join": run.join._pg_id, "count": len(run.again), "results": results, "again": again, "since": run.since}

@@ -4,13 +4,23 @@
 makes a `SeenThrough` of the results and the Values that it looks for. A result of a checkpoint has there one operand,
 the Value of the new graph that *stands for* it, with the derivative 1; no join is met. The order of creation is that of
 a program without checkpoints: the nodes of a new graph are where the join was.
+
+The node of a custom op has derivatives that were computed before it was there. To differentiate them,
+`declared_again` makes a node with derivatives that are computed from the first one, which stands for the first one.
 """
 
 import bisect
 
 from pygrad.calculus import traversal
-from pygrad.engine import arena
-from pygrad.engine.checkpoint import rerun
+from pygrad import engine
+from pygrad.common.value_base import CALL, op_and_label
+from pygrad.engine import arena, cells
+from pygrad.engine.checkpoint import Rerun, rerun
+from pygrad.engine._lib import lib
+from pygrad.engine.optable import CODES
+from pygrad.engine.sweeps import listed_within
+
+_DECLARED = CODES["declared"]
 
 
 def reruns_between(xs, ys, operands=arena.receivers):
@@ -33,6 +43,91 @@ def reruns_between(xs, ys, operands=arena.receivers):
                 found.append(run)
                 todo.append(run.again)
     return found
+
+
+class Substitutes:
+    """What `pg_pull` and `pg_push` go through in place of checkpoints and custom ops; `pull` is that of grad.py."""
+
+    def __init__(self, pull):
+        self.reruns, self._pull, self._saw_checkpoints = [], pull, False
+
+    def find(self, xs, ys, ops):
+        """Find the Reruns of `ops`, declared nodes; without any, those of the checkpoints. Return True if one is new."""
+        found = []
+        for v in ops:
+            again = declared_again(v, self._pull)
+            found += [again, as_it_is(*again.again)] if again else [as_it_is(v)]
+        if not ops and not self._saw_checkpoints:
+            self._saw_checkpoints = True
+            found = reruns_between(xs, ys)
+        self.reruns += found
+        return bool(found)
+
+
+def as_it_is(v):
+    """Return the Rerun that says that a declared node has the derivatives that it has."""
+    return Rerun(v, [], [], 0)
+
+
+def is_call_of_op(v):
+    """True for the declared node that a call of a custom op has made."""
+    return CALL in v.__dict__ and lib.pg_op(v._pg_id) == _DECLARED
+
+
+def declared_again(v, pull):
+    """Compute the derivatives of a declared node again, from the node itself; return a Rerun, or None.
+
+    It is None if no custom op has made the node. Raises RuntimeError if the op does something else than before.
+    """
+    if not is_call_of_op(v):
+        return None
+    call = v.__dict__[CALL]
+    y, *pairs = v._operands_in_order()
+    own = len(pairs) - 2 * call.closes  # behind them y and the derivative 1
+    known = list(zip(pairs[:own:2], pairs[1:own:2]))
+    xs = call.xs or [x for x, _ in known]
+    with cells.grad(), cells.trace() as trace:
+        since = trace.moment
+        del trace
+        found = [(x, d) for x, d in zip(xs, call.again(v, xs)) if d is not None]
+        if list(map(_kept, found)) != list(map(_kept, known)):
+            raise _did_another_thing(v, "the derivative")
+        if call.closes:
+            found += _by_closed_over(v, y, xs, pull)
+        again = engine.declared(v, [x for x, _ in found], [d for _, d in found])
+    return Rerun(v, [], [again], since)
+
+
+def _kept(pair):
+    """Return what must be the same when an op computes a derivative again."""
+    x, d = pair
+    return x._pg_id, repr(d._read())
+
+
+def _by_closed_over(v, y, xs, pull):
+    """Return (Value, derivative of the declared node `v` by it) for all Values that the op's `forward` closes over.
+
+    y: the first operand of `v`. The derivatives depend on the xs.
+    """
+    copies = [x * 1.0 for x in xs]
+    with cells.trace() as trace:
+        since = trace.moment
+        del trace
+        again = v.__dict__[CALL].forward(v, copies)
+        if not engine.is_value(again) or repr(again._read()) != repr(y._read()):
+            raise _did_another_thing(v, "the op")
+        own = again * 1.0  # what `forward` has returned may be older
+        known = {copy._pg_id for copy in copies}
+        ids = [id for id in listed_within([own], since)[1] if id not in known]
+        closed_over = engine.values_of(ids, [own])
+        return list(zip(closed_over, pull([own], [1.0], closed_over, since)))
+
+
+def _did_another_thing(v, what):
+    return RuntimeError(
+        f"{what} of {op_and_label(v)} did not give the same a second time: it may depend on its arguments, and on what "
+        "does not change until derivatives are differentiated; pass random numbers as arguments"
+    )
 
 
 class SeenThrough:

@@ -16,8 +16,8 @@ import weakref
 
 from pygrad import engine
 from pygrad.calculus.formulas import evaluate, formula
-from pygrad.calculus.grad import as_value, no_formula
-from pygrad.calculus.reruns import SeenThrough
+from pygrad.calculus.grad import as_value, no_formula, pull
+from pygrad.calculus.reruns import SeenThrough, declared_again, is_call_of_op
 from pygrad.common.numbers import is_number
 from pygrad.common.value_base import CLOSURE
 from pygrad.engine._lib import lib
@@ -148,11 +148,15 @@ def _integral(value, xs, slopes):
     def coefficient(k):
         if not pairs:
             pairs.extend((x, _lift(s)) for x, s in zip(xs, slopes(out)))
-        terms = [times(j / k, times(x[j], s[k - j])) for x, s in pairs for j in range(1, k + 1) if not is_zero(x[j])]
-        return total(terms)
+        return _integrated(pairs, k)
 
     out = Series([value], coefficient)
     return out
+
+
+def _integrated(pairs, k):
+    """Return the k-th coefficient of the series y with y' = s0 x0' + s1 x1' + ..., for pairs (x, s) of series."""
+    return total(times(j / k, times(x[j], s[k - j])) for x, s in pairs for j in range(1, k + 1) if not is_zero(x[j]))
 
 
 def _power(a, k, value=None):
@@ -179,34 +183,65 @@ def coefficients(y, x, order):
 
 
 def _coefficients(y, x, order):
-    found, graph = {x._pg_id: Series([x, 1.0])}, SeenThrough([x], [y], _influences)
-
-    def operand(u):
-        return found.get(u._pg_id) or Series([u])
-
-    for v in _between(graph, y, x):
-        if again := graph.stand_in(v):
-            found[v._pg_id] = Series([v], operand(again).__getitem__)
-        elif v is not x:
-            found[v._pg_id] = _of_node(v, [operand(u) for u in v._operands_in_order()])
-        found[v._pg_id][order]
-    series = found.get(y._pg_id) or Series([y])
+    found = {x._pg_id: (x, Series([x, 1.0]))}
+    for series in _make_series([y], found):
+        series[order]
+    _, series = found.get(y._pg_id) or (y, Series([y]))
     return [series[k] for k in range(order + 1)]
 
 
-def _between(graph, y, x):
-    """Return the Values on the paths from x to y, both included, oldest first."""
-    found, ids = [], {x._pg_id}
-    for v in graph.oldest_first(proxies_below(y, operands=graph.operands).values()):
-        if v is x or any(u._pg_id in ids for u in graph.operands(v)):
-            found.append(v)
-            ids.add(v._pg_id)
-    return found
+def _make_series(ys, found):
+    """Give each Value between the `ys` and the Values in `found` a Series there; yield these, oldest first.
+
+    found: the id of a Value -> (the Value, its Series).
+    """
+    graph = SeenThrough([v for v, _ in found.values()], ys, lambda v: () if v._pg_id in found else _influences(v))
+    for v in _between(graph, ys, found):
+        if again := graph.stand_in(v):
+            series = Series([v], _series_of(again, found).__getitem__)
+        elif is_call_of_op(v):
+            series = _of_custom_op(v, found)
+        else:
+            series = _of_node(v, [_series_of(u, found) for u in v._operands_in_order()])
+        found[v._pg_id] = v, series
+        yield series
+
+
+def _between(graph, ys, found):
+    """Yield the Values on the paths from those in `found` to the `ys`, oldest first; each must be found meanwhile."""
+    for v in graph.oldest_first(proxies_below(*ys, operands=graph.operands).values()):
+        if v._pg_id not in found and any(u._pg_id in found for u in graph.operands(v)):
+            yield v
+
+
+def _series_of(v, found):
+    return found[v._pg_id][1] if v._pg_id in found else Series([v])
+
+
+def _of_custom_op(v, found):
+    """Return the series y of the node of a custom op: y' = s0 x0' + s1 x1' + ..., where the s depend on y and the xs.
+
+    The s are computed from the node: they are newer, and get their series when y needs its second coefficient.
+    """
+    pairs, newer = [], []
+
+    def coefficient(k):
+        if k == 1:
+            (again,) = declared_again(v, pull).again
+            _, *operands = again._operands_in_order()
+            newer.extend(_make_series(operands[1::2], found))
+            pairs.extend((_series_of(x, found), _series_of(s, found)) for x, s in zip(operands[::2], operands[1::2]))
+        for series in newer:  # so that no series waits for a long chain of others
+            series[k - 1]
+        return _integrated(pairs, k)
+
+    return Series([v], coefficient)
 
 
 def _influences(v):
     """Return the operands that may change the derivatives of a Value; for a declared op also its slopes."""
-    return v._operands_in_order()[1:] if lib.pg_op(v._pg_id) == CODES["declared"] else receivers(v)
+    is_declared = lib.pg_op(v._pg_id) == CODES["declared"] and not is_call_of_op(v)
+    return v._operands_in_order()[1:] if is_declared else receivers(v)
 
 
 def _of_node(v, operands):

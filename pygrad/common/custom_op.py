@@ -1,33 +1,62 @@
-"""CustomOp: an op that the user defines, for the Values of either engine; see `pygrad.custom_op`."""
+"""CustomOp: an op that the user defines, for the Values of either engine; see `pygrad.custom_op`.
 
+Each output of a call is a *declared* node: its data is that of y, the node that `forward` has computed, and its
+derivatives are those that `derivative` has computed. `forward` works on copies of the arguments that pass no gradient
+on (`stop_gradient`). So y leads to nothing but Values that `forward` closes over; if there are any, y is one more
+argument of the declared node, with the derivative 1.
+
+For a backward pass the derivatives are numbers. To differentiate them, the engine calls `derivative` again with the
+node itself in place of y (`Call.again`, pygrad/calculus/own_ops.py): this cannot be done before the node is there.
+"""
+
+import enum
 import functools
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from pygrad.common import forks
+from pygrad.common.nested import count, flatten, in_words, or_lists, plain, rebuild
 from pygrad.common.numbers import describe, is_number
+from pygrad.common.value_base import CALL, HELD, OP_NAME, is_a
+
+
+class Engine(NamedTuple):
+    """What a CustomOp needs of the engine in use."""
+
+    value_type: type
+    declared: Callable  # declared(y, xs, derivatives) makes the node
+    leads_out: Callable  # leads_out(y, since): does y lead to a leaf, or to a Value that is older than `since`, a result?
 
 
 class CustomOp:
-    """An op that the user defines: `custom_op` returns it. `value_type` and `declared` come from the engine in use."""
+    """An op that the user defines: `custom_op` returns it."""
 
-    def __init__(self, forward, value_type, declared):
+    def __init__(self, forward, engine):
         if not callable(forward):
             raise TypeError(f"custom_op needs a function of Values, not {describe(forward)}")
         functools.update_wrapper(self, forward)
         self._name = getattr(forward, "__name__", type(forward).__name__)
-        self._forward, self._derivative = forward, None
-        self._value_type, self._declared = value_type, declared
+        self._forward, self._derivative, self._engine = forward, None, engine
+        self._plain = Call(self, _PLAIN, False), Call(self, _PLAIN, True)
 
     def derivative(self, function):
         """Declare the derivative: `function(y, *arguments)` returns d y / d argument, a Value or number.
 
-        With several arguments it returns a tuple, one derivative per argument. Returns the op; usable as a decorator.
+        With several arguments it returns a tuple, one derivative per argument; that of a list is a list. None says that
+        there is no derivative: no gradient goes there. Arguments that are no numbers (bool, str, None, functions) have
+        none, and may be left out of the tuple. If there are several outputs, y has the structure of what the op
+        returns, and so has the result of `function`, with the derivatives of an output in place of the output, as in a
+        Jacobian. Keyword arguments are passed on as the op got them; their derivatives are in the sequence of the op's
+        signature. Returns the op; usable as a decorator.
         """
         if not callable(function):
             raise TypeError(f"the derivative of {self._name} must be a function, not {describe(function)}")
         self._derivative = function
         return self
 
-    def __call__(self, *arguments):
-        """Apply the op to Values and numbers; return its result, a Value.
+    def __call__(self, *args, **kwargs):
+        """Apply the op to Values, numbers and nested lists of them; return its result, a Value, or its results.
 
         Raises TypeError if no derivative is declared, or if one of the two functions returns neither a Value nor a
         number; ValueError if there are not as many derivatives as arguments.
@@ -37,31 +66,264 @@ class CustomOp:
                 f"the derivative of {self._name} is not declared: decorate a function of (y, *arguments) "
                 f"with @{self._name}.derivative"
             )
-        xs = [x if isinstance(x, self._value_type) else self._value_type(x) for x in arguments]
-        y = self._checked(self._forward(*xs), self._name)
-        out = self._declared(y, xs, self._derivatives(y, xs))
-        if not out._is_leaf():  # within no_grad() it is a leaf
-            out._op = self._name
-        return out
+        xs, shape, value_type = args, _PLAIN, self._engine.value_type
+        for x in args:
+            if type(x) is not value_type:
+                xs, shape = self._read(args, kwargs)
+                break
+        else:
+            if kwargs:
+                xs, shape = self._read(args, kwargs)
+        copies = [x.stop_gradient() for x in xs]
+        y = self._forward(*copies) if shape is _PLAIN else shape.call(self._forward, (), copies)
+        if type(y) is list or type(y) is tuple:
+            return self._several(y, xs, copies, shape)
+        y, closes = self._own(y, xs, copies)
+        call = self._plain[closes] if shape is _PLAIN else Call(self, shape, closes)
+        return self._declared(y, xs, self.derivatives(y, xs, shape), call)
 
     def __repr__(self):
         return f"<custom op {self._name}>"
 
-    def _derivatives(self, y, xs):
-        """Return the derivatives of `y` by `xs`, one for each."""
+    # --- arguments ----------------------------------------------------------------------------------------------------
+
+    def _read(self, args, kwargs):
+        """Return the numbers among the arguments as Values, in a list, and the Shape of the arguments."""
+        if kwargs:
+            args, kwargs = _bind(self._forward, args, kwargs)
+        xs = []
+        parts = [Static(x) if _is_static(x) else flatten(x, xs, self._as_x) for x in (*args, *kwargs.values())]
+        if not kwargs and parts.count(None) == len(parts):
+            return xs, _PLAIN
+        return xs, Shape(parts, tuple(kwargs))
+
+    @property
+    def _as_x(self):
+        value_type = self._engine.value_type
+        return or_lists(lambda x: x if is_a(x, value_type) else value_type(x))
+
+    # --- outputs ------------------------------------------------------------------------------------------------------
+
+    def _own(self, y, xs, copies):
+        """Return y, a result of `forward`, as a Value; and True if it leads to Values that `forward` closes over."""
+        if not is_a(y, self._engine.value_type):
+            return self._checked(y, self._name), False
+        for x, copy in zip(xs, copies):
+            if y is copy:
+                return x, False
+        since = copies[0] if copies else self._engine.value_type(0.0).stop_gradient()
+        return y, bool(self._engine.leads_out(y, since))
+
+    def _declared(self, y, xs, ds, call):
+        """Return the declared node of y."""
+        if any([d is None for d in ds]):
+            call = call._replace(xs=xs)
+            pairs = [(x, d) for x, d in zip(xs, ds) if d is not None]
+            xs, ds = [x for x, _ in pairs], [d for _, d in pairs]
+        if call.closes:
+            xs, ds = [*xs, y], [*ds, 1.0]
+        out = self._engine.declared(y, xs, ds)
+        if not out._is_leaf():  # within no_grad() it is a leaf
+            attributes = out.__dict__
+            attributes[OP_NAME] = self._name
+            attributes[CALL] = call
+        return out
+
+    def derivatives(self, y, xs, shape):
+        """Return the derivatives of `y`, the one output, by each of `xs`; None where there is none."""
+        if shape is not _PLAIN:
+            return self._row(shape.call(self._derivative, (y,), xs), shape)
         found = self._derivative(y, *xs)
-        found = list(found) if isinstance(found, (tuple, list)) else [found]
+        found = found if isinstance(found, (tuple, list)) else (found,)
         if len(found) != len(xs):
-            raise ValueError(
-                f"the derivative of {self._name} must return one number or Value for each argument: "
-                f"{len(xs)}, not {len(found)}"
-            )
-        return [self._checked(d, f"the derivative of {self._name}") for d in found]
+            raise self._wrong_count(len(xs), len(found))
+        value_type = self._engine.value_type
+        return [d if d is None or type(d) is value_type else self._checked_derivative(d) for d in found]
+
+    def _checked_derivative(self, d):
+        return self._checked(d, f"the derivative of {self._name}")
+
+    def _wrong_count(self, count, found):
+        return ValueError(
+            f"the derivative of {self._name} must return one number or Value for each argument: {count}, not {found}"
+        )
 
     def _checked(self, x, what):
         """Return `x`, the result of a function, as a Value, or raise a TypeError that names the function (`what`)."""
-        if isinstance(x, self._value_type):
+        if is_a(x, self._engine.value_type):
             return x
         if not is_number(x):
             raise TypeError(f"{what} must return a Value or a number, not {describe(x)}")
-        return self._value_type(x)
+        return self._engine.value_type(x)
+
+    def _row(self, found, shape):
+        """Return what the derivative gave for one output as a flat list, a Value or None for each x."""
+        parts = shape.parts
+        with_x = [part for part in parts if type(part) is not Static]
+        if len(parts) == 1 == len(with_x):
+            found = found if not _is_one_in_a_tuple(found, parts[0]) else found[0]
+            found = [found]
+        found = list(found) if isinstance(found, (tuple, list)) else [found]
+        if len(found) == len(parts):
+            found = [d for d, part in zip(found, parts) if type(part) is not Static]
+        if len(found) != len(with_x):
+            raise self._wrong_count(len(with_x), len(found))
+        return [d for part, given in zip(with_x, found) for d in self._flat(given, part)]
+
+    def _flat(self, given, part):
+        """Return the derivatives by one argument, of the structure `part`, in a flat list."""
+        if given is None:
+            return [None] * count(part)
+        items = []
+        found = flatten(given, items, or_lists(lambda d: d if d is None else self._checked_derivative(d)))
+        if plain(found) != plain(part):
+            raise ValueError(
+                f"the derivative of {self._name} by an argument must have the structure of the argument: "
+                f"{in_words(part)}, not {in_words(found)}"
+            )
+        return items
+
+    # --- several outputs ----------------------------------------------------------------------------------------------
+
+    def _several(self, result, xs, copies, shape):
+        """Return the outputs in the structure of `result`, that of `forward`."""
+        ys = []
+        structure = flatten(result, ys, lambda y: y)
+        ys = [self._own(y, xs, copies) for y in ys]
+        rows = self.rows(structure, [y for y, _ in ys], xs, shape)
+        group = Outputs(structure, [])
+        outs = [self._declared(y, xs, row, Call(self, shape, closes, None, group)) for (y, closes), row in zip(ys, rows)]
+        group.outs.extend([weakref.ref(out) for out in outs])
+        return rebuild(structure, iter(_sharing(outs)))
+
+    def rows(self, structure, ys, xs, shape):
+        """Return the derivatives of each output: a list, as `derivatives` gives it, for each of `ys`."""
+        found = shape.call(self._derivative, (rebuild(structure, iter(ys)),), xs)
+        rows = []
+        self._take_rows(found, structure, rows)
+        shape = shape if shape is not _PLAIN else Shape([None] * len(xs), ())
+        return [[None] * len(xs) if row is None else self._row(row, shape) for row in rows]
+
+    def _take_rows(self, found, structure, rows):
+        """Append to `rows` what the derivative gave for each output of the structure."""
+        if structure is None or found is None:
+            rows.extend([found] * count(structure))
+            return
+        if not isinstance(found, (tuple, list)) or len(found) != len(structure):
+            given = len(found) if isinstance(found, (tuple, list)) else describe(found)
+            raise ValueError(
+                f"the derivative of {self._name} must return the derivatives of each output: "
+                f"{in_words(structure)} has {len(structure)} parts, not {given}"
+            )
+        for part, inner in zip(found, structure):
+            self._take_rows(part, inner, rows)
+
+
+# --- the call of an op ------------------------------------------------------------------------------------------------
+
+
+class Static(NamedTuple):
+    """An argument that has no derivative, and is passed as it is."""
+
+    value: Any
+
+
+class Shape(NamedTuple):
+    """How the arguments of a call are built from its xs."""
+
+    parts: list  # for each argument its structure, or a Static
+    names: tuple  # of the last arguments, which are passed by keyword
+
+    def call(self, function, first, xs):
+        """Call the function: with the arguments `first`, and then those of the op."""
+        items = iter(xs)
+        args = [part.value if type(part) is Static else rebuild(part, items) for part in self.parts]
+        by_name = len(args) - len(self.names)
+        return function(*first, *args[:by_name], **dict(zip(self.names, args[by_name:])))
+
+
+class _Plain:
+    """The Shape of a call whose arguments are the xs."""
+
+    @staticmethod
+    def call(function, first, xs):
+        return function(*first, *xs)
+
+
+_PLAIN = _Plain()
+
+
+class Outputs(NamedTuple):
+    """The outputs of a call.
+
+    Their declared nodes do not hold one another: what a program gets for each is one more Value, which holds them all.
+    """
+
+    structure: Any
+    outs: list  # weak references to the declared nodes
+
+    def values(self):
+        return [ref() for ref in self.outs]
+
+    def place(self, out):
+        return [v is out for v in self.values()].index(True)
+
+
+class Call(NamedTuple):
+    """The call of an op; the declared node of each output has it as an attribute."""
+
+    op: CustomOp
+    shape: Any
+    closes: bool  # does `forward` close over Values that y leads to? Then the last x of the node is y
+    xs: Any = None  # None: all xs have a derivative, and are those of the node
+    outputs: Any = None  # None: there is one
+
+    def again(self, out, xs):
+        """Compute the derivatives of `out`, a declared node, from the node itself."""
+        if self.outputs is None:
+            return self.op.derivatives(out, xs, self.shape)
+        ys = _sharing(self.outputs.values())
+        return self.op.rows(self.outputs.structure, ys, xs, self.shape)[self.outputs.place(out)]
+
+    def forward(self, out, xs):
+        """Call `forward`; return its result for the declared node `out`."""
+        found = self.shape.call(self.op.__wrapped__, (), xs)
+        if self.outputs is None:
+            return found
+        ys = []
+        flatten(found, ys, lambda y: y)
+        return ys[self.outputs.place(out)]
+
+
+def _sharing(outs):
+    """Return for each declared node a Value that holds all of them."""
+    shared = [out * 1.0 for out in outs]
+    for v in shared:
+        if not v._is_leaf():
+            v.__dict__[HELD] = outs
+    return shared
+
+
+def _is_static(x):
+    return x is None or isinstance(x, (bool, str, enum.Enum)) or callable(x)
+
+
+def _is_one_in_a_tuple(found, part):
+    """True for a tuple that holds the derivatives by the only argument, of the structure `part`."""
+    return (
+        isinstance(found, (tuple, list))
+        and len(found) == 1
+        and (part is None or len(part) != 1 or isinstance(found[0], (tuple, list)))
+    )
+
+
+def _bind(function, args, kwargs):
+    """Return positional and keyword arguments in the sequence of the function's signature, if it has one."""
+    with forks.importing:
+        import inspect
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a builtin
+        return args, kwargs
+    bound = signature.bind(*args, **kwargs)
+    return bound.args, bound.kwargs

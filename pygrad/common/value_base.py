@@ -18,6 +18,8 @@ from pygrad.common.numbers import describe, is_number, operand, shown, to_float
 # Keys of a Value's __dict__ for the engines' own use: no attribute can have such a name.
 CLOSURE = "<backward>"  # the function assigned to `_backward`
 OP_NAME = "<op>"  # the label assigned to `_op`
+CALL = "<call>"  # of a declared node: the call of the custom op, so that its derivatives can be differentiated
+HELD = "<held>"  # other Values that must live as long
 MADE_AT = "<made at>"  # the source line, noted by detect_anomaly()
 
 

@@ -13,8 +13,9 @@ of the two graphs. A compiled function computes both graphs again for every samp
 lecture's way, a closure on `_backward`, cannot be compiled.)
 """
 
-from pygrad.common.custom_op import CustomOp
+from pygrad.common.custom_op import CustomOp, Engine
 from pygrad.engine import Value, declared
+from pygrad.engine._lib import lib
 
 
 def custom_op(forward):
@@ -35,4 +36,11 @@ def custom_op(forward):
     >>> x.grad
     1.0
     """
-    return CustomOp(forward, Value, declared)
+    return CustomOp(forward, _ENGINE)
+
+
+def _leads_out(y, since):
+    return lib.pg_leads_out(y._pg_id, since._pg_id)
+
+
+_ENGINE = Engine(Value, declared, _leads_out)

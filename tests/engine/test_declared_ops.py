@@ -94,14 +94,15 @@ def test_the_derivative_is_read_when_it_is_used(engine, custom_op):
     assert (-4.0, 0.0) == (v.grad, factor.grad)
 
 
-def test_nothing_flows_through_function_and_derivative(engine, custom_op):
-    """Values that only the function or only the derivative uses get no gradient, however large that of the op is."""
+def test_what_function_and_derivative_close_over(engine, custom_op):
+    """A Value that the function uses gets its derivative; one that only the derivative uses gets none, for y does not
+    depend on it."""
     inside, beside = engine.Value(2.0), engine.Value(3.0)
     op = custom_op(lambda x: x * inside).derivative(lambda y, x: beside * x)
     v = engine.Value(1.0)
     (op(v) * 1e300).backward()
 
-    assert (0.0, 0.0, 3e300) == (inside.grad, beside.grad, v.grad)
+    assert (1e300, 0.0, 3e300) == (inside.grad, beside.grad, v.grad)
 
 
 def test_an_op_of_ops_and_a_second_backward(engine, softclip):
@@ -227,22 +228,27 @@ def test_a_wrong_number_of_derivatives(engine, custom_op, returned, count):
         op(engine.Value(1.0), engine.Value(2.0))
 
 
-@pytest.mark.parametrize("bad", ["1", None, [1.0], 1j, {}])
+@pytest.mark.parametrize("bad", ["1", None, ["1"], 1j, {}])
 def test_a_result_that_is_no_number(engine, custom_op, bad):
-    """What is neither Value nor number is refused by name: as a result, and as a derivative."""
+    """What is neither Value nor number is refused by name: as a result."""
     v = engine.Value(1.0)
     wrong = custom_op(lambda x: bad).derivative(lambda y, x: 1.0)
     with pytest.raises(TypeError, match="^<lambda> must return a Value or a number, not"):
         wrong(v)
 
+
+@pytest.mark.parametrize("bad", ["1", [1.0], 1j, {}])
+def test_a_derivative_that_is_no_number(engine, custom_op, bad):
+    """What is neither Value nor number is refused by name: as a derivative."""
+    v = engine.Value(1.0)
     wrong = custom_op(lambda x: x).derivative(lambda y, x: (bad,))
     with pytest.raises(TypeError, match="^the derivative of <lambda> must return a Value or a number, not"):
         wrong(v)
 
 
-@pytest.mark.parametrize("bad", ["1", None, [1.0]])
+@pytest.mark.parametrize("bad", [1j, {}, ["1"], [None], b"1"])
 def test_an_argument_that_is_no_number(custom_op, bad):
-    """Arguments are Values and numbers."""
+    """Arguments are Values, numbers, lists of them, and what is passed as it is."""
     op = custom_op(lambda x: x).derivative(lambda y, x: 1.0)
 
     with pytest.raises(TypeError, match="must be a real number"):
