@@ -185,7 +185,7 @@ def _coefficients(y, x, order):
         return found.get(u._pg_id) or Series([u])
 
     for v in _between(graph, y, x):
-        if again := graph.stand_in(v):
+        if (again := graph.stand_in(v)) is not None:
             found[v._pg_id] = Series([v], operand(again).__getitem__)
         elif v is not x:
             found[v._pg_id] = _of_node(v, [operand(u) for u in v._operands_in_order()])

@@ -272,7 +272,7 @@ class _Call:
         items = iter(self.xs)
         arguments = [rebuild(structure, items) for structure in self.structures]
         self.ys = []
-        self.structure = flatten(_inside(function, arguments), self.ys, _as_output)
+        self.structure = flatten(_inside(function, arguments, self.xs), self.ys, _as_output)
 
     def one_output(self, name):
         if self.structure is not None:
@@ -368,6 +368,6 @@ def _is_nested():
     return cells.is_nested() or recordings.is_recording()
 
 
-def _inside(function, arguments):
+def _inside(function, arguments, xs):
     with cells.nested():
-        return function(*arguments)
+        return recordings.call(function, arguments, xs)

@@ -36,7 +36,10 @@ def record(function, structures, numbers, passes, watch=True):
         items = iter(inputs)
         arguments = [build_lists(structure, items) for structure in structures]
         with cells.grad():  # the call may be within no_grad()
-            out = _watched(function, arguments, inputs, since) if watch else function(*arguments)
+            if watch:
+                out = _watched(function, arguments, inputs, since)
+            else:
+                out = recordings.call(function, arguments, inputs)
         tape = Tape(inputs, out, since, passes)
         tape.point = array("d", numbers)
     return tape
@@ -48,7 +51,7 @@ def _watched(function, arguments, inputs, since):
     with cells.recording() as recording:
         recordings.watch(recording.moment, watcher)
         del recording
-        out = function(*arguments)
+        out = recordings.call(function, arguments, inputs)
     now = random_states()
     if any(now[name] != state for name, state in states.items()):
         warn_here(
@@ -74,6 +77,8 @@ class _Watcher:
 _ADVICE = "; pygrad.where, maximum, minimum, take and less are recorded"
 _READS = {
     "data": f"reading .data of a Value that is being recorded keeps the number of this one run{_ADVICE}",
+    "hash()": f"a set or dict finds a Value that is being recorded by identity, and not by its number{_ADVICE}",
+    "bool()": f"the truth of a Value that is being recorded is decided now, once for all runs{_ADVICE}",
     "item()": f"item() of a Value that is being recorded keeps the number of this one run{_ADVICE}",
     "detach()": "detach() of a Value that is being recorded keeps the number of this one run: use pygrad.stop_gradient",
     "a comparison": f"a comparison of a Value that is being recorded is decided now, once for all runs{_ADVICE}",
