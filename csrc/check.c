@@ -225,7 +225,7 @@ const char *pg_running(void)
     static const char *const names[PG_MODE_KINDS] = {
         [PG_MODE_NO_GRAD] = "no_grad()",     [PG_MODE_GRAD] = "enable_grad()", [PG_MODE_ANOMALY] = "detect_anomaly()",
         [PG_MODE_RECORDING] = "a recording", [PG_MODE_NESTED] = "a transform", [PG_MODE_QUIET] = "a read",
-        [PG_MODE_TRACE] = "a trace",
+        [PG_MODE_TRACE] = "a trace",         [PG_MODE_CALL] = "a call",
     };
     pg_arena *arena = pg_lock();
     const char *running = arena->orders ? "a backward pass" : arena->modes ? names[arena->modes->kind] : NULL;

@@ -158,6 +158,7 @@ typedef enum {
     PG_MODE_NESTED, /* a transform runs within another one */
     PG_MODE_QUIET, /* reads of data do not call the trace hook */
     PG_MODE_TRACE, /* which leaves are made, and which were there before? (moment.h) */
+    PG_MODE_CALL, /* a function runs on arguments that stand for other numbers too: see pg_depends_on() */
     PG_MODE_KINDS
 } pg_mode_kind;
 /* A moment, by the arena's clock. No two modes have the same. */
@@ -166,6 +167,7 @@ typedef struct pg_mode {
     int kind; /* 0: not begun, or ended */
     pg_moment moment; /* when it began */
     uint64_t thread; /* the number of the thread that began it (modes.h) */
+    uint64_t block; /* the start number of the block that was the current one: no later node is in an older block */
     struct pg_mode *older, *newer;
 } pg_mode;
 /* How many modes there are, of all threads. */
@@ -182,11 +184,14 @@ void *pg_mode_recording(size_t bytes);
 void *pg_mode_nested(size_t bytes);
 void *pg_mode_quiet(size_t bytes);
 void *pg_mode_trace(size_t bytes);
+void *pg_mode_call(size_t bytes);
 void pg_mode_free(void *memory);
 /* Begin a mode in memory of pg_cell_new(). PG_NO_MEMORY: of a trace. */
 pg_status pg_mode_begin(pg_mode *mode, int kind);
 /* Return the moment of the newest mode of this kind that this thread is in; 0: of none. */
 pg_moment pg_mode_of(int kind);
+/* The same, among those that began before a moment. */
+pg_moment pg_mode_before(int kind, pg_moment moment);
 /* The number that this thread has in `thread` of its modes. */
 uint64_t pg_own_number(void);
 /* 0 if this thread is in PG_MODE_NO_GRAD, and not in a newer PG_MODE_GRAD. */
@@ -213,6 +218,9 @@ int pg_requires_grad(pg_id id);
 /* Does a sweep from node y reach a leaf (but those made by pg_number()), or a node older than `since`, an interior
  * node? 0 if one of the two is no such node. */
 int pg_leads_out(pg_id y, pg_id since);
+/* Is the node one of the xs, or was it computed from one? The walk down from it ends at nodes of blocks with a smaller
+ * start number than `block`: the caller knows that none of these depends on the xs. */
+int pg_depends_on(pg_id id, uint32_t count, const pg_id *xs, uint64_t block);
 int pg_op(pg_id id); /* its op, a number of the op table */
 double pg_exponent(pg_id id); /* of a "power" node; nan for any other */
 /* The number of operands; and the operands, written to `out`: of a sum start, terms; of a dot bias, w0, x0, w1, x1,

@@ -30,7 +30,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pygrad.common import anomaly, refusals, value_base
+from pygrad.common import anomaly, refusals, truth, value_base
 from pygrad.common.custom_op import CustomOp, Engine
 from pygrad.common.docs import documented
 from pygrad.common.numbers import operand, to_float
@@ -311,6 +311,7 @@ def _declared_partials(data, y, *pairs):
 
 DECLARED = Op("", lambda y, *pairs: y, _declared_partials, lambda y, *pairs: pairs[::2])
 LEAF = _given_row("", None)
+COMPARISONS = [OPS[name] for name in ("less", "less_equal", "equal", "not_equal")]
 
 # --- the methods that make nodes --------------------------------------------------------------------------------------
 
@@ -412,6 +413,11 @@ class Value(ValueBase):
             raise refusals.uninitialised()
         return self
 
+    def _is_comparison(self):
+        if self._row is OPS["stop_gradient"]:
+            return self._operands[0]._is_comparison()
+        return self._row in COMPARISONS or truth.COMPARISON in self.__dict__
+
     def _is_leaf(self):
         return self._alive()._row is LEAF
 
@@ -474,7 +480,10 @@ class Value(ValueBase):
         return self._operands if CLOSURE in self.__dict__ else self._row.receivers(*self._operands)
 
     def detach(self):
-        return Value(self.data)
+        leaf = Value(self.data)
+        if self._is_comparison():  # so is the leaf: it has the truth of its data
+            leaf.__dict__[truth.COMPARISON] = True
+        return leaf
 
     # --- operators, in micrograd's order ---
 

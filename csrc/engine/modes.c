@@ -32,7 +32,10 @@ static bool begin(pg_arena *arena, pg_mode *mode, int kind)
 {
     if (kind == PG_MODE_TRACE && !pg_begin_trace(arena))
         return false;
-    *mode = (pg_mode){.kind = kind, .moment = arena->next_start++, .thread = arena->number_of_thread()};
+    *mode = (pg_mode){.kind = kind,
+                      .moment = arena->next_start++,
+                      .thread = arena->number_of_thread(),
+                      .block = arena->current->start};
     mode->older = arena->modes;
     if (mode->older)
         mode->older->newer = mode;
@@ -110,6 +113,11 @@ void *pg_mode_trace(size_t bytes)
     return new_begun(bytes, PG_MODE_TRACE);
 }
 
+void *pg_mode_call(size_t bytes)
+{
+    return new_begun(bytes, PG_MODE_CALL);
+}
+
 void pg_modes_after_fork(pg_arena *arena)
 {
     const uint64_t own = arena->number_of_thread();
@@ -122,21 +130,21 @@ void pg_modes_after_fork(pg_arena *arena)
 
 /* --- questions --- */
 
-/* The newest mode of this thread that is of kind a or b; NULL: there is none. */
-static const pg_mode *newest(const pg_arena *arena, int a, int b)
+/* The newest mode of this thread that is of kind a or b, and began before a moment; NULL: there is none. */
+static const pg_mode *newest(const pg_arena *arena, int a, int b, pg_moment before)
 {
     if (arena->open.of[a] + arena->open.of[b] == 0)
         return NULL;
     const uint64_t own = arena->number_of_thread();
     const pg_mode *mode = arena->modes;
-    while (mode && (mode->thread != own || (mode->kind != a && mode->kind != b)))
+    while (mode && (mode->thread != own || (mode->kind != a && mode->kind != b) || mode->moment >= before))
         mode = mode->older;
     return mode;
 }
 
 bool pg_thread_has_no_grad(const pg_arena *arena)
 {
-    const pg_mode *mode = newest(arena, PG_MODE_NO_GRAD, PG_MODE_GRAD);
+    const pg_mode *mode = newest(arena, PG_MODE_NO_GRAD, PG_MODE_GRAD, UINT64_MAX);
     return mode && mode->kind == PG_MODE_NO_GRAD;
 }
 
@@ -147,7 +155,7 @@ bool pg_thread_is_quiet(const pg_arena *arena)
 
 bool pg_thread_records(const pg_arena *arena)
 {
-    return newest(arena, PG_MODE_RECORDING, PG_MODE_RECORDING) != NULL;
+    return newest(arena, PG_MODE_RECORDING, PG_MODE_RECORDING, UINT64_MAX) != NULL;
 }
 
 int pg_is_grad_enabled(void)
@@ -160,11 +168,16 @@ int pg_is_grad_enabled(void)
 
 pg_moment pg_mode_of(int kind)
 {
+    return pg_mode_before(kind, UINT64_MAX);
+}
+
+pg_moment pg_mode_before(int kind, pg_moment moment)
+{
     pg_arena *arena = pg_lock();
-    const pg_mode *mode = newest(arena, kind, kind);
-    const pg_moment moment = mode ? mode->moment : 0;
+    const pg_mode *mode = newest(arena, kind, kind, moment);
+    const pg_moment found = mode ? mode->moment : 0;
     pg_unlock(arena);
-    return moment;
+    return found;
 }
 
 const pg_open_modes *pg_modes_open(void)

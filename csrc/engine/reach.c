@@ -1,4 +1,4 @@
-/* reach.c: lists of the nodes that roots reach; and does a node require a gradient? */
+/* reach.c: lists of the nodes that roots reach; does a node require a gradient, and does it depend on given ones? */
 #include "engine/reach.h"
 
 #include "engine/moment.h"
@@ -188,4 +188,50 @@ int pg_leads_out(pg_id y, pg_id since)
     }
     pg_unlock(arena);
     return way.leads_out;
+}
+
+/* --- does a node depend on given ones? --- */
+
+/* The given nodes have PG_FLAG_LISTED during the walk. Once one was found, the walk only undoes its marks. */
+typedef struct {
+    uint64_t block;
+    bool is_found;
+} quest;
+
+static void seek(pg_walk *w, pg_id id, void *context)
+{
+    quest *q = context;
+    q->is_found |= (pg_node_at(w->arena, id)->flags & PG_FLAG_LISTED) != 0;
+    if (id > 0 && pg_block_at(w->arena, pg_block_of(id))->start >= q->block)
+        pg_mark(w, id);
+}
+
+PG_INLINE void seek_below(pg_walk *w, pg_id id, pg_node *node, void *context)
+{
+    (void)id;
+    if (!((const quest *)context)->is_found)
+        each_operand(w, node, true, seek, context);
+}
+
+static void list_known(pg_arena *arena, uint32_t count, const pg_id *ids, bool on)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const pg_id id = pg_known(arena, ids[i]);
+        pg_node *node = pg_node_at(arena, id);
+        if (id)
+            node->flags = (uint8_t)(on ? node->flags | PG_FLAG_LISTED : node->flags & ~PG_FLAG_LISTED);
+    }
+}
+
+int pg_depends_on(pg_id id, uint32_t count, const pg_id *xs, uint64_t block)
+{
+    pg_arena *arena = pg_lock();
+    quest q = {.block = block};
+    pg_walk w = pg_walk_of(arena);
+    list_known(arena, count, xs, true);
+    seek(&w, pg_known(arena, id), &q);
+    pg_walk_marked(&w, seek_below, &q);
+    list_known(arena, count, xs, false);
+    pg_unlock(arena);
+    return q.is_found;
 }

@@ -256,7 +256,7 @@ static PyObject *value_operands(PyObject *self, PyObject *Py_UNUSED(nothing))
 static PyObject *get_prev(PyObject *self, void *Py_UNUSED(closure))
 {
     PyObject *operands = value_operands(self, NULL);
-    PyObject *set = operands ? PySet_New(operands) : NULL;
+    PyObject *set = operands ? set_of(operands) : NULL;
     Py_XDECREF(operands);
     return set;
 }

@@ -2,6 +2,7 @@
 #include "python/make.h"
 
 #include "python/keep.h"
+#include "python/truth.h"
 
 bool to_double(PyObject *x, PyObject *what, double *number)
 {
@@ -66,7 +67,7 @@ PyObject *without_graph(PyObject *out)
     const bool recorded = pg_thread_records(pg_the_arena);
     if (recorded && pg_op_is_flat(node_of(v)->op))
         return out;
-    PyObject *plain = recorded ? make_unary(PG_OP_stop_gradient, v) : make_leaf(node_of(v)->data, 0);
+    PyObject *plain = recorded ? make_unary(PG_OP_stop_gradient, v) : copy_kind(v, make_leaf(node_of(v)->data, 0));
     Py_DECREF(out);
     return plain;
 }

@@ -33,12 +33,39 @@ bool tell_hook(value *v, PyObject *what)
     return told;
 }
 
+bool tell_of_right_side(value *v)
+{
+    if (quiet > 0 || !pg_thread_records(pg_the_arena))
+        return true;
+    if (!require_node(v))
+        return false;
+    quiet++;
+    const bool told = tell(py.tell_recording, v, py.a_comparison);
+    quiet--;
+    return told;
+}
+
 PyObject *read_quietly(PyObject *x)
 {
     quiet++;
     PyObject *data = PyObject_GetAttr(x, py.data);
     quiet--;
     return data;
+}
+
+bool check_hash(PyObject *v)
+{
+    PyObject *none = quiet > 0 ? Py_NewRef(Py_None) : PyObject_CallOneArg(py.check_hash, v);
+    Py_XDECREF(none);
+    return none != NULL;
+}
+
+PyObject *set_of(PyObject *values)
+{
+    quiet++;
+    PyObject *set = PySet_New(values);
+    quiet--;
+    return set;
 }
 
 static PyObject *module_set_trace_hook(PyObject *Py_UNUSED(module), PyObject *hook)

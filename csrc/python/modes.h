@@ -26,6 +26,12 @@ static inline bool is_watched(void)
     return trace_hook || pg_the_arena->open.of[PG_MODE_RECORDING] != 0;
 }
 
+/* Does any thread run a function on arguments that stand for other numbers too? (pygrad/engine/recordings.py) */
+static inline bool is_called(void)
+{
+    return pg_the_arena->open.of[PG_MODE_CALL] != 0;
+}
+
 /* Is this thread within no_grad()? */
 static inline bool grad_is_off(void)
 {
@@ -39,6 +45,13 @@ bool drops_operands(void);
 /* Call the functions that watch reads, before a program reads the data of `v`; false with an error. They may read too:
  * those reads do not call them. */
 bool tell_hook(value *v, PyObject *what);
+/* The same of the right side of a comparison: only a recording is told. */
+bool tell_of_right_side(value *v);
+
+/* Warn if a Value is hashed that stands for other numbers too; false with an error. */
+bool check_hash(PyObject *v);
+/* Return a new set, and warn of no hash in it; NULL with an error. */
+PyObject *set_of(PyObject *values);
 
 /* Return x.data, and tell nobody; `x` is a Value of any engine. */
 PyObject *read_quietly(PyObject *x);

@@ -1,10 +1,11 @@
-/* operators.c: `a + b`, `a.exp()`, `a < b`.
+/* operators.c: `a + b`, `a.exp()`, `a < b`, `bool(a)`.
  *
  * An operator asks which of its sides are Values (is_value), reads the other side as a number (to_operand), and makes
  * the node of its row of ops.def (make.h). A row without an operator is a method under its own name.
  */
 #include "python/make.h"
 #include "python/parts.h"
+#include "python/truth.h"
 
 /* --- arithmetic --------------------------------------------------------------------------------------------------- */
 
@@ -170,7 +171,40 @@ int activation_op(PyObject *name)
     return PG_CUSTOM;
 }
 
-/* --- comparison: by data; `==`, `!=` and hash stay Python's own, by identity -------------------------------------- */
+/* --- truth and comparison: what is answered, and what is refused, pygrad/common/truth.py says -------------------------- */
+
+/* False if a function of Python, which returns `none`, has raised an error. */
+static bool ask(PyObject *none)
+{
+    Py_XDECREF(none);
+    return none != NULL;
+}
+
+/* The truth of a number; -1 with an error. It is given away, and may be NULL. */
+static int truth_of(PyObject *data)
+{
+    const int found = data ? PyObject_IsTrue(data) : -1;
+    Py_XDECREF(data);
+    return found;
+}
+
+int value_bool(PyObject *self)
+{
+    value *v = (value *)self;
+    if (!is_comparison(v))
+        return !is_called() || ask(PyObject_CallOneArg(py.check_truth, self)) ? 1 : -1;
+    return is_watched() && !tell_hook(v, py.by_bool) ? -1 : truth_of(read_quietly(self));
+}
+
+/* `==` and `!=` ask for the same object, as those of any Python object do. (object's own `!=` would call this `==`.) */
+static PyObject *compare_identity(PyObject *self, PyObject *other, int op)
+{
+    PyObject *warns = op == Py_EQ ? Py_True : Py_False;
+    const bool harmless = other == Py_None || (is_value(other) && !is_called());
+    if (!harmless && !ask(PyObject_CallFunctionObjArgs(py.check_equality, self, other, py.surface, warns, NULL)))
+        return NULL;
+    return self == other ? PyBool_FromLong(op == Py_EQ) : Py_NewRef(Py_NotImplemented);
+}
 
 /* As to_operand(), but of a Value, of any engine, read the data. */
 static int to_comparable(PyObject *x, double *number)
@@ -186,15 +220,21 @@ static int to_comparable(PyObject *x, double *number)
     return PyErr_Occurred() ? -1 : 1;
 }
 
+/* Call the functions that watch reads, before both sides of a comparison are read; false with an error. */
+static bool tell_of_comparison(PyObject *self, PyObject *other)
+{
+    return tell_hook((value *)self, py.a_comparison) && (!is_value(other) || tell_of_right_side((value *)other));
+}
+
 PyObject *value_richcompare(PyObject *self, PyObject *other, int op)
 {
     double a, b;
     if (op == Py_EQ || op == Py_NE)
-        return PyBaseObject_Type.tp_richcompare(self, other, op);
+        return compare_identity(self, other, op);
     const int found = to_comparable(other, &b);
     if (found == 0)
         Py_RETURN_NOTIMPLEMENTED;
-    if (found < 0 || (is_watched() && !tell_hook((value *)self, py.a_comparison)) || to_comparable(self, &a) < 0)
+    if (found < 0 || (is_watched() && !tell_of_comparison(self, other)) || to_comparable(self, &a) < 0)
         return NULL;
     return PyBool_FromLong(op == Py_LT ? a < b : op == Py_LE ? a <= b : op == Py_GT ? a > b : a >= b);
 }

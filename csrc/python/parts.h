@@ -16,6 +16,7 @@ PyObject *value_power(PyObject *base, PyObject *exponent, PyObject *modulus);
 PyObject *value_negative(PyObject *self);
 PyObject *value_absolute(PyObject *self);
 PyObject *value_richcompare(PyObject *self, PyObject *other, int op);
+int value_bool(PyObject *self);
 
 /* Give the type a method for each op that has one; false with an error. */
 bool add_op_methods(void);

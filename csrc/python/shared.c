@@ -26,6 +26,9 @@ static bool import_python_parts(void)
         {&py.power_label, "pygrad.common.value_base", "power_label"},
         {&py.closure_key, "pygrad.common.value_base", "CLOSURE"},
         {&py.op_key, "pygrad.common.value_base", "OP_NAME"},
+        {&py.comparison_key, "pygrad.common.truth", "COMPARISON"},
+        {&py.check_truth, "pygrad.common.truth", "check_truth"},
+        {&py.check_equality, "pygrad.common.truth", "check_equality"},
         {&py.init_of_result, "pygrad.common.refusals", "init_of_result"},
         {&py.children_too_late, "pygrad.common.refusals", "children_too_late"},
         {&py.prev_is_fixed, "pygrad.common.refusals", "prev_is_fixed"},
@@ -36,6 +39,7 @@ static bool import_python_parts(void)
         {&py.backward_in_pieces, "pygrad.engine.sweeps", "backward_in_pieces"},
         {&py.set_frozen, "pygrad.engine.arena", "set_frozen"},
         {&py.tell_recording, "pygrad.engine.recordings", "tell"},
+        {&py.check_hash, "pygrad.engine.recordings", "check_hash"},
         {&py.labels, "pygrad.engine.optable", "LABELS"},
         {&py.check_forward, "pygrad.common.anomaly", "check_forward"},
         {&py.docs, "pygrad.common.docs", "NATIVE_DOCS"},
@@ -70,6 +74,7 @@ static bool make_names(void)
         {&py.data_of_a_value, "a Value's data"},
         {&py.a_gradient, "a gradient"},
         {&py.a_comparison, "a comparison"},
+        {&py.by_bool, "bool()"},
         {&py.by_detach, "detach()"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)

@@ -23,8 +23,9 @@ PG_SHARED struct shared {
     PyObject *surface, *parse_arguments, *parse_prev, *pair_up, *power_label; /* of pygrad.common.value_base */
     PyObject *init_of_result, *children_too_late, *prev_is_fixed, *no_closure, *no_hook,
         *derivatives_missing; /* of pygrad.common.refusals */
-    PyObject *closure_key, *op_key; /* keys of a Value's dict */
-    PyObject *refuse, *backward_in_pieces, *set_frozen, *tell_recording; /* of pygrad.engine */
+    PyObject *check_truth, *check_equality; /* of pygrad.common.truth */
+    PyObject *closure_key, *op_key, *comparison_key; /* keys of a Value's dict */
+    PyObject *refuse, *backward_in_pieces, *set_frozen, *tell_recording, *check_hash; /* of pygrad.engine */
     PyObject *labels; /* of the ops, a tuple: of pygrad.engine too */
     PyObject *check_forward; /* of pygrad.common.anomaly */
     PyObject *docs; /* of pygrad.common.docs: a name of Value's -> its docstring */
@@ -33,7 +34,7 @@ PG_SHARED struct shared {
     PyObject *data, *grad, *_op, *_prev, *_backward, *label, *requires_grad; /* names of attributes */
     PyObject *w, *b, *nonlin, *activation, *add, *mul, *new, *setattr; /* more of them */
     PyObject *data_of_a_value, *a_gradient; /* for messages */
-    PyObject *a_comparison, *by_detach; /* for the trace hook */
+    PyObject *a_comparison, *by_bool, *by_detach; /* for the trace hook */
 } py;
 
 /* Fill `py`, except `value_of` (module.c), `parse_arguments` and `originals` (type.c); false with an error. */

@@ -3,6 +3,7 @@
 #include "python/end.h"
 #include "python/make.h"
 #include "python/parts.h"
+#include "python/truth.h"
 
 #include <structmember.h>
 
@@ -59,12 +60,12 @@ static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
     value *v = (value *)self;
     if (is_watched() && !tell_hook(v, py.by_detach))
         return NULL;
-    return require_node(v) ? make_leaf(node_of(v)->data, 0) : NULL;
+    return require_node(v) ? copy_kind(v, make_leaf(node_of(v)->data, 0)) : NULL;
 }
 
 static Py_hash_t value_hash(PyObject *self)
 {
-    return PyBaseObject_Type.tp_hash(self);
+    return is_called() && !check_hash(self) ? -1 : PyBaseObject_Type.tp_hash(self);
 }
 
 /* --- what a program may replace, and call from its replacement: methods, for CPython refuses to call a slot then ------ */
@@ -169,6 +170,7 @@ static PyType_Slot value_slots[] = {
     {Py_nb_power, value_power},
     {Py_nb_negative, value_negative},
     {Py_nb_absolute, value_absolute},
+    {Py_nb_bool, value_bool},
     {0, NULL},
 };
 

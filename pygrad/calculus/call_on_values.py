@@ -94,7 +94,7 @@ class CallOnValues:
         items = iter(self.xs)
         for k, structure in zip(chosen, self.structures):
             given[k] = rebuild(structure, items)
-        out = _inside(function, given[: len(args)], dict(zip(kwargs, given[len(args) :])))
+        out = _inside(function, given[: len(args)], dict(zip(kwargs, given[len(args) :])), self.xs)
         self.aux = None
         if has_aux:
             out, self.aux = pair_of(out)
@@ -212,6 +212,6 @@ def _is_nested():
     return cells.is_nested() or recordings.is_recording()
 
 
-def _inside(function, args, kwargs):
+def _inside(function, args, kwargs, xs):
     with cells.nested():
-        return hand_on(function, args, kwargs)
+        return recordings.call(hand_on, (function, args, kwargs), xs)

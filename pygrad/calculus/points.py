@@ -7,7 +7,7 @@ among the numbers stands for its data: its graph and its gradient are left alone
 
 from pygrad.common.nested import flatten, names, or_lists, rebuild
 from pygrad.common.numbers import describe, is_number
-from pygrad.engine import Value, is_value
+from pygrad.engine import Value, is_value, recordings
 
 
 class Point:
@@ -38,7 +38,7 @@ class Point:
         if not callable(fn):
             raise TypeError(f"a function of Values is needed here, not {describe(fn)}")
         ys = []
-        structure = flatten(fn(*self.arguments(leaves)), ys, _as_value)
+        structure = flatten(recordings.call(fn, self.arguments(leaves), leaves), ys, _as_value)
         return ys, structure is None
 
 

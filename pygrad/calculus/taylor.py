@@ -197,7 +197,7 @@ def _make_series(ys, found):
     """
     graph = SeenThrough([v for v, _ in found.values()], ys, lambda v: () if v._pg_id in found else _influences(v))
     for v in _between(graph, ys, found):
-        if again := graph.stand_in(v):
+        if (again := graph.stand_in(v)) is not None:
             series = Series([v], _series_of(again, found).__getitem__)
         elif is_call_of_op(v):
             series = _of_custom_op(v, found)

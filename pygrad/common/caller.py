@@ -9,10 +9,16 @@ _DEMOS = os.path.join(_PACKAGE, "demos") + os.sep  # their lines count as a user
 
 def caller():
     """Return (file, line) of the innermost frame that is neither pygrad's nor NumPy's."""
+    frame = user_frame()
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def user_frame():
+    """Return this frame."""
     frame = sys._getframe(1)
     while frame.f_back and _is_library(frame):
         frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
+    return frame
 
 
 def _is_library(frame):

@@ -1,5 +1,6 @@
 """Which objects are numbers: one rule for both engines; and how messages name an object."""
 
+import contextlib
 import numbers
 import operator
 import random
@@ -65,7 +66,8 @@ def _advice(x):
     if isinstance(x, numbers.Complex):
         return "; pygrad has no complex numbers, use x.real or abs(x)"
     if isinstance(x, (list, tuple, dict)):
-        return "; make one Value per number, for example [Value(x) for x in xs]"
+        repeated = "; a repeated list needs an int: int(v.data), or a static= argument" if isinstance(x, list) else ""
+        return f"; make one Value per number, for example [Value(x) for x in xs]{repeated}"
     if hasattr(x, "_prev"):
         return "; use it as it is, or its .data for a new leaf"
     if hasattr(x, "item"):
@@ -90,7 +92,7 @@ def to_whole(x, what, least):
 
 def generator(seed):
     """Return a `random.Random` of a seed: None, a number, a str or bytes. Raises TypeError for any other."""
-    if hasattr(seed, "__index__"):
+    with contextlib.suppress(TypeError):
         seed = operator.index(seed)  # of a NumPy integer too
     if not isinstance(seed, (type(None), int, float, str, bytes, bytearray)):
         raise TypeError(f"a seed must be None, a number, a str or bytes, not {describe(seed)}")

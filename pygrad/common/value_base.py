@@ -5,6 +5,8 @@ and `_backward` included. The modules of pygrad use these names too; programs sh
 
     _read(what=None)      the data; a trace hook is called only if `what` names the reader
     _is_leaf()            True for a leaf; RuntimeError for a Value without a node
+    _is_comparison()      True if `less`, `equal`, ... made it
+    _compared()           tell a recording that a comparison reads the data
     _set_leaf(data)       make it a leaf; if it is one already, set its data, and its gradient to 0
     _operands_in_order()  the operands in a tuple, as the op has them
     _pg_id                the id of its node in the C arena, 0 if it has none (`pygrad.engine` alone)
@@ -12,6 +14,7 @@ and `_backward` included. The modules of pygrad use these names too; programs sh
 
 import operator
 
+from pygrad.common import truth
 from pygrad.common.nested import build_lists, count, flatten, has_gap
 from pygrad.common.numbers import describe, is_number, operand, shown, to_float
 
@@ -61,7 +64,35 @@ class ValueBase:
         """Return the data; first call a trace hook, if `what` says by which means a program reads the data."""
         return self.data
 
-    # `==` and hash stay Python's own, by identity: Values are members of sets and keys of dicts.
+    def _compared(self):
+        """Tell a recording that a comparison reads the data of its right side, this Value."""
+
+    # What is answered here, and what is refused, pygrad.common.truth says.
+    def __bool__(self):
+        if self._is_comparison():
+            return self._read("bool()") != 0.0
+        truth.check_truth(self)
+        return True
+
+    def __eq__(self, other):
+        truth.check_equality(self, other, ValueBase, True)
+        return True if self is other else NotImplemented
+
+    def __ne__(self, other):
+        truth.check_equality(self, other, ValueBase, False)
+        return False if self is other else NotImplemented
+
+    __hash__ = object.__hash__  # by identity: Values are members of sets and keys of dicts
+
+    def __float__(self):
+        raise truth.no_number(self, "float()")
+
+    def __int__(self):
+        raise truth.no_number(self, "int()")
+
+    def __index__(self):
+        raise truth.no_number(self, "an index")
+
     def __lt__(self, other):
         return _compare(self, other, float.__lt__)
 
@@ -107,7 +138,10 @@ def _compare(value, other, compare):
     if number is NotImplemented:
         return number
     data = value._read("a comparison")
-    return compare(data, other._read() if number is None else number)
+    if number is None:
+        other._compared()
+        number = other._read()
+    return compare(data, number)
 
 
 def _restore_leaf(cls, data, grad, requires_grad=True):

@@ -1,7 +1,7 @@
 """The arena (csrc/engine/arena.h) seen from Python: which Values lead to which, frozen leaves, figures, and a check."""
 
 from pygrad.common.numbers import describe, shown
-from pygrad.common.value_base import CLOSURE
+from pygrad.common.value_base import CLOSURE, ValueBase
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 from pygrad.engine.optable import RECEIVERS
@@ -9,7 +9,7 @@ from pygrad.engine.optable import RECEIVERS
 
 def set_frozen(value, requires_grad):
     """Set the `requires_grad` of a Value, a leaf."""
-    if requires_grad not in (False, True):
+    if isinstance(requires_grad, ValueBase) or requires_grad not in (False, True):
         raise TypeError(f"requires_grad must be True or False, not {describe(requires_grad)}")
     status = lib.pg_set_frozen(value._pg_id, not requires_grad)
     if status == lib.PG_IN_USE:

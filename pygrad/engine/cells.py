@@ -38,6 +38,7 @@ recording = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_recording)
 nested = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_nested)
 quiet = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_quiet)
 trace = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_trace)
+call = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_call)
 
 
 def is_nested():

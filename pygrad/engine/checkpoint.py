@@ -98,7 +98,8 @@ class _Checkpoint:
             self.digest, outside = listed_within(_own(ys), since)
             return out, ys, _originals(outside, copies, ys)
 
-        out, ys, self.operands = self._call(given, note)
+        variables = [copy for x, copy in copies.items() if recordings.is_variable(x)]
+        out, ys, self.operands = self._call(given, note, variables)
         self.states = states if states != random_states() else None
         if not self.operands:
             return each(lambda y: Value(y._read()) if is_value(y) else y, out)
@@ -162,15 +163,22 @@ class _Checkpoint:
                 copies[x] = Value(x._read())
             return copies[x] if is_value(x) else x
 
-        return copies, each(copy, self.given)
+        with cells.quiet():  # within a transform a dict of its Values would be warned of
+            return copies, each(copy, self.given)
 
-    def _call(self, given, use):
-        """Call the function; return use(what it returned, the Values in that, the moment before the call)."""
+    def _call(self, given, use, variables=()):
+        """Call the function; return use(what it returned, the Values in that, the moment before the call).
+
+        `variables` are copies of Values that depend on an argument of a transform that is running.
+        """
         args, kwargs = given
         with cells.grad(), cells.trace() as trace:
             since = trace.moment
             del trace
-            out = self.function(*args, **kwargs)
+            if variables:
+                out = recordings.call(functools.partial(self.function, **kwargs), args, variables)
+            else:
+                out = self.function(*args, **kwargs)
             ys = []
             each(lambda y: ys.append(y) if is_value(y) else _check_plain(y), out)
             return use(out, ys, since)
@@ -207,7 +215,8 @@ def _originals(ids, copies, ys):
     given = {copy._pg_id: x for x, copy in copies.items()}
     others = [id for id in ids if id not in given]
     given.update(zip(others, engine.values_of(others, ys)))
-    return tuple(dict.fromkeys([given[id] for id in ids]))
+    with cells.quiet():  # as in _copied()
+        return tuple(dict.fromkeys([given[id] for id in ids]))
 
 
 def _check_plain(y):

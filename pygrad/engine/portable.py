@@ -8,7 +8,7 @@ Value are in pygrad/common/docs.py.
 
 from weakref import WeakValueDictionary
 
-from pygrad.common import anomaly, refusals
+from pygrad.common import anomaly, refusals, truth
 from pygrad.common.docs import DOCS, documented
 from pygrad.common.numbers import is_number, operand, to_float
 from pygrad.common.value_base import (
@@ -29,10 +29,11 @@ from pygrad.engine.errors import check, refuse
 from pygrad.engine.optable import CODES, LABELS
 from pygrad.engine.sweeps import backward_in_pieces
 
-_LEAF, _POWER = CODES["leaf"], CODES["power"]
+_LEAF, _POWER, _STOP_GRADIENT = CODES["leaf"], CODES["power"], CODES["stop_gradient"]
+_COMPARISONS = [CODES[name] for name in ("less", "less_equal", "equal", "not_equal")]
 
 _IDS = ffi.typeof("pg_id[]")
-_new, _new_cell = object.__new__, cells.new_node
+_new, _hash, _new_cell = object.__new__, object.__hash__, cells.new_node
 _pg_leaf, _pg_unary, _pg_binary = lib.pg_leaf, lib.pg_unary, lib.pg_binary
 _pg_binary_left, _pg_binary_right = lib.pg_binary_left, lib.pg_binary_right
 
@@ -190,6 +191,17 @@ class Value(ValueBase):
         with cells.quiet():
             return self.data
 
+    def _compared(self):
+        if _open.of[lib.PG_MODE_RECORDING] and not lib.pg_mode_of(lib.PG_MODE_QUIET):
+            with cells.quiet():
+                recordings.tell(self, "a comparison")
+
+    def _is_comparison(self):
+        op = lib.pg_op(self._pg_node)
+        if op == _STOP_GRADIENT:
+            return self._operands_in_order()[0]._is_comparison()
+        return op in _COMPARISONS or truth.COMPARISON in self.__dict__
+
     def _is_leaf(self):
         return lib.pg_op(self._alive()) == _LEAF
 
@@ -231,9 +243,15 @@ class Value(ValueBase):
     def _op(self, name):
         self.__dict__[OP_NAME] = name
 
+    def __hash__(self):
+        if _open.of[lib.PG_MODE_CALL]:
+            recordings.check_hash(self)
+        return _hash(self)
+
     @property
     def _prev(self):
-        return set(self._operands_in_order())
+        with cells.quiet():  # within a transform a set of its Values would be warned of
+            return set(self._operands_in_order())
 
     @_prev.setter
     def _prev(self, children):
@@ -291,7 +309,7 @@ class Value(ValueBase):
         lib.pg_backprop(self._alive())
 
     def detach(self):
-        return Value(self._read("detach()"))
+        return _copy_kind(self, Value(self._read("detach()")))
 
     # --- operators, in micrograd's order; each is one row of csrc/ops.def ---
 
@@ -524,7 +542,16 @@ def _without_graph(out):
     no gradient on, for a leaf would keep the number of this one run."""
     if recordings.is_recording():
         return _stop_gradient(out) if lib.pg_op_has_derivative(lib.pg_op(out._pg_node)) else out
-    return _make(None, None, _pg_leaf, lib.pg_data(out._pg_node)) if out._pg_a is not None else out
+    if out._pg_a is None:
+        return out
+    return _copy_kind(out, _make(None, None, _pg_leaf, lib.pg_data(out._pg_node)))
+
+
+def _copy_kind(out, leaf):
+    """Return `leaf`, which has the number of `out`; if `out` is the result of a comparison, it counts as one too."""
+    if out._is_comparison():
+        leaf.__dict__[truth.COMPARISON] = True
+    return leaf
 
 
 def _adopt(id):

@@ -34,10 +34,17 @@ def record(function, key, numbers, passes, watch=True):
         del trace
         inputs = [engine.Value(number) for number in numbers]
         with cells.grad():  # the call may be within no_grad()
-            out = _watched(function, key, inputs, since) if watch else apply(function, key, iter(inputs))
+            if watch:
+                out = _watched(function, key, inputs, since)
+            else:
+                out = _called(function, key, inputs)
         tape = Tape(inputs, out, since, passes)
         tape.point = array("d", numbers)
     return tape
+
+
+def _called(function, key, inputs):
+    return recordings.call(apply, (function, key, iter(inputs)), inputs)
 
 
 def _watched(function, key, inputs, since):
@@ -46,7 +53,7 @@ def _watched(function, key, inputs, since):
     with cells.recording() as recording:
         recordings.watch(recording.moment, watcher)
         del recording
-        out = apply(function, key, iter(inputs))
+        out = _called(function, key, inputs)
     now = random_states()
     if any(now[name] != state for name, state in states.items()):
         warn_here(
@@ -72,6 +79,8 @@ class _Watcher:
 _ADVICE = "; pygrad.where, maximum, minimum, take and less are recorded"
 _READS = {
     "data": f"reading .data of a Value that is being recorded keeps the number of this one run{_ADVICE}",
+    "hash()": f"a set or dict finds a Value that is being recorded by identity, and not by its number{_ADVICE}",
+    "bool()": f"the truth of a Value that is being recorded is decided now, once for all runs{_ADVICE}",
     "item()": f"item() of a Value that is being recorded keeps the number of this one run{_ADVICE}",
     "detach()": "detach() of a Value that is being recorded keeps the number of this one run: use pygrad.stop_gradient",
     "a comparison": f"a comparison of a Value that is being recorded is decided now, once for all runs{_ADVICE}",

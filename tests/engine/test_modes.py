@@ -270,7 +270,7 @@ def test_check_arena_says_what_is_running():
     y = Value(4.0, (x,))
     y._backward = lambda: engine.check_arena(idle=True)
     modes = {"no_grad": pygrad.no_grad, "detect_anomaly": pygrad.detect_anomaly}
-    modes |= {"recording": cells.recording, "trace": cells.trace}
+    modes |= {"recording": cells.recording, "trace": cells.trace, "a call": cells.call}
     for what, mode in modes.items():
         with mode(), pytest.raises(RuntimeError, match=what):
             engine.check_arena(idle=True)

@@ -1,0 +1,87 @@
+"""What a program may ask of a Value: truth, `==`, float(), int(), range() and the like. One rule for all makes of it.
+
+As in micrograd a Value is true, and `==` asks for the same object. The truth of a Value that a comparison made (`less`,
+`equal`, ...) is that of its data. A *variable* depends on an argument of a function that is recorded or transformed
+now: its number stands for others, so these answers would be wrong for most of them, and asking is a TypeError.
+"""
+
+import warnings
+
+from pygrad.common.caller import user_frame
+from pygrad.common.numbers import is_number
+
+COMPARISON = "<comparison>"  # a key in the __dict__ of a leaf that has the number of a comparison
+
+_CURES = (
+    "choose with pygrad.where, and compare with pygrad.equal, less, ...; or pass this argument as it is, by static= of "
+    "pygrad.compile or by argnums= of a transform"
+)
+_CONVERSIONS = {
+    "float()": "use v.data for its number; a function of math has a method here: v.sin() for math.sin(v)",
+    "int()": "use int(v.data)",
+    "an index": "use int(v.data), or pygrad.take(xs, v) in place of xs[v]",
+}
+
+
+def is_variable(value):
+    """Return True if the Value depends on an argument of a function that is recorded or transformed now.
+
+    pygrad.engine puts a function of its own here.
+    """
+    return False
+
+
+def check_truth(value):
+    """Raise TypeError if the truth of the Value, which no comparison made, cannot be told."""
+    if is_variable(value):
+        raise _of_variable("the truth")
+
+
+def check_equality(value, other, values, warns):
+    """Do what must be done before `value == other`, or `!=`, asks for identity; `values` is the type of all Values.
+
+    Raises TypeError if one of them is a variable, and the other a number or Value. If `warns`, warns of a number, once
+    a line.
+    """
+    if isinstance(other, values):
+        if is_variable(value) or is_variable(other):
+            raise _of_variable("`==`", "; `is` tells whether two Values are one object")
+    elif is_number(other):
+        if is_variable(value):
+            raise _of_variable("`==`")
+        if warns:
+            _warn(
+                "`==` of a Value and a number asks whether they are one object, so it is always False: use "
+                "pygrad.equal, or v.data"
+            )
+
+
+def no_number(value, what):
+    """Return the TypeError of a conversion: `what` is "float()", "int()" or "an index"."""
+    if is_variable(value):
+        return _of_variable(what, "; v.data has the number of this one run")
+    return TypeError(f"{what} of a Value: it is no number, for the number has no gradient; {_CONVERSIONS[what]}")
+
+
+def _of_variable(what, more=""):
+    return TypeError(
+        f"{what} of a Value that depends on an argument: the function runs now for other numbers too; {_CURES}{more}"
+    )
+
+
+def warn_of_lookup():
+    """Warn that a set or dict looks a variable up."""
+    _warn(f"a set or dict finds a Value by identity, and not by its number; {_CURES}")
+
+
+def _warn(message):
+    """Warn, once for each line of the user's program: Python notes there what it has shown."""
+    frame = user_frame()
+    warnings.warn_explicit(
+        message,
+        UserWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=frame.f_globals.get("__name__"),
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )
