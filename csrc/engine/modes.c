@@ -150,7 +150,7 @@ bool pg_thread_has_no_grad(const pg_arena *arena)
 
 bool pg_thread_is_quiet(const pg_arena *arena)
 {
-    return newest(arena, PG_MODE_QUIET, PG_MODE_QUIET) != NULL;
+    return newest(arena, PG_MODE_QUIET, PG_MODE_QUIET, UINT64_MAX) != NULL;
 }
 
 bool pg_thread_records(const pg_arena *arena)
