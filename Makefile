@@ -53,7 +53,7 @@ bench: build
 
 # Wheels are built from a copy: what another build left behind, a sanitized object say, must not get in. A copy is made,
 # and compiled, again if a file of it is newer.
-SOURCES = csrc pygrad tests bench setup.py pyproject.toml MANIFEST.in Makefile README.md LICENSE CHANGELOG.md CONTRIBUTING.md
+SOURCES = csrc pygrad tests bench docs setup.py pyproject.toml MANIFEST.in Makefile README.md LICENSE CHANGELOG.md CONTRIBUTING.md
 COMPILED = $(wildcard $(foreach room,. *,csrc/$(room)/*.[ch] csrc/$(room)/*.def csrc/$(room)/*.py pygrad/$(room)/*.py)) setup.py pyproject.toml MANIFEST.in README.md LICENSE
 define copy_sources
 	rm -rf $(1) && mkdir -p $(1) && cp -r $(SOURCES) $(1)/ && rm -f $(1)/pygrad/_core.* $(1)/pygrad/_native.*
@@ -77,7 +77,7 @@ test-wheel: wheel
 	cd build/wheel && venv/bin/pygrad --version
 	build/wheel/venv/bin/python -m pip install -q "$$(ls -t dist/pygrad_engine-*.whl | head -n 1)[viz]"  # has a command
 	$(call see_the_first,build/wheel/venv)
-	cp -r tests README.md pyproject.toml build/wheel/
+	cp -r tests docs README.md pyproject.toml build/wheel/
 	cd build/wheel && venv/bin/python -c "import pygrad; assert '/build/wheel/venv/' in pygrad.__file__, pygrad"
 	cd build/wheel && PYGRAD_REQUIRE_NATIVE=1 venv/bin/python -m pytest -q -n 2 -m wheel tests
 
@@ -111,7 +111,7 @@ sanitized: build/asan/ready
 build/asan/ready: $(VENV)/ready $(COMPILED)
 	$(call sanitized_copy,asan,address$(comma)undefined)
 asan: sanitized
-	rm -rf build/asan/tests && cp -r tests README.md pyproject.toml build/asan/
+	rm -rf build/asan/tests && cp -r tests docs README.md pyproject.toml build/asan/
 	$(SANITIZED) $(abspath $(BIN))/python -c "import pygrad; assert '/build/asan/' in pygrad.__file__, pygrad"
 	$(SANITIZED) PYGRAD_PROXY=native $(abspath $(BIN))/python -m pytest -q tests -m "not python and not reference" -n 2 --durations=5
 	$(SANITIZED) PYGRAD_PROXY=python $(abspath $(BIN))/python -m pytest -q tests -m "proxy and not reference" -n 2
@@ -142,7 +142,7 @@ THREADS = cd $(CURDIR)/build/tsan-extension && LD_PRELOAD="$$($(CC) -print-file-
 	    TSAN_OPTIONS=halt_on_error=1:ignore_noninstrumented_modules=1 PYTHONPATH=$(CURDIR)/build/tsan-extension/src \
 	    PYGRAD_SANITIZED=1 HYPOTHESIS_PROFILE=brief
 tsan-extension: build/tsan-extension/ready
-	rm -rf build/tsan-extension/tests && cp -r tests README.md pyproject.toml build/tsan-extension/
+	rm -rf build/tsan-extension/tests && cp -r tests docs README.md pyproject.toml build/tsan-extension/
 	$(THREADS) $(abspath $(BIN))/python -c "import pygrad; assert '/build/tsan-extension/' in pygrad.__file__, pygrad"
 	$(THREADS) PYGRAD_PROXY=native $(abspath $(BIN))/python -m pytest -q --capture=sys -n 2 -m threads tests
 	$(THREADS) PYGRAD_PROXY=python $(abspath $(BIN))/python -m pytest -q --capture=sys -n 2 -m threads tests

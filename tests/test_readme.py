@@ -1,4 +1,4 @@
-"""The README tells the truth: its Python examples run and print what their comments say. So do docstrings."""
+"""The README and docs/ tell the truth: their Python examples print what the comments say. So do docstrings."""
 
 import doctest
 import importlib
@@ -16,8 +16,10 @@ import pygrad
 
 pytestmark = [pytest.mark.python, pytest.mark.wheel]
 
-README = Path(__file__).resolve().parent.parent / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[block.splitlines()[0] for block in BLOCKS])
@@ -33,6 +35,12 @@ def test_example_prints_what_its_comments_say(block):
 def test_the_readme_has_examples():
     """The example of micrograd's README is among them, with its three numbers."""
     assert any("24.7041" in block and "138.8338" in block and "645.5773" in block for block in BLOCKS)
+
+
+def test_the_pages_are_there():
+    """What is refused has its page, and the README leads to it."""
+    assert "refused.md" in [page.name for page in PAGES]
+    assert "(docs/refused.md)" in README.read_text(encoding="utf-8")
 
 
 def test_names_of_the_table_exist():
