@@ -78,7 +78,9 @@ class CallOnValues:
     """
 
     def __init__(self, function, args, kwargs=None, argnums=None, has_aux=False):
-        args, kwargs = arranged(function, args, kwargs or {})
+        kwargs = kwargs or {}
+        if kwargs:
+            args, kwargs = arranged(function, args, kwargs)
         given, places = [*args, *kwargs.values()], [*range(len(args)), *(place_of(function, name) for name in kwargs)]
         if args and first_is_self(function):
             given[0] = Static(given[0], by_identity=True)
@@ -87,8 +89,10 @@ class CallOnValues:
         self.is_one = isinstance(argnums, int) or (argnums is None and len(chosen) == 1)
         numbers = []
         self.structures = [flatten(given[k], numbers, _as_input) for k in chosen]
-        others = (x for k, x in enumerate(given) if k not in chosen)  # a Static holds no Values
-        self.are_numbers = all(map(is_number, numbers)) and not _is_nested() and not any(map(_holds_values, others))
+        self.are_numbers = all(map(is_number, numbers)) and not _is_nested()
+        if len(chosen) < len(given):
+            others = (x for k, x in enumerate(given) if k not in chosen)
+            self.are_numbers = self.are_numbers and not any(map(_holds_values, others))
         # A given Value gets a node of its own: the derivative must not go on to the Values that it was computed from.
         self.xs = [x * 1.0 if is_value(x) else Value(x) for x in numbers]
         items = iter(self.xs)

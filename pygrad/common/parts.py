@@ -158,8 +158,13 @@ class Static:
         return Static, (self.value, type(self._key) is _Same)
 
 
+_NEVER_STATIC = {float, int, list, tuple}
+
+
 def is_static(x):
     """True for an argument that is no number: a bool, None, a str, a function, a class, an Enum member or a Module."""
+    if type(x) in _NEVER_STATIC:
+        return False
     if x is None or isinstance(x, (bool, str, Enum, type, types.FunctionType)) or is_module(x):
         return True
     return callable(x) and not any(hasattr(x, name) for name in ("__len__", "__dataclass_fields__", "_prev"))

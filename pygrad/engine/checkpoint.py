@@ -100,7 +100,10 @@ class _Checkpoint:
 
         variables = [copy for x, copy in copies.items() if recordings.is_variable(x)]
         out, ys, self.operands = self._call(given, note, variables)
-        self.states = states if states != random_states() else None
+        now = random_states()
+        if len(now) > len(states):  # NumPy loads its generator at the first draw: its state before that is lost
+            return self.first_run()
+        self.states = states if states != now else None
         if not self.operands:
             return each(lambda y: Value(y._read()) if is_value(y) else y, out)
         self.shape, self.inputs, self.outputs = _shape(out), _numbers(self.operands), _numbers(ys)

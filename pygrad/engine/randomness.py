@@ -1,11 +1,8 @@
 """The states of the global random generators: compare them to notice a draw, wind them back to repeat it."""
 
-import contextlib
 import functools
 import random
 import sys
-
-from pygrad.common import forks
 
 _python = random.getstate.__self__  # the generator behind random.random() and its like
 
@@ -13,9 +10,6 @@ _python = random.getstate.__self__  # the generator behind random.random() and i
 def random_states():
     """Return the state of the global generator of Python, and of NumPy's if NumPy has been imported, in a dict."""
     states = {"random": random.getstate()}
-    if "numpy" in sys.modules and "numpy.random" not in sys.modules:  # NumPy loads it at the first draw: too late here
-        with contextlib.suppress(ImportError), forks.importing:
-            import numpy.random  # noqa: F401
     # Another thread may be importing NumPy just now: the module is there, and has no generator yet.
     get_state = getattr(sys.modules.get("numpy.random"), "get_state", None)
     if get_state:

@@ -13,7 +13,16 @@ from pygrad.common.numbers import shortened, shown
 from pygrad.common.parts import Record, Static, is_static, opened
 from pygrad.common.signatures import first_is_self, place_of, signature_of
 
-_NUMBERS = {float, int, list, tuple, array}  # types of arguments that need no closer look
+_NUMBERS = {float, int, list, tuple, array}  # types of arguments that need no closer look; NumPy's array is added
+
+
+def _is_array(x):
+    """True for an array of NumPy, whose type is known from now on."""
+    kind = type(x)
+    if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
+        _NUMBERS.add(kind)
+        return True
+    return False
 
 
 STATIC, SELF = object(), object()  # besides True and False: how an argument is read
@@ -75,11 +84,14 @@ class Call:
 
     def __init__(self, args, kwargs, read, reading, function=None):
         """`read` is Argument or a class derived from it; `reading` is the Reading of the function."""
+        if not kwargs and reading.is_simple and _NUMBERS.issuperset(map(type, args)):  # as mostly: all are leaves
+            self.keywords, self._read = (), read
+            self.trees = self.arguments = [read(x, f"argument {i + 1}", reading.batched) for i, x in enumerate(args)]
+            self.key = tuple([a.structure for a in self.trees])
+            self.samples = _common_samples(self.arguments)
+            return
         self.keywords, self.arguments, self._read = tuple(kwargs), [], read
-        if reading.is_simple:
-            self.trees = [self._tree(x, f"argument {i + 1}", reading.batched) for i, x in enumerate(args)]
-        else:
-            self.trees = [self._tree(x, f"argument {i + 1}", reading.place(i)) for i, x in enumerate(args)]
+        self.trees = [self._tree(x, f"argument {i + 1}", reading.place(i)) for i, x in enumerate(args)]
         for name, x in kwargs.items():
             self.trees.append(self._tree(x, f"argument {name!r}", reading.keyword(name, function)))
         self.samples = _common_samples(self.arguments)
@@ -89,7 +101,7 @@ class Call:
         """Return the tree of an argument; `how` is STATIC, SELF, or True or False: does it hold samples?"""
         if how is STATIC or how is SELF:
             return Static(given, by_identity=how is SELF)
-        if type(given) not in _NUMBERS:
+        if type(given) not in _NUMBERS and not _is_array(given):
             if is_static(given):
                 return Static(given)
             if (record := opened(given)) is not None:
@@ -150,7 +162,8 @@ def hand_on(function, args, kwargs):
     """Return function(*args, **kwargs); static arguments may be `Static`s, and a transform gets them so."""
     if not getattr(function, "takes_static", False):
         args = [x.value if type(x) is Static else x for x in args]
-        kwargs = {name: x.value if type(x) is Static else x for name, x in kwargs.items()}
+        if kwargs:
+            kwargs = {name: x.value if type(x) is Static else x for name, x in kwargs.items()}
     return function(*args, **kwargs)
 
 

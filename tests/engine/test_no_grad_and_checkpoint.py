@@ -1094,3 +1094,20 @@ def test_what_checkpoint_refuses():
     """What is no function."""
     with pytest.raises(TypeError, match="needs a function"):
         pygrad.checkpoint(3.0)
+
+
+@pytest.mark.once
+def test_a_checkpoint_makes_the_first_draw_of_numpy():
+    """NumPy loads its generator then: the second run draws the numbers of the first one."""
+    program = """
+import sys
+import numpy as np
+import pygrad
+
+w = pygrad.Value(2.0)
+y = pygrad.checkpoint(lambda x: x * float(np.random.normal()))(w)
+y.backward()
+print(w.grad == y.data / 2.0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ("True", "") == (done.stdout.strip(), done.stderr)
