@@ -19,6 +19,17 @@ def random_states():
     return states
 
 
+def has_drawn(states):
+    """True if a global generator was drawn from since random_states() returned `states`.
+
+    NumPy loads its generator at the first draw. One that was loaded since then is new if its position is 624.
+    """
+    now = random_states()
+    if "numpy" in now and "numpy" not in states:
+        return now["random"] != states["random"] or sys.modules["numpy.random"].get_state()[2] != 624
+    return now != states
+
+
 def repeated(states, run):
     """Return run(); for it the generators go on from `states`, and then they are as before. None: they just go on."""
     if states is None:

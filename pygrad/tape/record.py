@@ -11,7 +11,7 @@ from pygrad import engine
 from pygrad.common.caller import caller
 from pygrad.engine import cells, recordings
 from pygrad.engine._lib import lib
-from pygrad.engine.randomness import random_states
+from pygrad.engine.randomness import has_drawn, random_states
 from pygrad.tape.call import apply
 from pygrad.tape.tape import Tape
 
@@ -54,7 +54,7 @@ def _watched(function, key, inputs, since):
         recordings.watch(recording.moment, watcher)
         del recording
         out = _called(function, key, inputs)
-    if random_states() != states:  # or NumPy's generator is there by now: NumPy loads it at the first draw
+    if has_drawn(states):
         warn_here(
             "the function drew random numbers while it was recorded: every run will use these. Draw them outside, "
             "and pass them as arguments"

@@ -6,6 +6,8 @@ import math
 import os
 import pickle
 import random
+import subprocess
+import sys
 import threading
 
 import pytest
