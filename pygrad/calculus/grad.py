@@ -43,6 +43,11 @@ def backward(ys, seeds=None):
 def grad(y, xs, create_graph=False, seed=1.0):
     """Return d y / d x for each x, in the structure of `xs`; no Value's `grad` is read or changed.
 
+    The derivative by x is that along all paths from y to x, also those that go through others of the xs: if b = a * 2 is
+    one of the xs beside a, then d (a * b) / d a is 4 a, and d (a * b) / d b is a, that is, all else but b is fixed. (The
+    arguments of a function under `gradient` depend on nothing: there b is a result that the function computes, and the
+    derivative by a is 4 a; or it is an argument, and then the derivative by a is b.)
+
     y             a Value; or a list of Values: then their sum is differentiated, each Value times its seed
     xs            a Value, or nested lists of Values: leaves or results. An x that y does not depend on gives 0.0. A
                   frozen leaf (`requires_grad` is False) gives its derivative too
@@ -58,6 +63,10 @@ def grad(y, xs, create_graph=False, seed=1.0):
     >>> (dx,) = pygrad.grad(x**3, [x], create_graph=True)
     >>> dx.data, pygrad.grad(dx, x), x.grad
     (12.0, 12.0, 0.0)
+    >>> a = pygrad.Value(3.0)
+    >>> b = a * 2
+    >>> pygrad.grad(a * b, [a, b]), pygrad.gradient(lambda a, b: a * b)(3.0, 6.0)
+    ([12.0, 3.0], [6.0, 3.0])
     """
     values = []
     structure = flatten(xs, values, _as_x)
