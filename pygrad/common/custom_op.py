@@ -29,7 +29,7 @@ class Engine(NamedTuple):
 
     value_type: type
     declared: Callable  # declared(y, xs, derivatives) makes the node
-    leads_out: Callable  # leads_out(y, since): does y lead to a leaf, or to a Value that is older than `since`, a result?
+    leads_out: Callable  # leads_out(y, since): does y lead to a leaf, or to a Value older than `since`, a result?
 
 
 class CustomOp:
@@ -134,11 +134,9 @@ class CustomOp:
         """Return y, a result of `forward`, as a Value; and True if it leads to Values that `forward` closes over."""
         if type(y) is float or not is_a(y, self._value_type):
             return self._checked(y, self._name), False
-        i = 0
-        for copy in copies:
+        for i, copy in enumerate(copies):
             if y is copy:
                 return xs[i], False
-            i += 1
         return y, self._engine.leads_out(y, copies[0] if copies else self._copy(self._value_type(0.0)))
 
     def _declared(self, y, xs, ds, call):
@@ -226,7 +224,8 @@ class CustomOp:
         ys = [self._own(y, xs, copies) for y in ys]
         rows = self.rows(structure, [y for y, _ in ys], xs, shape)
         group = Outputs(structure, [])
-        outs = [self._declared(y, xs, row, Call(self, shape, closes, None, group)) for (y, closes), row in zip(ys, rows)]
+        calls = [Call(self, shape, closes, None, group) for _, closes in ys]
+        outs = [self._declared(y, xs, row, call) for (y, _), row, call in zip(ys, rows, calls)]
         group.outs.extend([weakref.ref(out) for out in outs])
         return rebuild(structure, iter(_sharing(outs)))
 

@@ -15,7 +15,7 @@ right there. (The lecture's way, a closure on `_backward`, cannot be compiled.)
 
 from pygrad.common.custom_op import CustomOp, Engine
 from pygrad.engine import Value, declared
-from pygrad.engine._lib import lib
+from pygrad.engine.arena import leads_out
 
 
 def custom_op(forward):
@@ -32,9 +32,9 @@ def custom_op(forward):
     number that it reads from such a Value (`w.data`) gives it no gradient: pass the Value as an argument. There is a
     UserWarning if the result of the first call does not lead to a Value of the function's closure or globals.
 
-    Derivatives of any order come from the function that is declared: with the op's own result as y, so it may use y. It
-    must compute with Values for that; what it reads from `x.data` is constant. To differentiate a derivative pygrad calls
-    the function again, and `forward` too if it uses other Values. They must do the same then, else RuntimeError.
+    Derivatives of any order come from the function that is declared, with the op's own result as y. It must compute
+    with Values for that; what it reads from `x.data` is constant. To differentiate a derivative pygrad calls the
+    function again, and `forward` too if it uses other Values. They must do the same then, else RuntimeError.
 
     >>> import pygrad
     >>> @pygrad.custom_op
@@ -74,8 +74,4 @@ def custom_op(forward):
     return CustomOp(forward, _ENGINE)
 
 
-def _leads_out(y, since, pg_leads_out=lib.pg_leads_out):
-    return pg_leads_out(y._pg_id, since._pg_id) != 0
-
-
-_ENGINE = Engine(Value, declared, _leads_out)
+_ENGINE = Engine(Value, declared, leads_out)

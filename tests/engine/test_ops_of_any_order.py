@@ -64,10 +64,9 @@ def test_derivatives_of_any_order(name, order):
     assert right == pytest.approx(pygrad.derivative(pygrad.checkpoint(op), order)(0.3), rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["sigmoid"])
-def test_compiled_derivatives(name):
+def test_compiled_derivatives(tmp_path):
     """A recording has the derivatives of the node itself; a tape in a file too."""
-    own, plain = PAIRS[name]
+    own, plain = PAIRS["sigmoid"]
     op = own()
     f, g = pygrad.compile(lambda x: op(x[0] * x[1]) * x[0]), lambda x: plain(x[0] * x[1]) * x[0]
     at = [[0.5, 0.3], [-0.2, 1.0]]
@@ -75,8 +74,12 @@ def test_compiled_derivatives(name):
     assert [pygrad.hessian(g)(x) for x in at] == [
         [pytest.approx(row, rel=1e-12) for row in part] for part in pygrad.hessian(f)(at)
     ]
-    assert pygrad.hvp(g)(at[0], [1.0, 2.0]) == pytest.approx(pygrad.hvp(f)(at[0], [1.0, 2.0]), rel=1e-12)
-    assert pygrad.jvp(g)(at[0], [1.0, 2.0]) == pytest.approx(pygrad.jvp(f)(at[0], [1.0, 2.0]), rel=1e-12)
+    (products,) = pygrad.hvp(f)([at[0]], [[1.0, 2.0]])
+    assert pygrad.hvp(g)(at[0], [1.0, 2.0]) == pytest.approx(products, rel=1e-12)
+    twice = pygrad.gradient(pygrad.compile(lambda x: pygrad.gradient(lambda x: op(x[0] * x[1]) * x[0])(x)[0]))
+    assert pygrad.hessian(g)(at[0])[0] == pytest.approx(twice([at[0]])[0], rel=1e-12)
+    twice.save(tmp_path / "twice")
+    assert twice([at[0]]) == pygrad.load(tmp_path / "twice")([at[0]])
 
 
 def test_jvp_hvp_and_sparse_hessians():
@@ -244,8 +247,8 @@ def test_mixed_derivatives_of_what_is_closed_over():
     flat = lambda m: [x for row in m for x in (flat(row) if isinstance(row, list) else [row])]  # noqa: E731
     right = flat(pygrad.hessian(plain)(at))
     assert right == pytest.approx(flat(pygrad.hessian(own)(at)), rel=1e-12)
-    assert right == pytest.approx(flat(pygrad.hessian(pygrad.compile(own))(at)), rel=1e-12)
-    assert right == pytest.approx(flat(pygrad.jacobian(pygrad.compile(pygrad.gradient(own)))(at)), rel=1e-12)
+    assert right == pytest.approx(flat(pygrad.hessian(pygrad.compile(own))([at])[0]), rel=1e-12)
+    assert right == pytest.approx(flat(pygrad.jacobian(pygrad.compile(pygrad.gradient(own)))([at])[0]), rel=1e-12)
     assert pygrad.gradcheck(own, at)
     assert pygrad.gradgradcheck(own, at)
     third = [flat(pygrad.hessian(lambda v, f=f: pygrad.jvp(f)(v, [1.0, 2.0])[1])(at)) for f in (plain, own)]
@@ -259,10 +262,10 @@ def test_a_compiled_parameter_gets_a_gradient():
     w = Value(2.0)
     op = pygrad.custom_op(lambda x: w * x).derivative(lambda y, x: w)
     f = pygrad.compile(lambda x: op(x) * x, reduction="sum")
-    f([3.0, 4.0]).backward()
+    assert 50.0 == f.backward([3.0, 4.0])
     assert 25.0 == w.grad
     w.data = 3.0
-    assert 75.0 == f([3.0, 4.0]).data
+    assert 75.0 == f([3.0, 4.0])
 
 
 def test_closed_over_through_a_checkpoint_and_another_op():
@@ -279,7 +282,8 @@ def test_closed_over_through_a_checkpoint_and_another_op():
     w, x = Value(0.7), Value(-0.4)
     by = pygrad.grad((w * x).sin() * x * w * x, [x, w], create_graph=True)
     right = [v.data for v in by] + [g for v in by for g in pygrad.grad(v, [x, w])]
-    assert right == pytest.approx(found[0], rel=1e-12) == pytest.approx(found[1], rel=1e-12)
+    assert right == pytest.approx(found[0], rel=1e-12)
+    assert right == pytest.approx(found[1], rel=1e-12)
 
 
 def test_forward_that_does_something_else():
@@ -316,7 +320,7 @@ def test_what_is_closed_over_is_explained_and_drawn():
         assert pygrad.grad(y, v) == pytest.approx(pygrad.explain(y, v).derivative, rel=1e-14)
     assert [] == pygrad.unreached(y, [w, x], warn=False)
     pytest.importorskip("graphviz")
-    assert "<lambda>" in viz.draw_dot(y).source.replace("&lt;", "<").replace("&gt;", ">")
+    assert "lambda" in viz.draw_dot(y).source
 
 
 # --- lists, keywords, flags, None -------------------------------------------------------------------------------------
@@ -343,9 +347,9 @@ def test_lists_as_arguments(engine, custom_op):
         assert 2.0 == a.grad
     with pytest.raises(ValueError, match="must have the structure of the argument"):
         alone.derivative(lambda y, xs: [1.0, 2.0, 3.0])([1.0, 2.0])
+    endless = [1.0]
+    endless.append(endless)
     with pytest.raises(ValueError, match="holds itself"):
-        endless = [1.0]
-        endless.append(endless)
         alone(endless)
 
 
@@ -378,7 +382,7 @@ def test_several_outputs(engine, custom_op):
     with pytest.raises(ValueError, match="derivatives of each output: .* has 2 parts, not 3"):
         both.derivative(lambda y, a, b: (1.0, 2.0, 3.0))(a, b)
     with pytest.raises(ValueError, match="each argument: 2, not 1"):
-        both.derivative(lambda y, a, b: (1.0, 2.0))(a, b)
+        both.derivative(lambda y, a, b: (1.0, [2.0]))(a, b)
 
 
 def test_several_outputs_of_any_order():
