@@ -369,5 +369,4 @@ def _is_nested():
 
 
 def _inside(function, arguments, xs):
-    with cells.nested():
-        return recordings.call(function, arguments, xs)
+    return recordings.call(function, arguments, xs, cells.nested)

@@ -50,8 +50,9 @@ def _watched(function, arguments, inputs, since):
     watcher, states = _Watcher({v._pg_id for v in inputs}, since), random_states()
     with cells.recording() as recording:
         recordings.watch(recording.moment, watcher)
+        recordings.register(recording, inputs)
         del recording
-        out = recordings.call(function, arguments, inputs)
+        out = function(*arguments)
     now = random_states()
     if any(now[name] != state for name, state in states.items()):
         warn_here(
