@@ -12,10 +12,9 @@ from weakref import WeakValueDictionary
 
 from pygrad.common import truth
 from pygrad.engine import cells
-from pygrad.engine._lib import ffi, lib
+from pygrad.engine._lib import lib
 from pygrad.engine.errors import check
 
-_IDS = ffi.typeof("pg_id[]")
 _watches = WeakValueDictionary()  # the moment of a recording -> the object to tell of reads
 
 
@@ -49,7 +48,9 @@ def call(function, arguments, values, mode=cells.call):
 
 def register(cell, values):
     """Note that these Values, all just made, stand for other numbers too until the mode in the cell ends."""
-    check(lib.pg_mode_arguments(cell, len(values), ffi.new(_IDS, [v._pg_id for v in values])))
+    status = lib.pg_mode_arguments(cell, len(values), [v._pg_id for v in values])
+    if status != lib.PG_OK:
+        check(status)
 
 
 def is_variable(value):
