@@ -158,7 +158,7 @@ typedef enum {
     PG_MODE_NESTED, /* a transform runs within another one */
     PG_MODE_QUIET, /* reads of data do not call the trace hook */
     PG_MODE_TRACE, /* which leaves are made, and which were there before? (moment.h) */
-    PG_MODE_CALL, /* a function runs on arguments that stand for other numbers too: see pg_depends_on() */
+    PG_MODE_CALL, /* a function runs on arguments that stand for other numbers too: see pg_mode_arguments() */
     PG_MODE_KINDS
 } pg_mode_kind;
 /* A moment, by the arena's clock. No two modes have the same. */
@@ -168,12 +168,15 @@ typedef struct pg_mode {
     pg_moment moment; /* when it began */
     uint64_t thread; /* the number of the thread that began it (modes.h) */
     uint64_t block; /* the start number of the block that was the current one: no later node is in an older block */
+    pg_id *xs; /* see pg_mode_arguments(): `count` ids; NULL: none */
+    uint32_t count;
     struct pg_mode *older, *newer;
 } pg_mode;
 /* How many modes there are, of all threads. */
 typedef struct {
     uint32_t unusual; /* PG_MODE_NO_GRAD and PG_MODE_ANOMALY: an operation checks this alone */
     uint32_t of[PG_MODE_KINDS]; /* by kind */
+    uint32_t calls; /* those with arguments */
 } pg_open_modes;
 const pg_open_modes *pg_modes_open(void);
 /* Allocators for cffi: memory for a mode that begins now; and the end of the mode with its memory, by whatever thread.
@@ -190,8 +193,9 @@ void pg_mode_free(void *memory);
 pg_status pg_mode_begin(pg_mode *mode, int kind);
 /* Return the moment of the newest mode of this kind that this thread is in; 0: of none. */
 pg_moment pg_mode_of(int kind);
-/* The same, among those that began before a moment. */
-pg_moment pg_mode_before(int kind, pg_moment moment);
+/* From now on, until the mode ends, these nodes stand for other numbers too: a function runs on them. They were just
+ * made, and the caller keeps them alive; the ids are copied. Once for a mode. PG_NO_MEMORY. */
+pg_status pg_mode_arguments(pg_mode *mode, uint32_t count, const pg_id *xs);
 /* The number that this thread has in `thread` of its modes. */
 uint64_t pg_own_number(void);
 /* 0 if this thread is in PG_MODE_NO_GRAD, and not in a newer PG_MODE_GRAD. */
@@ -218,9 +222,8 @@ int pg_requires_grad(pg_id id);
 /* Does a sweep from node y reach a leaf (but those made by pg_number()), or a node older than `since`, an interior
  * node? 0 if one of the two is no such node. */
 int pg_leads_out(pg_id y, pg_id since);
-/* Is the node one of the xs, or was it computed from one? The walk down from it ends at nodes of blocks with a smaller
- * start number than `block`: the caller knows that none of these depends on the xs. */
-int pg_depends_on(pg_id id, uint32_t count, const pg_id *xs, uint64_t block);
+/* Is the node an argument of a mode that this thread is in (pg_mode_arguments), or was it computed from one? */
+int pg_is_variable(pg_id id);
 int pg_op(pg_id id); /* its op, a number of the op table */
 double pg_exponent(pg_id id); /* of a "power" node; nan for any other */
 /* The number of operands; and the operands, written to `out`: of a sum start, terms; of a dot bias, w0, x0, w1, x1,

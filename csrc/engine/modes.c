@@ -4,6 +4,8 @@
 #include "engine/moment.h"
 #include "mem.h"
 
+#include <string.h>
+
 /* Whose mode is it? Addresses and numbers of the system are given again to later threads; these numbers are not. */
 static _Thread_local uint64_t own_number;
 static _Atomic uint64_t numbers;
@@ -52,6 +54,8 @@ static void end(pg_arena *arena, pg_mode *mode)
     if (mode->older)
         mode->older->newer = mode->newer;
     count(&arena->open, mode->kind, (uint32_t)-1);
+    arena->open.calls -= mode->xs != NULL;
+    pg_free(mode->xs);
     if (mode->kind == PG_MODE_TRACE)
         pg_end_trace(arena);
     mode->kind = 0;
@@ -71,6 +75,20 @@ void pg_mode_free(void *memory)
     end(arena, memory);
     pg_unlock(arena);
     pg_free(memory);
+}
+
+pg_status pg_mode_arguments(pg_mode *mode, uint32_t count, const pg_id *xs)
+{
+    pg_id *copy = pg_zeroed((count + 1) * sizeof *copy);
+    if (!copy)
+        return PG_NO_MEMORY;
+    memcpy(copy, xs, count * sizeof *copy);
+    pg_arena *arena = pg_lock();
+    mode->xs = copy;
+    mode->count = count;
+    arena->open.calls++;
+    pg_unlock(arena);
+    return PG_OK;
 }
 
 static void *new_begun(size_t bytes, int kind)
@@ -130,32 +148,32 @@ void pg_modes_after_fork(pg_arena *arena)
 
 /* --- questions --- */
 
-/* The newest mode of this thread that is of kind a or b, and began before a moment; NULL: there is none. */
-static const pg_mode *newest(const pg_arena *arena, int a, int b, pg_moment before)
+/* The newest mode of this thread that is of kind a or b; NULL: there is none. */
+static const pg_mode *newest(const pg_arena *arena, int a, int b)
 {
     if (arena->open.of[a] + arena->open.of[b] == 0)
         return NULL;
     const uint64_t own = arena->number_of_thread();
     const pg_mode *mode = arena->modes;
-    while (mode && (mode->thread != own || (mode->kind != a && mode->kind != b) || mode->moment >= before))
+    while (mode && (mode->thread != own || (mode->kind != a && mode->kind != b)))
         mode = mode->older;
     return mode;
 }
 
 bool pg_thread_has_no_grad(const pg_arena *arena)
 {
-    const pg_mode *mode = newest(arena, PG_MODE_NO_GRAD, PG_MODE_GRAD, UINT64_MAX);
+    const pg_mode *mode = newest(arena, PG_MODE_NO_GRAD, PG_MODE_GRAD);
     return mode && mode->kind == PG_MODE_NO_GRAD;
 }
 
 bool pg_thread_is_quiet(const pg_arena *arena)
 {
-    return newest(arena, PG_MODE_QUIET, PG_MODE_QUIET, UINT64_MAX) != NULL;
+    return newest(arena, PG_MODE_QUIET, PG_MODE_QUIET) != NULL;
 }
 
 bool pg_thread_records(const pg_arena *arena)
 {
-    return newest(arena, PG_MODE_RECORDING, PG_MODE_RECORDING, UINT64_MAX) != NULL;
+    return newest(arena, PG_MODE_RECORDING, PG_MODE_RECORDING) != NULL;
 }
 
 int pg_is_grad_enabled(void)
@@ -168,16 +186,11 @@ int pg_is_grad_enabled(void)
 
 pg_moment pg_mode_of(int kind)
 {
-    return pg_mode_before(kind, UINT64_MAX);
-}
-
-pg_moment pg_mode_before(int kind, pg_moment moment)
-{
     pg_arena *arena = pg_lock();
-    const pg_mode *mode = newest(arena, kind, kind, moment);
-    const pg_moment found = mode ? mode->moment : 0;
+    const pg_mode *mode = newest(arena, kind, kind);
+    const pg_moment moment = mode ? mode->moment : 0;
     pg_unlock(arena);
-    return found;
+    return moment;
 }
 
 const pg_open_modes *pg_modes_open(void)
@@ -192,9 +205,12 @@ const char *pg_check_modes(const pg_arena *arena)
         if (mode->kind <= 0 || mode->kind >= PG_MODE_KINDS || (mode->older && mode->older->newer != mode))
             return "a mode is broken";
         count(&found, mode->kind, 1);
+        found.calls += mode->xs != NULL;
     }
     for (int kind = 0; kind < PG_MODE_KINDS; kind++)
         if (found.of[kind] != arena->open.of[kind])
             return "the count of modes is wrong";
+    if (found.calls != arena->open.calls)
+        return "the count of calls is wrong";
     return found.unusual == arena->open.unusual ? NULL : "the count of unusual modes is wrong";
 }

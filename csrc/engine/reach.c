@@ -1,4 +1,4 @@
-/* reach.c: lists of the nodes that roots reach; does a node require a gradient, and does it depend on given ones? */
+/* reach.c: lists of the nodes that roots reach; does a node require a gradient, and does it depend on an argument? */
 #include "engine/reach.h"
 
 #include "engine/moment.h"
@@ -190,9 +190,10 @@ int pg_leads_out(pg_id y, pg_id since)
     return way.leads_out;
 }
 
-/* --- does a node depend on given ones? --- */
+/* --- does a node depend on the arguments of a mode? --- */
 
-/* The given nodes have PG_FLAG_LISTED during the walk. Once one was found, the walk only undoes its marks. */
+/* The arguments have PG_FLAG_LISTED during the walk, which ends at blocks older than `block`: no node there depends on
+ * them. Once an argument was found, the walk only undoes its marks. */
 typedef struct {
     uint64_t block;
     bool is_found;
@@ -213,25 +214,34 @@ PG_INLINE void seek_below(pg_walk *w, pg_id id, pg_node *node, void *context)
         each_operand(w, node, true, seek, context);
 }
 
-static void list_known(pg_arena *arena, uint32_t count, const pg_id *ids, bool on)
+static void list_arguments(pg_arena *arena, const pg_mode *mode, bool on)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        const pg_id id = pg_known(arena, ids[i]);
-        pg_node *node = pg_node_at(arena, id);
-        if (id)
+    for (uint32_t i = 0; i < mode->count; i++) {
+        pg_node *node = pg_node_at(arena, pg_known(arena, mode->xs[i]));
+        if (node->refs > 0)
             node->flags = (uint8_t)(on ? node->flags | PG_FLAG_LISTED : node->flags & ~PG_FLAG_LISTED);
     }
 }
 
-int pg_depends_on(pg_id id, uint32_t count, const pg_id *xs, uint64_t block)
+static bool depends_on(pg_arena *arena, pg_id id, const pg_mode *mode)
+{
+    quest q = {.block = mode->block};
+    pg_walk w = pg_walk_of(arena);
+    list_arguments(arena, mode, true);
+    seek(&w, id, &q);
+    pg_walk_marked(&w, seek_below, &q);
+    list_arguments(arena, mode, false);
+    return q.is_found;
+}
+
+int pg_is_variable(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    quest q = {.block = block};
-    pg_walk w = pg_walk_of(arena);
-    list_known(arena, count, xs, true);
-    seek(&w, pg_known(arena, id), &q);
-    pg_walk_marked(&w, seek_below, &q);
-    list_known(arena, count, xs, false);
+    const uint64_t own = arena->number_of_thread();
+    bool is_found = false;
+    id = pg_known(arena, id);
+    for (const pg_mode *mode = arena->modes; mode && !is_found; mode = mode->older)
+        is_found = mode->xs && mode->thread == own && depends_on(arena, id, mode);
     pg_unlock(arena);
-    return q.is_found;
+    return is_found;
 }

@@ -29,7 +29,7 @@ static inline bool is_watched(void)
 /* Does any thread run a function on arguments that stand for other numbers too? (pygrad/engine/recordings.py) */
 static inline bool is_called(void)
 {
-    return pg_the_arena->open.of[PG_MODE_CALL] != 0;
+    return pg_the_arena->open.calls != 0;
 }
 
 /* Is this thread within no_grad()? */

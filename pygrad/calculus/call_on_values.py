@@ -217,5 +217,4 @@ def _is_nested():
 
 
 def _inside(function, args, kwargs, xs):
-    with cells.nested():
-        return recordings.call(hand_on, (function, args, kwargs), xs)
+    return recordings.call(hand_on, (function, args, kwargs), xs, cells.nested)

@@ -244,7 +244,7 @@ class Value(ValueBase):
         self.__dict__[OP_NAME] = name
 
     def __hash__(self):
-        if _open.of[lib.PG_MODE_CALL]:
+        if _open.calls:
             recordings.check_hash(self)
         return _hash(self)
 

@@ -12,10 +12,10 @@ from weakref import WeakValueDictionary
 
 from pygrad.common import truth
 from pygrad.engine import cells
-from pygrad.engine._lib import ffi, lib
+from pygrad.engine._lib import lib
+from pygrad.engine.errors import check
 
 _watches = WeakValueDictionary()  # the moment of a recording -> the object to tell of reads
-_arguments = WeakValueDictionary()  # the moment of a call -> its _Arguments
 
 
 def is_recording():
@@ -38,33 +38,24 @@ def tell(value, what):
 # --- calls ------------------------------------------------------------------------------------------------------------
 
 
-class _Arguments:
-    """The Values that a call runs on, and `block`, where its mode began (pg_mode in csrc/pygrad.h)."""
-
-    def __init__(self, values, block):
-        self.values, self.block = values, block
-
-
-def call(function, arguments, values):
-    """Return function(*arguments); `values` is a list of the Values in them, all just made, for this call alone."""
-    with cells.call() as mode:
-        running = _Arguments(values, mode.block)
-        _arguments[mode.moment] = running
-        del mode
+def call(function, arguments, values, mode=cells.call):
+    """Return function(*arguments), called in a mode; `values` are the Values in the arguments: see `register`."""
+    with mode() as cell:
+        register(cell, values)
+        del cell
         return function(*arguments)
+
+
+def register(cell, values):
+    """Note that these Values, all just made, stand for other numbers too until the mode in the cell ends."""
+    status = lib.pg_mode_arguments(cell, len(values), [v._pg_id for v in values])
+    if status != lib.PG_OK:
+        check(status)
 
 
 def is_variable(value):
     """Return True if a Value depends on an argument of any call that this thread is running."""
-    moment = lib.pg_mode_of(lib.PG_MODE_CALL) if cells.OPEN.of[lib.PG_MODE_CALL] else 0
-    while moment:
-        running = _arguments.get(moment)
-        if running is not None:  # else an interrupt came between the beginning of the mode and the next line
-            ids = ffi.new("pg_id[]", [v._pg_id for v in running.values])
-            if lib.pg_depends_on(getattr(value, "_pg_id", 0), len(ids), ids, running.block):
-                return True
-        moment = lib.pg_mode_before(lib.PG_MODE_CALL, moment)
-    return False
+    return cells.OPEN.calls != 0 and lib.pg_is_variable(getattr(value, "_pg_id", 0)) != 0
 
 
 def check_hash(value):

@@ -37,14 +37,10 @@ def record(function, key, numbers, passes, watch=True):
             if watch:
                 out = _watched(function, key, inputs, since)
             else:
-                out = _called(function, key, inputs)
+                out = recordings.call(apply, (function, key, iter(inputs)), inputs)
         tape = Tape(inputs, out, since, passes)
         tape.point = array("d", numbers)
     return tape
-
-
-def _called(function, key, inputs):
-    return recordings.call(apply, (function, key, iter(inputs)), inputs)
 
 
 def _watched(function, key, inputs, since):
@@ -52,8 +48,9 @@ def _watched(function, key, inputs, since):
     watcher, states = _Watcher({v._pg_id for v in inputs}, since), random_states()
     with cells.recording() as recording:
         recordings.watch(recording.moment, watcher)
+        recordings.register(recording, inputs)
         del recording
-        out = _called(function, key, inputs)
+        out = apply(function, key, iter(inputs))
     if has_drawn(states):
         warn_here(
             "the function drew random numbers while it was recorded: every run will use these. Draw them outside, "
