@@ -43,6 +43,10 @@ def backward(ys, seeds=None):
 def grad(y, xs, create_graph=False, seed=1.0):
     """Return d y / d x for each x, in the structure of `xs`; no Value's `grad` is read or changed.
 
+    The derivative by x is the sum over all paths from y to x, also those that go through others of the xs. If b = a * 2,
+    then grad(a * b, [a, b]) is [4 a, a]: the first one counts the path through b. `gradient` treats arguments as
+    independent: gradient(lambda a, b: a * b)(a, b) is [b, a], whatever b was computed from.
+
     y             a Value; or a list of Values: then their sum is differentiated, each Value times its seed
     xs            a Value, or nested lists of Values: leaves or results. An x that y does not depend on gives 0.0. A
                   frozen leaf (`requires_grad` is False) gives its derivative too
@@ -58,6 +62,10 @@ def grad(y, xs, create_graph=False, seed=1.0):
     >>> (dx,) = pygrad.grad(x**3, [x], create_graph=True)
     >>> dx.data, pygrad.grad(dx, x), x.grad
     (12.0, 12.0, 0.0)
+    >>> a = pygrad.Value(3.0)
+    >>> b = a * 2
+    >>> pygrad.grad(a * b, [a, b]), pygrad.gradient(lambda a, b: a * b)(3.0, 6.0)
+    ([12.0, 3.0], [6.0, 3.0])
     """
     values = []
     structure = flatten(xs, values, _as_x)

@@ -11,16 +11,12 @@ The node of a custom op has derivatives that were computed before it was there. 
 
 import bisect
 
-from pygrad.calculus import traversal
 from pygrad import engine
+from pygrad.calculus import traversal
 from pygrad.common.value_base import CALL, op_and_label
 from pygrad.engine import arena, cells
 from pygrad.engine.checkpoint import Rerun, rerun
-from pygrad.engine._lib import lib
-from pygrad.engine.optable import CODES
 from pygrad.engine.sweeps import listed_within
-
-_DECLARED = CODES["declared"]
 
 
 def reruns_between(xs, ys, operands=arena.receivers):
@@ -52,11 +48,11 @@ class Substitutes:
         self.reruns, self._pull, self._saw_checkpoints = [], pull, False
 
     def find(self, xs, ys, ops):
-        """Find the Reruns of `ops`, declared nodes; without any, those of the checkpoints. Return True if one is new."""
+        """Find the Reruns of `ops`, declared nodes; without any, of the checkpoints. Return True if one is new."""
         found = []
         for v in ops:
-            again = declared_again(v, self._pull)
-            found += [again, as_it_is(*again.again)] if again else [as_it_is(v)]
+            again = declared_again(v, self._pull) if is_call_of_op(v) else None
+            found += [again, _as_it_is(*again.again)] if again else [_as_it_is(v)]
         if not ops and not self._saw_checkpoints:
             self._saw_checkpoints = True
             found = reruns_between(xs, ys)
@@ -64,23 +60,21 @@ class Substitutes:
         return bool(found)
 
 
-def as_it_is(v):
+def _as_it_is(v):
     """Return the Rerun that says that a declared node has the derivatives that it has."""
     return Rerun(v, [], [], 0)
 
 
 def is_call_of_op(v):
-    """True for the declared node that a call of a custom op has made."""
-    return CALL in v.__dict__ and lib.pg_op(v._pg_id) == _DECLARED
+    """True for a node that a call of a custom op has made."""
+    return CALL in v.__dict__
 
 
 def declared_again(v, pull):
-    """Compute the derivatives of a declared node again, from the node itself; return a Rerun, or None.
+    """Compute the derivatives of the node of a custom op again, from the node itself; return a Rerun.
 
-    It is None if no custom op has made the node. Raises RuntimeError if the op does something else than before.
+    Raises RuntimeError if the op does something else than before.
     """
-    if not is_call_of_op(v):
-        return None
     call = v.__dict__[CALL]
     y, *pairs = v._operands_in_order()
     own = len(pairs) - 2 * call.closes  # behind them y and the derivative 1

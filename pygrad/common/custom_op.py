@@ -9,13 +9,16 @@ For a backward pass the derivatives are numbers. To differentiate them, the engi
 node itself in place of y (`Call.again`, pygrad/calculus/own_ops.py): this cannot be done before the node is there.
 """
 
+import contextlib
 import enum
 import functools
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pygrad.common import forks
+from pygrad.common.caller import caller
 from pygrad.common.nested import count, flatten, in_words, or_lists, plain, rebuild
 from pygrad.common.numbers import describe, is_number
 from pygrad.common.value_base import CALL, HELD, OP_NAME, is_a
@@ -26,7 +29,7 @@ class Engine(NamedTuple):
 
     value_type: type
     declared: Callable  # declared(y, xs, derivatives) makes the node
-    leads_out: Callable  # leads_out(y, since): does y lead to a leaf, or to a Value that is older than `since`, a result?
+    leads_out: Callable  # leads_out(y, since): does y lead to a leaf, or to a Value older than `since`, a result?
 
 
 class CustomOp:
@@ -38,6 +41,8 @@ class CustomOp:
         functools.update_wrapper(self, forward)
         self._name = getattr(forward, "__name__", type(forward).__name__)
         self._forward, self._derivative, self._engine = forward, None, engine
+        self._value_type, self._copy = engine.value_type, engine.value_type.stop_gradient
+        self._was_called = False
         self._plain = Call(self, _PLAIN, False), Call(self, _PLAIN, True)
 
     def derivative(self, function):
@@ -66,7 +71,7 @@ class CustomOp:
                 f"the derivative of {self._name} is not declared: decorate a function of (y, *arguments) "
                 f"with @{self._name}.derivative"
             )
-        xs, shape, value_type = args, _PLAIN, self._engine.value_type
+        xs, shape, value_type = args, _PLAIN, self._value_type
         for x in args:
             if type(x) is not value_type:
                 xs, shape = self._read(args, kwargs)
@@ -74,8 +79,11 @@ class CustomOp:
         else:
             if kwargs:
                 xs, shape = self._read(args, kwargs)
-        copies = [x.stop_gradient() for x in xs]
+        copies = [*map(self._copy, xs)]
         y = self._forward(*copies) if shape is _PLAIN else shape.call(self._forward, (), copies)
+        if not self._was_called:
+            self._was_called = True
+            self._warn_of_reads(y)
         if type(y) is list or type(y) is tuple:
             return self._several(y, xs, copies, shape)
         y, closes = self._own(y, xs, copies)
@@ -99,27 +107,46 @@ class CustomOp:
 
     @property
     def _as_x(self):
-        value_type = self._engine.value_type
+        value_type = self._value_type
         return or_lists(lambda x: x if is_a(x, value_type) else value_type(x))
+
+    def _warn_of_reads(self, y):
+        """Warn of each Value that `forward` closes over and that its result `y` does not lead to."""
+        names = _named_values(self._forward, self._value_type)
+        if not names:
+            return
+        ys = []
+        flatten(y, ys, lambda v: v)
+        reached = _reached([v for v in ys if is_a(v, self._value_type)], set(names))
+        for v, name in names.items():
+            if v not in reached and getattr(v, "requires_grad", True):
+                warnings.warn_explicit(
+                    f"{self._name} uses {name}, but its result does not lead to this Value, so it gets no gradient: "
+                    "compute with it, not with its data, or pass it as an argument",
+                    UserWarning,
+                    *caller(),
+                    registry={},
+                )
 
     # --- outputs ------------------------------------------------------------------------------------------------------
 
     def _own(self, y, xs, copies):
         """Return y, a result of `forward`, as a Value; and True if it leads to Values that `forward` closes over."""
-        if not is_a(y, self._engine.value_type):
+        if type(y) is float or not is_a(y, self._value_type):
             return self._checked(y, self._name), False
-        for x, copy in zip(xs, copies):
+        for i, copy in enumerate(copies):
             if y is copy:
-                return x, False
-        since = copies[0] if copies else self._engine.value_type(0.0).stop_gradient()
-        return y, bool(self._engine.leads_out(y, since))
+                return xs[i], False
+        return y, self._engine.leads_out(y, copies[0] if copies else self._copy(self._value_type(0.0)))
 
     def _declared(self, y, xs, ds, call):
         """Return the declared node of y."""
-        if any([d is None for d in ds]):
-            call = call._replace(xs=xs)
-            pairs = [(x, d) for x, d in zip(xs, ds) if d is not None]
-            xs, ds = [x for x, _ in pairs], [d for _, d in pairs]
+        for d in ds:
+            if d is None:
+                call = call._replace(xs=xs)
+                pairs = [(x, d) for x, d in zip(xs, ds) if d is not None]
+                xs, ds = [x for x, _ in pairs], [d for _, d in pairs]
+                break
         if call.closes:
             xs, ds = [*xs, y], [*ds, 1.0]
         out = self._engine.declared(y, xs, ds)
@@ -134,14 +161,17 @@ class CustomOp:
         if shape is not _PLAIN:
             return self._row(shape.call(self._derivative, (y,), xs), shape)
         found = self._derivative(y, *xs)
-        found = found if isinstance(found, (tuple, list)) else (found,)
+        if not isinstance(found, (tuple, list)):
+            found = (found,)
         if len(found) != len(xs):
             raise self._wrong_count(len(xs), len(found))
-        value_type = self._engine.value_type
-        return [d if d is None or type(d) is value_type else self._checked_derivative(d) for d in found]
+        for d in found:
+            if type(d) is not self._value_type:
+                return [*map(self._checked_derivative, found)]
+        return found
 
     def _checked_derivative(self, d):
-        return self._checked(d, f"the derivative of {self._name}")
+        return d if d is None else self._checked(d, f"the derivative of {self._name}")
 
     def _wrong_count(self, count, found):
         return ValueError(
@@ -150,11 +180,13 @@ class CustomOp:
 
     def _checked(self, x, what):
         """Return `x`, the result of a function, as a Value, or raise a TypeError that names the function (`what`)."""
-        if is_a(x, self._engine.value_type):
+        if type(x) is float:
+            return self._value_type(x)
+        if is_a(x, self._value_type):
             return x
         if not is_number(x):
             raise TypeError(f"{what} must return a Value or a number, not {describe(x)}")
-        return self._engine.value_type(x)
+        return self._value_type(x)
 
     def _row(self, found, shape):
         """Return what the derivative gave for one output as a flat list, a Value or None for each x."""
@@ -175,7 +207,7 @@ class CustomOp:
         if given is None:
             return [None] * count(part)
         items = []
-        found = flatten(given, items, or_lists(lambda d: d if d is None else self._checked_derivative(d)))
+        found = flatten(given, items, or_lists(self._checked_derivative))
         if plain(found) != plain(part):
             raise ValueError(
                 f"the derivative of {self._name} by an argument must have the structure of the argument: "
@@ -192,7 +224,8 @@ class CustomOp:
         ys = [self._own(y, xs, copies) for y in ys]
         rows = self.rows(structure, [y for y, _ in ys], xs, shape)
         group = Outputs(structure, [])
-        outs = [self._declared(y, xs, row, Call(self, shape, closes, None, group)) for (y, closes), row in zip(ys, rows)]
+        calls = [Call(self, shape, closes, None, group) for _, closes in ys]
+        outs = [self._declared(y, xs, row, call) for (y, _), row, call in zip(ys, rows, calls)]
         group.outs.extend([weakref.ref(out) for out in outs])
         return rebuild(structure, iter(_sharing(outs)))
 
@@ -302,6 +335,29 @@ def _sharing(outs):
         if not v._is_leaf():
             v.__dict__[HELD] = outs
     return shared
+
+
+def _named_values(function, value_type):
+    """Return {Value: its name} for the Values in a function's closure, and for the globals that it names."""
+    code, found = getattr(function, "__code__", None), {}
+    if code is None:
+        return found
+    for name, cell in zip(code.co_freevars, function.__closure__ or ()):
+        with contextlib.suppress(ValueError):  # the cell is empty
+            found[name] = cell.cell_contents
+    found.update((name, function.__globals__[name]) for name in code.co_names if name in function.__globals__)
+    return {v: name for name, v in found.items() if is_a(v, value_type)}
+
+
+def _reached(ys, ends):
+    """Return the Values of `ends` that the Values `ys` lead to, without a look below the `ends`."""
+    stack, done = list(ys), set()
+    while stack:
+        v = stack.pop()
+        if v not in done:
+            done.add(v)
+            stack.extend(v._prev if v not in ends else ())
+    return done & ends
 
 
 def _is_static(x):

@@ -25,6 +25,14 @@ def is_busy(value):
     return bool(lib.pg_is_busy(value._pg_id))
 
 
+def leads_out(y, since):
+    """True if a backward pass from y comes to a leaf of the program's, or to a result that is older than `since`.
+
+    The leaf of a number in an expression does not count.
+    """
+    return lib.pg_leads_out(y._pg_id, since._pg_id) != 0
+
+
 def receivers(v):
     """Return the operands that a Value passes its gradient on to; all operands, if it has a closure."""
     operands = v._operands_in_order()
