@@ -1,7 +1,7 @@
 /* passes.c: the passes that make a tape shorter. Each can be switched off (pg_pass in pygrad.h):
  *
  *     fold      an operation on constants becomes a constant; a division by a power of two becomes a multiplication
- *     share     products with 1 and needless negations disappear; equal operations become one
+ *     share     products with 1, needless negations and needless stop_gradients disappear; equal operations become one
  *     fuse      a chain of additions becomes one sum or dot
  *
  * A pass is one or two loops over the tape, and keeps the values of all outputs to the bit. Sharing and fusing change
@@ -234,6 +234,38 @@ static bool simplify(pg_tape *tape)
     return done;
 }
 
+/* --- needless stop_gradients --- */
+
+static void mark_active(int32_t *operand, void *context)
+{
+    ((bool *)context)[*operand] = true;
+}
+
+static void skip_stops(int32_t *operand, void *context)
+{
+    const pg_tape_node *nodes = context;
+    while (nodes[*operand].op == PG_OP_stop_gradient)
+        *operand = nodes[*operand].a;
+}
+
+/* Let inert operations, which get no adjoint and so pass none on, use x in place of stop_gradient(x). A custom op makes
+ * such operations (pygrad/common/custom_op.py). False: out of memory. */
+static bool skip_needless_stops(pg_tape *tape)
+{
+    bool *active = pg_zeroed(tape->count * sizeof *active + 1);
+    if (!active)
+        return false;
+    for (uint32_t i = 0; i < tape->output_count; i++)
+        active[tape->outputs[i]] = true;
+    for (uint32_t i = tape->count; i-- > pg_tape_operations(tape);)
+        if (active[i])
+            pg_tape_each_receiver(tape, &tape->nodes[i], mark_active, active);
+        else
+            pg_tape_each_operand(tape, &tape->nodes[i], skip_stops, tape->nodes);
+    pg_free(active);
+    return true;
+}
+
 /* --- common subexpressions --- */
 
 /* a + b and b + a have the same bits, and so have a * b and b * a: bring them to one form. */
@@ -455,7 +487,8 @@ pg_status pg_tape_optimize(pg_tape *tape, int passes)
     if (passes & PG_PASS_FOLD)
         done = fold_constants(tape) && pg_tape_compact(tape) && avoid_divisions(tape) && pg_tape_compact(tape);
     if (done && passes & PG_PASS_SHARE)
-        done = simplify(tape) && pg_tape_compact(tape) && share_subexpressions(tape) && pg_tape_compact(tape);
+        done = skip_needless_stops(tape) && simplify(tape) && pg_tape_compact(tape) && share_subexpressions(tape) &&
+               pg_tape_compact(tape);
     if (done && passes & PG_PASS_FUSE)
         done = fuse_chains(tape) && pg_tape_compact(tape);
     return done ? PG_OK : PG_NO_MEMORY;

@@ -43,9 +43,9 @@ def backward(ys, seeds=None):
 def grad(y, xs, create_graph=False, seed=1.0):
     """Return d y / d x for each x, in the structure of `xs`; no Value's `grad` is read or changed.
 
-    The derivative by x is the sum over all paths from y to x, also those that go through others of the xs. If b = a * 2,
-    then grad(a * b, [a, b]) is [4 a, a]: the first one counts the path through b. `gradient` treats arguments as
-    independent: gradient(lambda a, b: a * b)(a, b) is [b, a], whatever b was computed from.
+    The derivative by x is the sum over all paths from y to x, also those that go through other xs: if b = a * 2, then
+    grad(a * b, [a, b]) is [4 a, a], and 4 a counts the path through b. `gradient` takes arguments as independent:
+    gradient(lambda a, b: a * b)(a, b) is [b, a], whatever b was computed from.
 
     y             a Value; or a list of Values: then their sum is differentiated, each Value times its seed
     xs            a Value, or nested lists of Values: leaves or results. An x that y does not depend on gives 0.0. A
