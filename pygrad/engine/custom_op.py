@@ -34,7 +34,8 @@ def custom_op(forward):
 
     Derivatives of any order come from the function that is declared, with the op's own result as y. It must compute
     with Values for that; what it reads from `x.data` is constant. To differentiate a derivative pygrad calls the
-    function again, and `forward` too if it uses other Values. They must do the same then, else RuntimeError.
+    function again, and `forward` too if it uses other Values: then it must compute with Values as well. They must do
+    the same as before, else RuntimeError.
 
     >>> import pygrad
     >>> @pygrad.custom_op

@@ -96,6 +96,15 @@ def test_jvp_hvp_and_sparse_hessians():
     assert pygrad.gradgradcheck(f, [0.5, 0.3])
 
 
+def test_a_recorded_op_has_no_copies():
+    """Where nothing passes a gradient on, stop_gradient(x) is x; where something does, it stays."""
+    op = own_sigmoid()
+    f = pygrad.compile(lambda x: op(x) + x * pygrad.stop_gradient(x))
+    assert f(0.2) == op(Value(0.2)).data + 0.2 * 0.2
+    assert 1 == str(f.tape).count("stop_gradient")
+    assert pygrad.gradient(f)(0.2) == pytest.approx(pygrad.grad(op(x := Value(0.2)), x) + 0.2, rel=1e-14)
+
+
 def test_reading_data_in_a_recording_warns():
     """A number that forward reads is one of this run: a TraceWarning names the line, as anywhere."""
     with pytest.warns(pygrad.TraceWarning, match=r"reading \.data"):
