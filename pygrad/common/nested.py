@@ -6,7 +6,8 @@ tuples, with None in place of each item. A *plain* structure has tuples only, so
 
 from itertools import islice
 
-from pygrad.common.numbers import is_number
+from pygrad.common.arrays import has_array, is_iterable, items, number_in, unpacked
+from pygrad.common.numbers import is_number, to_exact
 
 MOST_DIMENSIONS = 64
 MOST_LEVELS = 400  # of lists that are no array; Python's own limit for recursion comes later
@@ -41,8 +42,8 @@ def or_lists(read):
     """Return a `read` for `flatten` that also opens arrays, and objects of types derived from list and tuple."""
 
     def read_or_open(x):
-        if hasattr(x, "tolist") and not is_number(x):
-            x = x.tolist()  # a number, if the array has no dimensions
+        if (hasattr(x, "tolist") or hasattr(x, "__array__")) and not is_number(x):
+            x = unpacked(x, "an array")  # a number, if the array has no dimensions
         if hasattr(x, "__len__") and isinstance(x, (list, tuple)):
             return list(x) if isinstance(x, list) else tuple(x)
         return read(x)
@@ -50,16 +51,24 @@ def or_lists(read):
     return read_or_open
 
 
-def as_lists(x, level=0):
-    """Return an array or iterable as nested lists; a str, and an object that cannot be iterated, as it is.
+def as_lists(x, name, level=0):
+    """Return an array, a table or an iterable as nested lists; a number, a Value, text and what cannot be iterated, as
+    it is.
 
-    Raises ValueError as `flatten` does.
+    Raises ValueError as `flatten` does, and TypeError, which begins with `name`, for a dict, a set, or an array that
+    cannot be read.
     """
-    x = x.tolist() if hasattr(x, "tolist") else x
-    if not hasattr(x, "__iter__") or isinstance(x, str):
-        return x
+    if type(x) not in _LISTS:
+        if type(x) is float or hasattr(type(x), "_prev"):
+            return x
+        if (number := number_in(x, name)) is not None:
+            to_exact(number, name)
+            return number
+        if isinstance(x, str) or not (is_iterable(x) or has_array(x)):
+            return x
+        x = items(x, name)
     _check_level(level, MOST_DIMENSIONS)
-    return [as_lists(part, level + 1) for part in x]
+    return [as_lists(part, name, level + 1) for part in x]
 
 
 def each(f, nested, level=0):
@@ -132,7 +141,9 @@ def dimensions(structure):
 
 def rectangle(lengths):
     """Return the plain structure of these dimensions."""
-    return (rectangle(lengths[1:]),) * lengths[0] if lengths else None
+    if not lengths:
+        return None
+    return (rectangle(lengths[1:]),) * lengths[0] if lengths[0] else ()  # whatever the other lengths are
 
 
 def names(structure, name, before="[", after="]"):
