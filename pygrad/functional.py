@@ -14,6 +14,7 @@ import math
 import operator
 
 from pygrad import engine
+from pygrad.common.arrays import items
 from pygrad.common.nested import as_lists
 from pygrad.common.numbers import shown
 from pygrad.engine import recordings
@@ -79,7 +80,7 @@ def cross_entropy(input, target, *, reduction="mean"):
     0.313262
     """
     _check(reduction)
-    rows, target = _rows(input), as_lists(target)
+    rows, target = _rows(input), as_lists(target, "the target")
     if not isinstance(rows[0], list):
         return _row_cross_entropy(rows, target)
     losses = _pair(_row_cross_entropy, rows, target)
@@ -101,6 +102,10 @@ def largest(values):
 
     Its gradients would cancel, so it is a float; while a function is recorded, a Value without gradient.
     """
+    return _largest([_value(v) for v in _items(values, "the values of largest")])
+
+
+def _largest(values):
     if recordings.is_recording() and _own(values):
         return engine.stop_gradient(functools.reduce(lambda peak, z: engine.maximum(z, peak), values))
     return max(z.data for z in values)
@@ -116,7 +121,7 @@ def logsumexp(values):
     >>> round(pygrad.logsumexp([pygrad.Value(1000.0), 1000.0]).data, 6)
     1000.693147
     """
-    values = [_value(v) for v in values]
+    values = [_value(v) for v in _items(values, "the values of logsumexp")]
     if not values:
         raise ValueError("logsumexp needs at least one value")
     peak, peaks = _peaks(values)
@@ -127,7 +132,7 @@ def logsumexp(values):
 
 def l2_penalty(parameters, alpha=1e-4):
     """alpha times the sum of the squared parameters, to be added to a loss (micrograd's regularization)."""
-    parameters = list(parameters)
+    parameters = _items(parameters, "the parameters of l2_penalty")
     return alpha * _dot(parameters, parameters)
 
 
@@ -136,7 +141,7 @@ def _peaks(values):
 
     All are floats; while a function is recorded, Values without gradient.
     """
-    peak = largest(values)
+    peak = _largest(values)
     if recordings.is_recording() and _own(values):
         peak = engine.where(engine.less(abs(peak), math.inf), peak, 0.0)
         return peak, [v.equal(peak) for v in values]
@@ -149,7 +154,7 @@ def _peaks(values):
 
 def _rows(input):
     """Return the logits of one sample, or a list of them, as lists."""
-    rows = as_lists(input)
+    rows = as_lists(input, "the input")
     if not isinstance(rows, list) or not rows:
         raise ValueError("a row of logits, or a list of rows, is needed, with at least one in it")
     return rows
@@ -164,7 +169,7 @@ def _shifted(row):
     if not row:
         raise ValueError("a row of logits must not be empty")
     row = [_value(z) for z in row]
-    peak = largest(row)
+    peak = _largest(row)
     row = [z - peak for z in row]
     exps = [z.exp() for z in row]
     return row, exps, _sum(exps)
@@ -198,7 +203,12 @@ def _row_cross_entropy(row, target):
 
 
 def _is_value(x):
-    return hasattr(x, "backward")
+    return hasattr(type(x), "_prev")
+
+
+def _items(values, name):
+    """Return Values and numbers in a list: see pygrad.common.arrays.items."""
+    return as_lists(items(values, name, "a list of Values and numbers"), name)
 
 
 def _value(x):
@@ -218,7 +228,7 @@ def _elementwise(loss, input, target, reduction):
         flat.append(loss(_value(i), t))
         return flat[-1]
 
-    return _reduce(deep(as_lists(input), as_lists(target)), flat, reduction)
+    return _reduce(deep(as_lists(input, "the input"), as_lists(target, "the target")), flat, reduction)
 
 
 def _pair(loss, input, target):

@@ -3,6 +3,7 @@
 import random
 
 from pygrad import engine
+from pygrad.common.arrays import items
 from pygrad.common.numbers import shown
 from pygrad.engine import Value
 from pygrad.module import Module
@@ -96,7 +97,17 @@ class MLP(Module):
 
 def _inputs(x):
     """Return the inputs as a list; a lone Value, the output of a layer of one neuron, becomes a list of one."""
-    return x if type(x) is list else [x] if hasattr(x, "backward") else list(x)
+    if type(x) is list:
+        return x
+    if hasattr(type(x), "_prev"):
+        return [x]
+    inputs = list(items(x, "the input of a network", "a list of Values and numbers, or an array"))
+    if inputs and type(inputs[0]) is list:
+        raise TypeError(
+            "a network takes the numbers of one sample, and this is an array of several: call it with each row, or "
+            "compile it, which accepts batches: pygrad.compile(model)"
+        )
+    return inputs
 
 
 def _known(activation):

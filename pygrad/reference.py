@@ -31,6 +31,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pygrad.common import anomaly, refusals, truth, value_base
+from pygrad.common.arrays import operands_of
 from pygrad.common.custom_op import CustomOp, Engine
 from pygrad.common.docs import documented
 from pygrad.common.numbers import operand, to_float
@@ -646,7 +647,7 @@ def stop_gradient(x):
 
 def sum(values, start=0):
     """Return the sum of Values and numbers as one node, added from the left as Python's `sum` does."""
-    values = tuple(_as_value(v) for v in values)
+    values = tuple(_as_value(v) for v in operands_of(values))
     if is_default(start):
         return _make(OPS["sum"], values)
     return _make(OPS["sum"]._replace(forward=_sum_from), (_as_value(start), *values))

@@ -17,10 +17,13 @@ PyObject *value_or_number(PyObject *x)
     return to_double(x, py.data_of_a_value, &number) ? make_leaf(number, PG_FLAG_NUMBER) : NULL;
 }
 
-/* Return Values and numbers as a new tuple of Values. */
+/* Return Values and numbers as a new tuple of Values. Python code reads what is no list: an array, say. */
 static PyObject *values_of(PyObject *iterable)
 {
-    PyObject *given = PySequence_Tuple(iterable);
+    const bool is_plain = PyList_CheckExact(iterable) || PyTuple_CheckExact(iterable);
+    PyObject *operands = is_plain ? Py_NewRef(iterable) : PyObject_CallOneArg(py.operands_of, iterable);
+    PyObject *given = operands ? PySequence_Tuple(operands) : NULL;
+    Py_XDECREF(operands);
     const Py_ssize_t count = given ? PyTuple_GET_SIZE(given) : 0;
     PyObject *values = given ? PyTuple_New(count) : NULL;
     for (Py_ssize_t i = 0; values && i < count; i++) {

@@ -4,14 +4,25 @@
 #include "python/keep.h"
 #include "python/truth.h"
 
+/* Return a float of a float or int; NULL with an error, or without one if it is neither or an int that is too large:
+ * Python code reads these, or says what is wrong. */
+static PyObject *float_of(PyObject *x)
+{
+    PyObject *result = PyFloat_Check(x) || PyLong_Check(x) ? PyNumber_Float(x) : NULL;
+    if (!result && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_OverflowError))
+        PyErr_Clear();
+    return result;
+}
+
 bool to_double(PyObject *x, PyObject *what, double *number)
 {
     if (PyFloat_CheckExact(x)) {
         *number = PyFloat_AS_DOUBLE(x);
         return true;
     }
-    PyObject *result = PyFloat_Check(x) || PyLong_Check(x) ? PyNumber_Float(x)
-                                                           : PyObject_CallFunctionObjArgs(py.to_float, x, what, NULL);
+    PyObject *result = float_of(x);
+    if (!result && !PyErr_Occurred())
+        result = PyObject_CallFunctionObjArgs(py.to_float, x, what, NULL);
     if (!result)
         return false;
     *number = PyFloat_AsDouble(result);
@@ -25,7 +36,9 @@ int to_operand(PyObject *x, double *number)
         *number = PyFloat_AS_DOUBLE(x);
         return 1;
     }
-    PyObject *result = PyFloat_Check(x) || PyLong_Check(x) ? PyNumber_Float(x) : PyObject_CallOneArg(py.operand, x);
+    PyObject *result = float_of(x);
+    if (!result && !PyErr_Occurred())
+        result = PyObject_CallOneArg(py.operand, x);
     if (!result)
         return -1;
     const int found = result != Py_NotImplemented;

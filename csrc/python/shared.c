@@ -20,6 +20,7 @@ static bool import_python_parts(void)
         {&py.to_float, "pygrad.common.numbers", "to_float"},
         {&py.is_number, "pygrad.common.numbers", "is_number"},
         {&py.operand, "pygrad.common.numbers", "operand"},
+        {&py.operands_of, "pygrad.common.arrays", "operands_of"},
         {&py.surface, "pygrad.common.value_base", "ValueBase"},
         {&py.parse_prev, "pygrad.common.value_base", "parse_prev"},
         {&py.pair_up, "pygrad.common.value_base", "pair_up"},

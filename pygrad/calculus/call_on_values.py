@@ -4,7 +4,7 @@ from pygrad.calculus.grad import as_value, pull
 from pygrad.common import forks
 from pygrad.common.nested import as_derivative, each, flatten, or_lists, plain, rebuild
 from pygrad.common.numbers import describe, is_number, shown, to_whole
-from pygrad.common.parts import Static, is_static, opened
+from pygrad.common.parts import Static, is_static, record_of
 from pygrad.common.signatures import arranged, first_is_self, place_of
 from pygrad.engine import Value, adjoints, cells, is_value, recordings
 from pygrad.tape.call import hand_on
@@ -198,7 +198,7 @@ def each_number(x):
             import numpy
 
         return numpy.array(each_number(x.tolist()))
-    if not is_static(x) and (record := opened(x)) is not None:
+    if not is_static(x) and (record := record_of(x)) is not None:
         return record.make([each_number(part) for part in record.parts])
     return each(each_number, x) if type(x) in (list, tuple) else x
 
@@ -207,7 +207,7 @@ def _holds_values(x):
     """True if there is a Value in `x`, in lists and records."""
     if is_value(x) or is_static(x) or type(x) is Static:
         return is_value(x)
-    record = opened(x)
+    record = record_of(x)
     parts = record.parts if record is not None else x if isinstance(x, (list, tuple)) else ()
     return any(map(_holds_values, parts))
 

@@ -7,8 +7,9 @@ namedtuple or a dataclass among the lists is a Record of the structure, and what
 
 from itertools import islice
 
-from pygrad.common.numbers import is_number
-from pygrad.common.parts import Record, Static, is_static, opened
+from pygrad.common.arrays import has_array, is_iterable, items, number_in, unpacked
+from pygrad.common.numbers import is_number, to_exact
+from pygrad.common.parts import Record, Static, is_static, record_of
 
 MOST_DIMENSIONS = 64
 MOST_LEVELS = 400  # of lists that are no array; Python's own limit for recursion comes later
@@ -50,9 +51,9 @@ def or_lists(read):
     def read_or_open(x):
         if type(x) is float or hasattr(x, "_prev"):  # a number or a Value, as mostly
             return read(x)
-        if hasattr(x, "tolist") and not is_number(x):
-            x = x.tolist()  # a number, if the array has no dimensions
-        if (record := opened(x)) is not None:
+        if (hasattr(x, "tolist") or hasattr(x, "__array__")) and not is_number(x):
+            x = unpacked(x, "an array")  # a number, if the array has no dimensions
+        if (record := record_of(x)) is not None:
             return record
         if hasattr(x, "__len__") and isinstance(x, (list, tuple)):
             return list(x) if isinstance(x, list) else tuple(x)
@@ -61,16 +62,24 @@ def or_lists(read):
     return read_or_open
 
 
-def as_lists(x, level=0):
-    """Return an array or iterable as nested lists; a str, and an object that cannot be iterated, as it is.
+def as_lists(x, name, level=0):
+    """Return an array, a table or an iterable as nested lists; a number, a Value, text and what cannot be iterated, as
+    it is.
 
-    Raises ValueError as `flatten` does.
+    Raises ValueError as `flatten` does, and TypeError, which begins with `name`, for a dict, a set, or an array that
+    cannot be read.
     """
-    x = x.tolist() if hasattr(x, "tolist") else x
-    if not hasattr(x, "__iter__") or isinstance(x, str):
-        return x
+    if type(x) not in _LISTS:
+        if type(x) is float or hasattr(type(x), "_prev"):
+            return x
+        if (number := number_in(x, name)) is not None:
+            to_exact(number, name)
+            return number
+        if isinstance(x, str) or not (is_iterable(x) or has_array(x)):
+            return x
+        x = items(x, name)
     _check_level(level, MOST_DIMENSIONS)
-    return [as_lists(part, level + 1) for part in x]
+    return [as_lists(part, name, level + 1) for part in x]
 
 
 def each(f, nested, level=0):
@@ -175,7 +184,9 @@ def dimensions(structure):
 
 def rectangle(lengths):
     """Return the plain structure of these dimensions."""
-    return (rectangle(lengths[1:]),) * lengths[0] if lengths else None
+    if not lengths:
+        return None
+    return (rectangle(lengths[1:]),) * lengths[0] if lengths[0] else ()  # whatever the other lengths are
 
 
 def names(structure, name, before="[", after="]"):

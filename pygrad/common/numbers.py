@@ -1,6 +1,7 @@
 """Which objects are numbers: one rule for both engines; and how messages name an object."""
 
 import contextlib
+import math
 import numbers
 import operator
 import random
@@ -10,18 +11,55 @@ from decimal import Decimal
 _REFUSED = (type(None), str, bytes, bytearray, numbers.Complex, list, tuple, dict)
 
 
+MOST_EXACT = 2**53  # a float can hold each integer up to this one
+
+
 def is_number(x):
     """True for a real scalar: int, float, bool, Fraction, Decimal, a NumPy real scalar."""
-    return isinstance(x, (float, int, numbers.Real, Decimal)) or _is_numpy_bool(x)
+    if isinstance(x, (float, int, numbers.Real, Decimal)):
+        return type(x).__name__ != "timedelta64"  # NumPy calls a duration an integer
+    return _is_numpy_bool(x)
 
 
 def to_float(x, what="a Value's data"):
-    """Return the number `x` as a float. Raises TypeError, which names `what` and says what to do instead."""
+    """Return the number `x` as a float.
+
+    Raises TypeError if it is none, OverflowError if it is too large, and ValueError if it is a signaling nan.
+    Each names `what`, and says what to do instead.
+    """
     if type(x) is float:
         return x
     if is_number(x):
-        return float(x)
+        return _as_float(x, what)
     raise TypeError(f"{what} must be a real number, not {describe(x)}{_advice(x)}")
+
+
+def to_exact(x, what):
+    """Return the number `x` as a float, as `to_float` does. Raises TypeError too for an int that no float is equal to.
+
+    Data has such integers as names of things: rounded, two of them would be one.
+    """
+    number = to_float(x, what)
+    if isinstance(x, numbers.Integral) and int(x) != number:
+        raise TypeError(
+            f"{what} holds the integer {shown(int(x))}, and no float is equal to it: convert it to float where it may "
+            "be rounded; where integers are names, pass their places in a list"
+        )
+    return number
+
+
+def _as_float(x, what):
+    try:
+        number = float(x)
+    except OverflowError:  # 10**400
+        number = math.inf
+    except ValueError:
+        if isinstance(x, Decimal) and x.is_snan():
+            raise ValueError(f"{what} is a signaling nan, {describe(x)}: pass math.nan instead") from None
+        raise
+    if abs(number) == math.inf and x != number:
+        raise OverflowError(f"{what} is too large for a float, {describe(x)}: the largest one is 1.8e308") from None
+    return number
 
 
 def operand(x):
@@ -33,10 +71,25 @@ def operand(x):
     if type(x) is float:
         return x
     if is_number(x):
-        return float(x)
+        return _as_float(x, "an operand")
     if isinstance(x, _REFUSED) or hasattr(x, "_prev"):  # a Value of another engine has `_prev`
         raise TypeError(f"an operand must be a Value or a real number, not {describe(x)}{_advice(x)}")
-    return NotImplemented
+    if hasattr(x, "__dlpack__") and not hasattr(x, "__array_ufunc__"):  # PyTorch's, JAX's: none of them takes Values
+        return _in_tensor(x)
+    return operand(x.as_py()) if hasattr(x, "as_py") else NotImplemented  # pyarrow's scalars
+
+
+def _in_tensor(x):
+    """Return the number in a tensor without dimensions. Raises TypeError for any other tensor."""
+    if getattr(x, "requires_grad", False):
+        advice = "it would get no gradient, use x.detach()"
+    elif x.ndim:
+        advice = "for one result an element use numpy.asarray(x)"
+    elif is_number(x.item()):
+        return _as_float(x.item(), "an operand")
+    else:
+        advice = "pygrad has no complex numbers, use x.real or abs(x)"
+    raise TypeError(f"an operand must be a Value or a real number, not {describe(x)}; {advice}")
 
 
 def describe(x):
@@ -63,6 +116,8 @@ def shown(x):
 def _advice(x):
     if isinstance(x, (str, bytes, bytearray)):
         return "; convert it first, for example with float(...)"
+    if type(x).__name__ == "timedelta64":
+        return "; divide it by its unit first, as in x / numpy.timedelta64(1, 's')"
     if isinstance(x, numbers.Complex):
         return "; pygrad has no complex numbers, use x.real or abs(x)"
     if isinstance(x, (list, tuple, dict)):

@@ -1,6 +1,6 @@
 """The parts of a structure that are no lists: a `Record`, of parts with names, and a `Static`, which is no number.
 
-A dict, a namedtuple and a dataclass are records; `opened` reads them. A bool, None, a str, a function, a class, an Enum
+A dict, a namedtuple and a dataclass are records; `record_of` reads them. A bool, None, a str, a function, a class, an Enum
 and a Module are static: `is_static` says so. pygrad.common.nested visits structures with both.
 """
 
@@ -18,7 +18,7 @@ from functools import partial
 
 
 class Record:
-    """Parts with names. In a structure the parts are structures; as `opened` returns it, they are what an object holds.
+    """Parts with names. In a structure the parts are structures; as `record_of` returns it, they are what an object holds.
 
     kind   (function that makes the object, its class, what the function needs besides): see `_MAKERS` below
     names  the keys of a dict, the names of fields
@@ -68,7 +68,7 @@ class Record:
         return f"{self.kind[1].__name__}({parts})"
 
 
-def opened(x):
+def record_of(x):
     """Return the Record of a dict, namedtuple or dataclass, None for any other object."""
     kind = type(x)
     if issubclass(kind, dict):

@@ -15,8 +15,9 @@ and `_backward` included. The modules of pygrad use these names too; programs sh
 import operator
 
 from pygrad.common import truth
+from pygrad.common.arrays import number_in, operands_of
 from pygrad.common.nested import build_lists, count, flatten, has_gap
-from pygrad.common.numbers import describe, is_number, operand, shown, to_float
+from pygrad.common.numbers import describe, operand, shown, to_float
 
 # Keys of a Value's __dict__ for the engines' own use: no attribute can have such a name.
 CLOSURE = "<backward>"  # the function assigned to `_backward`
@@ -209,11 +210,10 @@ def take(value_type, choose, values, index):
     """
 
     def read(x):
-        if is_a(x, value_type) or is_number(x):
+        if is_a(x, value_type):
             return x
-        if isinstance(x, (str, bytes, dict)) or not hasattr(x, "__iter__"):
-            raise TypeError(f"take chooses from Values and numbers, or rows of them, not {describe(x)}")
-        return list(x)
+        number = number_in(x, "what take chooses from")
+        return list(operands_of(x)) if number is None else number
 
     items, is_fixed = [], not is_a(index, value_type)
     rows = flatten(values, items, read)
@@ -256,7 +256,7 @@ def is_default(start):
 
 def pair_up(ws, xs):
     """Return `ws` and `xs` as tuples. Raises ValueError if their lengths differ."""
-    ws, xs = tuple(ws), tuple(xs)
+    ws, xs = tuple(operands_of(ws)), tuple(operands_of(xs))
     if len(ws) != len(xs):
         raise ValueError(f"dot needs two sequences of one length, not {len(ws)} and {len(xs)}")
     return ws, xs

@@ -9,6 +9,7 @@ Value are in pygrad/common/docs.py.
 from weakref import WeakValueDictionary
 
 from pygrad.common import anomaly, refusals, truth
+from pygrad.common.arrays import operands_of
 from pygrad.common.docs import DOCS, documented
 from pygrad.common.numbers import is_number, operand, to_float
 from pygrad.common.value_base import (
@@ -584,7 +585,7 @@ def _as_value(x):
 
 def _as_values(given):
     """Return Values and numbers as a tuple of Values. `given` is read first: a number may change it when converted."""
-    return tuple([x if type(x) is Value else _as_value(x) for x in tuple(given)])
+    return tuple([x if type(x) is Value else _as_value(x) for x in tuple(operands_of(given))])
 
 
 def number(x):

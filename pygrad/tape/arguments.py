@@ -1,4 +1,4 @@
-"""Arguments of compiled functions: numbers, nested lists and tuples, and anything with a buffer of numbers.
+"""Arguments of compiled functions: numbers, nested lists and tuples, and arrays, tensors and tables of all makes.
 
 A plain number is shared by all samples. Any other argument has the samples along its first dimension. The *structure*
 of a sample is None for a number, or a tuple of the structures of its items. A function is recorded once for each
@@ -6,16 +6,26 @@ combination of structures. Each number of a sample is an *input* of the tape. An
 its number in the first sample, and the step to the next sample, 0 for a shared argument.
 """
 
-import sys
 from array import array
-from collections.abc import Mapping
 from decimal import Decimal
 from itertools import chain, islice
 from numbers import Real
 
+from pygrad.common.arrays import (
+    DOUBLES,
+    doubles,
+    flat,
+    has_array,
+    is_iterable,
+    is_mapping,
+    number_in,
+    opened,
+    refusal,
+    unpacked,
+)
 from pygrad.common.nested import MOST_DIMENSIONS, MOST_LEVELS, build_lists, count, flatten, plain, rectangle
-from pygrad.common.numbers import describe, is_number, to_float
-from pygrad.common.parts import opened
+from pygrad.common.numbers import describe, to_exact
+from pygrad.common.parts import record_of
 from pygrad.engine._lib import ffi
 
 
@@ -37,15 +47,15 @@ class Argument:
 
     def __init__(self, given, name, is_batch=True):
         self.given, self.name = given, name
-        number = _one_number(given)
+        number = number_in(given, name)
         self.is_number = number is not None
         if self.is_number:
             self.structure, self.samples, self.width, self.is_array = None, None, 1, False
-            self.numbers = array("d", [to_float(number, name)])
+            self.numbers = array("d", [to_exact(number, name)])
             self._memory = ffi.from_buffer("double[]", self.numbers)
             self.columns = [(self._memory, 0)]
             return
-        self.is_array = hasattr(given, "dtype") and getattr(given, "ndim", 0) > 0
+        self.is_array = has_array(given)
         self._read(given, is_batch)
         self.width = count(self.structure)
         self._memory = self._hold()
@@ -73,67 +83,45 @@ class Argument:
 
     def _read(self, given, is_batch):
         self._view = None  # of the caller's own memory, if C reads that
-        if found := _from_buffer(given, self.name):
-            shape, self.numbers, self._view = found
-            shape = shape if is_batch else (1, *shape)
-        else:
+        found = opened(given, self.name)
+        if found is None or getattr(found, "dtype", None) == "O":
+            given = given if found is None else found.tolist()
             given = given if is_batch else [given]
             shape, self.numbers = _from_lists(given, self.name)
+        else:
+            shape, self.numbers, self._view = _from_array(found, given)
+            shape = shape if is_batch else (1, *shape)
         if shape is None:
             self.structure, self.samples, self.numbers = _from_trees(given, self.name)
-        else:
+        elif shape[0]:
             self.structure, self.samples = rectangle(shape[1:]), shape[0]
+        else:
+            self.samples = 0
         if not self.samples:
             raise ValueError(f"{self.name} is an empty batch: its first dimension, the samples, has length 0")
         if not is_batch:
             self.samples = None
 
 
-# --- how an argument is read: as one number, from a buffer, from rectangular lists, or sample by sample ---------------
-
-# Formats of `memoryview`: 8-byte floats in this machine's byte order, so C can read them in place; then all numbers.
-_DOUBLES = ("d", "@d", "=d", "<d" if sys.byteorder == "little" else ">d")
-_NUMBERS = (*_DOUBLES, *"f?bBhHiIlLqQ")
+# --- how an argument is read: as one number, from an array, from rectangular lists, or sample by sample ---------------
 
 
-def _one_number(given):
-    """Return `given` if it is a number, the number in an array without dimensions, and None for anything else."""
-    if is_number(given):
-        return given
-    if getattr(given, "ndim", None) == 0 and getattr(getattr(given, "dtype", None), "kind", "") in tuple("fiubO"):
-        return _one_number(given.item())
-    return None
+def _from_array(found, given):
+    """Return (shape, numbers, view) of what `opened` found in `given`.
 
-
-def _from_buffer(given, name):
-    """Return (shape, numbers, view) of an object with a buffer; None without a buffer.
-
-    If the buffer is float64 in C order the numbers are the object itself, and C reads the view. Else they are a copy,
-    and the view is None.
+    If its memory has float64 in C order the numbers are that memory, the object itself where it has a buffer, and C
+    reads the view. Else they are a copy, and the view is None.
     """
-    if isinstance(given, (list, tuple)):
-        return None
-    if isinstance(given, (str, bytes, bytearray)):
-        _refuse(given, name)
-    if hasattr(given, "filled") and hasattr(given, "mask"):
-        raise TypeError(f"{name} is a masked array: say what stands in its gaps, with .filled(...)")
-    if str(getattr(given, "dtype", "")) == "object":
-        return None
-    if getattr(getattr(given, "dtype", None), "kind", "") in tuple("fiub") and hasattr(given, "__array_interface__"):
-        given = given.astype("d", order="C", copy=False)  # NumPy's method; no copy if it is float64 in C order
-    try:
-        view = memoryview(given)
-    except (TypeError, ValueError, BufferError):
-        return None
-    if view.format not in _NUMBERS or view.ndim == 0:
-        raise TypeError(f"{name} must hold real numbers, not {getattr(given, 'dtype', f'format {view.format!r}')}")
-    if view.format in _DOUBLES and view.c_contiguous:
-        is_held = view.nbytes and not _may_move(view.obj)
-        return (view.shape, given, view) if is_held else (view.shape, array("d", bytes(given)), None)
-    rows = view.tolist()
-    for _ in view.shape[1:]:
-        rows = chain.from_iterable(rows)
-    return view.shape, array("d", rows), None
+    if isinstance(found, memoryview):
+        view, given = found, given
+    else:
+        in_order = found.astype("d", order="C", copy=False)  # no copy if it is float64 in C order
+        view, given = memoryview(in_order), given if in_order is found and isinstance(given, type(found)) else in_order
+    if view.format not in DOUBLES:
+        return view.shape, array("d", flat(view)), None
+    if view.c_contiguous and view.nbytes and not _may_move(view.obj):
+        return view.shape, given, view
+    return view.shape, array("d", view.tobytes()), None
 
 
 def _may_move(owner):
@@ -151,7 +139,7 @@ def _from_lists(given, name):
     shape, level = [], [given]
     while level and _is_sequence(level[0]):
         if not _PLAIN.issuperset(map(type, level)):
-            if any(opened(item) is not None for item in level):
+            if any(record_of(item) is not None for item in level):
                 return None, None
             level = [_items(item, name) if _is_sequence(item) else None for item in level]
         lengths = {-1 if item is None else len(item) for item in level}
@@ -163,9 +151,10 @@ def _from_lists(given, name):
         level = list(chain.from_iterable(level))
     if not shape:
         _refuse(given, name)
-    if not all(issubclass(kind, (Real, Decimal)) for kind in set(map(type, level))):
+    kinds = set(map(type, level))
+    if not all(issubclass(kind, (Real, Decimal)) and kind.__name__ != "timedelta64" for kind in kinds):
         return None, None
-    return shape, array("d", level)
+    return shape, doubles(level, name, kinds)
 
 
 def _from_trees(given, name):
@@ -173,10 +162,10 @@ def _from_trees(given, name):
     samples, structure, numbers = _items(given, name), None, array("d")
 
     def read(x):
-        number = _one_number(x)
+        number = number_in(x, name)
         if number is not None:
-            return to_float(number, name)
-        if (record := opened(x)) is not None:
+            return to_exact(number, name)
+        if (record := record_of(x)) is not None:
             return record
         return _items(x, name) if _is_sequence(x) else _refuse(x, name)
 
@@ -192,9 +181,13 @@ def _is_sequence(x):
     """True for an object with items in a sequence: not for a dict, a set, text or an array without dimensions."""
     if isinstance(x, (list, tuple)):
         return True
-    if isinstance(x, (str, bytes, bytearray, Mapping)) or getattr(x, "ndim", 1) == 0:
+    if isinstance(x, (str, bytes, bytearray)) or getattr(x, "ndim", 1) == 0:
         return False
-    return all(hasattr(x, name) for name in ("__len__", "__getitem__", "__iter__"))
+    if has_array(x):
+        return True
+    if is_mapping(x):
+        return False
+    return hasattr(x, "__len__") and hasattr(x, "__getitem__") and is_iterable(x)
 
 
 def _items(sequence, name):
@@ -204,6 +197,9 @@ def _items(sequence, name):
     """
     if type(sequence) in _PLAIN:
         return tuple(sequence)
+    rows = unpacked(sequence, name)
+    if rows is not sequence:
+        return tuple(rows)
     if hasattr(sequence, "columns") and not isinstance(sequence, (list, tuple)):
         raise TypeError(
             f"{name} is or holds a table, {describe(sequence)}, which gives its columns where rows are needed: pass "
@@ -229,4 +225,4 @@ def _refuse(given, name):
             f"{name} holds Values, and here numbers are needed: call the function itself with Values, and backward() "
             "on what it returns"
         )
-    raise TypeError(f"{name} must be numbers, lists of them or an array, not {describe(given)}")
+    raise refusal(given, name, "numbers, lists of them or an array")

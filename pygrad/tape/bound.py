@@ -3,6 +3,7 @@
 import functools
 
 from pygrad import engine
+from pygrad.common import forks
 from pygrad.engine._lib import ffi, lib
 from pygrad.tape.arguments import Argument
 
@@ -12,10 +13,11 @@ class Bound:
 
     inputs      an array for each argument: the caller's own memory, or for a number an array of length 1. Write new
                 numbers to them, then call `forward` or `backward`
-    output      array of floats: the result of the last call; with reduction "none" that of each sample in turn
-    gradients   array of floats: after `backward()` the derivatives of the result by all numbers of `inputs`, argument
-                by argument and sample by sample. An argument that is shared by all samples has gradients for each
-                sample too. None with `inputs=False`, and where `backward()` raises ValueError
+    output      array of floats: the result of the last call; with reduction "none" that of each sample in turn. It is a
+                NumPy array if an argument is an array of NumPy, else an array.array
+    gradients   array of floats, of the same kind: after `backward()` the derivatives of the result by all numbers of
+                `inputs`, argument by argument and sample by sample. An argument that is shared by all samples has
+                gradients for each sample too. None with `inputs=False`, and where `backward()` raises ValueError
     forward()   runs the function
     backward()  runs it forward and backward, and adds to the gradients of the parameters
 
@@ -28,14 +30,14 @@ class Bound:
     """
 
     def __init__(self, run, with_inputs):
-        self.run, self.inputs, self.output = run, [a.numbers for a in run.arguments], run.outputs
+        self.run, self.inputs, self.output = run, [a.numbers for a in run.arguments], _as_given(run, run.outputs)
         self._replay = run.tape.new_replay()
         self.forward = self._runner(run.batch)
         if not run.is_one_number(per_sample=True):
             self.gradients, self.backward = None, functools.partial(run.check_one_number, per_sample=True)
             return
         run.seed()
-        self.gradients = run.want_input_gradients() if with_inputs else None
+        self.gradients = _as_given(run, run.want_input_gradients()) if with_inputs else None
         self.backward = self._runner(run.batch)
 
     def _runner(self, batch):
@@ -55,6 +57,34 @@ class Bound:
         return run
 
 
+def _as_given(run, numbers):
+    """Return an array of floats as a NumPy array over its memory, if an argument is an array."""
+    return _numpy_over(numbers) if any(a.is_array for a in run.arguments) else numbers
+
+
+@functools.cache
+def _class_of_numpy():
+    with forks.importing:
+        import numpy
+
+    class BoundArray(numpy.ndarray):
+        """A NumPy array that keeps its memory and its length; what would change it fails as for an array.array."""
+
+        def pop(self, *_):
+            raise BufferError("memory that is bound stays as long as it is")
+
+        extend = append = insert = pop
+
+    return BoundArray
+
+
+def _numpy_over(numbers):
+    with forks.importing:
+        import numpy
+
+    return numpy.asarray(memoryview(numbers)).view(_class_of_numpy())  # its memoryview holds the memory
+
+
 class BoundArgument(Argument):
     """An argument whose memory is read anew in every call: a number, or an array of float64 in C order."""
 
@@ -62,6 +92,7 @@ class BoundArgument(Argument):
         super().__init__(given, name, is_batch)
         if self.numbers is not given and not self.is_number:
             raise ValueError(
-                f"{name} cannot be bound: it must be a number or an array of float64 in C order (of ctypes, one made "
-                "by from_buffer(), since ctypes.resize() may move the memory of others)"
+                f"{name} cannot be bound: it must be a number or an array of float64 in C order, whose memory each "
+                'call reads anew. Bind numpy.asarray(x, dtype=float, order="C"), or array.array("d", x) without NumPy, '
+                "and write to that (of ctypes, bind one made by from_buffer(): ctypes.resize() may move others)"
             )

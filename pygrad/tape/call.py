@@ -10,7 +10,7 @@ from array import array
 
 from pygrad.common.nested import build_lists, flatten
 from pygrad.common.numbers import shortened, shown
-from pygrad.common.parts import Record, Static, is_static, opened
+from pygrad.common.parts import Record, Static, is_static, record_of
 from pygrad.common.signatures import first_is_self, place_of, signature_of
 
 _NUMBERS = {float, int, list, tuple, array}  # types of arguments that need no closer look; NumPy's array is added
@@ -104,7 +104,7 @@ class Call:
         if type(given) not in _NUMBERS and not _is_array(given):
             if is_static(given):
                 return Static(given)
-            if (record := opened(given)) is not None:
+            if (record := record_of(given)) is not None:
                 parts = [self._tree(x, record.name_of(i, name), how) for i, x in enumerate(record.parts)]
                 return record.with_parts(parts)
         self.arguments.append(self._read(given, name, how))
@@ -176,12 +176,12 @@ def inputs_of(args, kwargs):
     items = []
     for x in (*args, *kwargs.values()):
         if type(x) is not Static:
-            flatten(x, items, _opened_or_item)
+            flatten(x, items, _record_or_item)
     return items
 
 
-def _opened_or_item(x):
-    record = opened(x)
+def _record_or_item(x):
+    record = record_of(x)
     return x if record is None else record
 
 
