@@ -1,12 +1,14 @@
 """The point at which a function of Values is called, for functions with arguments `fn, xs` such as `gradcheck`.
 
 The rule for `xs`: a number is one argument; a list is one argument, a list of numbers; a tuple has several arguments,
-each a number or a list. Lists and tuples within an argument may be nested. A NumPy array counts as a list. A Value
-among the numbers stands for its data: its graph and its gradient are left alone.
+each a number or a list. Lists and tuples within an argument may be nested, and dicts, namedtuples and dataclasses may
+be among them. A NumPy array counts as a list. Static arguments (see `pygrad.compile`) are handed on as they are. A
+Value among the numbers stands for its data: its graph and its gradient are left alone.
 """
 
 from pygrad.common.nested import flatten, names, or_lists, rebuild
 from pygrad.common.numbers import describe, is_number
+from pygrad.common.parts import Static, is_static
 from pygrad.engine import Value, is_value, recordings
 
 
@@ -15,10 +17,10 @@ class Point:
 
     def __init__(self, xs):
         self.numbers = []
-        self._structures = [flatten(x, self.numbers, _as_number) for x in several(xs)]
+        self._structures = [Static(x) if is_static(x) else flatten(x, self.numbers, _as_number) for x in several(xs)]
         if not self.numbers:
             raise ValueError("xs must have at least one number, and has none")
-        arguments = [f"x{i}" for i in range(len(xs))] if isinstance(xs, tuple) else ["x"]
+        arguments = [f"x{i}" for i in range(len(xs))] if type(xs) is tuple else ["x"]
         self.names = [name for pair in zip(self._structures, arguments) for name in names(*pair)]
 
     def leaves(self, numbers=None):

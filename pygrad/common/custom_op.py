@@ -10,17 +10,17 @@ node itself in place of y (`Call.again`, pygrad/calculus/own_ops.py): this canno
 """
 
 import contextlib
-import enum
 import functools
 import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pygrad.common import forks
 from pygrad.common.caller import caller
 from pygrad.common.nested import count, flatten, in_words, or_lists, plain, rebuild
 from pygrad.common.numbers import describe, is_number
+from pygrad.common.parts import Static, is_static
+from pygrad.common.signatures import arranged
 from pygrad.common.value_base import CALL, HELD, OP_NAME, is_a
 
 
@@ -98,9 +98,11 @@ class CustomOp:
     def _read(self, args, kwargs):
         """Return the numbers among the arguments as Values, in a list, and the Shape of the arguments."""
         if kwargs:
-            args, kwargs = _bind(self._forward, args, kwargs)
+            args, kwargs = arranged(self._forward, args, kwargs)
         xs = []
-        parts = [Static(x) if _is_static(x) else flatten(x, xs, self._as_x) for x in (*args, *kwargs.values())]
+        parts = [
+            Static(x, is_kept=True) if is_static(x) else flatten(x, xs, self._as_x) for x in (*args, *kwargs.values())
+        ]
         if not kwargs and parts.count(None) == len(parts):
             return xs, _PLAIN
         return xs, Shape(parts, tuple(kwargs))
@@ -117,9 +119,9 @@ class CustomOp:
             return
         ys = []
         flatten(y, ys, lambda v: v)
-        reached = _reached([v for v in ys if is_a(v, self._value_type)], set(names))
-        for v, name in names.items():
-            if v not in reached and getattr(v, "requires_grad", True):
+        reached = _reached([v for v in ys if is_a(v, self._value_type)], names)
+        for id_of, (v, name) in names.items():
+            if id_of not in reached and getattr(v, "requires_grad", True):
                 warnings.warn_explicit(
                     f"{self._name} uses {name}, but its result does not lead to this Value, so it gets no gradient: "
                     "compute with it, not with its data, or pass it as an argument",
@@ -255,12 +257,6 @@ class CustomOp:
 # --- the call of an op ------------------------------------------------------------------------------------------------
 
 
-class Static(NamedTuple):
-    """An argument that has no derivative, and is passed as it is."""
-
-    value: Any
-
-
 class Shape(NamedTuple):
     """How the arguments of a call are built from its xs."""
 
@@ -338,7 +334,7 @@ def _sharing(outs):
 
 
 def _named_values(function, value_type):
-    """Return {Value: its name} for the Values in a function's closure, and for the globals that it names."""
+    """Return {id: (Value, its name)} for the Values in a function's closure, and for the globals that it names."""
     code, found = getattr(function, "__code__", None), {}
     if code is None:
         return found
@@ -346,22 +342,18 @@ def _named_values(function, value_type):
         with contextlib.suppress(ValueError):  # the cell is empty
             found[name] = cell.cell_contents
     found.update((name, function.__globals__[name]) for name in code.co_names if name in function.__globals__)
-    return {v: name for name, v in found.items() if is_a(v, value_type)}
+    return {id(v): (v, name) for name, v in found.items() if is_a(v, value_type)}
 
 
 def _reached(ys, ends):
-    """Return the Values of `ends` that the Values `ys` lead to, without a look below the `ends`."""
-    stack, done = list(ys), set()
+    """Return the ids of `ends` that the Values `ys` lead to, without a look below the `ends`."""
+    stack, done = list(ys), {}  # by id, for a hash of a Value may give a warning
     while stack:
         v = stack.pop()
-        if v not in done:
-            done.add(v)
-            stack.extend(v._prev if v not in ends else ())
-    return done & ends
-
-
-def _is_static(x):
-    return x is None or isinstance(x, (bool, str, enum.Enum)) or callable(x)
+        if id(v) not in done:
+            done[id(v)] = v
+            stack.extend(() if id(v) in ends else v._operands_in_order())
+    return done.keys() & ends.keys()
 
 
 def _is_one_in_a_tuple(found, part):
@@ -371,15 +363,3 @@ def _is_one_in_a_tuple(found, part):
         and len(found) == 1
         and (part is None or len(part) != 1 or isinstance(found[0], (tuple, list)))
     )
-
-
-def _bind(function, args, kwargs):
-    """Return positional and keyword arguments in the sequence of the function's signature, if it has one."""
-    with forks.importing:
-        import inspect
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # a builtin
-        return args, kwargs
-    bound = signature.bind(*args, **kwargs)
-    return bound.args, bound.kwargs

@@ -1,7 +1,7 @@
 """The parts of a structure that are no lists: a `Record`, of parts with names, and a `Static`, which is no number.
 
-A dict, a namedtuple and a dataclass are records; `record_of` reads them. A bool, None, a str, a function, a class, an Enum
-and a Module are static: `is_static` says so. pygrad.common.nested visits structures with both.
+A dict, a namedtuple and a dataclass are records; `record_of` reads them. A bool, None, a str, a function, a class, an
+Enum and a Module are static: `is_static` says so. pygrad.common.nested visits structures with both.
 """
 
 import sys
@@ -131,14 +131,14 @@ def _make_bare(kind, _, names, parts):
 class Static:
     """What is handed on as it is. Two are equal if their values are: see `_key`.
 
-    An object that counts by its identity is not kept alive by a Static, if it allows weak references.
+    An object that counts by its identity is not kept alive by a Static, if it allows weak references; unless is_kept.
     """
 
     __slots__ = ("_held", "_key", "is_weak")
 
-    def __init__(self, value, by_identity=False):
+    def __init__(self, value, by_identity=False, is_kept=False):
         self._key = _Same(value) if by_identity else _key(value)
-        self.is_weak = type(self._key) is _Same and type(self._key.reference) is weakref.ref
+        self.is_weak = not is_kept and type(self._key) is _Same and type(self._key.reference) is weakref.ref
         self._held = self._key.reference if self.is_weak else value
 
     @property

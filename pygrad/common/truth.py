@@ -21,6 +21,9 @@ _CONVERSIONS = {
     "int()": "use int(v.data)",
     "an index": "use int(v.data), or pygrad.take(xs, v) in place of xs[v]",
 }
+_ROUNDING = "use v.data for its number, and pygrad.stop_gradient where gradients are to pass by"
+
+NOT_PICKLED = "a Value that depends on an argument of a running function cannot be pickled"  # see __reduce_ex__
 
 
 def is_variable(value):
@@ -29,6 +32,10 @@ def is_variable(value):
     pygrad.engine puts a function of its own here.
     """
     return False
+
+
+def note_format(value):
+    """Note that a program has written the number of the Value. pygrad.engine puts a function of its own here."""
 
 
 def check_truth(value):
@@ -57,10 +64,11 @@ def check_equality(value, other, values, warns):
 
 
 def no_number(value, what):
-    """Return the TypeError of a conversion: `what` is "float()", "int()" or "an index"."""
+    """Return the TypeError of a conversion: `what` is "float()", "int()", "an index", or a rounding."""
     if is_variable(value):
         return _of_variable(what, "; v.data has the number of this one run")
-    return TypeError(f"{what} of a Value: it is no number, for the number has no gradient; {_CONVERSIONS[what]}")
+    cure = _CONVERSIONS.get(what, _ROUNDING)
+    return TypeError(f"{what} of a Value: it is no number, for the number has no gradient; {cure}")
 
 
 def _of_variable(what, more=""):

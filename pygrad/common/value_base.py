@@ -35,6 +35,26 @@ def is_a(x, value_type):
     return issubclass(type(x), value_type)
 
 
+def _refused(what):
+    """Return a method without operands that raises the TypeError of a conversion."""
+
+    def method(self, *_):
+        raise truth.no_number(self, what)
+
+    return method
+
+
+def _refused_with_operand(what):
+    """Return a method of an operator that raises the TypeError of a conversion; a foreign operand may answer it."""
+
+    def method(self, other):
+        if not isinstance(other, ValueBase) and operand(other) is NotImplemented:
+            return NotImplemented
+        raise truth.no_number(self, what)
+
+    return method
+
+
 class ValueBase:
     """Mixin of both `Value` classes, over their `data`, `grad`, `_op`, `_prev` and `_is_leaf()`."""
 
@@ -94,6 +114,16 @@ class ValueBase:
     def __index__(self):
         raise truth.no_number(self, "an index")
 
+    def __pos__(self):  # +self
+        return self
+
+    # Roundings and remainders have no derivative that is of use: they are refused, with the cure.
+    __floordiv__, __rfloordiv__ = (_refused_with_operand("//"),) * 2
+    __mod__, __rmod__ = (_refused_with_operand("%"),) * 2
+    __divmod__, __rdivmod__ = (_refused_with_operand("divmod()"),) * 2
+    __round__, __trunc__ = _refused("round()"), _refused("trunc()")
+    __floor__, __ceil__ = _refused("floor()"), _refused("ceil()")
+
     def __lt__(self, other):
         return _compare(self, other, float.__lt__)
 
@@ -107,13 +137,21 @@ class ValueBase:
         return _compare(self, other, float.__ge__)
 
     def __format__(self, spec):
-        return format(self._read(), spec) if spec else repr(self)
+        if not spec:
+            return repr(self)
+        truth.note_format(self)
+        return format(self._read(), spec)
 
     def __repr__(self):
         return f"Value(data={self._read()}, grad={self.grad})"
 
     def __reduce_ex__(self, protocol):
-        """Copy or pickle a leaf as a new leaf; refuse a result, with a message that says why."""
+        """Copy or pickle a leaf as a new leaf; refuse a result, with a message that says why.
+
+        A Value that depends on an argument of a running function is its own copy, so that its derivatives are not lost.
+        """
+        if truth.is_variable(self):
+            return truth.NOT_PICKLED  # for a str, `copy` returns the object itself, and `pickle` raises an error
         if not self._is_leaf():
             raise TypeError(
                 f"only a leaf Value can be copied or pickled, and this one is the result of {shown(self._op)}; "

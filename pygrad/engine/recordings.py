@@ -67,4 +67,11 @@ def check_hash(value):
             truth.warn_of_lookup()
 
 
-truth.is_variable = is_variable
+def note_format(value):
+    """Tell this thread's newest recording that the number of a Value was written as text."""
+    if is_recording() and not lib.pg_mode_of(lib.PG_MODE_QUIET):
+        with cells.quiet():
+            tell(value, "format()")
+
+
+truth.is_variable, truth.note_format = is_variable, note_format

@@ -77,6 +77,7 @@ _READS = {
     "data": f"reading .data of a Value that is being recorded keeps the number of this one run{_ADVICE}",
     "hash()": f"a set or dict finds a Value that is being recorded by identity, and not by its number{_ADVICE}",
     "bool()": f"the truth of a Value that is being recorded is decided now, once for all runs{_ADVICE}",
+    "format()": f"the number of a Value that is being recorded was written as text, for this one run{_ADVICE}",
     "item()": f"item() of a Value that is being recorded keeps the number of this one run{_ADVICE}",
     "detach()": "detach() of a Value that is being recorded keeps the number of this one run: use pygrad.stop_gradient",
     "a comparison": f"a comparison of a Value that is being recorded is decided now, once for all runs{_ADVICE}",

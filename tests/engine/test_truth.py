@@ -511,3 +511,63 @@ def test_numpy_still_takes_values_as_objects():
     masks = np.array([pygrad.less(v, 1.0), pygrad.less(v, 3.0)])
     assert [0.0, 1.0] == np.where(masks, 1.0, 0.0).tolist()
     assert (True, False) == (bool(np.any(masks)), bool(np.all(masks)))
+
+
+# --- copies, text and roundings ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda x: copy.deepcopy([x, 1.0])[0], lambda x: copy.deepcopy({"a": x})["a"]],
+    ids=["copy", "deepcopy", "in a list", "in a dict"],
+)
+def test_a_copy_of_an_argument_is_the_argument(copied):
+    """A new leaf would lose the gradient, and be a constant of a recording."""
+    for x in (2.0, 3.0):
+        assert 2.0 * x == pygrad.gradient(lambda x: x * copied(x))(x)
+        assert [x, 1.0] == [pygrad.compile(copied)(x), pygrad.gradient(lambda x: copied(x * 1.0))(x)]
+    f = pygrad.compile(lambda x: x * copied(x))
+    assert [4.0, 9.0] == [f(2.0), f(3.0)]
+    outside = Value(2.0)
+    assert outside is not copied(outside)
+
+
+def test_an_argument_is_not_pickled():
+    """Its copy would be a constant."""
+    for f in (pygrad.gradient, pygrad.compile):
+        with pytest.raises(pickle.PicklingError, match="depends on an argument"):
+            f(lambda x: pickle.loads(pickle.dumps(x)))(2.0)
+
+
+def test_numbers_written_as_text_are_kept_with_a_warning():
+    """In a recording alone; repr is no number."""
+    for text in (lambda x: f"{x:.3f}", lambda x: format(x, ".3f"), "{:.3f}".format):
+        with pytest.warns(pygrad.TraceWarning, match="written as text"):
+            pygrad.compile(lambda x, text=text: x - float(text(x)))(2.0)
+        assert 1.0 == pygrad.gradient(lambda x, text=text: x - float(text(x)))(2.0)
+    pygrad.compile(lambda x: [x, str(x), f"{x}"][0])(2.0)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        round, math.floor, math.ceil, math.trunc, lambda v: v // 2, lambda v: 5.0 // v, lambda v: v % 2,
+        lambda v: 5 % v, lambda v: divmod(v, 2), lambda v: divmod(2, v), lambda v: round(v, 2),
+        lambda v: v // v, lambda v: v % v,
+    ],
+)  # fmt: skip
+def test_roundings_are_refused_with_the_cure(what):
+    """Outside, and in a transform."""
+    with pytest.raises(TypeError, match=r"use v\.data"):
+        what(Value(2.5))
+    with pytest.raises(TypeError, match="pygrad.where"):
+        pygrad.gradient(what)(2.5)
+
+
+def test_plus_is_the_value_itself():
+    """As of a float."""
+    v = Value(2.0)
+    assert v is +v
+    assert 4.0 == pygrad.gradient(lambda x: +x * +x)(2.0)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        v % object()
