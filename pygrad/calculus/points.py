@@ -18,6 +18,8 @@ class Point:
     def __init__(self, xs):
         self.numbers = []
         self._structures = [Static(x) if is_static(x) else flatten(x, self.numbers, _as_number) for x in several(xs)]
+        if self._structures and all(type(s) is Static for s in self._structures):
+            _checked(self._structures[0].value)  # a TypeError that says what is needed
         if not self.numbers:
             raise ValueError("xs must have at least one number, and has none")
         arguments = [f"x{i}" for i in range(len(xs))] if type(xs) is tuple else ["x"]

@@ -18,9 +18,9 @@ from functools import partial
 
 
 class Record:
-    """Parts with names. In a structure the parts are structures; as `record_of` returns it, they are what an object holds.
+    """Parts with names. In a structure the parts are structures; `record_of` returns one with what an object holds.
 
-    kind   (function that makes the object, its class, what the function needs besides): see `_MAKERS` below
+    kind   (function that makes the object, its class, what the function needs besides)
     names  the keys of a dict, the names of fields
     """
 
