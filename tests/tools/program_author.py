@@ -216,11 +216,7 @@ class Author:
     @_production(NUMBERS)
     def call_with_static(self, depth):
         mode = self.of_kind("mode")
-        return (
-            f"pick({self.number(depth)}, {self.random.choice([mode, 'None', repr('soft'), 'mode=' + mode])})"
-            if mode
-            else None
-        )
+        return mode and f"pick({self.number(depth)}, {self.random.choice([mode, 'None', 'mode=' + mode])})"
 
     @_production(NUMBERS)
     def call_of_argument(self, depth):
