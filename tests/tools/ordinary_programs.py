@@ -469,7 +469,7 @@ def _judged(program, way, patience):
     try:
         with _patience(patience):
             for number, (i, what, expected, got, excused) in enumerate(WAYS[way](program, names)):
-                kind = kind_of(expected, got, what, excused, number == 0)
+                kind = kind_of(expected, got, what, excused, number == 0 == i)
                 verdicts.add(kind)
                 if kind not in FINE and kind not in found:
                     found[kind] = Finding(kind, way, i, _said(expected, got), program.source)
