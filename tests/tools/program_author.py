@@ -272,7 +272,7 @@ class Author:
 
     @_production(NUMBERS, risk="text")
     def by_text(self, depth):
-        forms = ['float(f"{{{}:.3f}}")', '(1.0 if f"{{{}}}" == "1.0" else 2.0)', 'float("%.2f" % {})']
+        forms = ['float(f"{{{}:.3f}}")', 'float("%.2f" % {})', 'float(format({}, ".2f"))']
         return self.random.choice(forms).format(self.leaf())
 
     @_production(NUMBERS, risk="numpy")
