@@ -93,7 +93,7 @@ class Program:
         """Return (a direction, one item for each smooth number; the slope of call i in it), or None at a kink."""
         names, random_ = self.names("floats", float), random.Random(f"{self.label} {i}")
         call, function = names["calls"][i], names["f"]
-        args, keywords = call(lambda *args, **keywords: (args, keywords))
+        args, keywords = call(_arguments)
         numbers = _flat([args[i] for i in self.argnums])
         direction = [random_.uniform(-1.0, 1.0) for _ in numbers]
 
@@ -301,18 +301,24 @@ def _parameters(program, names):
 
 
 def _batched(program, names):
-    """Compiled over batches: the calls that differ in numbers alone are the samples of one batch."""
-    compiled = pygrad.compile(names["f"], reduction="none", static=program.static)
-    given = [call(lambda *args, **keywords: (args, keywords)) for call in names["calls"]]
-    groups = collections.defaultdict(list)
+    """Compiled over batches: the calls that differ in numbers alone are the samples of one batch. Ints are static."""
+    yield from _batches(program, pygrad.compile(names["f"], reduction="none", static=program.static), names, ())
+
+
+def _batched_ints(program, names):
+    """Compiled over batches: an int has an item for each sample, and is a Value."""
+    yield from _batches(program, pygrad.compile(names["f"], reduction="none"), names, (int,))
+
+
+def _batches(program, compiled, names, ints):
+    given, groups, excuses = [call(_arguments) for call in names["calls"]], collections.defaultdict(list), []
     for i, (args, keywords) in enumerate(given):
-        groups[repr(_without_numbers((args, keywords), program))].append(i)
-    excuses = []
+        alike = [_alike(x, ints) for x in args], {name: _alike(x, ints) for name, x in keywords.items()}
+        groups[repr(alike)].append(i)
     for places in groups.values():
-        args = [
-            _stacked([given[i][0][k] for i in places], k in program.argnums) for k in range(len(given[places[0]][0]))
-        ]
-        keywords = given[places[0]][1]
+        rows, by_name = [given[i][0] for i in places], [given[i][1] for i in places]
+        args = [_stacked(column, ints) for column in zip(*rows)]
+        keywords = {name: _stacked([x[name] for x in by_name], ints) for name in by_name[0]}
         got, warned = _watched(lambda f, args=args, keywords=keywords: f(*args, **keywords), compiled)
         excuses += warned
         for sample, i in enumerate(places):
@@ -322,24 +328,32 @@ def _batched(program, names):
             yield i, "value", program.expected[i], mine, excuses
 
 
-def _without_numbers(given, program):
-    """Return the arguments of a call, with the smooth numbers left out: calls that agree in it make one batch."""
-    args, keywords = given
-    blank = iter([0.0] * len(_flat(args)) * 2)
-    return [_rebuilt(arg, blank) if i in program.argnums else arg for i, arg in enumerate(args)], keywords
+def _arguments(*args, **keywords):
+    return args, keywords
 
 
-def _stacked(items, is_smooth):
-    """Return an argument for a batch: each number has one item a sample; what is not smooth is shared, or a row."""
+def _alike(x, ints):
+    """Return an argument with 0 for each number: calls that agree in it make one batch."""
+    if type(x) in (float, *ints):
+        return 0
+    if dataclasses.is_dataclass(x):
+        return [_alike(getattr(x, field.name), ints) for field in dataclasses.fields(x)]
+    if isinstance(x, dict):
+        return {key: _alike(item, ints) for key, item in x.items()}
+    return [_alike(item, (int, bool)) for item in x] if isinstance(x, (list, tuple)) else x
+
+
+def _stacked(items, ints):
+    """Return an argument for a batch: each number has an item for each sample, and all else is that of the first."""
     first = items[0]
     if dataclasses.is_dataclass(first):
-        fields = [field.name for field in dataclasses.fields(first)]
-        return type(first)(*[_stacked([getattr(item, name) for item in items], is_smooth) for name in fields])
+        names = [field.name for field in dataclasses.fields(first)]
+        return type(first)(*[_stacked([getattr(item, name) for item in items], ints) for name in names])
     if isinstance(first, dict):
-        return {key: _stacked([item[key] for item in items], is_smooth) for key in first}
+        return {key: _stacked([item[key] for item in items], ints) for key in first}
     if hasattr(first, "_fields"):
-        return type(first)(*[_stacked(list(column), is_smooth) for column in zip(*items)])
-    return items if isinstance(first, (list, float)) else first
+        return type(first)(*[_stacked(list(column), ints) for column in zip(*items)])
+    return list(items) if type(first) in (float, list, *ints) else first
 
 
 def _sample(result, i):
@@ -357,6 +371,7 @@ WAYS = {
     "compiled": _compiled,
     "compiled without static": _compiled_without_static,
     "batched": _batched,
+    "batched ints": _batched_ints,
     "compiled gradient": _compiled_gradient,
     "parameters": _parameters,
     "hessian": _hessian,
@@ -454,7 +469,7 @@ def _judged(program, way, patience):
     try:
         with _patience(patience):
             for number, (i, what, expected, got, excused) in enumerate(WAYS[way](program, names)):
-                kind = kind_of(expected, got, what, excused, number == 0)
+                kind = kind_of(expected, got, what, excused, number == 0 == i)
                 verdicts.add(kind)
                 if kind not in FINE and kind not in found:
                     found[kind] = Finding(kind, way, i, _said(expected, got), program.source)

@@ -216,11 +216,7 @@ class Author:
     @_production(NUMBERS)
     def call_with_static(self, depth):
         mode = self.of_kind("mode")
-        return (
-            f"pick({self.number(depth)}, {self.random.choice([mode, 'None', repr('soft'), 'mode=' + mode])})"
-            if mode
-            else None
-        )
+        return mode and f"pick({self.number(depth)}, {self.random.choice([mode, 'None', 'mode=' + mode])})"
 
     @_production(NUMBERS)
     def call_of_argument(self, depth):
@@ -276,7 +272,7 @@ class Author:
 
     @_production(NUMBERS, risk="text")
     def by_text(self, depth):
-        forms = ['float(f"{{{}:.3f}}")', '(1.0 if f"{{{}}}" == "1.0" else 2.0)', 'float("%.2f" % {})']
+        forms = ['float(f"{{{}:.3f}}")', 'float("%.2f" % {})', 'float(format({}, ".2f"))']
         return self.random.choice(forms).format(self.leaf())
 
     @_production(NUMBERS, risk="numpy")
