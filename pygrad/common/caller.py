@@ -4,11 +4,12 @@ import os
 import sys
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_LIBRARIES = ("numpy", "copy", "dataclasses")  # they call methods of Values on the program's behalf
 _DEMOS = os.path.join(_PACKAGE, "demos") + os.sep  # their lines count as a user's program
 
 
 def caller():
-    """Return (file, line) of the innermost frame that is neither pygrad's nor NumPy's."""
+    """Return (file, line) of the innermost frame that is neither pygrad's nor of `_LIBRARIES`."""
     frame = user_frame()
     return frame.f_code.co_filename, frame.f_lineno
 
@@ -24,4 +25,4 @@ def user_frame():
 def _is_library(frame):
     file = frame.f_code.co_filename
     ours = file.startswith(_PACKAGE) and not file.startswith(_DEMOS)
-    return ours or frame.f_globals.get("__name__", "").partition(".")[0] == "numpy"
+    return ours or frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES
