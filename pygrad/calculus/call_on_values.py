@@ -5,7 +5,7 @@ from pygrad.common import forks
 from pygrad.common.nested import as_derivative, each, flatten, or_lists, plain, rebuild
 from pygrad.common.numbers import describe, is_number, shown, to_whole
 from pygrad.common.parts import Static, is_static, record_of
-from pygrad.common.signatures import arranged, first_is_self, place_of
+from pygrad.common.signatures import arranged, first_is_self, is_data, place_of
 from pygrad.engine import Value, adjoints, cells, is_value, recordings
 from pygrad.tape.call import hand_on
 
@@ -39,7 +39,7 @@ def differentiated(argnums, places, given):
     """
     if argnums is None:
         found = [k for k, place in enumerate(places) if place is not None and type(given[k]) is not Static]
-        wrong = [] if found else given[:1]
+        wrong = [] if found else [x for x in given[:1] if type(x) is Static]
     else:
         found = [_index(argnum, places) for argnum in ((argnums,) if isinstance(argnums, int) else argnums)]
         wrong = [given[k] for k in found if type(given[k]) is Static]
@@ -74,22 +74,24 @@ class CallOnValues:
 
     args, kwargs  those of the call; the ones that are not differentiated are handed on as they are
     argnums       None: all that have a position and are not static; else as `checked_argnums` returns it
+    keywords_too  False: those in kwargs are not differentiated
     has_aux       the function returns a pair of its result and something besides, which `aux` will be
     """
 
-    def __init__(self, function, args, kwargs=None, argnums=None, has_aux=False):
-        kwargs = kwargs or {}
-        if kwargs:
+    def __init__(self, function, args, kwargs=None, argnums=None, has_aux=False, keywords_too=True):
+        kwargs, places = kwargs or {}, [None] * len(kwargs or ())
+        if kwargs and keywords_too:
             args, kwargs = arranged(function, args, kwargs)
-        given, places = [*args, *kwargs.values()], [*range(len(args)), *(place_of(function, name) for name in kwargs)]
-        if args and first_is_self(function):
-            given[0] = Static(given[0], by_identity=True)
+            places = [place_of(function, name) for name in kwargs]
+        given, places = [*args, *kwargs.values()], [*range(len(args)), *places]
+        if args and first_is_self(function) and type(args[0]) is not Static and not is_data(args[0]):
+            given[0] = Static(args[0], by_identity=True)
         given = [Static(x) if is_static(x) else x for x in given]
         chosen = differentiated(argnums, places, given)
         self.is_one = isinstance(argnums, int) or (argnums is None and len(chosen) == 1)
         numbers = []
         self.structures = [flatten(given[k], numbers, _as_input) for k in chosen]
-        self.are_numbers = all(map(is_number, numbers)) and not _is_nested()
+        self.are_numbers = all(map(is_number, numbers)) and not recordings.is_calling()
         if len(chosen) < len(given):
             others = (x for k, x in enumerate(given) if k not in chosen)
             self.are_numbers = self.are_numbers and not any(map(_holds_values, others))
@@ -210,10 +212,6 @@ def _holds_values(x):
     record = record_of(x)
     parts = record.parts if record is not None else x if isinstance(x, (list, tuple)) else ()
     return any(map(_holds_values, parts))
-
-
-def _is_nested():
-    return cells.is_nested() or recordings.is_recording()
 
 
 def _inside(function, args, kwargs, xs):

@@ -17,7 +17,7 @@ from pygrad.tape.arguments import HasValues
 from pygrad.tape.bound import Bound, BoundArgument
 from pygrad.tape.call import leaves_of_all
 from pygrad.tape.compiled import Compiled
-from pygrad.tape.files import Loaded, pack
+from pygrad.tape.files import pack
 from pygrad.tape.record import warn_here
 
 
@@ -42,9 +42,26 @@ class CompiledGradient(Compiled):
         run = self._of_reduced(call)
         if run is None:
             return super().__call__(*args, **kwargs)
+        if recordings.is_calling():
+            self._check_within_a_call(run.run)
+        return run.result()
+
+    def _check_within_a_call(self, run):
+        if any(map(recordings.is_variable, run.tape.parameters)):
+            raise TypeError(
+                "this gradient over a batch would be a constant of the function that is recorded or transformed: take "
+                "it for one sample at a time, or of a Python function"
+            )
         if recordings.is_recording():
             warn_here("a gradient over a batch was computed while a function was recorded: its result is kept")
-        return run.result()
+
+    def parted(self, found, call):
+        """Return (values, gradients) of what a call of `value_and_grad` has returned, of each sample if it did."""
+        if call.samples is None or self._of_reduced(call) is not None:
+            return found
+        if hasattr(found, "dtype"):
+            return found[:, 0], found[:, 1]
+        return [value for value, _ in found], [gradient for _, gradient in found]
 
     def record(self, key, arguments):
         tape = super().record(key, arguments)
@@ -69,9 +86,11 @@ class CompiledGradient(Compiled):
         return _ReducedGradient(run, wanted_trees(call, self._argnums, self._base), self._argnums, self._with_value)
 
     def __reduce__(self):
-        if type(self.function) is Loaded:
-            return super().__reduce__()
-        return functools.partial(self._transform, argnums=self._argnums, per_sample=self._per_sample), (self._base,)
+        """Pickles and deep copies have the recordings of this derivative, and those of its function."""
+        make = functools.partial(self._transform, argnums=self._argnums, per_sample=self._per_sample)
+        own = super().__reduce__() if self._tapes else None
+        base = self._base if self._base._tapes or own is None else None
+        return _unpickled, (make, base, own)
 
     def save(self, path):
         """See `Compiled.save`. The file has what runs for one sample: the loaded function refuses a batch."""
@@ -124,6 +143,18 @@ class BoundGradient(Bound):
         """Compute `output` from `inputs`."""
         self._run()
         self.output[:] = self._reduced.flat()
+
+
+def _unpickled(make, base, own):
+    """Return what was pickled: without the function it has the recordings of one sample alone."""
+    single = own and own[0](*own[1])
+    if base is None:
+        single.is_of_one_sample = True
+        return single
+    gradient = make(base)
+    if single:
+        gradient._tapes = single._tapes
+    return gradient
 
 
 _has_warned = False  # of the change that per_sample names

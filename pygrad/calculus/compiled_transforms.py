@@ -22,7 +22,6 @@ from pygrad.calculus.sparsity import Pattern
 from pygrad.common import anomaly, forks
 from pygrad.common.nested import as_derivative, build_lists, dimensions, flatten, nest, or_lists
 from pygrad.common.parts import Static
-from pygrad.common.signatures import arranged
 from pygrad.engine import adjoints, recordings
 from pygrad.engine.modes import enable_grad
 from pygrad.tape.anomalies import check_eagerly
@@ -65,14 +64,15 @@ class CompiledWithAux:
     def __call__(self, *args, **kwargs):
         point = several(args[0]) if self._is_product and args else args
         try:
-            self._aux.read(point, kwargs)
+            call = self._aux.read(point, kwargs)
         except HasValues:
             return self._eager(*args, **kwargs)
-        if recordings.is_recording():
+        if recordings.is_calling() and call.samples is None:
             return self._eager(*args, **kwargs)
         found, aux = self._of_result(*args, **kwargs), self._aux(*point, **kwargs)
         if self._has_inner:
-            return (found[0], aux), found[1]
+            values, gradients = self._of_result.parted(found, call)
+            return (values, aux), gradients
         return (*found, aux) if self._of_result.__name__.startswith(("jvp", "vjp")) else (found, aux)
 
 
@@ -98,8 +98,7 @@ class CompiledProduct(Compiled):
     def read(self, args, kwargs, kind=Argument):
         if len(args) != 2:
             raise TypeError(f"{self.__name__} takes two arguments: xs, a tuple if it is several, and vs")
-        xs, kwargs = arranged(self._base.function, several(args[0]), kwargs)
-        vs = several(args[1]) if self._is_shaped_alike else [args[1]]
+        xs, vs = several(args[0]), several(args[1]) if self._is_shaped_alike else [args[1]]
         point = Call(xs, kwargs, kind, self._base.reading, self._base.function)
         places = _places(point.key, self._argnums) if self._is_shaped_alike else []
         return point.with_more(Call(vs, {}, kind, _ReadingOfDirections(self._base.reading, places)))
@@ -168,10 +167,13 @@ class CompiledJacobian:
             run = self._base.prepare(args, kwargs)
         except HasValues:
             run = None
-        if run and not recordings.is_recording():
+        if run and not _depends(run):
             return self._plan(run).result(run)
         if self._is_sparse:
-            raise TypeError("sparse=True gives numbers, of numbers: it takes no Values, and cannot be recorded")
+            raise TypeError(
+                "sparse=True gives numbers, of numbers: it takes no Values, cannot be recorded, and its function may "
+                "not use the arguments of another one that is transformed"
+            )
         return self._eager(*args, **kwargs)
 
     def bind(self, *args):
@@ -203,6 +205,22 @@ class CompiledJacobian:
         plan = kind(self._base, pattern, run.call.key, run.tape.structure, self._is_sparse, wanted)
         plan.compiled.eager = None if isinstance(self._base, CompiledOnce) else self._eager
         return plan
+
+
+def _depends(run):
+    """True if derivatives of this run must be Values: another function is recorded, or transformed, and this one finds
+    the arguments of that one around it. TypeError for those of a batch.
+    """
+    if not recordings.is_calling():
+        return False
+    if not recordings.is_recording() and not any(map(recordings.is_variable, run.tape.parameters)):
+        return False
+    if run.samples is not None:
+        raise TypeError(
+            "these derivatives of a batch would be constants of the function that is recorded or transformed: take "
+            "them for one sample at a time"
+        )
+    return True
 
 
 class _Wanted:

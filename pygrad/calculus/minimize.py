@@ -17,6 +17,7 @@ from pygrad.calculus.grad import grad
 from pygrad.calculus.points import Point
 from pygrad.calculus.transforms import hessian, hvp, jacobian, value_and_grad
 from pygrad.common import forks
+from pygrad.common.parts import is_static, record_of
 from pygrad.engine import cells, dot
 from pygrad.engine.modes import recorded
 from pygrad.tape.compiled import Compiled
@@ -212,9 +213,7 @@ class _Memory(threading.local):
     def __init__(self, fn, point):
         if fn.batched is not False:
             raise ValueError("a compiled function to minimise needs its numbers as they are: compile(batched=False)")
-        np = _numpy()
-        arguments = point.arguments(point.numbers)
-        self.arguments = [np.array(a, dtype=float) if isinstance(a, (list, tuple)) else a for a in arguments]
+        self.arguments = [_with_arrays(a) for a in point.arguments(point.numbers)]
 
     def run(self, bound, numbers):
         """Write the numbers into the memory of `bound`, and run it forward; return its output as an array."""
@@ -229,6 +228,13 @@ class _Memory(threading.local):
             found = _numpy().array(bound.output)
             if self.newest is run:  # else a signal handler has used the memory meanwhile
                 return found
+
+
+def _with_arrays(x):
+    """Return an argument with a new array for each list or array in it, so that it can be bound."""
+    if (record := record_of(x)) is not None:
+        return record.make([_with_arrays(part) for part in record.parts])
+    return _numpy().array(x, dtype=float) if isinstance(x, (list, tuple)) or hasattr(x, "dtype") else x
 
 
 class _CompiledObjective(_Memory):
@@ -248,7 +254,7 @@ class _CompiledObjective(_Memory):
 
     def product(self, numbers_and_direction):
         if self._product is None:
-            directions = [_numpy().array(a, dtype=float) if hasattr(a, "dtype") else a for a in self.arguments]
+            directions = [_with_arrays(a) for a in self.arguments if not is_static(a)]
             self._product = hvp(self._fn).bind(tuple(self.arguments), tuple(directions))
         return self.run(self._product, numbers_and_direction)
 

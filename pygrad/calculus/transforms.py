@@ -227,7 +227,7 @@ def hvp(function, *, argnums=None, has_aux=False):
         return _compiled_product(function, hvp, argnums, has_aux)
 
     def derived(xs, vs, **kwargs):
-        call = CallOnValues(function, several(xs), kwargs, argnums, has_aux)
+        call = CallOnValues(function, several(xs), kwargs, argnums, has_aux, keywords_too=False)
         vs = call.same_shape(several(vs), call.structures, "vs must be in the structure of xs")
         firsts = call.gradient_values(call.one_output("hvp"))
         found = call.like(xs, call.pull([as_value(first) for first in firsts], vs), argnums)
@@ -251,7 +251,7 @@ def jvp(function, *, argnums=None, has_aux=False):
         return _compiled_product(function, jvp, argnums, has_aux)
 
     def derived(xs, vs, **kwargs):
-        call = CallOnValues(function, several(xs), kwargs, argnums, has_aux)
+        call = CallOnValues(function, several(xs), kwargs, argnums, has_aux, keywords_too=False)
         vs = call.same_shape(several(vs), call.structures, "vs must be in the structure of xs")
         tangents = push(call.ys, call.xs, vs)
         found = call.outputs(), call.like_output([call.result(t) for t in tangents])
@@ -276,7 +276,7 @@ def vjp(function, *, argnums=None, has_aux=False):
         return _compiled_product(function, vjp, argnums, has_aux)
 
     def derived(xs, cotangents, **kwargs):
-        call = CallOnValues(function, several(xs), kwargs, argnums, has_aux)
+        call = CallOnValues(function, several(xs), kwargs, argnums, has_aux, keywords_too=False)
         message = "cotangents must be in the structure of what the function returns"
         seeds = call.same_shape(cotangents, call.structure, message)
         found = call.outputs(), call.like(xs, call.pull(call.ys, seeds), argnums)
@@ -341,7 +341,7 @@ def _named(derived, function, name, has_signature=True):
     derived.takes_static = True  # see pygrad.tape.call.apply
     derived.takes_numbers = True  # see Compiled.of_numbers
     if has_signature:
-        derived.__wrapped__ = function  # the arguments are those of the function
+        derived.__wrapped__ = derived.is_made_of = function  # the arguments are those of the function
     else:
         del derived.__wrapped__
     return derived

@@ -1,25 +1,24 @@
 """How the arguments of a call are bound to the parameters of a function: which place each one has."""
 
 import types
+from numbers import Real
 
 from pygrad.common import forks
 
 
-def positional(function):
-    """Return the names of the parameters that may be given by position, in a list; None: there is no signature."""
-    signature = signature_of(function)
-    if signature is None:
-        return None
-    return [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-
-
 def signature_of(function):
-    """Return the inspect.Signature of a function, None if it has none, as some functions written in C."""
+    """Return the inspect.Signature that the function itself has, None if it has none, as some functions written in C.
+
+    A decorator may say that it wraps another function: Python calls the decorator's own function, so that one counts.
+    Functions that pygrad makes of others (they have `is_made_of`) have the signature of these.
+    """
     with forks.importing:
         import inspect  # here, for its import takes a while
 
+    while hasattr(function, "is_made_of"):
+        function = function.is_made_of
     try:
-        return inspect.signature(function)
+        return inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):
         return None
 
@@ -39,12 +38,46 @@ def arranged(function, args, kwargs):
 
 def place_of(function, name):
     """Return the position of the parameter `name`, None if it has none."""
-    names = positional(function) or []
+    names = _positional(function)
     return names.index(name) if name in names else None
 
 
+def _positional(function):
+    """Return the names of the parameters that may be given by position, in a list.
+
+    A function of (*args, **kwargs) alone that wraps another one is taken to hand all on to that one.
+    """
+    while True:
+        signature = signature_of(function)
+        if signature is None:
+            return []
+        parameters = signature.parameters.values()
+        if any(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters) or len(parameters) < 2:
+            return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        if not hasattr(function, "__wrapped__"):
+            return []
+        function = function.__wrapped__
+
+
+def has_parameter(function, name):
+    """True if the function has a parameter of this name, or takes any; or nobody can tell."""
+    signature = signature_of(function)
+    if signature is None or name in signature.parameters:
+        return True
+    return any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+
+
 def first_is_self(function):
-    """True if the first parameter is called self: then the function is one of a class, and not bound to an object."""
-    function = getattr(function, "__wrapped__", function)
+    """True if the first parameter is called self: then the function is one of a class, and not bound to an object.
+
+    But what `is_data` is no such object, whatever the parameter is called.
+    """
+    while hasattr(function, "is_made_of"):
+        function = function.is_made_of
     code = getattr(function, "__code__", None) if isinstance(function, types.FunctionType) else None
     return code is not None and code.co_argcount > 0 and code.co_varnames[0] == "self"
+
+
+def is_data(x):
+    """True for a number, a Value, a list or an array."""
+    return isinstance(x, (Real, list, tuple)) or any(hasattr(x, name) for name in ("_prev", "__array__", "__dlpack__"))

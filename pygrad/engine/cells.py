@@ -41,11 +41,6 @@ trace = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_trace)
 call = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_call)
 
 
-def is_nested():
-    """Return True while a transform of this thread runs within another one: within a block of `nested()`."""
-    return lib.pg_mode_of(lib.PG_MODE_NESTED) != 0
-
-
 def _is_anomaly_detected():
     return OPEN.of[lib.PG_MODE_ANOMALY] != 0
 

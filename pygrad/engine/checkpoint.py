@@ -98,8 +98,9 @@ class _Checkpoint:
             self.digest, outside = listed_within(_own(ys), since)
             return out, ys, _originals(outside, copies, ys)
 
-        variables = [copy for x, copy in copies.items() if recordings.is_variable(x)]
-        out, ys, self.operands = self._call(given, note, variables)
+        self.is_within_a_call = recordings.is_calling()
+        self.variables = [x for x in copies if recordings.is_variable(x)] if self.is_within_a_call else []
+        out, ys, self.operands = self._call(given, note, self._variables_among(copies))
         now = random_states()
         if len(now) > len(states):  # NumPy loads its generator at the first draw: its state before that is lost
             return self.first_run()
@@ -122,7 +123,7 @@ class _Checkpoint:
             pairs = [(ref(), y) for ref, y in zip(self.results, ys) if ref() is not None]
             return Rerun(join, [v for v, _ in pairs], [y for _, y in pairs], since)
 
-        return self._call_again(self.given, keep)
+        return self._call_again(self.given, keep, self.variables)
 
     def _run_again(self):
         """Pass the gradients of the results on: the `_backward` of the join."""
@@ -136,7 +137,7 @@ class _Checkpoint:
             agree = _agree if len(reached) < len(ys) else check
             return set(sweep_within(_own([ys[i] for i in reached]), list(reached.values()), since, agree))
 
-        outside = self._call_again(given, sweep)
+        outside = self._call_again(given, sweep, self._variables_among(copies))
         for x, copy in copies.items():
             if copy._pg_id in outside:
                 lib.pg_add_grad(x._pg_id, copy.grad)  # in one step: another thread may add to it, too
@@ -169,16 +170,22 @@ class _Checkpoint:
         with cells.quiet():  # within a transform a dict of its Values would be warned of
             return copies, each(copy, self.given)
 
-    def _call(self, given, use, variables=()):
+    def _variables_among(self, copies):
+        """Return the copies of the variables."""
+        ids = {x._pg_id for x in self.variables}
+        return [copy for x, copy in copies.items() if x._pg_id in ids]
+
+    def _call(self, given, use, variables):
         """Call the function; return use(what it returned, the Values in that, the moment before the call).
 
-        `variables` are copies of Values that depend on an argument of a transform that is running.
+        `variables` are those of the given Values that depend, or are copies of Values that depend, on an argument of
+        the function that is transformed or recorded when the checkpoint is made. Its later runs are as if within it.
         """
         args, kwargs = given
         with cells.grad(), cells.trace() as trace:
             since = trace.moment
             del trace
-            if variables:
+            if self.is_within_a_call:
                 out = recordings.call(functools.partial(self.function, **kwargs), args, variables)
             else:
                 out = self.function(*args, **kwargs)
@@ -186,7 +193,7 @@ class _Checkpoint:
             each(lambda y: ys.append(y) if is_value(y) else _check_plain(y), out)
             return use(out, ys, since)
 
-    def _call_again(self, given, use):
+    def _call_again(self, given, use, variables):
         """Call the function as in its first run, and check what it returns; return use(its Values, the moment)."""
         inputs = _numbers(self.operands)
 
@@ -197,7 +204,7 @@ class _Checkpoint:
                 self._refuse("its result is another")
             return use(ys, since)
 
-        return repeated(self.states, lambda: self._call(given, use_what_is_right))
+        return repeated(self.states, lambda: self._call(given, use_what_is_right, variables))
 
     def _check(self, copies, digest, outside):
         """Check that the run has the operations of the first one, and the outer Values or their copies."""

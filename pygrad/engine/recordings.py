@@ -53,6 +53,14 @@ def register(cell, values):
         check(status)
 
 
+def is_calling():
+    """Return True while this thread runs a function by `call`: its arguments stand for other numbers too."""
+    return any(cells.OPEN.of[kind] and lib.pg_mode_of(kind) for kind in _CALLS)
+
+
+_CALLS = (lib.PG_MODE_CALL, lib.PG_MODE_NESTED, lib.PG_MODE_RECORDING)
+
+
 def is_variable(value):
     """Return True if a Value depends on an argument of any call that this thread is running."""
     return cells.OPEN.calls != 0 and lib.pg_is_variable(getattr(value, "_pg_id", 0)) != 0

@@ -11,7 +11,7 @@ from array import array
 from pygrad.common.nested import build_lists, flatten
 from pygrad.common.numbers import shortened, shown
 from pygrad.common.parts import Record, Static, is_static, record_of
-from pygrad.common.signatures import first_is_self, place_of, signature_of
+from pygrad.common.signatures import first_is_self, has_parameter, is_data, place_of
 
 _NUMBERS = {float, int, list, tuple, array}  # types of arguments that need no closer look; NumPy's array is added
 
@@ -37,6 +37,7 @@ class Reading:
         self.batched, self.static = batched, _names(static, function)
         self._has_self = first_is_self(function)
         self._static_places = {place_of(function, name) for name in self.static}
+        self.is_first_batched = batched if isinstance(batched, bool) else all(batched[:1])
         self.is_simple = isinstance(batched, bool) and not self._has_self and not self.static
 
     def place(self, i):
@@ -64,10 +65,7 @@ def _names(static, function):
     names = (static,) if isinstance(static, str) else static
     if not isinstance(names, (tuple, list, set, frozenset)) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"static must be names of parameters, such as ('n',), not {shown(static)}")
-    signature = signature_of(function) if names else None
-    known = {} if signature is None else signature.parameters
-    takes_any = signature is None or any(p.kind is p.VAR_KEYWORD for p in known.values())
-    if not takes_any and (unknown := sorted(set(names) - {*known})):
+    if unknown := sorted(name for name in set(names) if not has_parameter(function, name)):
         raise ValueError(f"static names parameters that the function does not have: {', '.join(unknown)}")
     return tuple(names)
 
@@ -91,6 +89,7 @@ class Call:
             self.samples = _common_samples(self.arguments)
             return
         self.keywords, self.arguments, self._read = tuple(kwargs), [], read
+        self._reading = reading
         self.trees = [self._tree(x, f"argument {i + 1}", reading.place(i)) for i, x in enumerate(args)]
         for name, x in kwargs.items():
             self.trees.append(self._tree(x, f"argument {name!r}", reading.keyword(name, function)))
@@ -99,8 +98,9 @@ class Call:
 
     def _tree(self, given, name, how):
         """Return the tree of an argument; `how` is STATIC, SELF, or True or False: does it hold samples?"""
-        if how is STATIC or how is SELF:
+        if how is STATIC or (how is SELF and not is_data(given)):
             return Static(given, by_identity=how is SELF)
+        how = self._reading.is_first_batched if how is SELF else how
         if type(given) not in _NUMBERS and not _is_array(given):
             if is_static(given):
                 return Static(given)

@@ -181,11 +181,19 @@ class Compiled:
             run = self.prepare(args, kwargs)
         except HasValues:
             return self._of_values(args, kwargs)
-        if recordings.is_recording():
-            if run.samples is None and len(run.tape.parameter_ids):  # a part of the function that is being recorded
-                return apply(self.function, run.call.key, map(engine.Value, run.numbers()))
-            if run.samples is not None:
-                warn_here("a compiled function was run over a batch while another one was recorded: its result is kept")
+        return self._within_a_call(run) if recordings.is_calling() else run.forward()
+
+    def _within_a_call(self, run):
+        """Return the result within another function, which is recorded or transformed: it may use the arguments there.
+
+        What this function found around it when it was recorded may be another thing now.
+        """
+        if run.samples is None and len(run.tape.parameter_ids):
+            return apply(self.called(run.call.key), run.call.key, map(engine.Value, run.numbers_of(0)))
+        if any(map(recordings.is_variable, run.tape.parameters)):
+            return run.in_values(self.called(run.call.key))
+        if recordings.is_recording() and run.samples is not None:
+            warn_here("a compiled function was run over a batch while another one was recorded: its result is kept")
         return run.forward()
 
     def backward(self, *args, inputs=False, **kwargs):

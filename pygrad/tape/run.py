@@ -3,14 +3,15 @@
 from array import array
 from itertools import chain
 
+from pygrad import engine
 from pygrad.common import forks
-from pygrad.common.nested import build_lists, count, dimensions
+from pygrad.common.nested import build_lists, count, dimensions, flatten, or_lists
 from pygrad.common.numbers import shortened
 from pygrad.common.parts import Record, Static
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 from pygrad.tape import anomalies
-from pygrad.tape.call import leaves_of_all, like_tree
+from pygrad.tape.call import apply, leaves_of_all, like_tree
 
 
 class Run:
@@ -40,9 +41,21 @@ class Run:
         self._output_memory = ffi.from_buffer("double[]", self.outputs)
         setattr(self.batch, "outputs" if self.reduction == "none" else "sums", self._output_memory)
 
-    def numbers(self):
-        """Return the numbers of the first sample in a list, one for each input."""
-        return [pointer[0] for argument in self.arguments for pointer, _ in argument.columns]
+    def numbers_of(self, sample):
+        """Return the numbers of a sample in a list, one for each input."""
+        return [pointer[sample * step] for argument in self.arguments for pointer, step in argument.columns]
+
+    def in_values(self, function):
+        """Call the Python function for each sample; return what `forward` returns, with Values."""
+        key, rows = self.call.key, []
+        for sample in range(self.n):
+            rows.append([])
+            found = apply(function, key, map(engine.Value, self.numbers_of(sample)))
+            flatten(found, rows[-1], or_lists(_as_value))
+        if self.reduction == "none":
+            return values_of_samples(rows, self.tape.structure)
+        reduced = [engine.sum(column) / self.batch.divisor for column in zip(*rows)]
+        return build_lists(self.tape.structure, iter(reduced))
 
     def forward(self):
         self.run()
@@ -162,6 +175,24 @@ def _parts(numbers, record, n):
     every, first = count(record), 0
     for part in record.parts:
         width = count(part)
-        begins = range(first, n * every, every)
+        begins = [first + every * i for i in range(n)]
         yield array("d", chain.from_iterable([numbers[begin : begin + width] for begin in begins])), part
         first += width
+
+
+def values_of_samples(rows, structure):
+    """Return the Values of samples, a list for each, as `of_samples` does for numbers, in lists."""
+    if type(structure) is Static:
+        return structure.value
+    if type(structure) is not Record:
+        return [build_lists(structure, iter(row)) for row in rows]
+    made, first = [], 0
+    for part in structure.parts:
+        end = first + count(part)
+        made.append(values_of_samples([row[first:end] for row in rows], part))
+        first = end
+    return structure.make(made)
+
+
+def _as_value(x):
+    return x if engine.is_value(x) else engine.Value(x)

@@ -288,3 +288,20 @@ def test_several_threads(wrap):
     in_threads(*[lambda k=k: work(k) for k in (1.0, 2.0, 3.0)])
 
     assert [] == wrong
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_structures_and_static_arguments(compiled):
+    """A dict with a number and a list, and a bool: every derivative, in the sequence of the leaves."""
+
+    def f(p, flag):
+        return (p["x"] - 1.0) ** 2 + sum(((y - 2.0) ** 2 for y in p["y"]), 0.0) * (2.0 if flag else 0.0)
+
+    fn = pygrad.compile(f, batched=False) if compiled else f
+    start = ({"x": 0.0, "y": [0.0, 5.0]}, True)
+    objective = pygrad.Objective(fn, start)
+    assert [-2.0, -8.0, 12.0] == objective.jac(objective.x0).tolist()
+    assert [[2.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 4.0]] == objective.hess(objective.x0).tolist()
+    assert [2.0, 4.0, 8.0] == objective.hessp(objective.x0, [1.0, 1.0, 2.0]).tolist()
+    for method in (None, "trust-ncg"):
+        assert pytest.approx([1.0, 2.0, 2.0], abs=1e-5) == pygrad.minimize(fn, start, method=method).x.tolist()

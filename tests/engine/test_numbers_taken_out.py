@@ -76,7 +76,7 @@ def test_text_of_a_recorded_value_is_warned_of():
     compiled = pygrad.compile(f, batched=False)
 
     assert 1.0 == pygrad.gradient(f)(2.0)
-    with pytest.warns(TraceWarning, match="formatting a Value"):
+    with pytest.warns(TraceWarning, match="written as text"):
         assert 0.0 == compiled(2.0)
 
 
@@ -114,5 +114,5 @@ def test_a_foreign_type_may_divide_a_value(engine):
             return "mine"
 
     assert "mine" == engine.Value(2.0) % Other()
-    with pytest.raises(TypeError, match="unsupported operand"):
+    with pytest.raises(TypeError, match="convert it first"):
         engine.Value(2.0) // "text"
