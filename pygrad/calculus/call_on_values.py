@@ -18,10 +18,14 @@ def checked_argnums(argnums):
         return None
     if isinstance(argnums, (list, tuple)):
         places = tuple([_place(place) for place in argnums])
-        if len(set(places)) < len(places):
-            raise ValueError(f"argnums names an argument twice: {shown(argnums)}")
+        _check_distinct(places, argnums)
         return places
     return _place(argnums)
+
+
+def _check_distinct(places, argnums):
+    if len(set(places)) < len(places):
+        raise ValueError(f"argnums names an argument twice: {shown(argnums)}")
 
 
 def _place(argnum):
@@ -42,6 +46,7 @@ def differentiated(argnums, places, given):
         wrong = [] if found else [x for x in given[:1] if type(x) is Static]
     else:
         found = [_index(argnum, places) for argnum in ((argnums,) if isinstance(argnums, int) else argnums)]
+        _check_distinct(found, argnums)
         wrong = [given[k] for k in found if type(given[k]) is Static]
     if wrong:
         raise TypeError(
@@ -202,6 +207,8 @@ def each_number(x):
         return numpy.array(each_number(x.tolist()))
     if not is_static(x) and (record := record_of(x)) is not None:
         return record.make([each_number(part) for part in record.parts])
+    if isinstance(x, (set, frozenset)):
+        return type(x)([each_number(part) for part in x])
     return each(each_number, x) if type(x) in (list, tuple) else x
 
 

@@ -34,6 +34,12 @@ class CompiledGradient(Compiled):
         self._transform, self._per_sample = transform, per_sample
         self._with_value = transform.__name__ == "value_and_grad"
 
+    def __get__(self, owner, kind=None):
+        method = super().__get__(owner, kind)
+        if method is not self:
+            method._base = self._base.__get__(owner, kind)
+        return method
+
     def __call__(self, *args, **kwargs):
         try:
             call = self.read(args, kwargs)

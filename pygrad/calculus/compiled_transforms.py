@@ -48,6 +48,13 @@ class CompiledOnce(Compiled):
         return self.record_as(self.function, key, arguments, watch=False)
 
 
+def _no_method(self, owner, kind=None):
+    """A product takes a point as one argument, so nothing could say which object's method it is."""
+    if owner is None:
+        return self
+    raise TypeError(f"{self.__name__} cannot be a method: take the transform of the object's own method, as jvp(obj.f)")
+
+
 class CompiledWithAux:
     """A transform with has_aux of a compiled function, which returns a pair: its result, and something besides.
 
@@ -60,6 +67,8 @@ class CompiledWithAux:
         self._has_inner = eager.__name__.startswith("value_and_grad")
         self.__name__ = self.__qualname__ = eager.__name__
         self.__doc__ = eager.__doc__
+
+    __get__ = _no_method
 
     def __call__(self, *args, **kwargs):
         point = several(args[0]) if self._is_product and args else args
@@ -94,6 +103,8 @@ class CompiledProduct(Compiled):
     def __init__(self, compiled, product, argnums, is_shaped_alike):
         super().__init__(product, **{**compiled.options(), "reduction": "none"})
         self._base, self._argnums, self._is_shaped_alike = compiled, argnums, is_shaped_alike
+
+    __get__ = _no_method
 
     def read(self, args, kwargs, kind=Argument):
         if len(args) != 2:
@@ -160,6 +171,13 @@ class CompiledJacobian:
         self._is_sparse, self._plans = is_sparse, WeakKeyDictionary()  # by tape
         self.__name__ = self.__qualname__ = eager.__name__
         self.__doc__ = eager.__doc__
+
+    def __get__(self, owner, kind=None):
+        base = self._base.__get__(owner, kind)
+        if base is self._base:
+            return self
+        eager = self._eager.__get__(owner, kind)
+        return CompiledJacobian(base, base.function, eager, self._is_sparse, self._argnums, self._unrolls)
 
     def __call__(self, *args, **kwargs):
         """Return the derivatives at these numbers: those of one sample, or of each sample in a batch."""

@@ -12,6 +12,7 @@ function is compiled, its derivatives are compiled too.
 """
 
 import threading
+from array import array
 
 from pygrad.calculus.grad import grad
 from pygrad.calculus.points import Point
@@ -104,9 +105,10 @@ class _Differentiated:
     def _results(self, x):
         """Return the results of the function at `x`: those of its last run, if that was there."""
         numbers, last = self._read(x), self._last
-        if last is None or last[0] != numbers:
+        bits = array("d", numbers).tobytes()  # 0.0 and -0.0 are two points
+        if last is None or last[0] != bits:
             with cells.grad():  # within no_grad(), too
-                last = self._last = numbers, self._run(numbers)
+                last = self._last = bits, self._run(numbers)
         return last[1]
 
 

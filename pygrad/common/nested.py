@@ -32,7 +32,7 @@ def flatten(nested, items, read, deepest=MOST_DIMENSIONS, level=0):
         if type(nested) not in _INNER:
             items.append(nested)
             return None
-    _check_level(level, deepest)
+    check_level(level, deepest)
     if type(nested) is Record:
         found = [Static(x) if is_static(x) else flatten(x, items, read, deepest, level + 1) for x in nested.parts]
         return nested.with_parts(found)
@@ -78,7 +78,7 @@ def as_lists(x, name, level=0):
         if isinstance(x, str) or not (is_iterable(x) or has_array(x)):
             return x
         x = items(x, name)
-    _check_level(level, MOST_DIMENSIONS)
+    check_level(level, MOST_DIMENSIONS)
     return [as_lists(part, name, level + 1) for part in x]
 
 
@@ -86,12 +86,12 @@ def each(f, nested, level=0):
     """Return nested lists, tuples and dicts with `f(item)` in place of each item. Raises ValueError as `flatten`."""
     if type(nested) is not dict and type(nested) not in _LISTS:
         return f(nested)
-    _check_level(level, MOST_LEVELS)
+    check_level(level, MOST_LEVELS)
     parts = nested.values() if type(nested) is dict else nested
     return _like(nested, [each(f, part, level + 1) for part in parts])
 
 
-def _check_level(level, deepest):
+def check_level(level, deepest):
     if level >= deepest:
         raise ValueError(f"these lists are nested more than {deepest} deep, or one holds itself")
 

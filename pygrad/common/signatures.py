@@ -37,13 +37,13 @@ def arranged(function, args, kwargs):
 
 
 def place_of(function, name):
-    """Return the position of the parameter `name`, None if it has none."""
+    """Return the position of the parameter `name`, None if it has none, or has no name for callers."""
     names = _positional(function)
     return names.index(name) if name in names else None
 
 
 def _positional(function):
-    """Return the names of the parameters that may be given by position, in a list.
+    """Return the names of the parameters that may be given by position, in a list; None for one without a name.
 
     A function of (*args, **kwargs) alone that wraps another one is taken to hand all on to that one.
     """
@@ -53,7 +53,8 @@ def _positional(function):
             return []
         parameters = signature.parameters.values()
         if any(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters) or len(parameters) < 2:
-            return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+            by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+            return [p.name if p.kind is p.POSITIONAL_OR_KEYWORD else None for p in by_place]
         if not hasattr(function, "__wrapped__"):
             return []
         function = function.__wrapped__

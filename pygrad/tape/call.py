@@ -8,7 +8,7 @@ The *key* of a call has the structure of one sample of each argument. Calls of o
 import copy
 from array import array
 
-from pygrad.common.nested import build_lists, flatten
+from pygrad.common.nested import MOST_DIMENSIONS, build_lists, check_level, flatten
 from pygrad.common.numbers import shortened, shown
 from pygrad.common.parts import Record, Static, is_static, record_of
 from pygrad.common.signatures import first_is_self, has_parameter, is_data, place_of
@@ -96,7 +96,7 @@ class Call:
         self.samples = _common_samples(self.arguments)
         self.key = self._key()
 
-    def _tree(self, given, name, how):
+    def _tree(self, given, name, how, level=0):
         """Return the tree of an argument; `how` is STATIC, SELF, or True or False: does it hold samples?"""
         if how is STATIC or (how is SELF and not is_data(given)):
             return Static(given, by_identity=how is SELF)
@@ -105,7 +105,8 @@ class Call:
             if is_static(given):
                 return Static(given)
             if (record := record_of(given)) is not None:
-                parts = [self._tree(x, record.name_of(i, name), how) for i, x in enumerate(record.parts)]
+                check_level(level, MOST_DIMENSIONS)
+                parts = [self._tree(x, record.name_of(i, name), how, level + 1) for i, x in enumerate(record.parts)]
                 return record.with_parts(parts)
         self.arguments.append(self._read(given, name, how))
         return self.arguments[-1]

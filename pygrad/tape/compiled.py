@@ -5,7 +5,6 @@ pygrad.tape.record records the function; csrc/tape/replay.c runs the tape.
 
 import copy
 import functools
-import types
 import weakref
 from array import array
 
@@ -151,10 +150,11 @@ class Compiled:
 
     def __get__(self, owner, kind=None):
         """Return this function as a method of `owner`: a Compiled with the recordings of this one object."""
-        if owner is None:
+        bound = self.function.__get__(owner, kind) if hasattr(self.function, "__get__") else self.function
+        if owner is None or bound is self.function:  # of a class; or no function that becomes a method
             return self
         method = copy.copy(self)
-        method.function = types.MethodType(self.function, owner)
+        method.function = bound
         method.reading = Reading(method.function, self.batched, self.reading.static)
         method._tapes = self._tapes_of(owner)
         return method
@@ -213,6 +213,10 @@ class Compiled:
         >>> f.backward([1.0, 2.0], 10.0, inputs=True)
         (45.0, ([15.0, 15.0], 4.5))
         """
+        if not isinstance(inputs, bool):
+            raise TypeError(
+                f"inputs must be True or False, not {shown(inputs)}: pass an argument of that name by place"
+            )
         run = self.prepare(args, kwargs)
         return run.backward(inputs)
 

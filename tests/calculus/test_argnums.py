@@ -306,3 +306,55 @@ def test_aux_of_a_batch():
     """As a compiled function that returned it alone would give it."""
     f = pygrad.compile(lambda x, c: (x * c, {"x": x}), reduction=None)
     assert ([[1.5, 1.5], 1.5], {"x": [1.0, 2.0]}) == pygrad.gradient(f, has_aux=True, per_sample=False)([1.0, 2.0], 3.0)
+
+
+@BOTH
+@pytest.mark.parametrize("transform", [pygrad.gradient, pygrad.jacobian, pygrad.hessian])
+def test_an_argument_is_not_named_twice(kind, transform):
+    """From the front and from behind."""
+    with pytest.raises(ValueError, match="names an argument twice"):
+        transform(kind(lambda x: x * x), argnums=(0, -1))(3.0)
+    with pytest.raises(ValueError, match="names an argument twice"):
+        pygrad.jacobian(kind(lambda xs: [xs[0]]), sparse=True, argnums=(0, -1))([1.0] * 3)
+
+
+@BOTH
+def test_a_name_that_callers_cannot_use(kind):
+    """x by position only, and another x by keyword: that one is handed on."""
+    f = kind(lambda x, /, **more: x * more["x"])
+    assert 3.0 == pygrad.gradient(f)(2.0, x=3.0)
+
+
+def test_aux_in_sets():
+    """Are numbers too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a set of Values finds them by identity
+        assert (2.0, {3.0}) == pygrad.gradient(lambda x: (x * 2.0, {x}), has_aux=True)(3.0)
+
+
+class Holder:
+    """Derivatives as class attributes."""
+
+    def __init__(self, w):
+        self.w = Value(w)
+
+    def f(self, x):
+        return self.w * x**3
+
+    compiled = pygrad.compile(f)
+    slope = pygrad.gradient(compiled, per_sample=False)
+    second = pygrad.hessian(compiled)
+    product = pygrad.jvp(compiled)
+    model = pygrad.compile(pygrad.MLP(1, [1]))
+
+
+def test_derivatives_as_methods():
+    """Of the object; each with recordings of its own. A compiled model is no method."""
+    a, b = Holder(1.0), Holder(2.0)
+    assert [12.0, 24.0] == [a.slope(2.0), b.slope(2.0)]
+    assert [[1.5, 6.0], [3.0, 12.0]] == [a.slope([1.0, 2.0]), b.slope([1.0, 2.0])]
+    assert [12.0, 24.0] == [a.second(2.0), b.second(2.0)]
+    with pytest.raises(TypeError, match=r"as jvp\(obj\.f\)"):
+        a.product(1.0, 1.0)
+    assert [8.0, 12.0] == list(pygrad.jvp(a.compiled)(2.0, 1.0))
+    assert 1 == len(a.model([[1.0]]))

@@ -305,3 +305,9 @@ def test_structures_and_static_arguments(compiled):
     assert [2.0, 4.0, 8.0] == objective.hessp(objective.x0, [1.0, 1.0, 2.0]).tolist()
     for method in (None, "trust-ncg"):
         assert pytest.approx([1.0, 2.0, 2.0], abs=1e-5) == pygrad.minimize(fn, start, method=method).x.tolist()
+
+
+def test_signed_zeros_are_two_points():
+    """The kept result is that of the very numbers."""
+    objective = pygrad.Objective(lambda x: 1.0 / x[0], [1.0])
+    assert [math.inf, -math.inf] == [objective.fun([0.0]), objective.fun([-0.0])]

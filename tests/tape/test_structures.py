@@ -482,3 +482,23 @@ def test_c_source_of_records_and_static_arguments(tmp_path):
     f.to_c(tmp_path / "f.c")
     text = (tmp_path / "f.c").read_text()
     assert "dict(x=number, y=number), True, k=number" in text
+
+
+def test_a_dict_that_holds_itself():
+    """Is refused, and so is a deep one."""
+    own = {"x": 1.0}
+    own["own"] = own
+    deep = {"x": 1.0}
+    for _ in range(300):
+        deep = {"x": deep}
+    for x in (own, deep):
+        with pytest.raises(ValueError, match="nested more than 64 deep"):
+            pygrad.compile(lambda p: p["x"])(x)
+
+
+def test_an_argument_called_inputs():
+    """backward() takes that name for itself, and says so."""
+    f = pygrad.compile(lambda x, inputs=1.0: x * inputs)
+    with pytest.raises(TypeError, match="pass an argument of that name by place"):
+        f.backward(2.0, inputs=5.0)
+    assert 10.0 == f(2.0, inputs=5.0) == f.backward(2.0, 5.0)
