@@ -16,6 +16,8 @@ MOST_EXACT = 2**53  # a float can hold each integer up to this one
 
 def is_number(x):
     """True for a real scalar: int, float, bool, Fraction, Decimal, a NumPy real scalar."""
+    if type(x) is float or type(x) is int:
+        return True
     if isinstance(x, (float, int, numbers.Real, Decimal)):
         return type(x).__name__ != "timedelta64"  # NumPy calls a duration an integer
     return _is_numpy_bool(x)

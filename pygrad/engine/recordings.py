@@ -55,7 +55,7 @@ def register(cell, values):
 
 def is_calling():
     """Return True while this thread runs a function by `call`: its arguments stand for other numbers too."""
-    return any(cells.OPEN.of[kind] and lib.pg_mode_of(kind) for kind in _CALLS)
+    return cells.OPEN.calls != 0 and any(map(lib.pg_mode_of, _CALLS))
 
 
 _CALLS = (lib.PG_MODE_CALL, lib.PG_MODE_NESTED, lib.PG_MODE_RECORDING)

@@ -47,7 +47,7 @@ class Argument:
 
     def __init__(self, given, name, is_batch=True):
         self.given, self.name = given, name
-        number = number_in(given, name)
+        number = given if type(given) is float else None if type(given) is list else number_in(given, name)
         self.is_number = number is not None
         if self.is_number:
             self.structure, self.samples, self.width, self.is_array = None, None, 1, False
@@ -55,7 +55,7 @@ class Argument:
             self._memory = ffi.from_buffer("double[]", self.numbers)
             self.columns = [(self._memory, 0)]
             return
-        self.is_array = has_array(given)
+        self.is_array = type(given) is not list and has_array(given)
         self._read(given, is_batch)
         self.width = count(self.structure)
         self._memory = self._hold()
