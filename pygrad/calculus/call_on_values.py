@@ -2,7 +2,7 @@
 
 from pygrad.calculus.grad import as_value, pull
 from pygrad.common import forks
-from pygrad.common.nested import as_derivative, each, flatten, or_lists, plain, rebuild
+from pygrad.common.nested import as_bare, as_derivative, each, flatten, or_lists, plain, rebuild
 from pygrad.common.numbers import describe, is_number, shown, to_whole
 from pygrad.common.parts import Static, is_static, record_of
 from pygrad.common.signatures import arranged, first_is_self, is_data, place_of
@@ -145,6 +145,10 @@ class CallOnValues:
 
     def like_output(self, items):
         return rebuild(self.structure, iter(items))
+
+    def jacobian(self, items):
+        """Return items, one for each of `ys`, shaped like the result."""
+        return rebuild(as_bare(self.structure), iter(items))
 
     def like_arguments(self, items):
         """Return items, one for each of `xs`, shaped like the argument; or, if there are several, a list of these."""

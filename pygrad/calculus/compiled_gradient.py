@@ -18,6 +18,7 @@ from pygrad.tape.bound import Bound, BoundArgument
 from pygrad.tape.call import leaves_of_all
 from pygrad.tape.compiled import Compiled
 from pygrad.tape.files import pack
+from pygrad.tape.in_values import ValuesLeaf
 from pygrad.tape.record import warn_here
 
 
@@ -51,6 +52,15 @@ class CompiledGradient(Compiled):
         if recordings.is_calling():
             self._check_within_a_call(run.run)
         return run.result()
+
+    def _of_values(self, args, kwargs):
+        call = self.read(args, kwargs, ValuesLeaf)
+        if call.samples is not None and not self._per_sample and self._base.reduction != "none":
+            raise TypeError(
+                "the gradient of a batch is one of numbers: with Values call it for one sample at a time, or take the "
+                "gradient of a Python function; or pass per_sample=True"
+            )
+        return super()._of_values(args, kwargs)
 
     def _check_within_a_call(self, run):
         if any(map(recordings.is_variable, run.tape.parameters)):
@@ -94,9 +104,7 @@ class CompiledGradient(Compiled):
     def __reduce__(self):
         """Pickles and deep copies have the recordings of this derivative, and those of its function."""
         make = functools.partial(self._transform, argnums=self._argnums, per_sample=self._per_sample)
-        own = super().__reduce__() if self._tapes else None
-        base = self._base if self._base._tapes or own is None else None
-        return _unpickled, (make, base, own)
+        return reduced(make, self._base, self._tapes and super().__reduce__(), is_of_one_sample=True)
 
     def save(self, path):
         """See `Compiled.save`. The file has what runs for one sample: the loaded function refuses a batch."""
@@ -151,16 +159,24 @@ class BoundGradient(Bound):
         self.output[:] = self._reduced.flat()
 
 
-def _unpickled(make, base, own):
-    """Return what was pickled: without the function it has the recordings of one sample alone."""
-    single = own and own[0](*own[1])
+def reduced(make, base, own, is_of_one_sample=False):
+    """Return what a derivative's __reduce__ returns: `make` makes it of the function `base`, `own` of its recordings.
+
+    If the function has no recordings, and is none that pickle can find again, the derivative's own must do.
+    """
+    has_base = not own or base.recorded() or base.function_error() is None
+    return _unpickled, (make, base if has_base else None, own or None, is_of_one_sample)
+
+
+def _unpickled(make, base, own, is_of_one_sample):
+    alone = own and own[0](*own[1])
     if base is None:
-        single.is_of_one_sample = True
-        return single
-    gradient = make(base)
-    if single:
-        gradient._tapes = single._tapes
-    return gradient
+        alone.is_of_one_sample = is_of_one_sample
+        return alone
+    derivative = make(base)
+    if alone:
+        derivative.use_recordings_of(alone)
+    return derivative
 
 
 _has_warned = False  # of the change that per_sample names

@@ -16,11 +16,12 @@ from array import array
 from weakref import WeakKeyDictionary
 
 from pygrad.calculus.call_on_values import differentiated, pair_of, wanted_trees
+from pygrad.calculus.compiled_gradient import reduced
 from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.points import several
 from pygrad.calculus.sparsity import Pattern
 from pygrad.common import anomaly, forks
-from pygrad.common.nested import as_derivative, build_lists, dimensions, flatten, nest, or_lists
+from pygrad.common.nested import as_bare, as_derivative, build_lists, dimensions, flatten, nest, or_lists
 from pygrad.common.parts import Static
 from pygrad.engine import adjoints, recordings
 from pygrad.engine.modes import enable_grad
@@ -29,6 +30,7 @@ from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import Bound, BoundArgument
 from pygrad.tape.call import Call, apply, hand_on, inputs_of, leaves_of_all, split, structure_of
 from pygrad.tape.compiled import Compiled
+from pygrad.tape.in_values import ValuesLeaf
 from pygrad.tape.run import of_samples
 
 _GROWTH = 8  # unroll if the second tape has at most so many operations and results for each operation of the first
@@ -100,11 +102,16 @@ def _part(base, i):
 class CompiledProduct(Compiled):
     """A compiled function of (xs, vs). xs may be a tuple of several arguments; so may vs if it is shaped like xs."""
 
-    def __init__(self, compiled, product, argnums, is_shaped_alike):
+    def __init__(self, compiled, product, transform, argnums, is_shaped_alike):
         super().__init__(product, **{**compiled.options(), "reduction": "none"})
         self._base, self._argnums, self._is_shaped_alike = compiled, argnums, is_shaped_alike
+        self._transform = transform
 
     __get__ = _no_method
+
+    def __reduce__(self):
+        make = functools.partial(self._transform, argnums=self._argnums)
+        return reduced(make, self._base, self._tapes and super().__reduce__())
 
     def read(self, args, kwargs, kind=Argument):
         if len(args) != 2:
@@ -184,6 +191,8 @@ class CompiledJacobian:
         try:
             run = self._base.prepare(args, kwargs)
         except HasValues:
+            if self._base.read(args, kwargs, ValuesLeaf).samples is not None:
+                raise TypeError(_ONE_AT_A_TIME) from None
             run = None
         if run and not _depends(run):
             return self._plan(run).result(run)
@@ -234,11 +243,11 @@ def _depends(run):
     if not recordings.is_recording() and not any(map(recordings.is_variable, run.tape.parameters)):
         return False
     if run.samples is not None:
-        raise TypeError(
-            "these derivatives of a batch would be constants of the function that is recorded or transformed: take "
-            "them for one sample at a time"
-        )
+        raise TypeError(_ONE_AT_A_TIME)
     return True
+
+
+_ONE_AT_A_TIME = "derivatives of a batch are numbers: where they must be Values take them for one sample at a time"
 
 
 class _Wanted:
@@ -264,7 +273,7 @@ class _Plan:
         self.base, self.pattern, self.is_sparse, self.key = base, pattern, is_sparse, tuple(key)
         self.inputs = range(pattern.shape[1]) if wanted is None else wanted.inputs
         inner = wanted.structure if wanted else key[0] if len(key) == 1 else tuple(key)
-        self.structure = None if is_sparse else nest(as_derivative(structure), inner)
+        self.structure = None if is_sparse else nest(as_bare(structure), inner)
 
     def shaped(self, numbers, run):
         """Return the derivatives of one sample, or of all in a batch, as the caller gets them, from a flat array."""
@@ -417,16 +426,16 @@ class _Lanes(_Plan):
     def bind(self, run):
         if run.samples is not None:
             raise ValueError("this Jacobian can be bound for one sample only: compile the function with batched=False")
-        return _BoundLanes(self, run.arguments)
+        return _BoundLanes(self, run)
 
 
 class _BoundLanes:
     """What `CompiledJacobian.bind` returns if the plan is _Lanes."""
 
-    def __init__(self, plan, arguments):
-        self.inputs = [a.numbers for a in arguments]
-        self._plan, self._columns = plan, [column for a in arguments for column in a.columns]
-        self._arguments = arguments  # they keep the memory of the columns alive
+    def __init__(self, plan, run):
+        self.inputs = [a.numbers for a in run.arguments]
+        self._plan, self._columns = plan, [column for a in run.arguments for column in a.columns]
+        self._run = run  # it keeps the memory of the columns alive, and the static arguments
         self._xs = array("d", bytes(8 * len(self._columns)))
         self._bound = plan.compiled.bind(self._xs, plan.seeds)
         self.output = array("d", plan.numbers(self._xs, self._bound.output))

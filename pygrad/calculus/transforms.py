@@ -165,7 +165,7 @@ def jacobian(function, sparse=False, *, argnums=None, has_aux=False):
 
     def derived(*args, **kwargs):
         call = CallOnValues(function, args, kwargs, argnums, has_aux)
-        found = call.like_output([call.like_arguments(call.gradient(y)) for y in call.ys])
+        found = call.jacobian([call.like_arguments(call.gradient(y)) for y in call.ys])
         return call.with_aux(found, has_aux)
 
     return _named(derived, function, "jacobian")
@@ -382,7 +382,7 @@ def _compiled_product(function, transform, argnums, has_aux):
         return transform(f, argnums=argnums, has_aux=aux)
 
     def make(base):
-        return CompiledProduct(base, again(base.function, False), argnums, is_shaped_alike=transform is not vjp)
+        return CompiledProduct(base, again(base.function, False), transform, argnums, transform is not vjp)
 
     return _compiled(function, (transform.__name__, argnums), has_aux, again, make)
 

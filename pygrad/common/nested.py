@@ -152,6 +152,14 @@ def as_derivative(structure):
     return structure.as_derivative(parts) if type(structure) is Record else _like(structure, parts)
 
 
+def as_bare(structure):
+    """Return the structure of what stands for each item of this one: a dataclass is made without its __init__."""
+    if structure is None or type(structure) is Static:
+        return structure
+    parts = [as_bare(part) for part in _parts(structure)]
+    return structure.as_bare(parts) if type(structure) is Record else _like(structure, parts)
+
+
 def _parts(structure):
     """Return the structures within a list, tuple or Record; nothing is within a Static."""
     return () if type(structure) is Static else structure.parts if type(structure) is Record else structure

@@ -37,6 +37,11 @@ class Record:
     def with_parts(self, parts):
         return Record(self.kind, self.names, parts)
 
+    def as_bare(self, parts):
+        """Return the Record of what stands for the parts: a dataclass is then made without its __init__."""
+        maker, kind, extra = self.kind
+        return Record((_make_bare if maker is _make_dataclass else maker, kind, extra), self.names, parts)
+
     def as_derivative(self, parts):
         """Return the Record of derivatives by the parts: a dict leaves static ones out, any other has None there.
 
@@ -45,9 +50,7 @@ class Record:
         if self.kind[0] in (_make_dict, _make_defaultdict):
             pairs = [(name, part) for name, part in zip(self.names, parts) if type(part) is not Static]
             return Record(self.kind, [name for name, _ in pairs], [part for _, part in pairs])
-        maker, kind, extra = self.kind
-        kept = [Static(None) if type(part) is Static else part for part in parts]
-        return Record((_make_bare if maker is _make_dataclass else maker, kind, extra), self.names, kept)
+        return self.as_bare([Static(None) if type(part) is Static else part for part in parts])
 
     def name_of(self, i, name):
         """Return the name of part i, where the object's is `name`: "x['rate']" or "x.rate"."""

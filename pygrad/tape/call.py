@@ -81,7 +81,8 @@ class Call:
     """
 
     def __init__(self, args, kwargs, read, reading, function=None):
-        """`read` is Argument or a class derived from it; `reading` is the Reading of the function."""
+        """`read` is Argument, or another type of leaves; `reading` is the Reading of the function."""
+        self._given = args, kwargs  # a Static does not keep its object alive, and the call must
         if not kwargs and reading.is_simple and _NUMBERS.issuperset(map(type, args)):  # as mostly: all are leaves
             self.keywords, self._read = (), read
             self.trees = self.arguments = [read(x, f"argument {i + 1}", reading.batched) for i, x in enumerate(args)]

@@ -15,7 +15,7 @@ from pygrad.common.signatures import arranged
 from pygrad.engine import recordings
 from pygrad.engine._lib import lib
 from pygrad.module import Module
-from pygrad.tape import c_source, files, training
+from pygrad.tape import c_source, files, in_values, training
 from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import Bound, BoundArgument
 from pygrad.tape.call import Call, Reading, apply
@@ -173,9 +173,10 @@ class Compiled:
     def __call__(self, *args, **kwargs):
         """Run forward; return the function's result, reduced over the batch: floats, nested lists or arrays.
 
-        With Values as arguments, the Python function itself is called; and for one sample also while another function
-        is recorded. Raises IndexError if an index (see `pygrad.take`) is out of range or not whole, and TypeError or
-        ValueError for arguments that are no numbers, ragged, or not of one number of samples.
+        With Values as arguments, the Python function itself is called, for each sample, and the results are Values. So
+        it is within another function that is recorded or transformed, if it may use the arguments there. Raises
+        IndexError if an index (see `pygrad.take`) is out of range or not whole, and TypeError or ValueError for
+        arguments that are no numbers, ragged, or not of one number of samples.
         """
         try:
             run = self.prepare(args, kwargs)
@@ -191,7 +192,8 @@ class Compiled:
         if run.samples is None and len(run.tape.parameter_ids):
             return apply(self.called(run.call.key), run.call.key, map(engine.Value, run.numbers_of(0)))
         if any(map(recordings.is_variable, run.tape.parameters)):
-            return run.in_values(self.called(run.call.key))
+            rows = (map(engine.Value, run.numbers_of(sample)) for sample in range(run.n))
+            return in_values.run(self.called(run.call.key), run.call.key, rows, self.reduction_for)
         if recordings.is_recording() and run.samples is not None:
             warn_here("a compiled function was run over a batch while another one was recorded: its result is kept")
         return run.forward()
@@ -358,6 +360,13 @@ class Compiled:
             compiled.reading = self.reading
         return compiled
 
+    def recorded(self):
+        """Return the recordings, {key: Tape}."""
+        return self._tapes.things()
+
+    def use_recordings_of(self, other):
+        self._tapes = other._tapes
+
     @property
     def passes(self):
         """The names of the passes that are made over a tape, in a tuple."""
@@ -424,17 +433,26 @@ class Compiled:
         if tapes := self._tapes.things():
             blob, apart = files.pack_apart(self._state(tapes))
             return _unpickle, (blob, _parameters_of(tapes.values()), apart)
-        with forks.importing:
-            import pickle  # here, for its import takes a while
+        if error := self.function_error():
+            with forks.importing:
+                from pickle import PicklingError  # here, for its import takes a while
 
-        try:
-            pickle.dumps(self.function)
-        except Exception as error:
-            raise pickle.PicklingError(
+            raise PicklingError(
                 f"{self.__name__} has not been traced yet, and its Python function cannot be pickled ({error}): call "
                 "it once first, or trace it with .trace(...)"
             ) from error
         return functools.partial(Compiled, **self.options(), static=self.reading.static), (self.function,)
+
+    def function_error(self):
+        """Return the exception that pickling the Python function raises, or None."""
+        with forks.importing:
+            import pickle
+
+        try:
+            pickle.dumps(self.function)
+        except Exception as error:
+            return error
+        return None
 
     def __copy__(self):
         other = object.__new__(type(self))
@@ -472,8 +490,12 @@ class Compiled:
         return Run(self, tape, call)
 
     def _of_values(self, args, kwargs):
-        """Call the Python function with arguments among which there are Values."""
-        return self.function(*args, **kwargs)
+        """Call the Python function with arguments among which there are Values; for each sample of a batch."""
+        call = self.read(args, kwargs, in_values.ValuesLeaf)
+        if call.samples is None:
+            return self.function(*args, **kwargs)
+        rows = ([x for leaf in call.arguments for x in leaf.row(sample)] for sample in range(call.samples))
+        return in_values.run(self.called(call.key), call.key, rows, self.reduction_for)
 
     def record(self, key, arguments):
         """Return a new tape for arguments of the structures in `key`."""
@@ -494,9 +516,13 @@ class Compiled:
 
     def reduction_of(self, tape):
         """Return the reduction for a batch of this tape."""
+        return self.reduction_for(tape.structure)
+
+    def reduction_for(self, structure):
+        """Return the reduction for a batch of results of this structure."""
         if self.reduction is not None:
             return self.reduction
-        return "none" if tape.structure is not None or self._is_module else "mean"
+        return "none" if structure is not None or self._is_module else "mean"
 
 
 Compiled._kind_of_others = Compiled

@@ -3,15 +3,14 @@
 from array import array
 from itertools import chain
 
-from pygrad import engine
 from pygrad.common import forks
-from pygrad.common.nested import build_lists, count, dimensions, flatten, or_lists
+from pygrad.common.nested import as_derivative, build_lists, count, dimensions, is_of_lists
 from pygrad.common.numbers import shortened
 from pygrad.common.parts import Record, Static
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
 from pygrad.tape import anomalies
-from pygrad.tape.call import apply, leaves_of_all, like_tree
+from pygrad.tape.call import leaves_of_all, like_tree
 
 
 class Run:
@@ -44,18 +43,6 @@ class Run:
     def numbers_of(self, sample):
         """Return the numbers of a sample in a list, one for each input."""
         return [pointer[sample * step] for argument in self.arguments for pointer, step in argument.columns]
-
-    def in_values(self, function):
-        """Call the Python function for each sample; return what `forward` returns, with Values."""
-        key, rows = self.call.key, []
-        for sample in range(self.n):
-            rows.append([])
-            found = apply(function, key, map(engine.Value, self.numbers_of(sample)))
-            flatten(found, rows[-1], or_lists(_as_value))
-        if self.reduction == "none":
-            return values_of_samples(rows, self.tape.structure)
-        reduced = [engine.sum(column) / self.batch.divisor for column in zip(*rows)]
-        return build_lists(self.tape.structure, iter(reduced))
 
     def forward(self):
         self.run()
@@ -147,9 +134,13 @@ class Run:
 
     def _gradient(self, numbers, leaf):
         """Return the gradient by a leaf, shaped like it; by one that all samples share it is a sum over the samples."""
-        if leaf.samples is not None:
+        if leaf.samples is None:
+            items = (sum(numbers[k :: leaf.width]) for k in range(leaf.width))
+            return build_lists(as_derivative(leaf.structure), items)
+        if is_of_lists(leaf.structure):
             return of_samples(numbers, leaf.structure, self.n, leaf.is_array)
-        return build_lists(leaf.structure, (sum(numbers[k :: leaf.width]) for k in range(leaf.width)))
+        items = iter(numbers)
+        return [build_lists(as_derivative(leaf.structure), items) for _ in range(self.n)]
 
 
 def of_samples(numbers, structure, n, as_array):
@@ -178,21 +169,3 @@ def _parts(numbers, record, n):
         begins = [first + every * i for i in range(n)]
         yield array("d", chain.from_iterable([numbers[begin : begin + width] for begin in begins])), part
         first += width
-
-
-def values_of_samples(rows, structure):
-    """Return the Values of samples, a list for each, as `of_samples` does for numbers, in lists."""
-    if type(structure) is Static:
-        return structure.value
-    if type(structure) is not Record:
-        return [build_lists(structure, iter(row)) for row in rows]
-    made, first = [], 0
-    for part in structure.parts:
-        end = first + count(part)
-        made.append(values_of_samples([row[first:end] for row in rows], part))
-        first = end
-    return structure.make(made)
-
-
-def _as_value(x):
-    return x if engine.is_value(x) else engine.Value(x)

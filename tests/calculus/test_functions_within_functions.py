@@ -3,8 +3,13 @@
 A function may find an argument of another one around it, in a closure or an object, and not among its own arguments.
 """
 
+import copy
+import dataclasses
+import functools
 import math
+import pickle
 import warnings
+from array import array
 
 import pytest
 
@@ -119,7 +124,6 @@ def original(a, b):
 
 def test_a_decorator_has_its_own_parameters():
     """Keywords are bound as Python binds them; a decorator that hands all on has those of what it wraps."""
-    import functools
 
     @functools.wraps(original)
     def swapped(b, a):
@@ -146,7 +150,6 @@ def test_a_decorator_has_its_own_parameters():
 
 def test_a_function_that_wraps_a_method_has_no_self():
     """Its list is data; so is a first argument that is called self and is a number."""
-    import functools
 
     class M:
         def f(self, x):
@@ -202,3 +205,114 @@ def test_aux_of_each_sample():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert {"s": "t"} == pygrad.compile(lambda x: {"s": "t"})([1.0, 2.0])
+
+
+# --- batches with Values ----------------------------------------------------------------------------------------------
+
+ROWS = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+
+
+@pytest.mark.parametrize("reduction, share", [("mean", 1.0 / 3.0), ("sum", 1.0)])
+def test_a_batch_beside_a_value_is_reduced(reduction, share):
+    """The result is that of numbers, and so are its derivatives; a list of Values has a sample each."""
+    f = pygrad.compile(lambda w, x: w * w * (x[0] + x[1]), reduction=reduction)
+    assert pytest.approx(f(2.0, ROWS)) == f(Value(2.0), ROWS).data == 84.0 * share
+    value, slope = pygrad.value_and_grad(lambda w: f(w, ROWS))(2.0)
+    assert pytest.approx((84.0 * share, 84.0 * share)) == (value, slope)
+    assert pytest.approx(84.0 * share) == pygrad.gradient(pygrad.compile(lambda w: f(w, ROWS), batched=False))(2.0)
+    ws = [Value(1.0), Value(2.0), Value(3.0)]
+    assert pytest.approx(f([1.0, 2.0, 3.0], ROWS)) == f(ws, ROWS).data
+    alone = pygrad.compile(lambda x: x * 2, reduction=reduction)
+    assert alone([1.0, 2.0]) == alone([Value(1.0), Value(2.0)]).data
+
+
+def test_a_batch_beside_a_value_without_reduction():
+    """A result for each sample, in lists or a record."""
+    f = pygrad.compile(lambda w, x: [w * x, x], reduction="none")
+    assert [[2.0, 1.0], [4.0, 2.0]] == [[v.data for v in row] for row in f(Value(2.0), [1.0, 2.0])]
+    g = pygrad.compile(lambda p, w: {"y": p["x"] * w})
+    assert [2.0, 4.0] == [v.data for v in g({"x": [1.0, 2.0]}, Value(2.0))["y"]]
+    with pytest.raises(ValueError, match="all arguments need as many samples"):
+        f([Value(1.0)], [1.0, 2.0])
+    for transform in (pygrad.jacobian, lambda f: pygrad.gradient(pygrad.compile(lambda w, x: w * x), per_sample=False)):
+        with pytest.raises(TypeError, match="one sample at a time"):
+            transform(f)(Value(2.0), [1.0, 2.0])
+
+
+# --- shapes of derivatives, and copies --------------------------------------------------------------------------------
+
+
+def test_a_gradient_by_a_list_of_records_is_such_a_list():
+    """Made without __init__, and without what is static."""
+
+    @dataclasses.dataclass
+    class Clamped:
+        x: float
+
+        def __post_init__(self):
+            assert not isinstance(self.x, float) or self.x <= 10.0
+
+    f = pygrad.compile(lambda p: 75.0 * p.x)
+    [only] = pygrad.gradient(f, per_sample=False)([Clamped(1.0)])
+    assert (Clamped, 75.0) == (type(only), only.x)
+    g = pygrad.compile(lambda p: p["w"] ** 2 if p["k"] == "s" else p["w"])
+    assert [{"w": 1.0}, {"w": 2.0}] == pygrad.gradient(g, per_sample=False)(
+        [{"w": 1.0, "k": "s"}, {"w": 2.0, "k": "s"}]
+    )
+
+
+def test_static_parts_of_a_result_stay_in_its_jacobian():
+    """Eager and compiled alike."""
+    f = lambda x: {"y": x * x, "k": "s"}  # noqa: E731
+    assert {"y": 6.0, "k": "s"} == pygrad.jacobian(f)(3.0) == pygrad.jacobian(pygrad.compile(f, batched=False))(3.0)
+
+
+def test_copies_of_derivatives():
+    """With their recordings, those of the function, or both."""
+    f = pygrad.compile(original, batched=False)
+    for transform, call in (
+        (pygrad.gradient, (6.0, 2.0)),
+        (pygrad.value_and_grad, (6.0, 2.0)),
+        (pygrad.jvp, ((6.0, 2.0), (1.0, 0.0))),
+        (pygrad.vjp, ((6.0, 2.0), 1.0)),
+    ):
+        for is_recorded in (False, True):
+            g = transform(pygrad.compile(original, batched=False))
+            expected = g(*call)
+            if is_recorded:
+                f(6.0, 2.0)
+                g = transform(f)
+                g(*call)
+            for other in (copy.deepcopy(g), pickle.loads(pickle.dumps(g))):
+                assert expected == other(*call)
+
+
+def test_a_bound_jacobian_keeps_its_static_arguments():
+    """Also for the rows that run again, where a slope is infinite."""
+    f = pygrad.compile(lambda xs, g: [g(x) for x in xs] * 20, batched=False)
+    bound = pygrad.jacobian(f, argnums=0).bind(array("d", [0.0, 1.0]), lambda x: x**0.5)
+    bound.forward()
+    assert math.inf == bound.output[0]
+
+
+def test_static_within_static():
+    """Transforms of transforms of a function with self."""
+
+    class M:
+        k = 2.0
+
+        def f(self, x):
+            return self.k * x**3
+
+        @pygrad.compile
+        def g(self, x):
+            return self.k * x**3
+
+        second = pygrad.gradient(pygrad.gradient(f))
+
+    m = M()
+    assert [24.0, 24.0, 24.0] == [m.second(2.0), pygrad.gradient(pygrad.gradient(M.f))(m, 2.0), M.second(m, 2.0)]
+    for transform in (pygrad.gradient, pygrad.derivative):
+        function = M.g if transform is pygrad.gradient else m.g
+        assert 24.0 == (transform(function)(m, 2.0) if transform is pygrad.gradient else transform(function)(2.0))
+    assert 24.0 == pygrad.compile(pygrad.gradient(M.f))(m, 2.0)
