@@ -692,12 +692,12 @@ def custom_op(forward):
 
 def _leads_out(y, since):
     """Does a backward pass from y come to a Value that is older than `since`?"""
-    stack, done = [y], set()
+    stack, done = [y], {}
     while stack:
         v = stack.pop()
         if v._serial < since._serial:
             return True
-        if v not in done:
-            done.add(v)
+        if id(v) not in done:
+            done[id(v)] = v
             stack.extend(v._receivers())
     return False

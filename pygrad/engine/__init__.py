@@ -165,7 +165,7 @@ def leaves_of(ids, roots):
 def values_of(ids, roots):
     """Return the Values of the nodes `ids`, all below `roots`, in a list; a node whose Value is gone gets a new one."""
     found = [_proxy.value_of(id) for id in ids]
-    if None in found:  # it is gone, or the portable proxy does not find it by its id
+    if any(v is None for v in found):  # it is gone, or the portable proxy does not find it by its id
         below = proxies_below(*roots)
         found = [below[id] for id in ids]
     return found
