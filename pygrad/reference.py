@@ -687,7 +687,11 @@ def declared(y, xs, derivatives):
 
 def custom_op(forward):
     """Make an op of `forward`, a function of Values. See `pygrad.custom_op`."""
-    return CustomOp(forward, Engine(Value, declared, _leads_out))
+    return CustomOp(forward, Engine(Value, declared, _leads_out, _call))
+
+
+def _call(function, arguments, values):
+    return function(*arguments)
 
 
 def _leads_out(y, since):
