@@ -38,11 +38,11 @@ class Module:
 
     def named_parameters(self):
         """Yield (name, Value), such as ("layers.0.neurons.3.w.1", Value(…)); a shared Value once, by its first name."""
-        seen = set()
+        seen = {}  # by id: a class of Values may have an `==` of its own
         for name, (structure, values) in _tensors(self):
             for place, p in zip(names(structure, name, ".", ""), values):
-                if p not in seen:
-                    seen.add(p)
+                if id(p) not in seen:
+                    seen[id(p)] = p
                     yield place, p
 
     def requires_grad_(self, requires_grad=True):

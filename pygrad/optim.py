@@ -29,6 +29,7 @@ from typing import NamedTuple
 from pygrad import lr_scheduler  # noqa: F401 - optim.lr_scheduler, where PyTorch has it
 from pygrad.common import forks
 from pygrad.common.numbers import describe, shown, to_float
+from pygrad.common.value_base import each_once
 from pygrad.common.whole import restored_on_error, set_all
 from pygrad.engine import plain_ids
 from pygrad.engine._lib import ffi, lib
@@ -127,16 +128,17 @@ class Optimizer:
 
     def add_param_group(self, group):
         """Add a group with hyperparameters of its own, as {"params": [...], "lr": 0.1}; defaults fill what it lacks."""
-        self._add(group, set(chain.from_iterable(group["params"] for group in self.param_groups)))
+        self._add(group, {id(p) for group in self.param_groups for p in group["params"]})
 
     def _add(self, group, taken):
-        """Add a group, and its parameters to `taken`, the set of those of all groups before."""
+        """Add a group, and the ids of its parameters to `taken`, those of all groups before."""
         if "params" not in group:
             raise ValueError('a parameter group needs its list of Values as "params"')
-        params = list(dict.fromkeys(_leaves(group["params"])))
+        params = each_once(_leaves(group["params"]))
         group = {**self.defaults, **group, "params": params}
         self._validate(group)
-        if not taken.isdisjoint(params):
+        ids = {id(p) for p in params}
+        if not taken.isdisjoint(ids):
             raise ValueError("some parameters are in more than one parameter group")
         groups, states, fresh = self.param_groups, self.state, self._new_state(len(params))
         n = len(groups)
@@ -146,7 +148,7 @@ class Optimizer:
         except BaseException:
             del groups[n:], states[n:]
             raise
-        taken.update(params)
+        taken.update(ids)
 
     # A subclass defines three methods. _validate(group) raises if a hyperparameter is wrong. _new_state(n) returns the
     # state of n parameters before the first step. _prepare(params, group, state) does every part of a step that can

@@ -687,17 +687,21 @@ def declared(y, xs, derivatives):
 
 def custom_op(forward):
     """Make an op of `forward`, a function of Values. See `pygrad.custom_op`."""
-    return CustomOp(forward, Engine(Value, declared, _leads_out))
+    return CustomOp(forward, Engine(Value, declared, _leads_out, _call))
+
+
+def _call(function, arguments, values):
+    return function(*arguments)
 
 
 def _leads_out(y, since):
     """Does a backward pass from y come to a Value that is older than `since`?"""
-    stack, done = [y], set()
+    stack, done = [y], {}
     while stack:
         v = stack.pop()
         if v._serial < since._serial:
             return True
-        if v not in done:
-            done.add(v)
+        if id(v) not in done:
+            done[id(v)] = v
             stack.extend(v._receivers())
     return False

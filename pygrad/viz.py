@@ -106,13 +106,13 @@ ValueBase._repr_mimebundle_ = _repr_mimebundle_  # a notebook calls it; Value kn
 
 def _reached(root, limit=float("inf")):
     """List the Values that `root` reaches, `root` first, each once; stop soon after `limit` Values."""
-    nodes, stack = {root: None}, [root]  # a dict: a set that keeps the sequence of insertion
+    nodes, stack = {id(root): root}, [root]
     while stack and len(nodes) <= limit:
         for child in _operands(stack.pop()):
-            if child not in nodes:
-                nodes[child] = None
+            if id(child) not in nodes:
+                nodes[id(child)] = child
                 stack.append(child)
-    return list(nodes)
+    return list(nodes.values())
 
 
 def _operands(value):
@@ -140,13 +140,14 @@ def _marked(highlight):
     lines = [path.values for path in getattr(highlight, "paths", ())]
     if highlight is not None and not hasattr(highlight, "paths"):
         lines = [list(getattr(highlight, "values", highlight))]
-    return {pair for line in lines for pair in zip(line[1:], line)}
+    return [pair for line in lines for pair in zip(line[1:], line)]
 
 
 def _picture(nodes, format, rankdir, open_fused, marked=()):
     picture = _graphviz().Digraph(format=format, graph_attr={"rankdir": rankdir})
-    names = {value: f"v{i}" for i, value in enumerate(nodes)}
-    red = {(names[child], names[parent]) for child, parent in marked if child in names and parent in names}
+    names = {id(value): f"v{i}" for i, value in enumerate(nodes)}
+    pairs = [(names.get(id(child)), names.get(id(parent))) for child, parent in marked]
+    red = {pair for pair in pairs if None not in pair}
     for value in nodes:
         for box in _boxes(value, names, open_fused):
             _draw(picture, box, red)
@@ -160,12 +161,12 @@ def _boxes(value, names, open_fused):
     forward pass, or the node is an op of the user's that has the name of a fused op.
     """
     whole = _Box(
-        names[value],
+        names[id(value)],
         getattr(value, "label", ""),
         value.data,
         value.grad,
         value._op,
-        tuple(names[child] for child in _operands(value)),
+        tuple(names[id(child)] for child in _operands(value)),
     )
     parts = _opened(value, whole) if open_fused and value._op in ("dot", "sum") else []
     return parts if parts and _same(parts[-1].data, value.data) else [whole]

@@ -108,7 +108,7 @@ static struct PyModuleDef module_def = {
 /* Give the module its contents; false with an error. */
 static bool fill(PyObject *module)
 {
-    PyMethodDef *const more[] = {mode_functions, list_functions, layer_functions, trigger_functions};
+    PyMethodDef *const more[] = {mode_functions, list_functions, layer_functions, trigger_functions, call_functions};
     for (size_t i = 0; i < sizeof more / sizeof more[0]; i++)
         if (PyModule_AddFunctions(module, more[i]) < 0)
             return false;

@@ -70,13 +70,13 @@ bool parse(const char *name, PyObject *const *args, Py_ssize_t count, PyObject *
 
 PG_SHARED PyMethodDef list_functions[];
 
-/* --- layer.c, bound.c ------------------------------------------------------------------------------------------- */
+/* --- layer.c, bound.c, call.c ------------------------------------------------------------------------------------- */
 
 /* Read the ids of a list or tuple of `expected` plain Values, and add their flags to `flags`; no program's code runs.
  * False, and no flags, if `sequence` is anything else. */
 bool read_plain_ids(PyObject *sequence, Py_ssize_t expected, pg_id *ids, unsigned *flags);
 
-PG_SHARED PyMethodDef layer_functions[], trigger_functions[];
+PG_SHARED PyMethodDef layer_functions[], trigger_functions[], call_functions[];
 
 /* --- type.c ------------------------------------------------------------------------------------------------------- */
 

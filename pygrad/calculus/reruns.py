@@ -15,7 +15,9 @@ from pygrad import engine
 from pygrad.calculus import traversal
 from pygrad.common.value_base import CALL, op_and_label
 from pygrad.engine import arena, cells
+from pygrad.engine._lib import lib
 from pygrad.engine.checkpoint import Rerun, rerun
+from pygrad.engine.optable import CODES
 from pygrad.engine.sweeps import listed_within
 
 
@@ -84,7 +86,7 @@ def declared_again(v, pull):
         since = trace.moment
         del trace
         found = [(x, d) for x, d in zip(xs, call.again(v, xs)) if d is not None]
-        if list(map(_kept, found)) != list(map(_kept, known)):
+        if list(map(_kept, found)) != list(map(_kept, known)) or not _are_alike(known, found, call.results(y)):
             raise _did_another_thing(v, "the derivative")
         if call.closes:
             found += _by_closed_over(v, y, xs, pull)
@@ -96,6 +98,34 @@ def _kept(pair):
     """Return what must be the same when an op computes a derivative again."""
     x, d = pair
     return x._pg_id, repr(d._read())
+
+
+def _are_alike(known, found, ys):
+    """True if two lists of (x, derivative) have equal graphs; where the first one has a y, the second may have any."""
+    ys, done = {y._pg_id for y in ys}, set()
+    stack = [(a, b) for (_, a), (_, b) in zip(known, found)]
+    while stack:
+        a, b = stack.pop()
+        pair = a._pg_id, b._pg_id
+        if pair in done or _stands_for(b, a) or a._pg_id in ys:
+            continue
+        done.add(pair)
+        below = a._operands_in_order(), b._operands_in_order()
+        if _operation(a) != _operation(b) or len(below[0]) != len(below[1]):
+            return False
+        stack.extend(zip(*below))
+    return True
+
+
+def _stands_for(b, a):
+    """True if b is the Value a, or its copy: an argument without a derivative is copied."""
+    is_copy = lib.pg_op(b._pg_id) == CODES["stop_gradient"]
+    return b._pg_id == a._pg_id or (is_copy and b._operands_in_order()[0]._pg_id == a._pg_id)
+
+
+def _operation(v):
+    op = lib.pg_op(v._pg_id)
+    return op, lib.pg_exponent(v._pg_id) if op == CODES["power"] else repr(v._read())
 
 
 def _by_closed_over(v, y, xs, pull):

@@ -3,7 +3,7 @@
 Every `.grad` stays as it was: these functions read what a backward step writes there, and put the old number back.
 """
 
-from pygrad.common.value_base import CLOSURE
+from pygrad.common.value_base import CLOSURE, each_once
 from pygrad.engine import arena, cells
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
@@ -16,7 +16,7 @@ _POWER = CODES["power"]  # its exponent is no operand
 def receivers(node):
     """Return the operands of a Value that a backward pass goes on to, from left to right, each once."""
     to = arena.receivers(node)
-    return to if len(to) < 2 else tuple(dict.fromkeys(to))
+    return to if len(to) < 2 else tuple(each_once(to))
 
 
 def in_order(*roots, operands=receivers):

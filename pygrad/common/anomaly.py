@@ -5,6 +5,8 @@ import linecache
 import math
 
 from pygrad.common.caller import caller
+from pygrad.common.nested import flatten
+from pygrad.common.numbers import is_number
 from pygrad.common.value_base import MADE_AT, op_and_label
 
 _depth = 0  # how many blocks are open, where there is no compiled part
@@ -58,6 +60,15 @@ def check_forward(node, operands):
         )
 
 
+def check_call(name, y, xs):
+    """Raise if `y`, what the custom op of this name has returned for the arguments `xs`, is not finite."""
+    numbers = []
+    flatten(y, numbers, lambda v: v if is_number(v) else v._read())
+    for data in numbers:
+        if is_on() and not math.isfinite(data):
+            raise FloatingPointError(f"{name!r} gave {data} from {_data(xs)}{_at(*caller())}{_inherited(xs)}")
+
+
 def check_before(receivers):
     """Raise if a gradient is not finite before the pass begins: the pass would blame it on the wrong op."""
     for v in receivers:
@@ -95,6 +106,9 @@ def _inherited(operands):
 def _place(node):
     if MADE_AT not in node.__dict__:
         return " (made before detect_anomaly() began)"
-    filename, line = node.__dict__[MADE_AT]
+    return _at(*node.__dict__[MADE_AT])
+
+
+def _at(filename, line):
     source = linecache.getline(filename, line).strip()
     return f', in {filename}, line {line}: "{source}"' if source else f", in {filename}, line {line}"

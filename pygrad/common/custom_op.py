@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from pygrad.common import anomaly
 from pygrad.common.caller import caller
 from pygrad.common.nested import count, flatten, in_words, or_lists, plain, rebuild
 from pygrad.common.numbers import describe, is_number
@@ -30,6 +31,7 @@ class Engine(NamedTuple):
     value_type: type
     declared: Callable  # declared(y, xs, derivatives) makes the node
     leads_out: Callable  # leads_out(y, since): does y lead to a leaf, or to a Value older than `since`, a result?
+    call: Callable  # call(function, arguments, values): call it, on Values that stand for other numbers too
 
 
 class CustomOp:
@@ -80,15 +82,19 @@ class CustomOp:
             if kwargs:
                 xs, shape = self._read(args, kwargs)
         copies = [*map(self._copy, xs)]
-        y = self._forward(*copies) if shape is _PLAIN else shape.call(self._forward, (), copies)
+        y = self._engine.call(self._forward, copies, copies) if shape is _PLAIN else self.forward(copies, shape)
         if not self._was_called:
             self._was_called = True
             self._warn_of_reads(y)
-        if type(y) is list or type(y) is tuple:
-            return self._several(y, xs, copies, shape)
-        y, closes = self._own(y, xs, copies)
-        call = self._plain[closes] if shape is _PLAIN else Call(self, shape, closes)
-        return self._declared(y, xs, self.derivatives(y, xs, shape), call)
+        try:
+            if type(y) is list or type(y) is tuple:
+                return self._several(y, xs, copies, shape)
+            y, closes = self._own(y, xs, copies)
+            call = self._plain[closes] if shape is _PLAIN else Call(self, shape, closes)
+            return self._declared(y, xs, self.derivatives(y, xs, shape), call)
+        except FloatingPointError:
+            anomaly.check_call(self._name, y, xs)
+            raise
 
     def __repr__(self):
         return f"<custom op {self._name}>"
@@ -141,11 +147,16 @@ class CustomOp:
                 return xs[i], False
         return y, self._engine.leads_out(y, copies[0] if copies else self._copy(self._value_type(0.0)))
 
+    def forward(self, copies, shape):
+        """Return what `forward` returns for copies of the xs."""
+        return self._engine.call(shape.call, (self._forward, (), copies), copies)
+
     def _declared(self, y, xs, ds, call):
         """Return the declared node of y."""
         for d in ds:
             if d is None:
-                call = call._replace(xs=xs)
+                # A derivative by another argument does not pass its own on to an argument that has none.
+                call = call._replace(xs=[x if d is not None else self._copy(x) for x, d in zip(xs, ds)])
                 pairs = [(x, d) for x, d in zip(xs, ds) if d is not None]
                 xs, ds = [x for x, _ in pairs], [d for _, d in pairs]
                 break
@@ -161,8 +172,9 @@ class CustomOp:
     def derivatives(self, y, xs, shape):
         """Return the derivatives of `y`, the one output, by each of `xs`; None where there is none."""
         if shape is not _PLAIN:
-            return self._row(shape.call(self._derivative, (y,), xs), shape)
-        found = self._derivative(y, *xs)
+            return self._row(self._engine.call(shape.call, (self._derivative, (y,), xs), (y, *xs)), shape)
+        args = (y, *xs)
+        found = self._engine.call(self._derivative, args, args)
         if not isinstance(found, (tuple, list)):
             found = (found,)
         if len(found) != len(xs):
@@ -233,7 +245,8 @@ class CustomOp:
 
     def rows(self, structure, ys, xs, shape):
         """Return the derivatives of each output: a list, as `derivatives` gives it, for each of `ys`."""
-        found = shape.call(self._derivative, (rebuild(structure, iter(ys)),), xs)
+        args = self._derivative, (rebuild(structure, iter(ys)),), xs
+        found = self._engine.call(shape.call, args, (*ys, *xs))
         rows = []
         self._take_rows(found, structure, rows)
         shape = shape if shape is not _PLAIN else Shape([None] * len(xs), ())
@@ -304,8 +317,12 @@ class Call(NamedTuple):
     op: CustomOp
     shape: Any
     closes: bool  # does `forward` close over Values that y leads to? Then the last x of the node is y
-    xs: Any = None  # None: all xs have a derivative, and are those of the node
+    xs: Any = None  # None: all xs have a derivative, and are those of the node. Else those without are copies
     outputs: Any = None  # None: there is one
+
+    def results(self, y):
+        """Return the results of `forward` in this call; `y` is that of this node."""
+        return [y] if self.outputs is None else [out._operands_in_order()[0] for out in self.outputs.values()]
 
     def again(self, out, xs):
         """Compute the derivatives of `out`, a declared node, from the node itself."""
@@ -316,7 +333,7 @@ class Call(NamedTuple):
 
     def forward(self, out, xs):
         """Call `forward`; return its result for the declared node `out`."""
-        found = self.shape.call(self.op.__wrapped__, (), xs)
+        found = self.op.forward(xs, self.shape)
         if self.outputs is None:
             return found
         ys = []

@@ -282,6 +282,11 @@ def _place(index, count):
     return int(index)
 
 
+def each_once(values):
+    """Return the Values in a list, each object once: a class of the program's may have an `==` and a hash of its own."""
+    return list({id(v): v for v in values}.values())
+
+
 def op_and_label(value):
     """Return the op and label of a Value, for messages: "'tanh' (label 'hidden')"."""
     return shown(value._op) + (f" (label {shown(value.label)})" if value.label else "")

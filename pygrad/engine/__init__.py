@@ -74,6 +74,7 @@ def _portable():
 _proxy, _why = _choose(os.environ)
 Value, sum, dot, layer, declared = _proxy.Value, _proxy.sum, _proxy.dot, _proxy.layer, _proxy.declared
 trigger = getattr(_proxy, "trigger", None)  # only the native proxy has it: see pygrad.tape.bound
+call_on = getattr(_proxy, "call_on", None)  # the native proxy's pygrad.engine.recordings.call
 _is_native = _proxy.__name__ == "pygrad._native"
 
 
@@ -165,7 +166,7 @@ def leaves_of(ids, roots):
 def values_of(ids, roots):
     """Return the Values of the nodes `ids`, all below `roots`, in a list; a node whose Value is gone gets a new one."""
     found = [_proxy.value_of(id) for id in ids]
-    if None in found:  # it is gone, or the portable proxy does not find it by its id
+    if any(v is None for v in found):  # it is gone, or the portable proxy does not find it by its id
         below = proxies_below(*roots)
         found = [below[id] for id in ids]
     return found

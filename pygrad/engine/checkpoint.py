@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pygrad import engine
 from pygrad.common.nested import each
 from pygrad.common.numbers import describe, is_number
-from pygrad.common.value_base import CLOSURE
+from pygrad.common.value_base import CLOSURE, each_once
 from pygrad.engine import Value, cells, is_grad_enabled, is_value, recordings, sweep_within
 from pygrad.engine._lib import lib
 from pygrad.engine.arena import is_busy
@@ -99,7 +99,8 @@ class _Checkpoint:
             return out, ys, _originals(outside, copies, ys)
 
         self.is_within_a_call = recordings.is_calling()
-        self.variables = [x for x in copies if recordings.is_variable(x)] if self.is_within_a_call else []
+        given_values = [x for x, _ in copies.values()]
+        self.variables = [x for x in given_values if recordings.is_variable(x)] if self.is_within_a_call else []
         out, ys, self.operands = self._call(given, note, self._variables_among(copies))
         now = random_states()
         if len(now) > len(states):  # NumPy loads its generator at the first draw: its state before that is lost
@@ -138,7 +139,7 @@ class _Checkpoint:
             return set(sweep_within(_own([ys[i] for i in reached]), list(reached.values()), since, agree))
 
         outside = self._call_again(given, sweep, self._variables_among(copies))
-        for x, copy in copies.items():
+        for x, copy in copies.values():
             if copy._pg_id in outside:
                 lib.pg_add_grad(x._pg_id, copy.grad)  # in one step: another thread may add to it, too
                 outside.add(x._pg_id)
@@ -159,21 +160,20 @@ class _Checkpoint:
     # --- one run ------------------------------------------------------------------------------------------------------
 
     def _copied(self):
-        """Return {Value: new leaf with its data} for the Values among the arguments, and the arguments with these."""
+        """Return {id: (Value, new leaf with its data)} for the Values among the arguments, and these with the leaves."""
         copies = {}
 
         def copy(x):
-            if is_value(x) and x not in copies:
-                copies[x] = Value(x._read())
-            return copies[x] if is_value(x) else x
+            if is_value(x) and x._pg_id not in copies:
+                copies[x._pg_id] = x, Value(x._read())
+            return copies[x._pg_id][1] if is_value(x) else x
 
-        with cells.quiet():  # within a transform a dict of its Values would be warned of
-            return copies, each(copy, self.given)
+        given = each(copy, self.given)
+        return copies, given
 
     def _variables_among(self, copies):
         """Return the copies of the variables."""
-        ids = {x._pg_id for x in self.variables}
-        return [copy for x, copy in copies.items() if x._pg_id in ids]
+        return [copies[x._pg_id][1] for x in self.variables]
 
     def _call(self, given, use, variables):
         """Call the function; return use(what it returned, the Values in that, the moment before the call).
@@ -209,7 +209,7 @@ class _Checkpoint:
     def _check(self, copies, digest, outside):
         """Check that the run has the operations of the first one, and the outer Values or their copies."""
         known = {x._pg_id for x in self.operands}
-        known.update([copy._pg_id for x, copy in copies.items() if x._pg_id in known])
+        known.update([copy._pg_id for id, (_, copy) in copies.items() if id in known])
         if digest != self.digest or not known.issuperset(outside):
             self._refuse("it took other operations")
 
@@ -222,11 +222,10 @@ class _Checkpoint:
 
 def _originals(ids, copies, ys):
     """Return the outer Values of a run, each once: `ids` are theirs and those of the copies of some of them."""
-    given = {copy._pg_id: x for x, copy in copies.items()}
+    given = {copy._pg_id: x for x, copy in copies.values()}
     others = [id for id in ids if id not in given]
     given.update(zip(others, engine.values_of(others, ys)))
-    with cells.quiet():  # as in _copied()
-        return tuple(dict.fromkeys([given[id] for id in ids]))
+    return tuple(each_once([given[id] for id in ids]))
 
 
 def _check_plain(y):

@@ -14,7 +14,7 @@ right there. (The lecture's way, a closure on `_backward`, cannot be compiled.)
 """
 
 from pygrad.common.custom_op import CustomOp, Engine
-from pygrad.engine import Value, declared
+from pygrad.engine import Value, call_on, declared, recordings
 from pygrad.engine.arena import leads_out
 
 
@@ -26,7 +26,8 @@ def custom_op(forward):
 
     Arguments are Values and numbers, and nested lists of them: the derivative by a list is a list. Both functions get
     keyword arguments by keyword, and bool, str, None, Enum members and functions as they are. The derivative None means
-    that there is none: no gradient goes to this argument, and no derivative of higher order either.
+    that there is none: no gradient goes to this argument, and no derivative of higher order either, though another
+    argument's derivative computes with it.
 
     `forward` may compute with Values that are no arguments: these get gradients by its formulas, of any order. But a
     number that it reads from such a Value (`w.data`) gives it no gradient: pass the Value as an argument. There is a
@@ -35,7 +36,8 @@ def custom_op(forward):
     Derivatives of any order come from the function that is declared, with the op's own result as y. It must compute
     with Values for that; what it reads from `x.data` is constant. To differentiate a derivative pygrad calls the
     function again, and `forward` too if it uses other Values: then it must compute with Values as well. They must do
-    the same as before, else RuntimeError.
+    the same as before, else RuntimeError. The truth of arguments and of y, `==`, float() and the like are a TypeError
+    in both functions, as in a transform: choose with `pygrad.where`.
 
     >>> import pygrad
     >>> @pygrad.custom_op
@@ -75,4 +77,4 @@ def custom_op(forward):
     return CustomOp(forward, _ENGINE)
 
 
-_ENGINE = Engine(Value, declared, leads_out)
+_ENGINE = Engine(Value, declared, leads_out, call_on or recordings.call)

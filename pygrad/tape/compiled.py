@@ -12,6 +12,7 @@ from pygrad import engine
 from pygrad.common import forks
 from pygrad.common.numbers import shown, to_whole
 from pygrad.common.signatures import arranged
+from pygrad.common.value_base import each_once
 from pygrad.engine import recordings
 from pygrad.engine._lib import lib
 from pygrad.module import Module
@@ -534,7 +535,7 @@ def _options_of(made):
 
 def _parameters_of(tapes):
     """Return the parameters of these tapes, each once, in a list."""
-    return list(dict.fromkeys(p for tape in tapes for p in tape.parameters))
+    return each_once(p for tape in tapes for p in tape.parameters)
 
 
 def _unpickle(blob, parameters, apart=None):

@@ -227,6 +227,11 @@ class _Steps(optim.Change):
         return [group.state_after(struct) for group, struct in zip(self.groups, self.structs)]
 
 
+def _by_ids(group):
+    """Return a parameter group with the ids of its parameters, for a class of Values may have an `==` of its own."""
+    return {**group, "params": [*map(id, group["params"])]}
+
+
 class _Group:
     """A parameter group of the optimizer as C's pg_fit_group; `state_after` reads the state back."""
 
@@ -234,7 +239,7 @@ class _Group:
         params = list(group["params"])
         new = optimizer.prepare(group, state).new  # raises an error if something is wrong
         self.params, self.new, n = params, new, len(params)  # `params` must live as long as `ids`
-        self.seen = {**group, "params": params}
+        self.seen = _by_ids(group)
         self.ids, self.frozen = plain_ids(params), plain_ids([p for p in params if not p.requires_grad])
         self.spans = ffi.new("pg_fit_span[]", _spans([self._place(id, tape) for id in self.ids]))
         self.data = ffi.new("double[]", n)
@@ -267,7 +272,7 @@ class _Group:
         """
         seen = {**self.seen, "lr": group.get("lr")} if has_rates else self.seen
         buffers = all(state.get(name) is kept for name, kept in self.new.items() if name != "step")
-        return group == seen and buffers and state.get("step", struct.step) == struct.step
+        return _by_ids(group) == seen and buffers and state.get("step", struct.step) == struct.step
 
     def _buffers(self):
         return [buffer for name, buffer in self.new.items() if name != "step"]

@@ -9,11 +9,19 @@ import weakref
 
 import pytest
 
+import pygrad
+from pygrad import reference, viz
+
 pytestmark = [pytest.mark.large, pytest.mark.proxy]
 
 
 class Thing:
     """Something that can be weakly referenced, and found by the garbage collector."""
+
+
+@pytest.fixture
+def custom_op(Value):
+    return reference.custom_op if Value is reference.Value else pygrad.custom_op
 
 
 def collected(thing_of):
@@ -407,3 +415,81 @@ def test_a_class_may_be_changed(Value):
     v.__class__ = Value
     root.backward()
     assert 3.0 == v.grad
+
+
+# --- a class with an == of its own ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def Alike(Value):
+    """A class of Values that are equal if their data is."""
+
+    class Alike(Value):
+        def __eq__(self, other):
+            return self.data == other.data
+
+        def __hash__(self):
+            return hash(self.data)
+
+    return Alike
+
+
+@pytest.mark.filterwarnings("ignore:a set or dict")
+def test_pygrad_tells_equal_values_apart(Alike, custom_op):
+    """Optimizers, Modules, pictures, custom ops: a Value is one object, whatever its class says of equality."""
+    a, b = Alike(2.0), Alike(2.0)
+    assert [2] == [len(group["params"]) for group in pygrad.optim.SGD([a, b, a]).param_groups]
+    optimizer = pygrad.optim.SGD([a])
+    optimizer.add_param_group({"params": [b]})
+    with pytest.raises(ValueError, match="in more than one parameter group"):
+        optimizer.add_param_group({"params": [b]})
+
+    class Pair(pygrad.Module):
+        def __init__(self):
+            self.both, self.again = [a, b], a
+
+    assert ["both.0", "both.1"] == [name for name, _ in Pair().named_parameters()]
+    assert [a, b] == Pair().parameters() and Pair().parameters()[1] is b
+    assert 3 == viz.draw_dot(a * b).source.count("data")
+    op = custom_op(lambda x, y: x * b * y)
+    op.derivative(lambda y, x, z: (b * z, x * b))
+    op(a, a).backward()
+    assert (8.0, 4.0) == (a.grad, b.grad)
+
+
+def test_pygrad_tells_equal_values_apart_in_c(Alike):
+    """Checkpoints, compiled functions, gradients by name, explanations."""
+    if issubclass(Alike, reference.Value):
+        pytest.skip("these are of the C engine")
+    a, b = Alike(2.0), Alike(2.0)
+    pygrad.checkpoint(lambda x, y: x * x * y)(a, b).backward()
+    assert (8.0, 4.0) == (a.grad, b.grad)
+    a.grad = b.grad = 0.0
+    pygrad.checkpoint(lambda: a * a * b)().backward()
+    assert (8.0, 4.0) == (a.grad, b.grad)
+    compiled = pygrad.compile(lambda x: x * a + b)
+    compiled(1.0)
+    assert [True, True] == [p is v for p, v in zip(compiled.parameters(), (a, b))]
+    a.grad = b.grad = 0.0
+    compiled.backward([3.0])
+    assert (3.0, 1.0) == (a.grad, b.grad)
+    assert [8.0, 4.0] == pygrad.grad(a * a * b, [a, b]) and 4.0 == pygrad.explain(a * a * b, b).derivative
+    assert [True] == [v is b for v in pygrad.unreached(a * 1.0, [a, b], warn=False)]
+    steps = pygrad.hessian(lambda x, y: x * x * y)(a, b)
+    assert [[4.0, 4.0], [4.0, 0.0]] == [[v.data for v in row] for row in steps]
+
+
+def test_a_value_that_can_be_called_is_no_function(engine, Value, custom_op):
+    """A class of Values with __call__: an argument of it is differentiated, for it is a Value before all."""
+
+    class Called(Value):
+        def __call__(self):
+            return 1
+
+    op = custom_op(lambda x: x * x)
+    op.derivative(lambda y, x: 2.0 * x)
+    x = Called(3.0)
+    op(x).backward()
+    assert 6.0 == x.grad
+    if engine is not reference:
+        assert (8.0, 8.0) == (pygrad.gradient(op)(Called(4.0)).data, pygrad.gradient(lambda x: x * x)(Called(4.0)).data)

@@ -498,3 +498,128 @@ def test_derivatives_of_structured_calls():
 
     right = pygrad.hessian(lambda v: v[0] * v[1] ** 2 * 3.0 * v[0] * 2.0)([0.5, 0.7])
     assert [pytest.approx(row) for row in right] == pygrad.hessian(own)([0.5, 0.7])
+
+
+# --- the functions of an op run for other numbers too -----------------------------------------------------------------
+
+
+ASKED = {
+    "truth": lambda v: 1.0 if v else 2.0,
+    "not": lambda v: 1.0 if not v else 2.0,
+    "==": lambda v: 1.0 if v == 0.0 else 2.0,
+    "!=": lambda v: 1.0 if v != 0.0 else 2.0,
+    "in": lambda v: 1.0 if v in [0.0, 1.0] else 2.0,
+    "float": float,
+    "int": int,
+    "index": lambda v: [1.0, 2.0][v],
+    "computed": lambda v: 1.0 if v * 2.0 else 2.0,
+}
+
+
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED.keys())
+@pytest.mark.parametrize("place", ["forward", "derivative of y", "derivative of x"])
+@pytest.mark.parametrize("kind", ["plain", "list", "outputs"])
+def test_what_may_not_be_asked_of_arguments(ask, place, kind):
+    """In both functions, of the arguments and of y, though forward returned a number; in eager code and transforms."""
+
+    def first(v):
+        return v[0] if isinstance(v, (list, tuple)) else v
+
+    def forward(x):
+        number = ask(first(x)) if place == "forward" else first(x).data
+        return (number, 3.0) if kind == "outputs" else number
+
+    def derivative(y, x):
+        slope = 1.0 if place == "forward" else ask(first(y if place.endswith("y") else x))
+        return [slope] if kind == "list" else (slope, 0.0) if kind == "outputs" else slope
+
+    op = pygrad.custom_op(forward).derivative(derivative)
+
+    def run(x):
+        return first(op([x] if kind == "list" else x))
+
+    for call in (lambda: run(Value(1.0)), lambda: pygrad.gradient(run)(1.0), lambda: pygrad.hessian(run)(1.0)):
+        with pytest.raises(TypeError, match="depends on an argument"):
+            call()
+    assert bool(Value(0.0))  # outside nothing has changed
+    c_engine.check_arena(idle=True)
+
+
+def test_an_op_within_an_op_and_an_error_end_their_calls():
+    """Calls are nested, and end by an error too."""
+    inner = pygrad.custom_op(lambda x: math.exp(x.data)).derivative(lambda y, x: y)
+    outer = pygrad.custom_op(lambda x: inner(x).data).derivative(lambda y, x: inner(x))
+    assert 1.0 == pygrad.derivative(outer, order=3)(0.0)
+    broken = pygrad.custom_op(lambda x: 1 / 0).derivative(lambda y, x: y)
+    with pytest.raises(ZeroDivisionError):
+        broken(Value(1.0))
+    assert bool(Value(0.0)) and not c_engine.cells.OPEN.calls
+    c_engine.check_arena(idle=True)
+
+
+def test_no_derivative_at_any_order():
+    """An argument with the derivative None gets none by way of another argument's derivative either."""
+    power = pygrad.custom_op(lambda x, n: x**n.data).derivative(lambda y, x, n: (n * y / x, None))
+    listed = pygrad.custom_op(lambda xs: xs[0] ** xs[1].data)
+    listed.derivative(lambda y, xs: [xs[1] * y / xs[0], None])
+    scale = Value(1.0)
+    closing = pygrad.custom_op(lambda x, n: scale * n * x * x).derivative(lambda y, x, n: (2.0 * scale * n * x, None))
+    for f in (power, lambda x, n: listed([x, n]), closing, pygrad.compile(closing, batched=False)):
+        found = pygrad.hessian(f)(2.0, 3.0)
+        assert 12.0 == pytest.approx(found[0][0]) or 6.0 == found[0][0]
+        assert [0.0, 0.0, 0.0] == [found[0][1], found[1][0], found[1][1]]
+    x, n = Value(2.0), Value(3.0)
+    dx, dn = pygrad.grad(power(x, n), [x, n], create_graph=True)
+    assert (12.0, 0.0) == (dx.data, dn.data) and [12.0, 0.0] == pygrad.grad(dx, [x, n])
+    (dw,) = pygrad.grad(closing(x, n), [scale], create_graph=True)
+    assert [12.0, 0.0] == pygrad.grad(dw, [x, n])
+    same = Value(2.0)
+    (d,) = pygrad.grad(power(same, same), [same], create_graph=True)
+    assert 4.0 == d.data and 2.0 == pygrad.grad(d, same)  # 2 y / x: y and x count, the exponent does not
+    assert [8.0, 12.0, 6.0] == pytest.approx(pygrad.taylor(lambda x: power(x, Value(3.0)), 2)(2.0))
+
+
+@pytest.mark.parametrize(
+    "first, later",
+    [
+        (lambda y, x: 2.0 * x, lambda y, x: 2.0 * x.data),
+        (lambda y, x: 2.0 * x, lambda y, x: x * x / 1.5),
+        (lambda y, x: 2.0 * y / x, lambda y, x: 2.0 * y.data / x),
+        (lambda y, x: x + x, lambda y, x: 2.0 * x),
+    ],
+)
+def test_a_derivative_that_computes_another_way_the_second_time(first, later):
+    """The number is the same, and its own derivative is not: refused."""
+    calls = itertools.count()
+    op = pygrad.custom_op(lambda x: x.data**2)
+    op.derivative(lambda y, x: (first if next(calls) == 0 else later)(y, x))
+    with pytest.raises(RuntimeError, match="did not give the same a second time"):
+        pygrad.derivative(op, order=2)(3.0)
+    calls = itertools.repeat(0)
+    assert 2.0 == pytest.approx(pygrad.derivative(op, order=2)(3.0), abs=4.1)
+
+
+@pytest.mark.parametrize("make", [lambda: Value(-1.0), lambda: Value(1.0)])
+def test_an_anomaly_names_the_op_and_its_arguments(make):
+    """In the result, and in the gradient: no operand that only pygrad knows of."""
+    op = pygrad.custom_op(lambda root: math.nan if root.data < 0 else root.data)
+    op.derivative(lambda y, x: y * math.inf if x.data > 0 else y * 2.0)
+    x = make()
+    x.label = "x"
+    with pytest.raises(FloatingPointError) as error, pygrad.detect_anomaly():
+        op(x).backward()
+    if x.data < 0:
+        assert str(error.value).startswith("'<lambda>' gave nan from (x=-1.0), in ")
+    else:
+        assert "'*' gave inf" in str(error.value)
+
+
+def test_an_anomaly_of_an_op_in_a_gradient_and_of_several_outputs():
+    """The derivative, a number, is inf; one of two outputs is nan."""
+    op = pygrad.custom_op(lambda x: x.data).derivative(lambda y, x: math.inf)
+    with pytest.raises(FloatingPointError) as error, pygrad.detect_anomaly():
+        op(Value(1.0, label="x")).backward()
+    assert str(error.value).startswith("the derivative of '<lambda>' at (1.0, x=1.0, inf) gave a gradient of inf to 'x', in ")
+    two = pygrad.custom_op(lambda x: (1.0, math.inf)).derivative(lambda y, x: (y[0] * 1.0, y[1] * 1.0))
+    with pytest.raises(FloatingPointError, match=r"'<lambda>' gave inf from \(1.0\)"), pygrad.detect_anomaly():
+        two(Value(1.0))
