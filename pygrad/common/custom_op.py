@@ -91,10 +91,18 @@ class CustomOp:
                 return self._several(y, xs, copies, shape)
             y, closes = self._own(y, xs, copies)
             call = self._plain[closes] if shape is _PLAIN else Call(self, shape, closes)
-            return self._declared(y, xs, self.derivatives(y, xs, shape), call)
+            try:
+                ds = self.derivatives(y, xs, shape)
+            except RecursionError as error:
+                raise self._endless(error) from None
+            return self._declared(y, xs, ds, call)
         except FloatingPointError:
             anomaly.check_call(self._name, y, xs)
             raise
+
+    def __reduce__(self):
+        """Pickles find an op of a module by its name, as they do functions."""
+        return self.__qualname__
 
     def __repr__(self):
         return f"<custom op {self._name}>"
@@ -186,6 +194,15 @@ class CustomOp:
 
     def _checked_derivative(self, d):
         return d if d is None else self._checked(d, f"the derivative of {self._name}")
+
+    def _endless(self, error):
+        """Return a RecursionError that names the cure."""
+        if "calls this op again" in str(error):
+            return error
+        return RecursionError(
+            f"the derivative of {self._name} needs an endless number of calls, if it calls this op again, itself or by "
+            "another op: compute it from y, or with methods of Value"
+        )
 
     def _wrong_count(self, count, found):
         return ValueError(

@@ -53,7 +53,7 @@ def check_equality(value, other, values, warns):
     if isinstance(other, values):
         if is_variable(value) or is_variable(other):
             raise _of_variable("`==`", "; `is` tells whether two Values are one object")
-    elif is_number(other):
+    elif is_number(other) or isinstance(other, complex):
         if is_variable(value):
             raise _of_variable("`==`")
         if warns:

@@ -4,6 +4,7 @@ import enum
 import gc
 import itertools
 import math
+import pickle
 import random
 import warnings
 
@@ -619,7 +620,33 @@ def test_an_anomaly_of_an_op_in_a_gradient_and_of_several_outputs():
     op = pygrad.custom_op(lambda x: x.data).derivative(lambda y, x: math.inf)
     with pytest.raises(FloatingPointError) as error, pygrad.detect_anomaly():
         op(Value(1.0, label="x")).backward()
-    assert str(error.value).startswith("the derivative of '<lambda>' at (1.0, x=1.0, inf) gave a gradient of inf to 'x', in ")
+    assert str(error.value).startswith(
+        "the derivative of '<lambda>' at (1.0, x=1.0, inf) gave a gradient of inf to 'x', in "
+    )
     two = pygrad.custom_op(lambda x: (1.0, math.inf)).derivative(lambda y, x: (y[0] * 1.0, y[1] * 1.0))
     with pytest.raises(FloatingPointError, match=r"'<lambda>' gave inf from \(1.0\)"), pygrad.detect_anomaly():
         two(Value(1.0))
+
+
+def test_ops_whose_derivatives_call_each_other():
+    """Each call would need another one: a RecursionError says what to write instead."""
+    sin, cos = pygrad.custom_op(lambda x: math.sin(x.data)), pygrad.custom_op(lambda x: math.cos(x.data))
+    sin.derivative(lambda y, x: cos(x))
+    cos.derivative(lambda y, x: -sin(x))
+    with pytest.raises(RecursionError, match="compute it from y, or with methods of Value"):
+        sin(Value(1.0))
+
+
+@pygrad.custom_op
+def of_this_module(x):
+    return x * 2.0
+
+
+of_this_module.derivative(lambda y, x: 2.0)
+
+
+def test_an_op_is_pickled_by_its_name():
+    """As a function is; one without a place in a module is refused."""
+    assert of_this_module is pickle.loads(pickle.dumps(of_this_module))
+    with pytest.raises(pickle.PicklingError, match="custom op"):
+        pickle.dumps(pygrad.custom_op(lambda x: x))
