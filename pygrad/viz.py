@@ -163,7 +163,7 @@ def _boxes(value, names, open_fused):
         names[value],
         getattr(value, "label", ""),
         value.data,
-        value.grad,
+        value._read_grad(),
         value._op,
         tuple(names[child] for child in _operands(value)),
     )

@@ -29,10 +29,24 @@ def watch(moment, watcher):
 
 
 def tell(value, what):
-    """Tell the watcher of this thread's newest recording of a read; see pygrad.engine.set_trace_hook."""
-    watcher = _watches.get(lib.pg_mode_of(lib.PG_MODE_RECORDING))
+    """Tell a recording that a number of the Value is read or set; return True if there is a recording to tell.
+
+    It is this thread's newest recording, or else the newest of another thread on whose arguments the Value depends. See
+    pygrad.engine.set_trace_hook.
+    """
+    own = lib.pg_mode_of(lib.PG_MODE_RECORDING)
+    watcher = _watches.get(own or lib.pg_recording_of(getattr(value, "_pg_id", 0)))
     if watcher is not None:
         watcher.tell(value, what)
+    return watcher is not None
+
+
+def note(what):
+    """Tell this thread's newest recording that something is done now which later runs will not do again."""
+    if cells.OPEN.calls and not lib.pg_mode_of(lib.PG_MODE_QUIET):
+        watcher = _watches.get(lib.pg_mode_of(lib.PG_MODE_RECORDING))
+        if watcher is not None:
+            watcher.note(what)
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
@@ -54,22 +68,26 @@ def register(cell, values):
 
 
 def is_variable(value):
-    """Return True if a Value depends on an argument of any call that this thread is running."""
+    """Return True if a Value depends on an argument of any call that is running, in whatever thread."""
     return cells.OPEN.calls != 0 and lib.pg_is_variable(getattr(value, "_pg_id", 0)) != 0
 
 
 def check_hash(value):
     """Warn if a variable is hashed, for a set or dict: it is found there by identity, and not by its number."""
-    if is_variable(value) and not lib.pg_mode_of(lib.PG_MODE_QUIET):
-        if is_recording():
-            tell(value, "hash()")
-        else:
-            truth.warn_of_lookup()
+    if is_variable(value) and not lib.pg_mode_of(lib.PG_MODE_QUIET) and not tell(value, "hash()"):
+        truth.warn_of_lookup()
+
+
+def check_backward(*roots):
+    """Warn of backward() in a recording, and from a variable: it sets gradients to numbers of this one run."""
+    told = [tell(root, "backward()") for root in roots]
+    if not any(told) and any(map(is_variable, roots)):
+        truth.warn_of_gradients("backward()")
 
 
 def note_format(value):
-    """Tell this thread's newest recording that the number of a Value was written as text."""
-    if is_recording() and not lib.pg_mode_of(lib.PG_MODE_QUIET):
+    """Tell a recording that the number of a Value was written as text."""
+    if cells.OPEN.calls and not lib.pg_mode_of(lib.PG_MODE_QUIET):
         with cells.quiet():
             tell(value, "format()")
 
