@@ -222,8 +222,13 @@ int pg_requires_grad(pg_id id);
 /* Does a sweep from node y reach a leaf (but those made by pg_number()), or a node older than `since`, an interior
  * node? 0 if one of the two is no such node. */
 int pg_leads_out(pg_id y, pg_id since);
-/* Is the node an argument of a mode that this thread is in (pg_mode_arguments), or was it computed from one? */
+/* Is the node an argument of a mode (pg_mode_arguments), or was it computed from one? Of any thread: a function may
+ * start threads, and hand its arguments to them. */
 int pg_is_variable(pg_id id);
+/* The same without a walk, for each of many results: but in a thread that is in such a mode any interior node may be. */
+int pg_may_be_variable(pg_id id);
+/* Return the moment of the newest recording for which pg_is_variable() is true; 0: of none. */
+pg_moment pg_recording_of(pg_id id);
 int pg_op(pg_id id); /* its op, a number of the op table */
 double pg_exponent(pg_id id); /* of a "power" node; nan for any other */
 /* The number of operands; and the operands, written to `out`: of a sum start, terms; of a dot bias, w0, x0, w1, x1,

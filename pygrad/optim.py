@@ -31,7 +31,7 @@ from pygrad.common import forks
 from pygrad.common.numbers import describe, shown, to_float
 from pygrad.common.value_base import each_once
 from pygrad.common.whole import restored_on_error, set_all
-from pygrad.engine import plain_ids
+from pygrad.engine import plain_ids, recordings
 from pygrad.engine._lib import ffi, lib
 
 
@@ -84,6 +84,7 @@ def _sqrt(x):
 def zero_grads(values):
     """Set the gradient of every Value to 0."""
     values = list(values)
+    recordings.note("grad =")
     ids = plain_ids(values)
     if ids is None or lib.pg_set_grads(len(ids), ids, 0.0) != lib.PG_OK:
         for p in values:
@@ -92,6 +93,7 @@ def zero_grads(values):
 
 def set_data(values, numbers):
     """Set the data of every Value, or, if an exception comes, of none."""
+    recordings.note("data =")
     ids = plain_ids(values)
     if ids is None or lib.pg_set_all_data(len(ids), ids, ffi.new("double[]", numbers)) != lib.PG_OK:
         set_all(values, "data", numbers, [p.data for p in values])
@@ -189,6 +191,7 @@ class Optimizer:
         move anything that Ctrl-C interrupts, or in which a subclass of Value refuses its new `data`; a step that had
         been taken when Ctrl-C came is whole. Steps of several threads are taken one after the other.
         """
+        recordings.note("a step")
         with self._stepping:
             while not self._take_step():
                 pass  # a signal handler has changed the state meanwhile

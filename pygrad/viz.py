@@ -164,7 +164,7 @@ def _boxes(value, names, open_fused):
         names[id(value)],
         getattr(value, "label", ""),
         value.data,
-        value.grad,
+        value._read_grad(),
         value._op,
         tuple(names[id(child)] for child in _operands(value)),
     )

@@ -237,11 +237,33 @@ static bool depends_on(pg_arena *arena, pg_id id, const pg_mode *mode)
 int pg_is_variable(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    const uint64_t own = arena->number_of_thread();
-    bool is_found = false;
     id = pg_known(arena, id);
-    for (const pg_mode *mode = arena->modes; mode && !is_found; mode = mode->older)
-        is_found = mode->xs && mode->thread == own && depends_on(arena, id, mode);
+    const pg_mode *mode = arena->modes;
+    while (mode && !(mode->xs && depends_on(arena, id, mode)))
+        mode = mode->older;
     pg_unlock(arena);
-    return is_found;
+    return mode != NULL;
+}
+
+int pg_may_be_variable(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const uint64_t own = arena->number_of_thread();
+    const pg_mode *mode = pg_known(arena, id) > 0 ? arena->modes : NULL;
+    while (mode && !(mode->xs && mode->thread == own))
+        mode = mode->older;
+    pg_unlock(arena);
+    return mode || pg_is_variable(id);
+}
+
+pg_moment pg_recording_of(pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    id = pg_known(arena, id);
+    const pg_mode *mode = arena->modes;
+    while (mode && !(mode->kind == PG_MODE_RECORDING && mode->xs && depends_on(arena, id, mode)))
+        mode = mode->older;
+    const pg_moment moment = mode ? mode->moment : 0;
+    pg_unlock(arena);
+    return moment;
 }

@@ -38,12 +38,19 @@ static PyObject *value_read(PyObject *self, PyObject *const *args, Py_ssize_t co
     }
     if (is_watched() && count == 1 && args[0] != Py_None && !tell_hook((value *)self, args[0]))
         return NULL;
-    return read_quietly(self);
+    return read_quietly(self, py.data);
+}
+
+static PyObject *value_read_grad(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    return read_quietly(self, py.grad);
 }
 
 static PyObject *get_grad(PyObject *self, void *Py_UNUSED(closure))
 {
     value *v = (value *)self;
+    if (is_recorded() && !tell_recording(v, py.grad))
+        return NULL;
     return require_node(v) ? PyFloat_FromDouble(*pg_grad_of(pg_the_arena, node_of(v))) : NULL;
 }
 
@@ -54,6 +61,8 @@ static int set_data(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
     if (!x)
         return cannot_delete("data");
     if (!require_node(v) || !to_double(x, py.data_of_a_value, &number))
+        return -1;
+    if (is_recorded() && !tell_recording(v, py.sets_data))
         return -1;
     node_of(v)->data = number;
     return 0;
@@ -66,6 +75,8 @@ static int set_grad(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
     if (!x)
         return cannot_delete("grad");
     if (!require_node(v) || !to_double(x, py.a_gradient, &number))
+        return -1;
+    if (is_recorded() && !tell_recording(v, py.sets_grad))
         return -1;
     *pg_grad_of(pg_the_arena, node_of(v)) = number;
     return 0;
@@ -321,6 +332,7 @@ PyMethodDef attribute_methods[] = {
     {"_operands_in_order", value_operands, METH_NOARGS,
      "The operands as a tuple: see pygrad.engine.portable.Value._operands_in_order."},
     {"_read", (PyCFunction)(void (*)(void))value_read, METH_FASTCALL, "See pygrad.common.value_base.ValueBase._read."},
+    {"_read_grad", value_read_grad, METH_NOARGS, "See pygrad.common.value_base.ValueBase._read_grad."},
     {"_attributes", value_attributes, METH_NOARGS, "Return a copy of the Value's dict."},
     {NULL, NULL, 0, NULL},
 };

@@ -1,4 +1,5 @@
 /* bound.c: a Python function that runs a compiled function once, quickly, for loops (pygrad.tape.bound). */
+#include "python/modes.h"
 #include "python/parts.h"
 
 /* A call of trigger(): a function of C and its arguments. Nothing else runs the replay, and a run holds the GIL: so the
@@ -14,6 +15,8 @@ typedef struct {
  * and the owner of the memory of replay and batch. */
 static PyObject *trigger_run(PyObject *self, PyObject *Py_UNUSED(args))
 {
+    if (!note_in_recording(py.a_bound_run))
+        return NULL;
     const call *c = (const call *)(void *)PyBytes_AS_STRING(PyTuple_GET_ITEM(self, 0));
     const pg_status status = c->run(c->replay, c->batch);
     if (status != PG_OK)

@@ -77,10 +77,10 @@ PyObject *without_graph(PyObject *out)
     if (!out || !grad_is_off())
         return out;
     value *v = (value *)out;
-    const bool recorded = pg_thread_records(pg_the_arena);
-    if (recorded && pg_op_is_flat(node_of(v)->op))
+    const bool stays = stays_node(v);
+    if (stays && pg_op_is_flat(node_of(v)->op))
         return out;
-    PyObject *plain = recorded ? make_unary(PG_OP_stop_gradient, v) : copy_kind(v, make_leaf(node_of(v)->data, 0));
+    PyObject *plain = stays ? make_unary(PG_OP_stop_gradient, v) : copy_kind(v, make_leaf(node_of(v)->data, 0));
     Py_DECREF(out);
     return plain;
 }

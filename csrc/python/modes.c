@@ -27,37 +27,53 @@ bool tell_hook(value *v, PyObject *what)
         return nobody;
     PyObject *hook = Py_XNewRef(trace_hook);
     quiet++;
-    const bool told = (!pg_thread_records(pg_the_arena) || tell(py.tell_recording, v, what)) && tell(hook, v, what);
+    const bool told = (!is_recorded() || tell(py.tell_recording, v, what)) && tell(hook, v, what);
     quiet--;
     Py_XDECREF(hook);
     return told;
 }
 
-bool tell_of_right_side(value *v)
+bool tell_recording(value *v, PyObject *what)
 {
-    if (quiet > 0 || !pg_thread_records(pg_the_arena))
+    if (!is_recorded() || quiet > 0 || pg_thread_is_quiet(pg_the_arena))
         return true;
     if (!require_node(v))
         return false;
     quiet++;
-    const bool told = tell(py.tell_recording, v, py.a_comparison);
+    const bool told = tell(py.tell_recording, v, what);
     quiet--;
     return told;
 }
 
-PyObject *read_quietly(PyObject *x)
+/* Call a function of one argument that returns None; false with an error. */
+static bool call_on(PyObject *function, PyObject *x)
+{
+    PyObject *none = PyObject_CallOneArg(function, x);
+    Py_XDECREF(none);
+    return none != NULL;
+}
+
+bool check_backward(PyObject *v)
+{
+    return call_on(py.check_backward, v);
+}
+
+bool note_in_recording(PyObject *what)
+{
+    return !is_recorded() || call_on(py.note_in_recording, what);
+}
+
+PyObject *read_quietly(PyObject *x, PyObject *name)
 {
     quiet++;
-    PyObject *data = PyObject_GetAttr(x, py.data);
+    PyObject *number = PyObject_GetAttr(x, name);
     quiet--;
-    return data;
+    return number;
 }
 
 bool check_hash(PyObject *v)
 {
-    PyObject *none = quiet > 0 ? Py_NewRef(Py_None) : PyObject_CallOneArg(py.check_hash, v);
-    Py_XDECREF(none);
-    return none != NULL;
+    return quiet > 0 || call_on(py.check_hash, v);
 }
 
 PyObject *set_of(PyObject *values)

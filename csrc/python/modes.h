@@ -20,16 +20,29 @@ static inline bool is_anomaly_detected(void)
     return pg_the_arena->open.of[PG_MODE_ANOMALY] != 0;
 }
 
+/* Does any thread record a function? */
+static inline bool is_recorded(void)
+{
+    return pg_the_arena->open.of[PG_MODE_RECORDING] != 0;
+}
+
 /* Does a read of data call a function of Python: the trace hook, or, while a thread records, that of recordings? */
 static inline bool is_watched(void)
 {
-    return trace_hook || pg_the_arena->open.of[PG_MODE_RECORDING] != 0;
+    return trace_hook || is_recorded();
 }
 
 /* Does any thread run a function on arguments that stand for other numbers too? (pygrad/engine/recordings.py) */
 static inline bool is_called(void)
 {
     return pg_the_arena->open.calls != 0;
+}
+
+/* Must a Value that takes the place of `v`, within no_grad() or detached, stay a node? A leaf would not stand for other
+ * numbers, though `v` may. */
+static inline bool stays_node(const value *v)
+{
+    return is_called() && pg_may_be_variable(v->id);
 }
 
 /* Is this thread within no_grad()? */
@@ -45,16 +58,20 @@ bool drops_operands(void);
 /* Call the functions that watch reads, before a program reads the data of `v`; false with an error. They may read too:
  * those reads do not call them. */
 bool tell_hook(value *v, PyObject *what);
-/* The same of the right side of a comparison: only a recording is told. */
-bool tell_of_right_side(value *v);
+/* The same of what only a recording is told of, as a read of a gradient: ask is_recorded() first. */
+bool tell_recording(value *v, PyObject *what);
+/* Warn of what a recording does once only, or a transform without derivatives: backward(). False with an error. */
+bool check_backward(PyObject *v);
+/* Tell this thread's recording, if any thread records, of something that only the recording itself does. */
+bool note_in_recording(PyObject *what);
 
 /* Warn if a Value is hashed that stands for other numbers too; false with an error. */
 bool check_hash(PyObject *v);
 /* Return a new set, and warn of no hash in it; NULL with an error. */
 PyObject *set_of(PyObject *values);
 
-/* Return x.data, and tell nobody; `x` is a Value of any engine. */
-PyObject *read_quietly(PyObject *x);
+/* Return x.data or x.grad, and tell nobody; `x` is a Value of any engine. */
+PyObject *read_quietly(PyObject *x, PyObject *name);
 
 PG_SHARED PyMethodDef mode_functions[]; /* of the module */
 

@@ -193,7 +193,7 @@ int value_bool(PyObject *self)
     value *v = (value *)self;
     if (!is_comparison(v))
         return !is_called() || ask(PyObject_CallOneArg(py.check_truth, self)) ? 1 : -1;
-    return is_watched() && !tell_hook(v, py.by_bool) ? -1 : truth_of(read_quietly(self));
+    return is_watched() && !tell_hook(v, py.by_bool) ? -1 : truth_of(read_quietly(self, py.data));
 }
 
 /* `==` and `!=` ask for the same object, as those of any Python object do. (object's own `!=` would call this `==`.) */
@@ -212,7 +212,7 @@ static int to_comparable(PyObject *x, double *number)
     const int has_data = is_value(x) ? 1 : PyFloat_CheckExact(x) ? 0 : PyObject_IsInstance(x, py.surface);
     if (has_data <= 0)
         return has_data < 0 ? -1 : to_operand(x, number);
-    PyObject *data = is_watched() ? read_quietly(x) : PyObject_GetAttr(x, py.data);
+    PyObject *data = is_watched() ? read_quietly(x, py.data) : PyObject_GetAttr(x, py.data);
     if (!data)
         return -1;
     *number = PyFloat_AsDouble(data);
@@ -223,7 +223,8 @@ static int to_comparable(PyObject *x, double *number)
 /* Call the functions that watch reads, before both sides of a comparison are read; false with an error. */
 static bool tell_of_comparison(PyObject *self, PyObject *other)
 {
-    return tell_hook((value *)self, py.a_comparison) && (!is_value(other) || tell_of_right_side((value *)other));
+    return tell_hook((value *)self, py.a_comparison) &&
+           (!is_value(other) || tell_recording((value *)other, py.a_comparison));
 }
 
 PyObject *value_richcompare(PyObject *self, PyObject *other, int op)

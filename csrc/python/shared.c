@@ -41,6 +41,8 @@ static bool import_python_parts(void)
         {&py.set_frozen, "pygrad.engine.arena", "set_frozen"},
         {&py.tell_recording, "pygrad.engine.recordings", "tell"},
         {&py.check_hash, "pygrad.engine.recordings", "check_hash"},
+        {&py.check_backward, "pygrad.engine.recordings", "check_backward"},
+        {&py.note_in_recording, "pygrad.engine.recordings", "note"},
         {&py.labels, "pygrad.engine.optable", "LABELS"},
         {&py.check_forward, "pygrad.common.anomaly", "check_forward"},
         {&py.docs, "pygrad.common.docs", "NATIVE_DOCS"},
@@ -77,6 +79,9 @@ static bool make_names(void)
         {&py.a_comparison, "a comparison"},
         {&py.by_bool, "bool()"},
         {&py.by_detach, "detach()"},
+        {&py.sets_data, "data ="},
+        {&py.sets_grad, "grad ="},
+        {&py.a_bound_run, "a bound run"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))

@@ -26,7 +26,8 @@ PG_SHARED struct shared {
         *derivatives_missing; /* of pygrad.common.refusals */
     PyObject *check_truth, *check_equality; /* of pygrad.common.truth */
     PyObject *closure_key, *op_key, *comparison_key; /* keys of a Value's dict */
-    PyObject *refuse, *backward_in_pieces, *set_frozen, *tell_recording, *check_hash; /* of pygrad.engine */
+    PyObject *refuse, *backward_in_pieces, *set_frozen, *tell_recording, *check_hash, *check_backward,
+        *note_in_recording; /* of pygrad.engine */
     PyObject *labels; /* of the ops, a tuple: of pygrad.engine too */
     PyObject *check_forward; /* of pygrad.common.anomaly */
     PyObject *docs; /* of pygrad.common.docs: a name of Value's -> its docstring */
@@ -36,6 +37,7 @@ PG_SHARED struct shared {
     PyObject *w, *b, *nonlin, *activation, *add, *mul, *new, *setattr; /* more of them */
     PyObject *data_of_a_value, *a_gradient; /* for messages */
     PyObject *a_comparison, *by_bool, *by_detach; /* for the trace hook */
+    PyObject *sets_data, *sets_grad, *a_bound_run; /* for recordings */
 } py;
 
 /* Fill `py`, except `value_of` (module.c), `parse_arguments` and `originals` (type.c); false with an error. */

@@ -35,6 +35,8 @@ static PyObject *value_backward(PyObject *self, PyObject *const *args, Py_ssize_
     double seed = 1.0;
     if (!require_node(v) || ((count || names) && !parse_seed(args, count, names, &seed)))
         return NULL;
+    if (is_called() && !check_backward(self))
+        return NULL;
     if (!is_anomaly_detected() && pg_backward(v->id, seed) == PG_OK)
         Py_RETURN_NONE;
     return PyObject_CallFunction(py.backward_in_pieces, "(O)(d)O", self, seed, py.value_of);
@@ -60,7 +62,11 @@ static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
     value *v = (value *)self;
     if (is_watched() && !tell_hook(v, py.by_detach))
         return NULL;
-    return require_node(v) ? copy_kind(v, make_leaf(node_of(v)->data, 0)) : NULL;
+    if (!require_node(v))
+        return NULL;
+    if (stays_node(v) && !pg_thread_records(pg_the_arena))
+        return make_unary(PG_OP_stop_gradient, v);
+    return copy_kind(v, make_leaf(node_of(v)->data, 0));
 }
 
 static Py_hash_t value_hash(PyObject *self)

@@ -7,7 +7,7 @@ derivative of each op from csrc/ops.def.
 
 from pygrad import engine
 from pygrad.calculus.reruns import Substitutes
-from pygrad.common import anomaly
+from pygrad.common import anomaly, truth
 from pygrad.common.nested import flatten, or_lists, rebuild
 from pygrad.common.numbers import describe, to_float
 from pygrad.engine import Value, adjoints, cells, is_value, recordings, sweep
@@ -75,6 +75,8 @@ def grad(y, xs, create_graph=False, seed=1.0):
     else:
         if recordings.is_recording():
             warn_here("grad() gives the numbers of this one run: use create_graph=True where it is recorded")
+        elif any(map(recordings.is_variable, ys)):
+            truth.warn_of_gradients("grad()")
         found = adjoints(ys, seeds, values)
     return rebuild(structure, iter(found))
 

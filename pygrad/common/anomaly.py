@@ -72,16 +72,16 @@ def check_call(name, y, xs):
 def check_before(receivers):
     """Raise if a gradient is not finite before the pass begins: the pass would blame it on the wrong op."""
     for v in receivers:
-        if not math.isfinite(v.grad):
-            raise FloatingPointError(f"a gradient is {v.grad} before backward() has begun: set it to 0 first")
+        if not math.isfinite(v._read_grad()):
+            raise FloatingPointError(f"a gradient is {v._read_grad()} before backward() has begun: set it to 0 first")
 
 
 def check_backward(node, operands, receivers):
     """Raise if the gradient of a receiver is not finite after `node` has passed its own gradient on to it."""
     for v in receivers:
-        if not math.isfinite(v.grad):
+        if not math.isfinite(v._read_grad()):
             raise FloatingPointError(
-                f"the derivative of {op_and_label(node)} at {_data(operands)} gave a gradient of {v.grad}"
+                f"the derivative of {op_and_label(node)} at {_data(operands)} gave a gradient of {v._read_grad()}"
                 f"{_to(v)}{_place(node)}{_inherited(operands)}"
             )
 

@@ -22,6 +22,19 @@ def user_frame():
     return frame
 
 
+def is_within_pygrad(*modules):
+    """True if pygrad's own code is what called these modules, the names of files that only ask for others."""
+    frame = sys._getframe(2)
+    while frame.f_back and frame.f_code.co_filename.startswith(_PACKAGE) and _name(frame) in modules:
+        frame = frame.f_back
+    file = frame.f_code.co_filename
+    return file.startswith(_PACKAGE) and not file.startswith(_DEMOS)
+
+
+def _name(frame):
+    return os.path.basename(frame.f_code.co_filename).removesuffix(".py")
+
+
 def _is_library(frame):
     file = frame.f_code.co_filename
     ours = file.startswith(_PACKAGE) and not file.startswith(_DEMOS)

@@ -212,6 +212,8 @@ seed: the gradient of this Value itself.
 """,
     "detach": """Return a new leaf with the same data and no operands.
 
+In a function that a transform runs, what is detached from a result is a `stop_gradient` node.
+
 >>> from pygrad import Value
 >>> y = (Value(3.0) * 2.0).detach()
 >>> y.data, y._prev

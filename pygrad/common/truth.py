@@ -82,6 +82,14 @@ def warn_of_lookup():
     _warn(f"a set or dict finds a Value by identity, and not by its number; {_CURES}")
 
 
+def warn_of_gradients(what):
+    """Warn that backward() or grad() of a variable gives numbers."""
+    _warn(
+        f"{what} of a Value that depends on an argument gives numbers, which have no derivatives themselves; use "
+        "pygrad.grad(y, xs, create_graph=True) or pygrad.gradient"
+    )
+
+
 def _warn(message):
     """Warn, once for each line of the user's program: Python notes there what it has shown."""
     frame = user_frame()

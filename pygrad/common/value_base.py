@@ -4,6 +4,7 @@ Both proxies and `pygrad.reference` inherit it. For programs a Value has the nam
 and `_backward` included. The modules of pygrad use these names too; programs should not:
 
     _read(what=None)      the data; a trace hook is called only if `what` names the reader
+    _read_grad()          the gradient; a recording is not told
     _is_leaf()            True for a leaf; RuntimeError for a Value without a node
     _is_comparison()      True if `less`, `equal`, ... made it
     _compared()           tell a recording that a comparison reads the data
@@ -85,6 +86,10 @@ class ValueBase:
         """Return the data; first call a trace hook, if `what` says by which means a program reads the data."""
         return self.data
 
+    def _read_grad(self):
+        """Return the gradient; a recording that is told of reads is not told of this one."""
+        return self.grad
+
     def _compared(self):
         """Tell a recording that a comparison reads the data of its right side, this Value."""
 
@@ -143,7 +148,7 @@ class ValueBase:
         return format(self._read(), spec)
 
     def __repr__(self):
-        return f"Value(data={self._read()}, grad={self.grad})"
+        return f"Value(data={self._read()}, grad={self._read_grad()})"
 
     def __reduce_ex__(self, protocol):
         """Copy or pickle a leaf as a new leaf; refuse a result, with a message that says why.
@@ -159,7 +164,7 @@ class ValueBase:
             )
         attributes = {name: kept for name, kept in self._attributes().items() if name not in (CLOSURE, MADE_AT)}
         frozen = () if getattr(self, "requires_grad", True) else (False,)
-        return _restore_leaf, (type(self), self.data, self.grad, *frozen), attributes or None
+        return _restore_leaf, (type(self), self.data, self._read_grad(), *frozen), attributes or None
 
     def _attributes(self):
         """Return a copy of the Value's `__dict__`."""

@@ -83,8 +83,9 @@ class no_grad(_Mode):
     generator function only the code between its yields runs without a graph. (A with block around a `yield` lasts while
     the caller runs.)
 
-    While `pygrad.compile` records a function, a result within the block is a `stop_gradient` node: every run computes
-    it anew. `compile` and the transforms (`grad` of a function, `hessian`, ...) work within the block too.
+    While `pygrad.compile` records a function, or a transform runs one, a result within the block is a `stop_gradient`
+    node, for its number stands for others too. `compile` and the transforms (`grad` of a function, `hessian`, ...) work
+    within the block too.
 
     >>> import pygrad
     >>> a = pygrad.Value(3.0)

@@ -31,6 +31,7 @@ from pygrad.engine.optable import CODES, LABELS
 from pygrad.engine.sweeps import backward_in_pieces
 
 _LEAF, _POWER, _STOP_GRADIENT = CODES["leaf"], CODES["power"], CODES["stop_gradient"]
+_RECORDING = lib.PG_MODE_RECORDING
 _COMPARISONS = [CODES[name] for name in ("less", "less_equal", "equal", "not_equal")]
 
 _IDS = ffi.typeof("pg_id[]")
@@ -192,10 +193,15 @@ class Value(ValueBase):
         with cells.quiet():
             return self.data
 
+    def _read_grad(self):
+        if not _open.of[_RECORDING]:
+            return self.grad
+        with cells.quiet():
+            return self.grad
+
     def _compared(self):
-        if _open.of[lib.PG_MODE_RECORDING] and not lib.pg_mode_of(lib.PG_MODE_QUIET):
-            with cells.quiet():
-                recordings.tell(self, "a comparison")
+        if _open.of[_RECORDING]:
+            _tell_recording(self, "a comparison")
 
     def _is_comparison(self):
         op = lib.pg_op(self._pg_node)
@@ -215,16 +221,24 @@ class Value(ValueBase):
 
     @data.setter
     def data(self, number):
-        check(lib.pg_set_data(self._pg_node, to_float(number)), (self,))
+        number = to_float(number)
+        if _open.of[_RECORDING]:
+            _tell_recording(self, "data =")
+        check(lib.pg_set_data(self._pg_node, number), (self,))
 
     @property
     def grad(self):
+        if _open.of[_RECORDING]:
+            _tell_recording(self, "grad")
         grad = lib.pg_grad(self._pg_node)
         return grad if grad == grad or self._alive() else grad
 
     @grad.setter
     def grad(self, number):
-        check(lib.pg_set_grad(self._pg_node, to_float(number, "a gradient")), (self,))
+        number = to_float(number, "a gradient")
+        if _open.of[_RECORDING]:
+            _tell_recording(self, "grad =")
+        check(lib.pg_set_grad(self._pg_node, number), (self,))
 
     @property
     def requires_grad(self):
@@ -310,7 +324,10 @@ class Value(ValueBase):
         lib.pg_backprop(self._alive())
 
     def detach(self):
-        return _copy_kind(self, Value(self._read("detach()")))
+        data = self._read("detach()")
+        if _stays_node(self) and not recordings.is_recording():
+            return _stop_gradient(self)
+        return _copy_kind(self, Value(data))
 
     # --- operators, in micrograd's order; each is one row of csrc/ops.def ---
 
@@ -365,6 +382,8 @@ class Value(ValueBase):
 
     def backward(self, seed=1.0):
         seed = to_float(seed, "a seed")
+        if _open.calls:
+            recordings.check_backward(self)
         if anomaly.is_on() or lib.pg_backward(self._pg_node, seed) != lib.PG_OK:
             backward_in_pieces((self,), (seed,), value_of)
 
@@ -494,7 +513,7 @@ def set_trace_hook(hook):
 
 def _is_watched():
     """True if reads of data are told: to the trace hook, or to a recording, of whatever thread."""
-    return _trace_hook is not None or _open.of[lib.PG_MODE_RECORDING]
+    return _trace_hook is not None or _open.of[_RECORDING]
 
 
 def _tell_hook(value, what):
@@ -507,6 +526,14 @@ def _tell_hook(value, what):
         recordings.tell(value, what)
         if hook is not None:
             hook(value, what)
+
+
+def _tell_recording(value, what):
+    """Tell recordings alone; see _tell_hook."""
+    value._alive()
+    if not lib.pg_mode_of(lib.PG_MODE_QUIET):
+        with cells.quiet():
+            recordings.tell(value, what)
 
 
 # --- nodes and their proxies ---
@@ -539,13 +566,18 @@ def _finish(out, operands):
 
 
 def _without_graph(out):
-    """Return the replacement of a result within no_grad(): a leaf; but while a function is recorded, a node that passes
-    no gradient on, for a leaf would keep the number of this one run."""
-    if recordings.is_recording():
+    """Return the replacement of a result within no_grad(): a leaf; but while a function is recorded or transformed, a
+    node that passes no gradient on, for a leaf would keep the number of this one run."""
+    if _stays_node(out):
         return _stop_gradient(out) if lib.pg_op_has_derivative(lib.pg_op(out._pg_node)) else out
     if out._pg_a is None:
         return out
     return _copy_kind(out, _make(None, None, _pg_leaf, lib.pg_data(out._pg_node)))
+
+
+def _stays_node(value):
+    """Return True if what takes the place of a Value must stay a node, for the Value may be a variable."""
+    return _open.calls and lib.pg_may_be_variable(value._pg_node)
 
 
 def _copy_kind(out, leaf):

@@ -11,6 +11,7 @@ A *call* is a mode too: a function runs once, on arguments that stand for other 
 from weakref import WeakValueDictionary
 
 from pygrad.common import truth
+from pygrad.common.caller import is_within_pygrad
 from pygrad.engine import cells
 from pygrad.engine._lib import lib
 from pygrad.engine.errors import check
@@ -29,10 +30,24 @@ def watch(moment, watcher):
 
 
 def tell(value, what):
-    """Tell the watcher of this thread's newest recording of a read; see pygrad.engine.set_trace_hook."""
-    watcher = _watches.get(lib.pg_mode_of(lib.PG_MODE_RECORDING))
+    """Tell a recording that a number of the Value is read or set; return True if there is a recording to tell.
+
+    It is this thread's newest recording, or else the newest of another thread on whose arguments the Value depends. See
+    pygrad.engine.set_trace_hook.
+    """
+    own = lib.pg_mode_of(lib.PG_MODE_RECORDING)
+    watcher = _watches.get(own or lib.pg_recording_of(getattr(value, "_pg_id", 0)))
     if watcher is not None:
         watcher.tell(value, what)
+    return watcher is not None
+
+
+def note(what):
+    """Tell this thread's newest recording that something is done now which later runs will not do again."""
+    if cells.OPEN.calls and not lib.pg_mode_of(lib.PG_MODE_QUIET):
+        watcher = _watches.get(lib.pg_mode_of(lib.PG_MODE_RECORDING))
+        if watcher is not None:
+            watcher.note(what)
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
@@ -62,22 +77,28 @@ _CALLS = (lib.PG_MODE_CALL, lib.PG_MODE_NESTED, lib.PG_MODE_RECORDING)
 
 
 def is_variable(value):
-    """Return True if a Value depends on an argument of any call that this thread is running."""
+    """Return True if a Value depends on an argument of any call that is running, in whatever thread."""
     return cells.OPEN.calls != 0 and lib.pg_is_variable(getattr(value, "_pg_id", 0)) != 0
 
 
 def check_hash(value):
-    """Warn if a variable is hashed, for a set or dict: it is found there by identity, and not by its number."""
-    if is_variable(value) and not lib.pg_mode_of(lib.PG_MODE_QUIET):
-        if is_recording():
-            tell(value, "hash()")
-        else:
-            truth.warn_of_lookup()
+    """Warn if a program hashes a variable, for a set or dict: it is found there by identity, and not by its number."""
+    if not is_variable(value) or lib.pg_mode_of(lib.PG_MODE_QUIET) or is_within_pygrad("recordings", "portable"):
+        return
+    if not tell(value, "hash()"):
+        truth.warn_of_lookup()
+
+
+def check_backward(*roots):
+    """Warn of backward() in a recording, and from a variable: it sets gradients to numbers of this one run."""
+    told = [tell(root, "backward()") for root in roots]
+    if not any(told) and any(map(is_variable, roots)):
+        truth.warn_of_gradients("backward()")
 
 
 def note_format(value):
-    """Tell this thread's newest recording that the number of a Value was written as text."""
-    if is_recording() and not lib.pg_mode_of(lib.PG_MODE_QUIET):
+    """Tell a recording that the number of a Value was written as text."""
+    if cells.OPEN.calls and not lib.pg_mode_of(lib.PG_MODE_QUIET):
         with cells.quiet():
             tell(value, "format()")
 

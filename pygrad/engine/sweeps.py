@@ -6,7 +6,7 @@ it. Within detect_anomaly() a piece is one node, to check the gradients that it 
 """
 
 from pygrad.common import anomaly
-from pygrad.engine import cells
+from pygrad.engine import cells, recordings
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.arena import proxies_below, receivers
 from pygrad.engine.errors import check
@@ -18,6 +18,8 @@ def sweep(roots, seeds, value_of):
     `value_of(id)` must return the Value of a node with a closure, or None if that Value is gone.
     """
     given = _roots(roots, seeds)
+    if cells.OPEN.calls:
+        recordings.check_backward(*roots)
     status = lib.PG_CLOSURES if anomaly.is_on() else lib.pg_backward_from(given[0])
     if status == lib.PG_CLOSURES:
         backward_in_pieces(roots, seeds, value_of)

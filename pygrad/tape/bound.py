@@ -4,6 +4,7 @@ import functools
 
 from pygrad import engine
 from pygrad.common import forks
+from pygrad.engine import recordings
 from pygrad.engine._lib import ffi, lib
 from pygrad.tape.arguments import Argument
 
@@ -52,6 +53,7 @@ class Bound:
         check = self.run.check
 
         def run(_keep=keep):
+            recordings.note("a bound run")
             check(lib.pg_replay_run(replay, batch), batch)
 
         return run

@@ -122,23 +122,31 @@ class Compiled:
         max_recordings=MAX_RECORDINGS,
         static=(),
     ):
-        if isinstance(function, (staticmethod, classmethod)):
-            raise TypeError(f"put @{type(function).__name__} above the compiled function, not below")
-        if not callable(function):
-            raise TypeError(f"compile needs a function, not {type(function).__name__}")
-        if reduction not in (None, *REDUCTIONS):
-            raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {shown(reduction)}")
+        if function is None:
+            raise TypeError("compile needs a function, not NoneType")
         passes = (passes,) if isinstance(passes, str) else tuple(passes)
         for name in passes:
             if name not in tuple(PASSES):
                 raise ValueError(f"unknown pass {shown(name)}; known are {', '.join(PASSES)}")
-        self.function, self.reduction, self.reading = function, reduction, Reading(function, batched, static)
-        self.threads = min(to_whole(threads, "threads", 1), 1024)
+        self.function, self.reduction, self.threads = function, reduction, threads
+        self.reading = Reading(function, batched, static)
         self._passes = sum(PASSES[name] for name in set(passes))
         self._is_module = isinstance(function, Module)
         self._tapes, self._kept, self._methods = Recordings(max_recordings), Kept(_MOST_KEPT), {}
         functools.update_wrapper(self, function, updated=())
         self.__name__ = getattr(function, "__name__", type(function).__name__)
+
+    def __setattr__(self, name, given):
+        """Set an attribute; an option is checked first, as in __init__. Another function has no recordings yet."""
+        check = _CHECKS.get(name)
+        if self.__dict__.get("_is_method") and (check or name in ("batched", "max_recordings")):
+            raise AttributeError(
+                f"{name} of a method: each access makes it anew, so set it on the function of the class"
+            )
+        super().__setattr__(name, check(given) if check else given)
+        if name == "function" and "_tapes" in self.__dict__ and given is not None:
+            self.reading, self._is_module = Reading(given, self.batched, self.reading.static), isinstance(given, Module)
+            self._tapes, self._kept, self._methods = Recordings(self.max_recordings), Kept(_MOST_KEPT), {}
 
     @property
     def batched(self):
@@ -156,8 +164,8 @@ class Compiled:
             return self
         method = copy.copy(self)
         method.function = bound
-        method.reading = Reading(method.function, self.batched, self.reading.static)
         method._tapes = self._tapes_of(owner)
+        method._is_method = True
         return method
 
     def _tapes_of(self, owner):
@@ -220,6 +228,7 @@ class Compiled:
             raise TypeError(
                 f"inputs must be True or False, not {shown(inputs)}: pass an argument of that name by place"
             )
+        recordings.note("backward")
         run = self.prepare(args, kwargs)
         return run.backward(inputs)
 
@@ -259,6 +268,7 @@ class Compiled:
         >>> len(losses), round(w.data, 6)
         (50, 2.0)
         """
+        recordings.note("fit")
         run = self.prepare(args, {})
         run.check_one_number()
 
@@ -273,11 +283,16 @@ class Compiled:
         return training.fit(run, optimizer, **options)
 
     def clear(self):
-        """Forget all recordings: the next call records anew. TypeError for a loaded function: it has no Python code."""
+        """Forget all recordings: the next call records anew, also of derivatives and methods made from this function.
+
+        TypeError for a loaded function: it has no Python code.
+        """
         if isinstance(self.function, files.Loaded):
             raise TypeError(f"{self.__name__} was loaded, without its Python source: it cannot be traced anew")
         self._tapes.clear()
         self._kept.clear()
+        for recordings_of_methods, _ in list(self._methods.values()):
+            recordings_of_methods.clear()
 
     def kept(self, key, make):
         """Return make(this function), made once for this key: a derivative of this function, say.
@@ -292,6 +307,8 @@ class Compiled:
         base = copy.copy(self)
         base._tapes = self._tapes  # `make` gets another object with the same recordings: a cycle would keep all alive
         made = make(base)
+        if isinstance(made, Compiled):
+            self._tapes.derive(made._tapes)
         self._kept.put(key, (made, _options_of(made)))
         return made
 
@@ -359,6 +376,7 @@ class Compiled:
         compiled = self._kind_of_others(function, **{**self.options(), "reduction": "none", **changes})
         if "batched" not in changes:
             compiled.reading = self.reading
+        self._tapes.derive(compiled._tapes)
         return compiled
 
     def recorded(self):
@@ -527,6 +545,27 @@ class Compiled:
 
 
 Compiled._kind_of_others = Compiled
+
+
+def _function(function):
+    if isinstance(function, (staticmethod, classmethod)):
+        raise TypeError(f"put @{type(function).__name__} above the compiled function, not below")
+    if not (callable(function) or function is None):  # None: only what has been recorded can run
+        raise TypeError(f"compile needs a function, not {type(function).__name__}")
+    return function
+
+
+def _reduction(reduction):
+    if reduction not in (None, *REDUCTIONS):
+        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {shown(reduction)}")
+    return reduction
+
+
+def _threads(threads):
+    return min(to_whole(threads, "threads", 1), 1024)
+
+
+_CHECKS = {"function": _function, "reduction": _reduction, "threads": _threads}  # of options that are attributes
 
 
 def _options_of(made):

@@ -76,6 +76,7 @@ class Recordings(Kept):
     def __init__(self, most):
         super().__init__(checked(most))
         self._gone = 0  # recordings that went for others
+        self._derived = weakref.WeakSet()  # the Recordings of derivatives and the like, made from these
         self._watches = {}  # key -> weak references to the objects in it that count by identity
 
     def add(self, key, tape, name):
@@ -89,6 +90,21 @@ class Recordings(Kept):
                 f"max_recordings={self.most}, and the recordings least recently used have gone. Pass what changes from "
                 "call to call as numbers, in lists or arrays of few shapes; or set a larger max_recordings"
             )
+
+    def derive(self, others):
+        """Have other Recordings, made from these, cleared with them."""
+        self._derived.add(others)
+
+    def clear(self):
+        super().clear()
+        for others in list(self._derived):
+            others.clear()
+
+    def copy(self):
+        """Return a copy with entries of its own, from which nothing is derived yet."""
+        new = super().copy()
+        new._derived = weakref.WeakSet()
+        return new
 
     def _watch(self, key):
         """Have the recording of this key dropped as soon as an object in the key is no more."""

@@ -69,11 +69,16 @@ class _Watcher:
         id = value._pg_id
         # Any read counts, but for that of a leaf (its id is negative) that the function itself has made.
         if id > 0 or id in self.input_ids or not lib.pg_made_since(self.since, id):
-            _tell(_READS[what], self.told)
+            self.note(what)
+
+    def note(self, what):
+        """Warn of something that is done now, for all runs."""
+        _tell(_NOTES[what], self.told)
 
 
 _ADVICE = "; pygrad.where, maximum, minimum, take and less are recorded"
-_READS = {
+_GRADIENT = "use pygrad.grad(y, xs, create_graph=True), or pygrad.gradient of a function"
+_NOTES = {
     "data": f"reading .data of a Value that is being recorded keeps the number of this one run{_ADVICE}",
     "hash()": f"a set or dict finds a Value that is being recorded by identity, and not by its number{_ADVICE}",
     "bool()": f"the truth of a Value that is being recorded is decided now, once for all runs{_ADVICE}",
@@ -81,6 +86,16 @@ _READS = {
     "item()": f"item() of a Value that is being recorded keeps the number of this one run{_ADVICE}",
     "detach()": "detach() of a Value that is being recorded keeps the number of this one run: use pygrad.stop_gradient",
     "a comparison": f"a comparison of a Value that is being recorded is decided now, once for all runs{_ADVICE}",
+    "grad": f"reading .grad in a function that is being recorded keeps the number of this one run; {_GRADIENT}",
+    "backward()": f"backward() in a function that is being recorded runs now, and in no later run; {_GRADIENT}",
+    "data =": "setting .data in a function that is being recorded is done now, and in no later run; use new Values, or "
+    "set it outside",
+    "grad =": "setting .grad in a function that is being recorded is done now, and in no later run; set it outside",
+    "a step": "an optimizer step in a function that is being recorded is taken now, and in no later run; compile the "
+    "loss, and step outside, or call its fit()",
+    "a bound run": "a bound function was run while another one was recorded: its result is kept",
+    "backward": "backward() of a compiled function was called while another one was recorded: its result is kept",
+    "fit": "fit() was called while a function was recorded: it trains now, and in no later run",
 }
 
 

@@ -648,5 +648,5 @@ of_this_module.derivative(lambda y, x: 2.0)
 def test_an_op_is_pickled_by_its_name():
     """As a function is; one without a place in a module is refused."""
     assert of_this_module is pickle.loads(pickle.dumps(of_this_module))
-    with pytest.raises(pickle.PicklingError, match="custom op"):
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
         pickle.dumps(pygrad.custom_op(lambda x: x))

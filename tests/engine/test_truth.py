@@ -234,7 +234,7 @@ def test_a_kept_error_leaves_nothing_on():
 
 @pytest.mark.threads
 def test_another_threads_calls_do_not_matter():
-    """While a thread runs a transform, a Value of another one is true, and `==` is identity."""
+    """While a thread runs a transform, a Value of another one is true, and `==` is identity; but not its variables."""
     inside, end, seen = threading.Event(), threading.Event(), []
 
     def f(x):
@@ -246,8 +246,10 @@ def test_another_threads_calls_do_not_matter():
     thread = threading.Thread(target=pygrad.gradient(f), args=[2.0])
     thread.start()
     assert inside.wait(10)
-    v = Value(2.0)
-    found = (bool(v), bool(seen[0]), v == seen[0], len({v, seen[0]}))
+    v, y = Value(2.0), Value(2.0) * 3.0
+    found = (bool(v), bool(y), v == y, len({v, y}))
+    with pytest.raises(TypeError, match="depends on an argument"):
+        bool(seen[0])
     end.set()
     thread.join()
     del seen[:]
@@ -571,3 +573,18 @@ def test_plus_is_the_value_itself():
     assert 4.0 == pygrad.gradient(lambda x: +x * +x)(2.0)
     with pytest.raises(TypeError, match="unsupported operand"):
         v % object()
+
+
+def test_sets_of_pygrad_itself_warn_of_nothing():
+    """Only a program's sets and dicts are warned of."""
+
+    def f(x):
+        y = x * x
+        pygrad.explain(y, x)
+        pygrad.optim.SGD([x])
+        list(pygrad.viz.trace(y))
+        return y
+
+    assert 6.0 == pygrad.gradient(f)(3.0)
+    with pytest.raises(TypeError, match="depends on an argument"):
+        pygrad.gradient(lambda x: x if x == 0j else x * 2)(1.0)

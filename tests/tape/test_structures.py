@@ -502,3 +502,11 @@ def test_an_argument_called_inputs():
     with pytest.raises(TypeError, match="pass an argument of that name by place"):
         f.backward(2.0, inputs=5.0)
     assert 10.0 == f(2.0, inputs=5.0) == f.backward(2.0, 5.0)
+
+
+def test_options_of_a_method():
+    """Each access makes a method anew: its options are those of the class's function."""
+    a = Model(2.0)
+    for name, given in (("threads", 2), ("reduction", "sum"), ("batched", False), ("max_recordings", 3)):
+        with pytest.raises(AttributeError, match="set it on the function of the class"):
+            setattr(a.loss, name, given)
