@@ -34,8 +34,7 @@ def flatten(nested, items, read, deepest=MOST_DIMENSIONS, level=0):
             return None
     check_level(level, deepest)
     if type(nested) is Record:
-        found = [Static(x) if is_static(x) else flatten(x, items, read, deepest, level + 1) for x in nested.parts]
-        return nested.with_parts(found)
+        return nested.with_parts([_flattened(part, items, read, deepest, level) for part in nested.parts])
     parts = nested
     if _INNER.isdisjoint(map(type, parts)):  # no list in it, as mostly: read all parts at once
         parts = [read(part) for part in parts]
@@ -43,6 +42,12 @@ def flatten(nested, items, read, deepest=MOST_DIMENSIONS, level=0):
             items.extend(parts)
             return _like(nested, [None] * len(parts))
     return _like(nested, [flatten(part, items, read, deepest, level + 1) for part in parts])
+
+
+def _flattened(part, items, read, deepest, level):
+    if is_static(part):
+        return Static(part, is_kept=True)  # a result may be all that holds it
+    return flatten(part, items, read, deepest, level + 1)
 
 
 def or_lists(read):
@@ -234,3 +239,25 @@ def statics_in(structure):
 def is_of_lists(structure):
     """True if all of the structure is lists and numbers."""
     return structure is None or (type(structure) in _LISTS and all(map(is_of_lists, structure)))
+
+
+def check_result(structure):
+    """Raise TypeError if an object in the structure of a result has a Value in an attribute that is no part of it.
+
+    The next run could not compute that attribute.
+    """
+    if type(structure) is Record:
+        for name, static in structure.kind[2]:
+            if static is not None and _holds_value(static.value):
+                kind = structure.kind[1].__name__
+                raise TypeError(
+                    f"a compiled function has returned a {kind} with Values in its attribute {name!r}, and {kind} does "
+                    "not compute this attribute from its parts: return a dict of all that it holds"
+                )
+    for part in () if structure is None else _parts(structure):
+        check_result(part)
+
+
+def _holds_value(x, level=0):
+    parts = x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple)) and level < MOST_LEVELS else ()
+    return hasattr(type(x), "_prev") or any(_holds_value(part, level + 1) for part in parts)

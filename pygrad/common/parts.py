@@ -7,12 +7,12 @@ Enum and a Module are static: `is_static` says so. pygrad.common.nested visits s
 import sys
 import types
 import weakref
-from collections import defaultdict
+from collections import OrderedDict
 from collections.abc import Mapping
-from decimal import Decimal
 from enum import Enum
-from fractions import Fraction
-from functools import partial
+from functools import cached_property
+
+from pygrad.common.keys import Same, attributes_of, holds_same, key_of
 
 # --- records ----------------------------------------------------------------------------------------------------------
 
@@ -20,7 +20,8 @@ from functools import partial
 class Record:
     """Parts with names. In a structure the parts are structures; `record_of` returns one with what an object holds.
 
-    kind   (function that makes the object, its class, what the function needs besides)
+    kind   (function that makes the object, its class, ((name, Static), ...) of the attributes that it has besides);
+           None in place of a Static: this one follows the parts
     names  the keys of a dict, the names of fields
     """
 
@@ -30,35 +31,70 @@ class Record:
         self.kind, self.names, self.parts = kind, tuple(names), tuple(parts)
 
     def make(self, parts):
-        """Return an object of this kind that holds `parts`, one for each name."""
-        maker, kind, extra = self.kind
-        return maker(kind, extra, self.names, parts)
+        """Return an object of this kind that holds `parts`, one for each name. TypeError if its class cannot do so."""
+        maker, kind, attributes = self.kind
+        try:
+            return maker(kind, attributes, self.names, parts)
+        except Exception as error:  # of the class's own code, or _Changed
+            if maker in _PLAINLY and not attributes:
+                return _PLAINLY[maker](kind, (), self.names, parts)
+            raise _not_made(kind, error) from error
+
+    def make_batch(self, parts, samples, as_array):
+        """Return an object of `parts`, each with an item for each sample; the other attributes as `make` makes them.
+
+        What follows the parts has an item for each sample too. `samples()` returns an object of this kind for each.
+        """
+        maker, kind, attributes = self.kind
+        following = [name for name, static in attributes if static is None] if maker in _PLAINLY else ()
+        if not following:
+            return self.make(parts)
+        kept = [pair for pair in attributes if pair[1] is not None]
+        out = _with(_PLAINLY[maker](kind, (), self.names, parts), kept)
+        found = [attributes_of(sample) for sample in samples()]
+        for name in following:
+            if all(name in sample for sample in found):
+                _set(out, name, _column([sample[name] for sample in found], as_array))
+        return out
 
     def with_parts(self, parts):
         return Record(self.kind, self.names, parts)
 
     def as_bare(self, parts):
-        """Return the Record of what stands for the parts: a dataclass is then made without its __init__."""
-        maker, kind, extra = self.kind
-        return Record((_make_bare if maker is _make_dataclass else maker, kind, extra), self.names, parts)
+        """Return the Record of what stands for the parts: an object made without its __init__, and without attributes.
+
+        Its class's own code may refuse what is none of its parts.
+        """
+        return Record(self._bare_kind(), self.names, parts)
 
     def as_derivative(self, parts):
         """Return the Record of derivatives by the parts: a dict leaves static ones out, any other has None there.
 
-        A dataclass is then made without its __init__, which may refuse numbers that are no arguments of it.
+        It is made as `as_bare` says.
         """
-        if self.kind[0] in (_make_dict, _make_defaultdict):
+        if self._is_dict():
             pairs = [(name, part) for name, part in zip(self.names, parts) if type(part) is not Static]
-            return Record(self.kind, [name for name, _ in pairs], [part for _, part in pairs])
+            return Record(self._bare_kind(), [name for name, _ in pairs], [part for _, part in pairs])
         return self.as_bare([Static(None) if type(part) is Static else part for part in parts])
+
+    def _bare_kind(self):
+        maker, kind, attributes = self.kind
+        if not self._is_dict():
+            return _make_namedtuple if maker is _make_namedtuple else _make_bare, kind, ()
+        if attributes and maker is not None:
+            return _make_dict, kind, tuple([pair for pair in attributes if pair[0] in _OF_EVERY_DICT])
+        return self.kind
+
+    def _is_dict(self):
+        return issubclass(self.kind[1], dict)
 
     def name_of(self, i, name):
         """Return the name of part i, where the object's is `name`: "x['rate']" or "x.rate"."""
-        is_dict = self.kind[0] in (_make_dict, _make_defaultdict)
-        return f"{name}[{self.names[i]!r}]" if is_dict else f"{name}.{self.names[i]}"
+        return f"{name}[{self.names[i]!r}]" if self._is_dict() else f"{name}.{self.names[i]}"
 
     def _key(self):
-        return self.kind, self.names, self.parts
+        names = self.names if _TEXT.issuperset(map(type, self.names)) else key_of(self.names)  # 1 is not True
+        return self.kind, names, self.parts
 
     def __eq__(self, other):
         return type(other) is Record and self._key() == other._key()
@@ -72,18 +108,30 @@ class Record:
 
 
 def record_of(x):
-    """Return the Record of a dict, namedtuple or dataclass, None for any other object."""
+    """Return the Record of a dict, namedtuple or dataclass, None for any other object.
+
+    A dataclass, and a dict whose class has a __setitem__, are made by their class, so that what it computes from the
+    parts follows them; if that gives the parts of x back. Else they are made part by part. Attributes that the class
+    does not make so are kept as they are. Raises TypeError for an object that cannot be made in either way.
+    """
     kind = type(x)
+    if kind is dict:
+        return Record((_make_dict, dict, ()), x, x.values())
     if issubclass(kind, dict):
-        if issubclass(kind, defaultdict):
-            return Record((_make_defaultdict, kind, x.default_factory), x, x.values())
-        return Record((_make_dict, kind, None), x, x.values())
+        record = Record((_make_dict, kind, ()), x, x.values())
+        return _with_attributes(x, record, _make_dict if _has_plain_items(kind) else _make_dict_by_class)
     if issubclass(kind, tuple):
-        is_named = hasattr(kind, "_fields") and hasattr(kind, "_make")
-        return Record((_make_namedtuple, kind, None), kind._fields, x) if is_named else None
+        if not (hasattr(kind, "_fields") and hasattr(kind, "_make")):
+            return None
+        record = Record((_make_namedtuple, kind, ()), kind._fields, x)
+        return _with_attributes(x, record, _make_namedtuple) if kind.__dictoffset__ else record
     if hasattr(kind, "__dataclass_fields__"):
         names = [field.name for field in sys.modules["dataclasses"].fields(x) if field.init]
-        return Record((_make_dataclass, kind, None), names, [getattr(x, name) for name in names])
+        try:
+            record = Record((_make_by_field, kind, ()), names, [getattr(x, name) for name in names])
+        except AttributeError as error:
+            raise _not_made(kind, error) from error
+        return _with_attributes(x, record, _make_dataclass)
     if isinstance(x, Mapping):
         return dict_record(x, x.values())
     return None
@@ -91,48 +139,164 @@ def record_of(x):
 
 def dict_record(names, parts):
     """Return the Record of a dict with these keys."""
-    return Record((_make_dict, dict, None), names, parts)
+    return Record((_make_dict, dict, ()), names, parts)
 
 
-def _make_dict(kind, _, names, parts):
-    out = kind.__new__(kind)
-    out.update(zip(names, parts))
-    return out
+_TEXT = {str}
+_OF_EVERY_DICT = ("__dict__", "default_factory")  # attributes that the derivative by a dict has too
 
 
-def _make_defaultdict(kind, factory, names, parts):
-    out = _make_dict(kind, None, names, parts)
-    out.default_factory = factory
-    return out
-
-
-def _make_namedtuple(kind, _, names, parts):
-    return kind._make(parts)
-
-
-def _make_dataclass(kind, _, names, parts):
-    """The class's own __init__ makes it, so that what it computes from its fields follows them."""
+def _with_attributes(x, record, by_class):
+    """Return the Record of x that makes its attributes too: by the function `by_class`, if this gives what x holds."""
+    _, kind, _ = record.kind
+    if record._is_dict() and getattr(x, "__dict__", None) is x:
+        own = {"__dict__": x}
+    else:
+        own = {n: value for n, value in attributes_of(x).items() if record._is_dict() or n not in record.names}
     try:
-        return kind(**dict(zip(names, parts)))
-    except TypeError as error:
-        raise TypeError(
-            f"the dataclass {kind.__name__} cannot be made of its fields ({error}): pass a dict of them"
-        ) from error
+        new = by_class(kind, (), record.names, record.parts)
+        made = attributes_of(new)
+        attributes = [(n, None if _follows(n, own[n], made, x, new) else Static(own[n], is_kept=True)) for n in own]
+        if any(static is not None for _, static in attributes) and _has_init_var(kind):
+            raise _Changed("what it computes from an InitVar is not that of the default")
+        return Record((by_class, kind, tuple(attributes)), record.names, record.parts)
+    except Exception as error:  # of the class's own code, or _Changed
+        if own:
+            raise _not_made(kind, error) from error
+        return record
 
 
-def _make_bare(kind, _, names, parts):
+def _follows(name, value, made, x, new):
+    """True if an attribute of x follows its parts: `new`, which has the attributes `made`, has it as x has it.
+
+    Of a dict also one that is the dict itself, or its item of this name.
+    """
+    if isinstance(x, dict) and (value is x or (name in x and x[name] is value)):
+        return True
+    if name not in made and type(getattr(type(x), name, None)) is cached_property:
+        made[name] = getattr(new, name)
+    return name in made and holds_same(value, made[name], (x, new))
+
+
+def _has_init_var(kind):
+    """True for a dataclass whose __init__ takes what no field keeps."""
+    fields = getattr(kind, "__dataclass_fields__", {}).values()
+    return any(field._field_type is sys.modules["dataclasses"]._FIELD_INITVAR for field in fields)
+
+
+class _Changed(Exception):
+    """The class of a record does not keep the parts that it is made of as they are."""
+
+
+def _not_made(kind, error):
+    parts = "items" if issubclass(kind, dict) else "fields"
+    return TypeError(
+        f"{kind.__name__} cannot be made of its {parts} ({error}): pass a dict of them, with all else that it holds"
+    )
+
+
+def _are_held(parts, found):
+    """True if an object that was made of `parts` has these very ones, in lists or arrays of any make."""
+    return all(map(_is_held, parts, found))
+
+
+def _is_held(part, found):
+    if part is found:
+        return True
+    if hasattr(type(found), "tolist"):
+        found = found.tolist()
+    part = part.tolist() if hasattr(type(part), "tolist") else part
+    if isinstance(part, (list, tuple)) and isinstance(found, (list, tuple)):
+        return len(part) == len(found) and _are_held(part, found)
+    is_value = hasattr(type(part), "_prev")
+    return holds_same(part, found) and not is_value
+
+
+# --- how records are made: each function takes the class, the attributes, the names and the parts ---------------------
+
+
+def _make_dict(kind, attributes, names, parts):
+    base = _base_of(kind)
+    out = base.__new__(kind)
+    for name, part in zip(names, parts):
+        base.__setitem__(out, name, part)
+    return _with(out, attributes)
+
+
+def _make_dict_by_class(kind, attributes, names, parts):
+    out = _base_of(kind).__new__(kind)
+    for name, part in zip(names, parts):
+        out[name] = part
+    if [*out] != [*names] or not _are_held(parts, out.values()):
+        raise _Changed("its __setitem__ changes them")
+    return _with(out, attributes)
+
+
+def _base_of(kind):
+    return OrderedDict if issubclass(kind, OrderedDict) else dict
+
+
+def _has_plain_items(kind):
+    return kind.__setitem__ is _base_of(kind).__setitem__
+
+
+def _make_namedtuple(kind, attributes, names, parts):
+    return _with(kind._make(parts), attributes)
+
+
+def _make_dataclass(kind, attributes, names, parts):
+    out = kind(**dict(zip(names, parts)))
+    if not _are_held(parts, [getattr(out, name) for name in names]):
+        raise _Changed("its __init__ or __post_init__ changes them")
+    return _with(out, attributes)
+
+
+def _make_by_field(kind, attributes, names, parts):
     out = object.__new__(kind)
-    fields = dict.fromkeys(field.name for field in sys.modules["dataclasses"].fields(kind))
-    for name, part in {**fields, **dict(zip(names, parts))}.items():
+    for name, part in zip(names, parts):
         object.__setattr__(out, name, part)
     return out
+
+
+def _make_bare(kind, attributes, names, parts):
+    """A dataclass with None in the fields that have no name here."""
+    fields = dict.fromkeys(field.name for field in sys.modules["dataclasses"].fields(kind))
+    return _make_by_field(kind, (), *zip(*{**fields, **dict(zip(names, parts))}.items()))
+
+
+def _with(out, attributes):
+    """Return the object with these attributes too; one with None in place of a Static follows the parts."""
+    for name, static in attributes:
+        if static is not None:
+            _set(out, name, static.value)
+        elif name == "__dict__":
+            out.__dict__ = out
+        elif isinstance(out, dict) and name not in vars(out):
+            vars(out)[name] = out[name]
+    return out
+
+
+def _column(values, as_array):
+    """Return what the samples have in an attribute: in an array, if numbers are wanted so."""
+    return sys.modules["numpy"].array(values) if as_array and set(map(type, values)) == {float} else values
+
+
+def _set(x, name, value):
+    member = getattr(type(x), name, None)
+    if type(member) is types.MemberDescriptorType:
+        member.__set__(x, value)
+    else:
+        vars(x)[name] = value
+
+
+_PLAINLY = {_make_dict_by_class: _make_dict, _make_dataclass: _make_by_field}
 
 
 # --- static parts -----------------------------------------------------------------------------------------------------
 
 
 class Static:
-    """What is handed on as it is. Two are equal if their values are: see `_key`.
+    """What is handed on as it is. Two are equal if their values are: see pygrad.common.keys.
 
     An object that counts by its identity is not kept alive by a Static, if it allows weak references; unless is_kept.
     """
@@ -140,8 +304,8 @@ class Static:
     __slots__ = ("_held", "_key", "is_weak")
 
     def __init__(self, value, by_identity=False, is_kept=False):
-        self._key = _Same(value) if by_identity else _key(value)
-        self.is_weak = not is_kept and type(self._key) is _Same and type(self._key.reference) is weakref.ref
+        self._key = Same(value) if by_identity else key_of(value)
+        self.is_weak = not is_kept and type(self._key) is Same and type(self._key.reference) is weakref.ref
         self._held = self._key.reference if self.is_weak else value
 
     @property
@@ -158,7 +322,7 @@ class Static:
         return repr(self.value)
 
     def __reduce__(self):
-        return Static, (self.value, type(self._key) is _Same)
+        return Static, (self.value, type(self._key) is Same, not self.is_weak)
 
 
 _NEVER_STATIC = {float, int, list, tuple}
@@ -175,60 +339,3 @@ def is_static(x):
 
 def is_module(x):
     return getattr(type(x), "_is_module", False)
-
-
-class _Same:
-    """A key that is equal to that of the same object only."""
-
-    __slots__ = ("reference", "_id")
-
-    def __init__(self, x):
-        self._id = id(x)
-        try:
-            self.reference = weakref.ref(x)
-        except TypeError:
-            self.reference = lambda: x
-
-    def __eq__(self, other):
-        x = self.reference()
-        return type(other) is _Same and x is not None and x is other.reference()
-
-    def __hash__(self):
-        return self._id
-
-
-_ATOMS = (bool, type(None), str, int, bytes, complex, range, slice)
-
-
-def _key(x):
-    """Return what stands for `x` in the key of a recording: equal for equal values of a type, or for one object alone.
-
-    1, 1.0 and True are three keys, and so are 0.0 and -0.0. Lists, sets, dicts and arrays count by what they hold now.
-    """
-    kind = type(x)
-    if kind in _ATOMS:
-        return kind, x
-    if kind is float:
-        return kind, x.hex()
-    if kind in (Decimal, Fraction):
-        return kind, str(x)
-    if isinstance(x, (tuple, list)):
-        return kind, tuple(map(_key, x))
-    if isinstance(x, (set, frozenset)):
-        return kind, frozenset(map(_key, x))
-    if isinstance(x, dict):
-        return kind, tuple([(_key(name), _key(part)) for name, part in x.items()])
-    if kind is types.MethodType:
-        return kind, _key(x.__func__), _Same(x.__self__)
-    if kind is partial:
-        return kind, _key(x.func), _key(x.args), _key(x.keywords)
-    if kind.__module__ == "numpy" and hasattr(x, "tobytes") and not x.dtype.hasobject:
-        return kind, x.dtype.str, x.shape, x.tobytes()
-    return (kind, x) if _counts_by_value(x) else _Same(x)
-
-
-def _counts_by_value(x):
-    """True for an object whose class says by its own == and hash which objects are equal."""
-    kind = type(x)
-    has_own = kind.__eq__ is not object.__eq__ and kind.__hash__ not in (None, object.__hash__)
-    return has_own and not is_static(x)

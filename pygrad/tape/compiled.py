@@ -132,7 +132,8 @@ class Compiled:
         self.reading = Reading(function, batched, static)
         self._passes = sum(PASSES[name] for name in set(passes))
         self._is_module = isinstance(function, Module)
-        self._tapes, self._kept, self._methods = Recordings(max_recordings), Kept(_MOST_KEPT), {}
+        self._tapes, self._kept = Recordings(max_recordings), Kept(_MOST_KEPT)
+        self._methods, self._owners = {}, Kept(_MOST_KEPT)  # see _tapes_of()
         functools.update_wrapper(self, function, updated=())
         self.__name__ = getattr(function, "__name__", type(function).__name__)
 
@@ -169,14 +170,19 @@ class Compiled:
         return method
 
     def _tapes_of(self, owner):
-        """Return the recordings for methods of `owner`; they end with it."""
+        """Return the recordings for methods of `owner`; they end with it.
+
+        An owner that allows no weak references is kept alive, but of these the last few only.
+        """
         methods, id_of = self._methods, id(owner)
-        entry = methods.get(id_of)
+        entry = methods.get(id_of) or self._owners.get(id_of)
         if entry is None:
-            entry = methods[id_of] = (
-                Recordings(self.max_recordings),
-                weakref.ref(owner, lambda _: methods.pop(id_of, None)),
-            )
+            tapes = Recordings(self.max_recordings)
+            try:
+                entry = methods[id_of] = tapes, weakref.ref(owner, lambda _: methods.pop(id_of, None))
+            except TypeError:
+                entry = tapes, owner
+                self._owners.put(id_of, entry)
         return entry[0]
 
     def __call__(self, *args, **kwargs):
@@ -475,7 +481,8 @@ class Compiled:
 
     def __copy__(self):
         other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__, _tapes=self._tapes.copy(), _kept=Kept(_MOST_KEPT), _methods={})
+        other.__dict__.update(self.__dict__, _tapes=self._tapes.copy(), _kept=Kept(_MOST_KEPT))
+        other._methods, other._owners = {}, Kept(_MOST_KEPT)
         return other
 
     # --- detect_anomaly() (anomalies.py) -----------------------------------------------------------------------------

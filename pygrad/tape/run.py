@@ -151,7 +151,9 @@ def of_samples(numbers, structure, n, as_array):
     if type(structure) is Static:
         return structure.value
     if type(structure) is Record:
-        return structure.make([of_samples(*part, n, as_array) for part in _parts(numbers, structure, n)])
+        parts = [of_samples(*part, n, as_array) for part in _parts(numbers, structure, n)]
+        items = iter(numbers)
+        return structure.make_batch(parts, lambda: [build_lists(structure, items) for _ in range(n)], as_array)
     if as_array and (shape := dimensions(structure)) is not None:
         with forks.importing:
             import numpy

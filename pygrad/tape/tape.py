@@ -3,7 +3,7 @@
 from array import array
 
 from pygrad import engine
-from pygrad.common.nested import flatten, or_lists, plain
+from pygrad.common.nested import check_result, flatten, or_lists, plain
 from pygrad.common.numbers import shortened
 from pygrad.engine import cells
 from pygrad.engine._lib import ffi, lib
@@ -30,6 +30,7 @@ class Tape:
     def __init__(self, inputs, out, since, passes):
         outputs = []
         self.structure = plain(flatten(out, outputs, _as_output))
+        check_result(self.structure)
         self.passes = passes
         self._cell, culprit = cells.new_tape(), ffi.new("pg_id *")
         ids = [[v._pg_id for v in values] for values in (inputs, outputs)]

@@ -307,6 +307,7 @@ def test_a_dataclass_that_cannot_be_made_is_refused():
     class Odd(Line):
         def __init__(self):
             super().__init__(1.0, 2.0)
+            self.more = 3.0
 
     with pytest.raises(TypeError, match="Odd cannot be made of its fields .*: pass a dict of them"):
         pygrad.compile(lambda p: p.slope)(Odd())
