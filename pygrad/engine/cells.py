@@ -46,6 +46,11 @@ def is_nested():
     return lib.pg_mode_of(lib.PG_MODE_NESTED) != 0
 
 
+def newest_call():
+    """Return the moment when the newest call of this thread began: see `call`; 0 without one."""
+    return lib.pg_mode_of(lib.PG_MODE_CALL)
+
+
 def _is_anomaly_detected():
     return OPEN.of[lib.PG_MODE_ANOMALY] != 0
 
