@@ -538,6 +538,7 @@ typedef enum {
     PG_ANOMALY_GRADIENT, /* the gradient that the node gives an operand */
     PG_ANOMALY_BEFORE, /* the gradient of the node, a parameter, before the run */
     PG_ANOMALY_SUM, /* the sum of the values of the node, an output, over the samples */
+    PG_ANOMALY_CONSTANT, /* the value of an operation on constants, which is not on the tape any more */
     PG_ANOMALY_GRADIENT_SUM, /* the sum of the gradients of the node, a parameter */
 } pg_anomaly;
 /* Run the samples with the parameters as they are now; with seeds, add to the parameters' gradients. PG_BAD_INDEX,

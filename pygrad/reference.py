@@ -687,7 +687,7 @@ def declared(y, xs, derivatives):
 
 def custom_op(forward):
     """Make an op of `forward`, a function of Values. See `pygrad.custom_op`."""
-    return CustomOp(forward, Engine(Value, declared, _leads_out, _call))
+    return CustomOp(forward, Engine(Value, declared, _leads_out, _call, None))
 
 
 def _call(function, arguments, values):

@@ -130,6 +130,8 @@ static pg_status check_samples(check *c)
     const pg_tape *tape = c->ready.tape;
     memcpy(c->values, c->ready.values, tape->count * sizeof *c->values); /* parameters and constants */
     pg_status status = PG_OK;
+    if (tape->folds_anomaly && batch->samples)
+        return report(c, PG_ANOMALY_CONSTANT, 0, batch->order ? batch->order[0] : 0);
     for (size_t i = 0; i < batch->samples && status == PG_OK; i++) {
         const size_t sample = batch->order ? batch->order[i] : i;
         status = check_forward(c, sample);

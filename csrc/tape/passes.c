@@ -7,6 +7,7 @@
  * A pass is one or two loops over the tape, and keeps the values of all outputs to the bit. Sharing and fusing change
  * the sequence in which gradients are added up. After each loop pg_tape_compact() drops the nodes that no output needs
  * any more. */
+#include <math.h>
 #include <string.h>
 
 #include "hash.h"
@@ -80,8 +81,10 @@ static bool fold_constants(pg_tape *tape)
         const pg_tape_node *context[2] = {tape->nodes, node};
         if (node->op < PG_OP_COUNT) {
             pg_tape_each_operand(tape, node, spoil, context);
-            if (context[1])
+            if (context[1]) {
                 *node = (pg_tape_node){.op = PG_TAPE_CONSTANT, .literal = pg_scalar_value(tape, node, v)};
+                tape->folds_anomaly |= !isfinite(node->literal);
+            }
         }
         v[i] = node->literal;
     }

@@ -73,6 +73,7 @@ struct pg_tape {
     int32_t *lists;
     size_t list_size;
     size_t list_capacity;
+    bool folds_anomaly; /* the value of a folded operation is not finite: detect_anomaly() would have found it */
     uint32_t takes; /* how many operations are takes; the index of a take may be out of range */
     int32_t *outputs; /* the places of the outputs */
     uint32_t output_count;

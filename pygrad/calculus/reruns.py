@@ -10,15 +10,20 @@ The node of a custom op has derivatives that were computed before it was there. 
 """
 
 import bisect
+import warnings
 
 from pygrad import engine
 from pygrad.calculus import traversal
+from pygrad.common.caller import caller
 from pygrad.common.value_base import CALL, op_and_label
-from pygrad.engine import arena, cells
-from pygrad.engine._lib import lib
+from pygrad.engine import arena, cells, recordings
 from pygrad.engine.checkpoint import Rerun, rerun
-from pygrad.engine.optable import CODES
 from pygrad.engine.sweeps import listed_within
+
+_READS = (
+    "reads the number of a Value: differentiated again, this number is a constant; compute with Values, and choose "
+    "with pygrad.where"
+)
 
 
 def reruns_between(xs, ys, operands=arena.receivers):
@@ -75,9 +80,9 @@ def is_call_of_op(v):
 def declared_again(v, pull):
     """Compute the derivatives of the node of a custom op again, from the node itself; return a Rerun.
 
-    Raises RuntimeError if the op does something else than before.
+    Raises RuntimeError if the op does something else than before; warns if the derivative reads a number.
     """
-    call = v.__dict__[CALL]
+    call, read = v.__dict__[CALL], []
     y, *pairs = v._operands_in_order()
     own = len(pairs) - 2 * call.closes  # behind them y and the derivative 1
     known = list(zip(pairs[:own:2], pairs[1:own:2]))
@@ -85,9 +90,11 @@ def declared_again(v, pull):
     with cells.grad(), cells.trace() as trace:
         since = trace.moment
         del trace
-        found = [(x, d) for x, d in zip(xs, call.again(v, xs)) if d is not None]
+        found = [(x, d) for x, d in zip(xs, call.noting(read).again(v, xs)) if d is not None]
         if list(map(_kept, found)) != list(map(_kept, known)) or not _are_alike(known, found, call.results(y)):
             raise _did_another_thing(v, "the derivative")
+        if read and call.op.warns_of_number() and not recordings.is_recording():
+            warnings.warn_explicit(f"the derivative of {op_and_label(v)} {_READS}", UserWarning, *caller(), registry={})
         if call.closes:
             found += _by_closed_over(v, y, xs, pull)
         again = engine.declared(v, [x for x, _ in found], [d for _, d in found])
@@ -111,7 +118,11 @@ def _are_alike(known, found, ys):
             continue
         done.add(pair)
         below = a._operands_in_order(), b._operands_in_order()
-        if _operation(a) != _operation(b) or len(below[0]) != len(below[1]):
+        if (
+            traversal.name_of(a) != traversal.name_of(b)
+            or repr(a._read()) != repr(b._read())
+            or len(below[0]) != len(below[1])
+        ):
             return False
         stack.extend(zip(*below))
     return True
@@ -119,13 +130,8 @@ def _are_alike(known, found, ys):
 
 def _stands_for(b, a):
     """True if b is the Value a, or its copy: an argument without a derivative is copied."""
-    is_copy = lib.pg_op(b._pg_id) == CODES["stop_gradient"]
+    is_copy = traversal.name_of(b) == "stop_gradient"
     return b._pg_id == a._pg_id or (is_copy and b._operands_in_order()[0]._pg_id == a._pg_id)
-
-
-def _operation(v):
-    op = lib.pg_op(v._pg_id)
-    return op, lib.pg_exponent(v._pg_id) if op == CODES["power"] else repr(v._read())
 
 
 def _by_closed_over(v, y, xs, pull):
@@ -137,7 +143,14 @@ def _by_closed_over(v, y, xs, pull):
     with cells.trace() as trace:
         since = trace.moment
         del trace
-        again = v.__dict__[CALL].forward(v, copies)
+        read = []
+        again = v.__dict__[CALL].noting(read).forward(v, copies)
+        if read:
+            raise TypeError(
+                f"{op_and_label(v)} reads the number of an argument and computes with other Values: the derivatives by "
+                "these cannot be differentiated; compute with Values, or pass these Values as arguments, and declare "
+                "their derivatives"
+            )
         if not engine.is_value(again) or repr(again._read()) != repr(y._read()):
             raise _did_another_thing(v, "the op")
         own = again * 1.0  # what `forward` has returned may be older

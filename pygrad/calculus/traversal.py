@@ -7,7 +7,7 @@ from pygrad.common.value_base import CLOSURE, each_once
 from pygrad.engine import arena, cells
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
-from pygrad.engine.optable import ARITIES, CODES
+from pygrad.engine.optable import ARITIES, CODES, NAMES
 
 BLOCK_SLOTS = 64  # what is made since a moment m has at least the number m * BLOCK_SLOTS in the order of creation
 _POWER = CODES["power"]  # its exponent is no operand
@@ -31,6 +31,11 @@ def in_order(*roots, operands=receivers):
             stack.append((node, True))
             stack.extend([(v, False) for v in reversed(operands(node)) if v._pg_id not in done])
     return listed
+
+
+def name_of(v):
+    """Return the name of a Value's op, whatever its label is."""
+    return NAMES[lib.pg_op(v._pg_id)]
 
 
 def creation_order(values):

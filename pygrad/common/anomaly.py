@@ -25,7 +25,8 @@ def detect_anomaly_of_reference():
     each sample is computed once more before a batch, one after the other in one thread; of a Jacobian that needs many
     sweeps, in Python too. Once a sample is found the Python function is called for it, to name the line, and does
     again what else it does. If that finds nothing, as for a loaded function, the message shows the operation of the
-    tape. A derivative that nobody asked for is not checked, as that by the arguments in `fit`.
+    tape. A derivative that nobody asked for is not checked, as that by the arguments in `fit`. An operation that no
+    result needs is in no recording: it is checked only where the function is recorded within the block.
 
     >>> import pygrad
     >>> x = pygrad.Value(0.0, label="x")

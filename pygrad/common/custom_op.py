@@ -10,6 +10,7 @@ node itself in place of y (`Call.again`, pygrad/calculus/own_ops.py): this canno
 """
 
 import contextlib
+import copy
 import functools
 import warnings
 import weakref
@@ -32,6 +33,7 @@ class Engine(NamedTuple):
     declared: Callable  # declared(y, xs, derivatives) makes the node
     leads_out: Callable  # leads_out(y, since): does y lead to a leaf, or to a Value older than `since`, a result?
     call: Callable  # call(function, arguments, values): call it, on Values that stand for other numbers too
+    noting: Callable  # noting(function, found): one that appends to `found` the Values whose numbers it reads
 
 
 class CustomOp:
@@ -44,7 +46,7 @@ class CustomOp:
         self._name = getattr(forward, "__name__", type(forward).__name__)
         self._forward, self._derivative, self._engine = forward, None, engine
         self._value_type, self._copy = engine.value_type, engine.value_type.stop_gradient
-        self._was_called = False
+        self._was_called, self._has_warned = False, False
         self._plain = Call(self, _PLAIN, False), Call(self, _PLAIN, True)
 
     def derivative(self, function):
@@ -144,14 +146,25 @@ class CustomOp:
                     registry={},
                 )
 
+    def noting(self, found):
+        other = copy.copy(self)
+        noting = self._engine.noting
+        other._forward, other._derivative = noting(self._forward, found), noting(self._derivative, found)
+        return other
+
+    def warns_of_number(self):
+        """Return True the first time: a derivative that reads numbers is told of once."""
+        told, self._has_warned = self._has_warned, True
+        return not told
+
     # --- outputs ------------------------------------------------------------------------------------------------------
 
     def _own(self, y, xs, copies):
         """Return y, a result of `forward`, as a Value; and True if it leads to Values that `forward` closes over."""
         if type(y) is float or not is_a(y, self._value_type):
             return self._checked(y, self._name), False
-        for i, copy in enumerate(copies):
-            if y is copy:
+        for i, x in enumerate(copies):
+            if y is x:
                 return xs[i], False
         return y, self._engine.leads_out(y, copies[0] if copies else self._copy(self._value_type(0.0)))
 
@@ -336,6 +349,10 @@ class Call(NamedTuple):
     closes: bool  # does `forward` close over Values that y leads to? Then the last x of the node is y
     xs: Any = None  # None: all xs have a derivative, and are those of the node. Else those without are copies
     outputs: Any = None  # None: there is one
+
+    def noting(self, found):
+        """Return the call of an op that appends to `found` the Values whose numbers its two functions read."""
+        return self._replace(op=self.op.noting(found))
 
     def results(self, y):
         """Return the results of `forward` in this call; `y` is that of this node."""

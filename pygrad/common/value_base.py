@@ -288,7 +288,7 @@ def _place(index, count):
 
 
 def each_once(values):
-    """Return the Values in a list, each object once: a class of the program's may have an `==` and a hash of its own."""
+    """Return Values in a list, each object once: a class of the program's may have an `==` and a hash of its own."""
     return list({id(v): v for v in values}.values())
 
 

@@ -41,6 +41,11 @@ trace = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_trace)
 call = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_call)
 
 
+def newest_call():
+    """Return the moment when the newest call of this thread began: see `call`; 0 without one."""
+    return lib.pg_mode_of(lib.PG_MODE_CALL)
+
+
 def _is_anomaly_detected():
     return OPEN.of[lib.PG_MODE_ANOMALY] != 0
 

@@ -160,7 +160,7 @@ class _Checkpoint:
     # --- one run ------------------------------------------------------------------------------------------------------
 
     def _copied(self):
-        """Return {id: (Value, new leaf with its data)} for the Values among the arguments, and these with the leaves."""
+        """Return {id: (Value, new leaf with its data)} of the Values among the arguments, and these with the leaves."""
         copies = {}
 
         def copy(x):

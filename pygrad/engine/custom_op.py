@@ -16,6 +16,7 @@ right there. (The lecture's way, a closure on `_backward`, cannot be compiled.)
 from pygrad.common.custom_op import CustomOp, Engine
 from pygrad.engine import Value, call_on, declared, recordings
 from pygrad.engine.arena import leads_out
+from pygrad.engine.reads import noting
 
 
 def custom_op(forward):
@@ -34,10 +35,11 @@ def custom_op(forward):
     UserWarning if the result of the first call does not lead to a Value of the function's closure or globals.
 
     Derivatives of any order come from the function that is declared, with the op's own result as y. It must compute
-    with Values for that; what it reads from `x.data` is constant. To differentiate a derivative pygrad calls the
-    function again, and `forward` too if it uses other Values: then it must compute with Values as well. They must do
-    the same as before, else RuntimeError. The truth of arguments and of y, `==`, float() and the like are a TypeError
-    in both functions, as in a transform: choose with `pygrad.where`.
+    with Values for that; what it reads from `x.data` is constant, and there is a UserWarning. To differentiate a
+    derivative pygrad calls the function again, and `forward` too if it uses other Values: then it must compute with
+    Values as well, else TypeError. (`w * math.exp(x.data)` does not tell d2 / dw dx: pass w as an argument.) They must
+    do the same as before, else RuntimeError. The truth of arguments and of y, `==`, float() and the like are a
+    TypeError in both functions, as in a transform: choose with `pygrad.where`.
 
     >>> import pygrad
     >>> @pygrad.custom_op
@@ -77,4 +79,4 @@ def custom_op(forward):
     return CustomOp(forward, _ENGINE)
 
 
-_ENGINE = Engine(Value, declared, leads_out, call_on or recordings.call)
+_ENGINE = Engine(Value, declared, leads_out, call_on or recordings.call, noting)

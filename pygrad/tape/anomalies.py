@@ -32,7 +32,11 @@ def error_of(run, found):
         why = error
     else:
         why = None
-    error = FloatingPointError(_of_tape(run.tape, found.bad_kind, node, found.bad_sample, run.columns) + where)
+    if found.bad_kind == lib.PG_ANOMALY_CONSTANT:
+        text = "an operation on constants gave a number that is not finite"
+    else:
+        text = _of_tape(run.tape, found.bad_kind, node, found.bad_sample, run.columns)
+    error = FloatingPointError(text + where)
     error.__cause__ = why
     return error
 
@@ -47,7 +51,8 @@ def _call_again(run, found):
     """Call the Python function for the sample with the anomaly, and derive it if the anomaly is in a gradient."""
     numbers = [column.data[found.bad_sample * column.step] for column in run.columns[0 : run.tape.input_count]]
     key = run.call.key
-    if found.bad_kind == lib.PG_ANOMALY_VALUE and (transform := run.compiled.of_numbers(key)):
+    is_value = found.bad_kind in (lib.PG_ANOMALY_VALUE, lib.PG_ANOMALY_CONSTANT)
+    if is_value and (transform := run.compiled.of_numbers(key)):
         check_eagerly(transform, key, numbers)
     leaves = [Value(number) for number in numbers]
     with cells.grad(), cells.quiet():

@@ -449,7 +449,8 @@ def test_pygrad_tells_equal_values_apart(Alike, custom_op):
             self.both, self.again = [a, b], a
 
     assert ["both.0", "both.1"] == [name for name, _ in Pair().named_parameters()]
-    assert [a, b] == Pair().parameters() and Pair().parameters()[1] is b
+    assert [a, b] == Pair().parameters()
+    assert Pair().parameters()[1] is b
     assert 3 == viz.draw_dot(a * b).source.count("data")
     op = custom_op(lambda x, y: x * b * y)
     op.derivative(lambda y, x, z: (b * z, x * b))
@@ -473,7 +474,8 @@ def test_pygrad_tells_equal_values_apart_in_c(Alike):
     a.grad = b.grad = 0.0
     compiled.backward([3.0])
     assert (3.0, 1.0) == (a.grad, b.grad)
-    assert [8.0, 4.0] == pygrad.grad(a * a * b, [a, b]) and 4.0 == pygrad.explain(a * a * b, b).derivative
+    assert [8.0, 4.0] == pygrad.grad(a * a * b, [a, b])
+    assert 4.0 == pygrad.explain(a * a * b, b).derivative
     assert [True] == [v is b for v in pygrad.unreached(a * 1.0, [a, b], warn=False)]
     steps = pygrad.hessian(lambda x, y: x * x * y)(a, b)
     assert [[4.0, 4.0], [4.0, 0.0]] == [[v.data for v in row] for row in steps]

@@ -554,7 +554,8 @@ def test_an_op_within_an_op_and_an_error_end_their_calls():
     broken = pygrad.custom_op(lambda x: 1 / 0).derivative(lambda y, x: y)
     with pytest.raises(ZeroDivisionError):
         broken(Value(1.0))
-    assert bool(Value(0.0)) and not c_engine.cells.OPEN.calls
+    assert bool(Value(0.0))
+    assert not c_engine.cells.OPEN.calls
     c_engine.check_arena(idle=True)
 
 
@@ -571,12 +572,14 @@ def test_no_derivative_at_any_order():
         assert [0.0, 0.0, 0.0] == [found[0][1], found[1][0], found[1][1]]
     x, n = Value(2.0), Value(3.0)
     dx, dn = pygrad.grad(power(x, n), [x, n], create_graph=True)
-    assert (12.0, 0.0) == (dx.data, dn.data) and [12.0, 0.0] == pygrad.grad(dx, [x, n])
+    assert (12.0, 0.0) == (dx.data, dn.data)
+    assert [12.0, 0.0] == pygrad.grad(dx, [x, n])
     (dw,) = pygrad.grad(closing(x, n), [scale], create_graph=True)
     assert [12.0, 0.0] == pygrad.grad(dw, [x, n])
     same = Value(2.0)
     (d,) = pygrad.grad(power(same, same), [same], create_graph=True)
-    assert 4.0 == d.data and 2.0 == pygrad.grad(d, same)  # 2 y / x: y and x count, the exponent does not
+    assert 4.0 == d.data
+    assert 2.0 == pygrad.grad(d, same)
     assert [8.0, 12.0, 6.0] == pytest.approx(pygrad.taylor(lambda x: power(x, Value(3.0)), 2)(2.0))
 
 
@@ -650,3 +653,47 @@ def test_an_op_is_pickled_by_its_name():
     assert of_this_module is pickle.loads(pickle.dumps(of_this_module))
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
         pickle.dumps(pygrad.custom_op(lambda x: x))
+
+
+def test_a_derivative_that_reads_numbers_warns():
+    """What it reads is constant when it is differentiated: the warning names the op and the cure, once for an op."""
+    for read in (lambda y, x: 2.0 * x.data, lambda y, x: 2.0 * x.item(), lambda y, x: 2.0 * (x * 1.0).data):
+        op = pygrad.custom_op(lambda x: x * x).derivative(read)
+        assert 6.0 == pygrad.derivative(op)(3.0)
+        with pytest.warns(UserWarning, match=r"derivative of '<lambda>' reads the number .*pygrad.where") as told:
+            assert 0.0 == pygrad.derivative(op, order=2)(3.0)
+        assert [__file__] == [warning.filename for warning in told]
+        assert 0.0 == pygrad.derivative(op, order=2)(3.0)
+    scale = Value(2.0)
+    for plain in (lambda y, x: scale.data * x, lambda y, x: x + x.detach(), lambda y, x: 2.0 * x if x > 0 else 0.0 * x):
+        op = pygrad.custom_op(lambda x: x * x).derivative(plain)
+        assert pygrad.derivative(op, order=2)(3.0) in (1.0, 2.0)
+    assert c_engine.set_trace_hook(None) is None
+
+
+def test_a_closed_over_value_times_a_number_read_is_refused_at_order_two():
+    """Nothing tells how the derivative by w depends on x; with w as an argument all is well."""
+    w = Value(2.0)
+    for forward in (lambda x: w * math.exp(x.data), lambda x: w * x * math.exp((x * 1.0).data) / x.item()):
+        op = pygrad.custom_op(forward).derivative(lambda y, x: y)
+        x = Value(0.5)
+        y = op(x)
+        assert [math.exp(0.5), 2.0 * math.exp(0.5)] == pytest.approx(pygrad.grad(y, [w, x]))
+        with pytest.raises(TypeError, match="pass these Values as arguments"):
+            pygrad.grad(y, [w, x], create_graph=True)
+    op = pygrad.custom_op(lambda x, w: w.data * math.exp(x.data)).derivative(lambda y, x, w: (y, y / w))
+    assert math.exp(0.5) == pytest.approx(pygrad.hessian(op)(0.5, 2.0)[0][1])
+    assert c_engine.set_trace_hook(None) is None
+    c_engine.check_arena(idle=True)
+
+
+def test_reads_are_noted_while_a_program_has_a_hook_and_threads():
+    """The program's hook is told as ever, and is there afterwards."""
+    seen, hook = [], lambda value, what: seen.append(what)
+    assert c_engine.set_trace_hook(hook) is None
+    try:
+        op = pygrad.custom_op(lambda x: x * x).derivative(lambda y, x: 2.0 * x if x < 9.0 else x)
+        assert 2.0 == pygrad.derivative(op, order=2)(3.0)
+    finally:
+        assert c_engine.set_trace_hook(None) is hook
+    assert "a comparison" in seen

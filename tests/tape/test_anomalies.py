@@ -477,3 +477,45 @@ def test_results_are_those_without_the_block():
     with detect_anomaly():
         inside = program()
     assert program() == inside
+
+
+# --- what is not on the tape ------------------------------------------------------------------------------------------
+
+
+FOLDED = {
+    "hidden by a minimum": lambda x: pygrad.minimum(x, Value(1000.0).exp()),  # folded
+    "hidden by a division": lambda x: x + 1.0 / Value(1000.0).exp(),  # folded
+    "hidden by a comparison": lambda x: x + pygrad.less(Value(1000.0).exp(), 1.0),  # folded
+}
+
+
+@pytest.mark.parametrize("function", FOLDED.values(), ids=FOLDED.keys())
+def test_an_operation_on_constants(function):
+    """It is folded when it is recorded, and found nevertheless: in a call, a batch, a gradient, a bound call, a fit."""
+    f = recorded(function, 0.1)
+    bound, gradient = f.bind(1.0), pygrad.gradient(f)
+    gradient(0.1)
+    parts = ("'exp' gave inf from (1000.0)", "# folded")
+    caught(lambda: f(1.0), *parts)
+    caught(lambda: f([1.0, 2.0]), *parts, "sample 0 of")
+    caught(bound.forward, *parts)
+    if gradient(1.0) != 1.0:  # else the gradient needs no exp
+        caught(lambda: gradient(1.0), *parts)
+    w = Value(1.0)
+    fitted = recorded(lambda x: function(x * w), 0.1)
+    caught(lambda: fitted.fit(pygrad.optim.SGD([w], lr=0.1), [1.0, 2.0]), *parts)
+    assert 1.0 == w.data
+    assert math.isfinite(f(1.0))
+    with detect_anomaly():
+        recorded(lambda x: pygrad.minimum(x, math.inf), 0.1)(1.0)  # a number of the program is no operation
+
+
+def test_what_no_result_needs():
+    """A recording leaves it out; within the block it is found where a function is recorded."""
+
+    def wasteful(x):
+        x.log()  # of no use
+        return x * 2.0
+
+    f = pygrad.compile(wasteful)
+    caught(lambda: f(-1.0), "'log' gave nan from (-1.0)", "# of no use")
