@@ -48,7 +48,8 @@ def key_of(x):
 
 
 def holds_same(a, b, within=()):
-    """True if `a` and `b` are of one type and hold the same. Values count by their data, functions by their code.
+    """True if `a` and `b` are of one type and hold the same. Functions count by their code, and Values by their data,
+    but for leaves: each is a parameter of its own.
 
     `within` are two objects whose attributes they are: what leads back to these counts as the same.
     """
@@ -117,7 +118,7 @@ def _held(x, kind, is_deep):
     if kind is tuple or kind is list:
         return x
     if hasattr(kind, "_prev"):
-        return (x._read(),) if is_deep else None
+        return (x._read(),) if is_deep and not x._is_leaf() else None
     if isinstance(x, dict):
         return [*x.items()] if kind is dict else ([*x.items()], attributes_of(x))
     if isinstance(x, _LISTS):

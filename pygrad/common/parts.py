@@ -153,6 +153,8 @@ def _with_attributes(x, record, by_class):
         own = {"__dict__": x}
     else:
         own = {n: value for n, value in attributes_of(x).items() if record._is_dict() or n not in record.names}
+    if not own:  # as mostly
+        return Record((by_class, kind, ()), record.names, record.parts)
     try:
         new = by_class(kind, (), record.names, record.parts)
         made = attributes_of(new)
@@ -161,9 +163,7 @@ def _with_attributes(x, record, by_class):
             raise _Changed("what it computes from an InitVar is not that of the default")
         return Record((by_class, kind, tuple(attributes)), record.names, record.parts)
     except Exception as error:  # of the class's own code, or _Changed
-        if own:
-            raise _not_made(kind, error) from error
-        return record
+        raise _not_made(kind, error) from error
 
 
 def _follows(name, value, made, x, new):
@@ -203,13 +203,21 @@ def _are_held(parts, found):
 def _is_held(part, found):
     if part is found:
         return True
-    if hasattr(type(found), "tolist"):
-        found = found.tolist()
-    part = part.tolist() if hasattr(type(part), "tolist") else part
+    if hasattr(type(part), "_prev"):
+        return False
+    if type(part) is not type(found):  # a list of Values may be in an array now
+        part, found = [x.tolist() if hasattr(type(x), "tolist") else x for x in (part, found)]
     if isinstance(part, (list, tuple)) and isinstance(found, (list, tuple)):
         return len(part) == len(found) and _are_held(part, found)
-    is_value = hasattr(type(part), "_prev")
-    return holds_same(part, found) and not is_value
+    return holds_same(part, found)
+
+
+def _apart(part):
+    """Return a part in lists of its own, for a class may change a list or an array that it gets."""
+    if type(part) is list:
+        return [_apart(item) for item in part]
+    can_copy = type(part) is dict or (hasattr(type(part), "__array__") and hasattr(type(part), "copy"))
+    return part.copy() if can_copy else part
 
 
 # --- how records are made: each function takes the class, the attributes, the names and the parts ---------------------
@@ -245,14 +253,17 @@ def _make_namedtuple(kind, attributes, names, parts):
 
 
 def _make_dataclass(kind, attributes, names, parts):
-    out = kind(**dict(zip(names, parts)))
+    out = kind(**dict(zip(names, map(_apart, parts))))
     if not _are_held(parts, [getattr(out, name) for name in names]):
         raise _Changed("its __init__ or __post_init__ changes them")
     return _with(out, attributes)
 
 
+_IS_OF_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+
+
 def _make_by_field(kind, attributes, names, parts):
-    out = object.__new__(kind)
+    out = next(base for base in kind.__mro__ if not base.__flags__ & _IS_OF_PYTHON).__new__(kind)
     for name, part in zip(names, parts):
         object.__setattr__(out, name, part)
     return out

@@ -95,6 +95,27 @@ class Checked:
             raise ValueError("w must be a float")
 
 
+@dataclasses.dataclass
+class Longer:
+    """Changes its list in place."""
+
+    w: float
+    xs: object
+
+    def __post_init__(self):
+        self.xs.append(1.0)
+
+
+@dataclasses.dataclass
+class Normed:
+    w: float
+    xs: object
+
+    def __post_init__(self):
+        self.xs = np.asarray(self.xs)
+        self.total = self.xs.sum() * self.w
+
+
 def with_attributes(x, **attributes):
     for name, value in attributes.items():
         setattr(x, name, value)
@@ -125,6 +146,8 @@ RECORDS = {
     "a cached property": (lambda p: p.cached, looked_at(Derived(2.0)), 3.0),
     "slots": (lambda p: p.w * p.more, slotted(2.0, 3.0), 3.0),
     "slots, not set": (lambda p: p.w * (p.more if hasattr(p, "more") else 5.0), Slotted(2.0), 5.0),
+    "a list that grows": (lambda p: p.w * len(p.xs), Longer(2.0, [3.0]), 2.0),
+    "an array": (lambda p: p.total + p.w * p.xs[0], Normed(2.0, [3.0, 4.0]), 10.0),
     "a check of the class": (lambda p: p.w * p.xs[0], Checked([2.0, 3.0], 4.0), 2.0),
 }
 
@@ -172,6 +195,14 @@ def test_a_dataclass_that_would_lose_something_is_refused():
                 f(given)
 
 
+def test_a_list_that_its_class_changes_is_left_alone():
+    """No call changes the object that it is given."""
+    given = with_attributes(Longer(2.0, [3.0]), more=1.0)
+    with pytest.raises(TypeError, match="Longer cannot be made of its fields .*: pass a dict"):
+        compiled(lambda p: p.w * len(p.xs))(given)
+    assert [3.0, 1.0] == given.xs
+
+
 def test_dataclasses_as_results():
     """They are as in a plain call, of one sample and of many."""
     assert Doubled(2.0).w == compiled(lambda x: Doubled(x))(2.0).w == compiled(lambda x: [Doubled(x)])(2.0)[0].w
@@ -184,6 +215,39 @@ def test_dataclasses_as_results():
         with pytest.raises(TypeError, match="a Scaled with Values in its attribute 'scale'.*: return a dict"):
             compiled(lambda x, scale=scale: with_attributes(Scaled(x), scale=scale(x)))(2.0)
     assert 2.0 == pygrad.jacobian(lambda x: Doubled(x))(3.0).w
+
+
+def test_a_parameter_in_an_attribute_is_that_of_the_object():
+    """Also if the class makes one of its own each time; its number is read anew, and it gets the gradient."""
+
+    @dataclasses.dataclass
+    class Layer:
+        x: float
+        w: Value = dataclasses.field(init=False, default_factory=lambda: Value(3.0))
+
+    for layer in (Layer(2.0), with_attributes(Layer(2.0), w=Value(3.0))):
+        f = compiled(lambda p: p.x * p.w)
+        assert 6.0 == f.backward(layer)
+        assert 2.0 == layer.w.grad
+        layer.w.data = 5.0
+        assert 10.0 == f(layer)
+        assert 5.0 == pygrad.gradient(f)(layer).x
+
+    def outer(t):
+        return pygrad.gradient(lambda p: p.x**2 * p.w)(with_attributes(Layer(2.0), w=t * 3.0)).x
+
+    assert [12.0, 12.0] == [pygrad.gradient(outer)(1.0), compiled(outer)(1.0)]
+
+
+def test_a_dataclass_of_a_builtin_class():
+    """An exception, say."""
+
+    @dataclasses.dataclass
+    class Failure(Exception):
+        w: float
+
+    for f in (lambda p: p.w**2, compiled(lambda p: p.w**2)):
+        assert 6.0 == pygrad.gradient(f)(Failure(3.0)).w
 
 
 def test_a_result_keeps_what_it_holds():
