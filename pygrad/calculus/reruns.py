@@ -118,11 +118,7 @@ def _are_alike(known, found, ys):
             continue
         done.add(pair)
         below = a._operands_in_order(), b._operands_in_order()
-        if (
-            traversal.name_of(a) != traversal.name_of(b)
-            or repr(a._read()) != repr(b._read())
-            or len(below[0]) != len(below[1])
-        ):
+        if _operation(a) != _operation(b) or len(below[0]) != len(below[1]):
             return False
         stack.extend(zip(*below))
     return True
@@ -132,6 +128,10 @@ def _stands_for(b, a):
     """True if b is the Value a, or its copy: an argument without a derivative is copied."""
     is_copy = traversal.name_of(b) == "stop_gradient"
     return b._pg_id == a._pg_id or (is_copy and b._operands_in_order()[0]._pg_id == a._pg_id)
+
+
+def _operation(v):
+    return traversal.name_of(v), v._op, repr(v._read())  # `_op` tells the exponent of a power
 
 
 def _by_closed_over(v, y, xs, pull):

@@ -590,6 +590,7 @@ def test_no_derivative_at_any_order():
         (lambda y, x: 2.0 * x, lambda y, x: x * x / 1.5),
         (lambda y, x: 2.0 * y / x, lambda y, x: 2.0 * y.data / x),
         (lambda y, x: x + x, lambda y, x: 2.0 * x),
+        (lambda y, x: 5.0 + (x - 2.0) ** 2, lambda y, x: 5.0 + (x - 2.0) ** 3),
     ],
 )
 def test_a_derivative_that_computes_another_way_the_second_time(first, later):
