@@ -164,7 +164,7 @@ def _boxes(value, names, open_fused):
         names[id(value)],
         getattr(value, "label", ""),
         value.data,
-        value._read_grad(),
+        value._read_grad() if isinstance(value, ValueBase) else value.grad,
         value._op,
         tuple(names[id(child)] for child in _operands(value)),
     )
