@@ -75,11 +75,11 @@ class CompiledWithAux:
     def __call__(self, *args, **kwargs):
         point = several(args[0]) if self._is_product and args else args
         try:
-            call = self._aux.read(point, kwargs)
+            call, has_values = self._aux.read(point, kwargs), False
         except HasValues:
-            return self._eager(*args, **kwargs)
-        if recordings.is_calling() and call.samples is None:
-            return self._eager(*args, **kwargs)
+            call, has_values = self._aux.read(point, kwargs, ValuesLeaf), True
+        if has_values or (recordings.is_calling() and call.samples is None):
+            return self._eager(*args, **kwargs) if self._is_product else call.hand_on_to(self._eager, args, kwargs)
         found, aux = self._of_result(*args, **kwargs), self._aux(*point, **kwargs)
         if self._has_inner:
             values, gradients = self._of_result.parted(found, call)
@@ -120,6 +120,13 @@ class CompiledProduct(Compiled):
         point = Call(xs, kwargs, kind, self._base.reading, self._base.function)
         places = _places(point.key, self._argnums) if self._is_shaped_alike else []
         return point.with_more(Call(vs, {}, kind, _ReadingOfDirections(self._base.reading, places)))
+
+    def _of_values(self, args, kwargs):
+        call = self.read(args, kwargs, ValuesLeaf)
+        if call.samples is not None:
+            return super()._of_values(args, kwargs)
+        xs = tuple([tree if type(tree) is Static else x for tree, x in zip(call.trees, several(args[0]))])
+        return self.function(xs if type(args[0]) is tuple else xs[0], args[1], **kwargs)
 
     def called(self, key):
         by_place, _ = split(key)
@@ -189,11 +196,14 @@ class CompiledJacobian:
     def __call__(self, *args, **kwargs):
         """Return the derivatives at these numbers: those of one sample, or of each sample in a batch."""
         try:
-            run = self._base.prepare(args, kwargs)
+            call = self._base.read(args, kwargs)
         except HasValues:
-            if self._base.read(args, kwargs, ValuesLeaf).samples is not None:
+            call = self._base.read(args, kwargs, ValuesLeaf)
+            if call.samples is not None:
                 raise TypeError(_ONE_AT_A_TIME) from None
             run = None
+        else:
+            run = self._base.run_on(call)
         if run and not _depends(run):
             return self._plan(run).result(run)
         if self._is_sparse:
@@ -201,7 +211,7 @@ class CompiledJacobian:
                 "sparse=True gives numbers, of numbers: it takes no Values, cannot be recorded, and its function may "
                 "not use the arguments of another one that is transformed"
             )
-        return self._eager(*args, **kwargs)
+        return call.hand_on_to(self._eager, args, kwargs)
 
     def bind(self, *args):
         """Return an object that computes this with its memory fixed, for many calls: see `Compiled.bind`.

@@ -112,6 +112,14 @@ class Call:
         self.arguments.append(self._read(given, name, how))
         return self.arguments[-1]
 
+    def hand_on_to(self, function, args, kwargs):
+        """Return function(*args, **kwargs), the call's own arguments; a transform gets the static ones as `Static`s."""
+        if len(args) + len(kwargs) == len(self.trees):
+            args, kwargs = self._given
+            given = [tree if type(tree) is Static else x for tree, x in zip(self.trees, (*args, *kwargs.values()))]
+            args, kwargs = given[: len(args)], dict(zip(kwargs, given[len(args) :]))
+        return hand_on(function, args, kwargs)
+
     def with_more(self, other):
         """Return a Call with the arguments of the other one behind those of this one that are given by position."""
         both = copy.copy(self)

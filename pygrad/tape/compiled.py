@@ -519,7 +519,7 @@ class Compiled:
         """Call the Python function with arguments among which there are Values; for each sample of a batch."""
         call = self.read(args, kwargs, in_values.ValuesLeaf)
         if call.samples is None:
-            return self.function(*args, **kwargs)
+            return call.hand_on_to(self.function, args, kwargs)
         rows = ([x for leaf in call.arguments for x in leaf.row(sample)] for sample in range(call.samples))
         return in_values.run(self.called(call.key), call.key, rows, self.reduction_for)
 

@@ -511,3 +511,15 @@ def test_options_of_a_method():
     for name, given in (("threads", 2), ("reduction", "sum"), ("batched", False), ("max_recordings", 3)):
         with pytest.raises(AttributeError, match="set it on the function of the class"):
             setattr(a.loss, name, given)
+
+
+def test_static_arguments_beside_values():
+    """Handed on as they are, to functions and to their derivatives."""
+    f = pygrad.compile(lambda x, n, *, flag=True: x**n if flag else x, static=("n",), batched=False)
+    for args, kwargs in (((Value(2.0), 3), {}), ((Value(2.0),), {"n": 3}), ((Value(2.0), 3), {"flag": True})):
+        assert 8.0 == f(*args, **kwargs).data
+        assert 12.0 == pygrad.gradient(f)(*args, **kwargs).data
+        assert 12.0 == pygrad.hessian(f)(*args, **kwargs).data
+    assert 12.0 == pygrad.gradient(lambda x: f(x, 3))(2.0)
+    assert 12.0 == pygrad.gradient(lambda x: pygrad.gradient(f)(x, 3))(2.0)
+    assert [8.0, 12.0] == [v.data for v in pygrad.jvp(f)((Value(2.0), 3), 1.0)]
