@@ -11,7 +11,6 @@ from array import array
 from collections import defaultdict, deque
 from decimal import Decimal
 from enum import Enum
-from fractions import Fraction
 from functools import partial
 
 MOST_LEVELS = 100  # what lies deeper in an object counts by identity
@@ -144,7 +143,7 @@ def _in_function(x):
 
 def _in_number(x, kind):
     """Return what a number, a text or a range holds; also one of a derived class. None for any other object."""
-    if kind in (Decimal, Fraction):
+    if kind is Decimal or (kind.__name__, kind.__module__) == ("Fraction", "fractions"):  # not imported for this
         return (str(x),)
     if kind in (range, slice):
         return x.start, x.stop, x.step
