@@ -325,7 +325,7 @@ class Value(ValueBase):
 
     def detach(self):
         data = self._read("detach()")
-        if _stays_node(self) and not recordings.is_recording():
+        if _stays_node(self) and lib.pg_mode_of(lib.PG_MODE_NESTED) and not recordings.is_recording():
             return _stop_gradient(self)
         return _copy_kind(self, Value(data))
 
