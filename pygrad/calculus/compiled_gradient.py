@@ -14,7 +14,7 @@ from pygrad.common.nested import as_derivative
 from pygrad.common.whole_files import write_whole
 from pygrad.engine import recordings
 from pygrad.tape.arguments import HasValues
-from pygrad.tape.bound import Bound, BoundArgument
+from pygrad.tape.bound import Bound, BoundArgument, as_given
 from pygrad.tape.call import leaves_of_all
 from pygrad.tape.compiled import Compiled
 from pygrad.tape.files import pack
@@ -48,7 +48,7 @@ class CompiledGradient(Compiled):
             return self._of_values(args, kwargs)
         run = self._of_reduced(call)
         if run is None:
-            return super().__call__(*args, **kwargs)
+            return self.result_of(self.run_on(call))
         if recordings.is_calling():
             self._check_within_a_call(run.run)
         return run.result()
@@ -151,12 +151,16 @@ class BoundGradient(Bound):
         self._reduced, self.run = reduced, reduced.run
         self._replay = self.run.tape.new_replay()
         self.inputs, self._run = [leaf.numbers for leaf in self.run.arguments], self._runner(self.run.batch)
-        self.output = reduced.flat()
+        self._numbers, self.gradients = reduced.flat(), None
+        self.output = as_given(self.run, self._numbers)
 
     def forward(self):
         """Compute `output` from `inputs`."""
         self._run()
-        self.output[:] = self._reduced.flat()
+        self._numbers[:] = self._reduced.flat()
+
+    def backward(self):
+        raise ValueError("this is a gradient already, with many numbers: forward() computes it")
 
 
 def reduced(make, base, own, is_of_one_sample=False):

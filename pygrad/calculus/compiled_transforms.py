@@ -27,7 +27,7 @@ from pygrad.engine import adjoints, recordings
 from pygrad.engine.modes import enable_grad
 from pygrad.tape.anomalies import check_eagerly
 from pygrad.tape.arguments import Argument, HasValues
-from pygrad.tape.bound import Bound, BoundArgument
+from pygrad.tape.bound import Bound, BoundArgument, as_given
 from pygrad.tape.call import Call, apply, hand_on, inputs_of, leaves_of_all, split, structure_of
 from pygrad.tape.compiled import Compiled
 from pygrad.tape.in_values import ValuesLeaf
@@ -448,14 +448,15 @@ class _BoundLanes:
         self._run = run  # it keeps the memory of the columns alive, and the static arguments
         self._xs = array("d", bytes(8 * len(self._columns)))
         self._bound = plan.compiled.bind(self._xs, plan.seeds)
-        self.output = array("d", plan.numbers(self._xs, self._bound.output))
+        self._numbers = array("d", plan.numbers(self._xs, self._bound.output))
+        self.output = as_given(run, self._numbers)
 
     def forward(self):
         """Compute `output` from `inputs`."""
         for i, (pointer, _) in enumerate(self._columns):
             self._xs[i] = pointer[0]
         self._bound.forward()
-        self.output[:] = array("d", self._plan.numbers(self._xs, self._bound.output))
+        self._numbers[:] = array("d", self._plan.numbers(self._xs, self._bound.output))
 
 
 def _scipy_sparse():

@@ -31,14 +31,14 @@ class Bound:
     """
 
     def __init__(self, run, with_inputs):
-        self.run, self.inputs, self.output = run, [a.numbers for a in run.arguments], _as_given(run, run.outputs)
+        self.run, self.inputs, self.output = run, [a.numbers for a in run.arguments], as_given(run, run.outputs)
         self._replay = run.tape.new_replay()
         self.forward = self._runner(run.batch)
         if not run.is_one_number(per_sample=True):
             self.gradients, self.backward = None, functools.partial(run.check_one_number, per_sample=True)
             return
         run.seed()
-        self.gradients = _as_given(run, run.want_input_gradients()) if with_inputs else None
+        self.gradients = as_given(run, run.want_input_gradients()) if with_inputs else None
         self.backward = self._runner(run.batch)
 
     def _runner(self, batch):
@@ -59,7 +59,7 @@ class Bound:
         return run
 
 
-def _as_given(run, numbers):
+def as_given(run, numbers):
     """Return an array of floats as a NumPy array over its memory, if an argument is an array."""
     return _numpy_over(numbers) if any(a.is_array for a in run.arguments) else numbers
 

@@ -197,6 +197,10 @@ class Compiled:
             run = self.prepare(args, kwargs)
         except HasValues:
             return self._of_values(args, kwargs)
+        return self.result_of(run)
+
+    def result_of(self, run):
+        """Return what a call returns, for its `Run`."""
         return self._within_a_call(run) if recordings.is_calling() else run.forward()
 
     def _within_a_call(self, run):
