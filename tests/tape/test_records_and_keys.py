@@ -1,5 +1,7 @@
 """Records and static arguments of every make: what an object holds beside its parts, and what tells two keys apart.
 
+pytestmark = pytest.mark.python  # no C of ours differs: not for the sanitizers
+
 A plain call of each function says what is right.
 """
 
