@@ -1,6 +1,5 @@
 """Records and static arguments of every make: what an object holds beside its parts, and what tells two keys apart.
 
-pytestmark = pytest.mark.python  # no C of ours differs: not for the sanitizers
 
 A plain call of each function says what is right.
 """
@@ -21,6 +20,8 @@ import pytest
 
 import pygrad
 from pygrad import Value
+
+pytestmark = pytest.mark.python
 
 
 def compiled(f, **options):
