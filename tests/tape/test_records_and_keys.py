@@ -1,6 +1,5 @@
 """Records and static arguments of every make: what an object holds beside its parts, and what tells two keys apart.
 
-
 A plain call of each function says what is right.
 """
 
