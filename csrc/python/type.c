@@ -64,8 +64,6 @@ static PyObject *value_detach(PyObject *self, PyObject *Py_UNUSED(nothing))
         return NULL;
     if (!require_node(v))
         return NULL;
-    if (stays_node(v) && pg_mode_of(PG_MODE_NESTED) && !pg_thread_records(pg_the_arena)) /* within a transform */
-        return make_unary(PG_OP_stop_gradient, v);
     return copy_kind(v, make_leaf(node_of(v)->data, 0));
 }
 

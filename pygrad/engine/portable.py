@@ -324,10 +324,7 @@ class Value(ValueBase):
         lib.pg_backprop(self._alive())
 
     def detach(self):
-        data = self._read("detach()")
-        if _stays_node(self) and lib.pg_mode_of(lib.PG_MODE_NESTED) and not recordings.is_recording():
-            return _stop_gradient(self)
-        return _copy_kind(self, Value(data))
+        return _copy_kind(self, Value(self._read("detach()")))
 
     # --- operators, in micrograd's order; each is one row of csrc/ops.def ---
 

@@ -299,15 +299,13 @@ CUTS = [
     within_no_grad,
     within_no_grad_of_a_thread,
     lambda x: within_no_grad(within_no_grad(x)) * 3.0,
-    lambda x: x.detach(),
-    lambda x: (x * 2.0).detach() * 3.0,
 ]
 
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("ask", [bool, lambda y: y == 6.0])
 def test_a_variable_without_a_graph_is_one_still(cut, ask):
-    """Within no_grad(), and detached: its number is that of one call."""
+    """Within no_grad(): its number is that of one call."""
 
     def f(x):
         return x * 3.0 if ask(cut(x)) else x
