@@ -9,6 +9,8 @@ from pygrad.common.signatures import arranged, first_is_self, is_data, place_of
 from pygrad.engine import Value, adjoints, cells, is_value, recordings
 from pygrad.tape.call import hand_on
 
+LIKE_XS = "vs must be in the structure of xs, and dicts in it must have their keys in the same sequence"
+
 # --- which arguments --------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +181,7 @@ def _as_input(x):
     if is_value(x):
         return x
     if not is_number(x):
+        x = x.value if type(x) is Static else x
         raise TypeError(
             f"arguments must be numbers or Values, or lists of them, not {describe(x)}: name the arguments to "
             "differentiate with argnums=, and the others are handed on as they are"

@@ -15,7 +15,7 @@ import math
 from array import array
 from weakref import WeakKeyDictionary
 
-from pygrad.calculus.call_on_values import differentiated, pair_of, wanted_trees
+from pygrad.calculus.call_on_values import LIKE_XS, differentiated, pair_of, wanted_trees
 from pygrad.calculus.compiled_gradient import reduced
 from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.points import several
@@ -119,6 +119,8 @@ class CompiledProduct(Compiled):
         xs, vs = several(args[0]), several(args[1]) if self._is_shaped_alike else [args[1]]
         point = Call(xs, kwargs, kind, self._base.reading, self._base.function)
         places = _places(point.key, self._argnums) if self._is_shaped_alike else []
+        if self._is_shaped_alike and len(vs) != len(places):
+            raise ValueError(LIKE_XS)
         return point.with_more(Call(vs, {}, kind, _ReadingOfDirections(self._base.reading, places)))
 
     def _of_values(self, args, kwargs):

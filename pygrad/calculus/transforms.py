@@ -32,7 +32,7 @@ differentiate the reduced number. It has `bind` and, except for `jacobian` and `
 Jacobian or Hessian at an array is an array.
 """
 
-from pygrad.calculus.call_on_values import CallOnValues, checked_argnums
+from pygrad.calculus.call_on_values import LIKE_XS, CallOnValues, checked_argnums
 from pygrad.calculus.compiled_gradient import CompiledGradient
 from pygrad.calculus.compiled_transforms import CompiledJacobian, CompiledOnce, CompiledProduct, CompiledWithAux
 from pygrad.calculus.grad import as_value, push
@@ -208,9 +208,6 @@ def hessian(function, sparse=False, *, argnums=None, has_aux=False):
     return _named(derived, function, "hessian")
 
 
-_LIKE_XS = "vs must be in the structure of xs, and dicts in it must have their keys in the same sequence"
-
-
 # --- products ---------------------------------------------------------------------------------------------------------
 
 
@@ -231,7 +228,7 @@ def hvp(function, *, argnums=None, has_aux=False):
 
     def derived(xs, vs, **kwargs):
         call = CallOnValues(function, several(xs), kwargs, argnums, has_aux, keywords_too=False)
-        vs = call.same_shape(several(vs), call.structures, _LIKE_XS)
+        vs = call.same_shape(several(vs), call.structures, LIKE_XS)
         firsts = call.gradient_values(call.one_output("hvp"))
         found = call.like(xs, call.pull([as_value(first) for first in firsts], vs), argnums)
         return call.with_aux(found, has_aux)
@@ -255,7 +252,7 @@ def jvp(function, *, argnums=None, has_aux=False):
 
     def derived(xs, vs, **kwargs):
         call = CallOnValues(function, several(xs), kwargs, argnums, has_aux, keywords_too=False)
-        vs = call.same_shape(several(vs), call.structures, _LIKE_XS)
+        vs = call.same_shape(several(vs), call.structures, LIKE_XS)
         tangents = push(call.ys, call.xs, vs)
         found = call.outputs(), call.like_output([call.result(t) for t in tangents])
         return (*found, call.with_aux(None, True)[1]) if has_aux else found

@@ -358,3 +358,15 @@ def test_derivatives_as_methods():
         a.product(1.0, 1.0)
     assert [8.0, 12.0] == list(pygrad.jvp(a.compiled)(2.0, 1.0))
     assert 1 == len(a.model([[1.0]]))
+
+
+@BOTH
+@pytest.mark.parametrize("transform", [pygrad.jvp, pygrad.hvp])
+def test_as_many_directions_as_arguments(kind, transform):
+    """Too few and too many are told, and what is no direction is named."""
+    f = transform(kind(lambda x, y: x * x * y))
+    for vs in (1.0, (1.0, 1.0, 1.0), ()):
+        with pytest.raises(ValueError, match="vs must be in the structure of xs"):
+            f((2.0, 3.0), vs)
+    with pytest.raises(TypeError, match="not NoneType"):
+        f((2.0, 3.0), (1.0, None))
