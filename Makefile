@@ -97,8 +97,12 @@ test-fallback: $(VENV)/ready
 	cd build/fallback && ! PYGRAD_REQUIRE_NATIVE=1 venv/bin/python -c "import pygrad" 2>/dev/null
 	cd build/fallback && ! PYGRAD_PROXY=native venv/bin/python -c "import pygrad" 2>/dev/null
 
+# What a sanitizer reports goes into files: a test's worker may die of it, and its last words are shown at the end.
+REPORTS = $(CURDIR)/build/asan/report
+SHOW_REPORTS = { tail -n 100 $(REPORTS).*; exit 1; }
 SANITIZED = cd $(CURDIR)/build/asan && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
-	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(REPORTS) \
+	    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:log_path=$(REPORTS) \
 	    PYTHONPATH=$(CURDIR)/build/asan/src PYTHONMALLOC=malloc PYGRAD_SANITIZED=1 HYPOTHESIS_PROFILE=brief
 # A second, sanitized copy, compiled in place; the preload is what lets an uninstrumented Python load it.
 define sanitized_copy
@@ -111,10 +115,10 @@ sanitized: build/asan/ready
 build/asan/ready: $(VENV)/ready $(COMPILED)
 	$(call sanitized_copy,asan,address$(comma)undefined)
 asan: sanitized
-	rm -rf build/asan/tests && cp -r tests docs README.md pyproject.toml build/asan/
+	rm -rf build/asan/tests $(REPORTS).* && cp -r tests docs README.md pyproject.toml build/asan/
 	$(SANITIZED) $(abspath $(BIN))/python -c "import pygrad; assert '/build/asan/' in pygrad.__file__, pygrad"
-	$(SANITIZED) PYGRAD_PROXY=native $(abspath $(BIN))/python -m pytest -q tests -m "not python and not reference" -n 2 --durations=5
-	$(SANITIZED) PYGRAD_PROXY=python $(abspath $(BIN))/python -m pytest -q tests -m "proxy and not reference" -n 2
+	$(SANITIZED) PYGRAD_PROXY=native $(abspath $(BIN))/python -m pytest -q tests -m "not python and not reference" -n 2 --durations=5 2>$(REPORTS).stderr || $(SHOW_REPORTS)
+	$(SANITIZED) PYGRAD_PROXY=python $(abspath $(BIN))/python -m pytest -q tests -m "proxy and not reference" -n 2 2>$(REPORTS).stderr || $(SHOW_REPORTS)
 
 # What derive.c includes, where it is compiled without setup.py.
 build/formulas/formulas.h: csrc/ops.def csrc/helpers.def csrc/calculus/make_formulas.py | $(VENV)/ready
