@@ -10,6 +10,7 @@ from array import array
 from decimal import Decimal
 from itertools import chain, islice
 from numbers import Real
+from typing import NamedTuple
 
 from pygrad.common.arrays import (
     DOUBLES,
@@ -72,24 +73,25 @@ class Argument:
     def _hold(self):
         """Return a C pointer to the numbers, after a check that there are as many as the columns will read.
 
-        While the pointer lives, the numbers cannot move: an array that is made longer or shorter raises BufferError.
-        The pointer is that of the view whose format was checked: an object asked anew may give another one.
+        While this argument lives, the numbers cannot move: an array that is made longer or shorter raises BufferError.
         """
-        memory = self.numbers if self._view is None else self._view
-        held, needed = ffi.from_buffer("double[]", memory), (self.samples or 1) * self.width
-        if len(held) != needed:
-            raise ValueError(f"{self.name} changed while it was read: of {needed} numbers there are {len(held)}")
-        return held
+        if self._held is None:
+            self._held = _Held(ffi.from_buffer("double[]", self.numbers), self.numbers, len(self.numbers))
+        needed = (self.samples or 1) * self.width
+        if self._held.count != needed:
+            found = self._held.count
+            raise ValueError(f"{self.name} changed while it was read: of {needed} numbers there are {found}")
+        return self._held.numbers
 
     def _read(self, given, is_batch):
-        self._view = None  # of the caller's own memory, if C reads that
+        self._held = None  # the caller's own memory, if C reads that
         found = opened(given, self.name)
         if found is None or getattr(found, "dtype", None) == "O":
             given = given if found is None else found.tolist()
             given = given if is_batch else [given]
             shape, self.numbers = _from_lists(given, self.name)
         else:
-            shape, self.numbers, self._view = _from_array(found, given)
+            shape, self.numbers, self._held = _from_array(found, given)
             shape = shape if is_batch else (1, *shape)
         if shape is None:
             self.structure, self.samples, self.numbers = _from_trees(given, self.name)
@@ -107,10 +109,10 @@ class Argument:
 
 
 def _from_array(found, given):
-    """Return (shape, numbers, view) of what `opened` found in `given`.
+    """Return (shape, numbers, held) of what `opened` found in `given`.
 
     If its memory has float64 in C order the numbers are that memory, the object itself where it has a buffer, and C
-    reads the view. Else they are a copy, and the view is None.
+    reads what is held. Else they are a copy, and `held` is None.
     """
     if isinstance(found, memoryview):
         view, given = found, given
@@ -119,9 +121,35 @@ def _from_array(found, given):
         view, given = memoryview(in_order), given if in_order is found and isinstance(given, type(found)) else in_order
     if view.format not in DOUBLES:
         return view.shape, array("d", flat(view)), None
-    if view.c_contiguous and view.nbytes and not _may_move(view.obj):
-        return view.shape, given, view
+    held = _held(view) if view.c_contiguous and view.nbytes and not _may_move(view.obj) else None
+    if held:
+        return view.shape, given, held
     return view.shape, array("d", view.tobytes()), None
+
+
+class _Held(NamedTuple):
+    """Memory that C reads: a pointer to its numbers, what keeps it where it is, and how many numbers there are."""
+
+    numbers: object
+    owner: object
+    count: int
+
+
+def _held(view):
+    """Return the memory of a memoryview as _Held; None if its owner does not lend the memory a second time.
+
+    The pointer is that of the view whose format was checked. The memory is held by the view's owner, not by the view:
+    Python's garbage collector crashes if it clears a view that still lends its memory.
+    """
+    with ffi.from_buffer("double[]", view) as numbers:
+        address, count = int(ffi.cast("uintptr_t", numbers)), len(numbers)
+    try:
+        owner = ffi.from_buffer(view.obj)
+    except (TypeError, ValueError, BufferError):  # no owner, or one that lends no memory in one piece
+        return None
+    offset = address - int(ffi.cast("uintptr_t", owner))
+    is_within = 0 <= offset <= len(owner) - view.nbytes
+    return _Held(ffi.cast("double *", address), owner, count) if is_within else None
 
 
 def _may_move(owner):

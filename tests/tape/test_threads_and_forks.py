@@ -290,6 +290,36 @@ def test_a_cycle_through_a_bound_function_is_collected(reduction, numbers):
     assert [None] * 5 == [ref() for ref in gone]
 
 
+@pytest.mark.parametrize("given", ["numbers", "memoryview(numbers)", "numpy", "memoryview(numpy)"])
+def test_the_collector_comes_to_memory_first(given):
+    """Views that still lend their memory when the collector clears them end the process: a Bound holds none."""
+    program = f"""
+        import gc
+        from array import array
+        import pygrad
+
+        numbers = array("d", [1.0, 2.0])
+        if "numpy" in "{given}":
+            import numpy
+            numpy = numpy.array(numbers)
+        f = pygrad.compile(lambda x: x * 2.0, reduction="sum")
+        gc.collect()
+        gc.disable()
+        bound = f.bind({given})
+        bound.itself = bound
+        views = [x for x in gc.get_objects() if isinstance(x, memoryview)]
+        rest = [bound]
+        bound = None
+        gc.collect(0)  # puts what only the list `rest` leads to behind the views, which are reachable by themselves
+        views = rest = numbers = numpy = None
+        gc.collect()
+        print("collected")
+    """
+    if "numpy" in given:
+        pytest.importorskip("numpy")
+    assert "collected\n" == run(program=program)
+
+
 def test_a_bound_function_that_failed_is_collected():
     """An error's traceback holds the run that failed."""
     f = pygrad.compile(lambda i: pygrad.take([1.0, 2.0], i))
