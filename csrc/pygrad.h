@@ -122,6 +122,11 @@ pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs, pg_no
  * PG_NO_MEMORY: memory is short, or an operand is not live. (The native proxy's copy does not check the operands.) */
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out,
                   pg_node_cell *const *cells);
+/* As pg_dots(), but with a node for each multiply and each add, as micrograd makes them: ((bias + w0*x0) + w1*x1) + ...
+ * `count` is at least 1. An input with numbers[i] != 0 stands for a number in the program: each neuron gets a leaf of its
+ * own with the number. `numbers` may be NULL. */
+pg_status pg_neurons(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs,
+                     const char *numbers, pg_id *out, pg_node_cell *const *cells);
 /* A take: values[k], where k is the data of `index`, as it is now; `count` is at least 1. A backward step reads the
  * index anew. If k is not a whole number from 0 to count - 1, the data is nan, and no value gets a gradient. */
 pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values, pg_node_cell *cell);

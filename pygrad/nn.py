@@ -60,8 +60,13 @@ _plain_call = Neuron.__call__
 
 
 def _layer(neurons, x, neuron_type):
-    """Return the outputs of a layer, built in one call; None if each neuron must be called: see portable.layer."""
-    return engine.layer(neurons, x, neuron_type) if _is_fused or recordings.is_calling() else None
+    """Return the outputs of a layer, made in one call; None if each neuron must be called: see portable.layer."""
+    return engine.layer(neurons, x, neuron_type, _is_fused or _is_unseen())
+
+
+def _is_unseen():
+    """True where no program sees the graph: within no_grad(), and while a function is recorded or transformed."""
+    return recordings.is_calling() or not engine.is_grad_enabled()
 
 
 class Layer(Module):

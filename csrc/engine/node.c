@@ -330,23 +330,24 @@ static uint32_t make_dots(pg_arena *arena, uint32_t rows, uint32_t count, const 
     return made;
 }
 
+pg_status pg_give_layer(pg_arena *arena, uint32_t rows, uint32_t made, const pg_id *out, pg_node_cell *const *cells)
+{
+    for (uint32_t i = 0; made < rows && i < made; i++)
+        pg_unref(arena, out[i]);
+    for (uint32_t i = 0; cells && made == rows && i < rows; i++)
+        own(arena, cells[i], out[i]);
+    return made == rows ? PG_OK : PG_NO_MEMORY; /* or an operand is no live node */
+}
+
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out,
                   pg_node_cell *const *cells)
 {
     pg_arena *arena = pg_lock();
-#if defined(PG_UNDER_GIL)
-    const bool live = true; /* they are the ids of proxies: under the GIL nobody can free their nodes meanwhile */
-#else
-    const bool live = pg_all_live(arena, biases, rows) && pg_all_live(arena, xs, count) &&
-                      pg_all_live(arena, ws, (size_t)rows * count);
-#endif
+    const bool live = pg_is_layer_live(arena, rows, count, biases, ws, xs);
     const uint32_t made = live ? make_dots(arena, rows, count, biases, ws, xs, out) : 0;
-    for (uint32_t i = 0; made < rows && i < made; i++) /* all or nothing */
-        pg_unref(arena, out[i]);
-    for (uint32_t i = 0; cells && made == rows && i < rows; i++)
-        own(arena, cells[i], out[i]);
+    const pg_status status = pg_give_layer(arena, rows, made, out, cells);
     pg_unlock(arena);
-    return made == rows ? PG_OK : PG_NO_MEMORY; /* or an operand is no live node */
+    return status;
 }
 
 static list_spec custom_spec(double data, uint32_t count, const pg_id *children, const double *local_grads)
