@@ -143,6 +143,12 @@ pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, p
 
 /* The same for the leaf in a cell: the cell gets the new node's id, and the cell `old` the leaf's. */
 pg_status pg_cell_to_custom(pg_node_cell *cell, uint32_t count, const pg_id *children, pg_node_cell *old);
+/* Let a result, to which the caller has a reference, go from its operands: a leaf with its data and gradient, *out,
+ * takes its place in all operand lists (let_go.c). The caller still has to release the old node, which has no operands
+ * and no closure any more. PG_BUSY: a backward pass has it. PG_NO_NODE: or it is a leaf. PG_NO_MEMORY. */
+pg_status pg_result_to_leaf(pg_id id, pg_id *out);
+/* The same for the result in a cell: the cell gets the leaf's id, and the empty cell `old` the id of the old node. */
+pg_status pg_cell_to_leaf(pg_node_cell *cell, pg_node_cell *old);
 
 /* --- lifetime --- */
 

@@ -15,7 +15,7 @@ and `_backward` included. The modules of pygrad use these names too; programs sh
 
 import operator
 
-from pygrad.common import truth
+from pygrad.common import refusals, truth
 from pygrad.common.arrays import number_in, operands_of
 from pygrad.common.nested import build_lists, count, flatten, has_gap
 from pygrad.common.numbers import describe, operand, shown, to_float
@@ -239,11 +239,20 @@ def parse_dialect(value_type, children, op, keywords):
 
 
 def parse_prev(value_type, value, children):
-    """Return the Values assigned to `value._prev` as a tuple; refuse a Value that is its own operand."""
+    """Return the Values assigned to `value._prev` as a tuple; refuse a Value that is its own operand, and none for a
+    result that depends on an argument of a running function."""
     children, _, _ = parse_dialect(value_type, children, "", {})
     if any(child is value for child in children):
         raise ValueError("a Value cannot be its own operand")
+    if not children and not value._is_leaf() and truth.is_variable(value):
+        raise refusals.prev_of_a_variable()
     return children
+
+
+def forget_op(attributes):
+    """Take out of the `__dict__` of a Value that is a leaf now what belongs to the op that it was the result of."""
+    for key in (CLOSURE, CALL, HELD, MADE_AT):
+        attributes.pop(key, None)
 
 
 def take(value_type, choose, values, index):

@@ -16,6 +16,7 @@ from pygrad.common.value_base import (
     CLOSURE,
     OP_NAME,
     ValueBase,
+    forget_op,
     is_a,
     is_default,
     pair_up,
@@ -271,8 +272,12 @@ class Value(ValueBase):
     @_prev.setter
     def _prev(self, children):
         children = parse_prev(Value, self, children)
-        if self._is_leaf() and (not children or _drops_operands()):
-            return
+        if not self._is_leaf() and not children:
+            self._let_go()
+        elif children and not (self._is_leaf() and _drops_operands()):
+            self._take_operands(children)
+
+    def _take_operands(self, children):
         old = _blank()
         try:
             status = lib.pg_cell_to_custom(self._pg_cell, len(children), _ids(children), old._pg_cell)
@@ -285,6 +290,23 @@ class Value(ValueBase):
         check(status, children)
         if CLOSURE in self.__dict__:
             _with_closure[self._pg_node] = self
+
+    def _let_go(self):
+        """Let the operands go: a leaf takes the place of the node, which `old` keeps for threads that have its id."""
+        if self._is_comparison():
+            self.__dict__[truth.COMPARISON] = True
+        old = _blank()
+        try:
+            status = lib.pg_cell_to_leaf(self._pg_cell, old._pg_cell)
+        finally:
+            if old._pg_cell.id:
+                old._pg_node, self._pg_node = self._pg_node, self._pg_cell.id
+                self._pg_a, self._pg_b = None, old
+                _with_closure.pop(old._pg_node, None)
+                forget_op(self.__dict__)
+        if status == lib.PG_BUSY:
+            raise refusals.busy()
+        check(status, (self,))
 
     def _operands_in_order(self):
         """Return the operands as a tuple. Sum: start, terms. Dot: bias, w0, x0, w1, x1, …. Take: index, values. Custom
