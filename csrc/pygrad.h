@@ -247,6 +247,8 @@ double pg_exponent(pg_id id); /* of a "power" node; nan for any other */
  * if there is none. A list that the arena has split is whole here. The ids come without references. */
 size_t pg_operand_count(pg_id id);
 void pg_operands(pg_id id, pg_id *out);
+/* The slopes by these operands, as the data is now: 0 by one that gets no gradient. (Of a "custom" node they are not known: all 0.) */
+void pg_slopes(pg_id id, double *out);
 /* Declare that the node's backward step is a Python closure (1), or its op's own again (0). */
 void pg_set_closure(pg_id id, int on);
 

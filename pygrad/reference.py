@@ -473,6 +473,14 @@ class Value(ValueBase):
         """Return the operands as a tuple: see `pygrad.engine.portable.Value._operands_in_order`."""
         return self._alive()._operands
 
+    def _slopes(self):
+        """Return the partial derivatives by the operands, a tuple of numbers; None if the program made the Value."""
+        operands = self._alive()._operands
+        partials = self._row.partials(self._data, *[child._data for child in operands])
+        if not partials and self._row.forward is None:
+            return None
+        return tuple([0.0 if partial is None else partial for partial in partials or [None] * len(operands)])
+
     @property
     def _backward(self):
         return self._alive().__dict__.get(CLOSURE, self._propagate)

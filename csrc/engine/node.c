@@ -547,7 +547,7 @@ size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out)
     return 2 * (size_t)part->b;
 }
 
-static size_t count_operands(const pg_arena *arena, const pg_node *node)
+size_t pg_count_operands(const pg_arena *arena, const pg_node *node)
 {
     size_t count = 0;
     if (node->op == PG_LEAF) /* the keeper of a frozen leaf is not an operand */
@@ -560,7 +560,7 @@ static size_t count_operands(const pg_arena *arena, const pg_node *node)
 size_t pg_operand_count(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    const size_t count = count_operands(arena, pg_node_at(arena, pg_known(arena, id)));
+    const size_t count = pg_count_operands(arena, pg_node_at(arena, pg_known(arena, id)));
     pg_unlock(arena);
     return count;
 }
@@ -569,7 +569,7 @@ void pg_operands(pg_id id, pg_id *out)
 {
     pg_arena *arena = pg_lock();
     const pg_node *node = pg_node_at(arena, pg_known(arena, id));
-    const size_t count = count_operands(arena, node);
+    const size_t count = pg_count_operands(arena, node);
     pg_id *end = out + count;
     for (const pg_node *part = count ? node : NULL; part; part = pg_part_before(arena, part)) {
         end -= pg_list_part(arena, part, NULL);

@@ -110,6 +110,9 @@ pg_id pg_make_choice(pg_arena *arena, pg_id index, uint32_t count, const pg_id *
  * be NULL. */
 size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out);
 
+/* How many ids pg_operands() writes. */
+size_t pg_count_operands(const pg_arena *arena, const pg_node *node);
+
 /* The gradient that a program sees. For a frozen leaf it is the keeper's; but while an order of this thread runs, so
  * for a closure, it is the leaf's own: what the sweep has added. */
 double *pg_frozen_grad(const pg_arena *arena, pg_node *leaf);

@@ -265,6 +265,29 @@ static PyObject *value_operands(PyObject *self, PyObject *Py_UNUSED(nothing))
     return operands;
 }
 
+static PyObject *value_slopes(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    value *v = (value *)self;
+    if (!require_node(v))
+        return NULL;
+    if (node_of(v)->op == PG_CUSTOM)
+        Py_RETURN_NONE;
+    const Py_ssize_t count = (Py_ssize_t)pg_operand_count(v->id);
+    double *numbers = allocate(count, sizeof(double));
+    PyObject *slopes = numbers ? PyTuple_New(count) : NULL;
+    if (slopes)
+        pg_slopes(v->id, numbers);
+    for (Py_ssize_t i = 0; slopes && i < count; i++) {
+        PyObject *slope = PyFloat_FromDouble(numbers[i]);
+        if (slope)
+            PyTuple_SET_ITEM(slopes, i, slope);
+        else
+            Py_CLEAR(slopes);
+    }
+    PyMem_Free(numbers);
+    return slopes;
+}
+
 static PyObject *get_prev(PyObject *self, void *Py_UNUSED(closure))
 {
     PyObject *operands = value_operands(self, NULL);
@@ -362,6 +385,7 @@ PyGetSetDef value_getset[] = {
 PyMethodDef attribute_methods[] = {
     {"_operands_in_order", value_operands, METH_NOARGS,
      "The operands as a tuple: see pygrad.engine.portable.Value._operands_in_order."},
+    {"_slopes", value_slopes, METH_NOARGS, "The slopes by the operands: see pygrad.engine.portable.Value._slopes."},
     {"_read", (PyCFunction)(void (*)(void))value_read, METH_FASTCALL, "See pygrad.common.value_base.ValueBase._read."},
     {"_read_grad", value_read_grad, METH_NOARGS, "See pygrad.common.value_base.ValueBase._read_grad."},
     {"_attributes", value_attributes, METH_NOARGS, "Return a copy of the Value's dict."},

@@ -43,6 +43,13 @@ def prev_of_a_variable():
     )
 
 
+def no_local_grads(value):
+    return AttributeError(
+        f"the local gradients of this Value, {shown(value._op)}, are not known: its backward step is a function. Call "
+        "value._backward(), or make the Value with them: Value(data, children, local_grads)"
+    )
+
+
 def no_closure():
     return TypeError("_backward must be a function of no arguments")
 

@@ -31,7 +31,7 @@ from pygrad.engine.errors import check, refuse
 from pygrad.engine.optable import CODES, LABELS
 from pygrad.engine.sweeps import backward_in_pieces
 
-_LEAF, _POWER, _STOP_GRADIENT = CODES["leaf"], CODES["power"], CODES["stop_gradient"]
+_LEAF, _POWER, _CUSTOM, _STOP_GRADIENT = (CODES[name] for name in ("leaf", "power", "custom", "stop_gradient"))
 _RECORDING = lib.PG_MODE_RECORDING
 _COMPARISONS = [CODES[name] for name in ("less", "less_equal", "equal", "not_equal")]
 
@@ -325,6 +325,14 @@ class Value(ValueBase):
             if self._pg_a is a and self._pg_b is b:  # no other thread was faster
                 self._pg_a, self._pg_b = operands, None
                 return operands
+
+    def _slopes(self):
+        """Return the derivatives by `_operands_in_order()`, a tuple of numbers; None if the op is the program's."""
+        if lib.pg_op(self._alive()) == _CUSTOM:
+            return None
+        slopes = ffi.new("double[]", lib.pg_operand_count(self._pg_node))
+        lib.pg_slopes(self._pg_node, slopes)
+        return tuple(slopes)
 
     @property
     def _backward(self):
