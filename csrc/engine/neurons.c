@@ -4,48 +4,79 @@
  * this file. Only the last sum of a neuron is given to the caller: all other nodes are hidden until a program asks for
  * them. */
 #include "engine/node.h"
+#include "mem.h"
 
-/* Make the node `a op b`. It takes over the caller's references to a and b; so they are given back if memory is short. */
-PG_INLINE pg_id make_from(pg_arena *arena, int op, pg_id a, pg_id b)
+/* Make a multiply and an add for each of these inputs, where the current block has room for them, and return the last
+ * sum. It takes over the caller's reference to `total`, the sum so far. The nodes lie side by side, and are counted
+ * once for all: this loop makes most nodes of a program that trains a network. */
+static pg_id make_run(pg_arena *arena, pg_id total, uint32_t count, const pg_id *ws, const pg_id *xs)
 {
-    const pg_id id = pg_new_node(arena, op, 1);
-    if (!id) {
-        pg_unref(arena, a);
-        pg_unref(arena, b);
-        return 0;
+    pg_block *block = arena->current;
+    pg_id id = pg_id_of(arena->current_block, block->used);
+    double sum = pg_node_at(arena, total)->data;
+    for (uint32_t i = 0; i < count; i++, id += 2) {
+        pg_node *w = pg_node_at(arena, ws[i]), *x = pg_node_at(arena, xs[i]), *node = pg_node_at(arena, id);
+        const double product = pg_op_forward(PG_OP_mul, w->data, x->data);
+        sum = pg_op_forward(PG_OP_add, sum, product);
+        pg_ref(w);
+        pg_ref(x);
+        node[0] = (pg_node){.data = product, .a = ws[i], .b = xs[i], .op = PG_OP_mul, .slots = 1, .refs = 1};
+        node[1] = (pg_node){.data = sum, .a = total, .b = id, .op = PG_OP_add, .slots = 1, .refs = 1};
+        total = id + 1;
     }
-    pg_node *node = pg_node_at(arena, id);
-    node->a = a;
-    node->b = b;
-    node->data = pg_op_forward(op, pg_node_at(arena, a)->data, pg_node_at(arena, b)->data);
-    return id;
+    block->used = (uint8_t)(block->used + 2 * count);
+    block->live = (uint8_t)(block->live + 2 * count);
+    arena->live_nodes += 2 * (size_t)count;
+    return total;
 }
 
-/* Return an input with a reference for the caller: of a number a leaf of its own. 0: memory is short. */
-PG_INLINE pg_id take_input(pg_arena *arena, pg_id x, bool is_number)
-{
-    pg_node *node = pg_node_at(arena, x);
-    if (is_number)
-        return pg_new_leaf_with(arena, node->data, PG_FLAG_NUMBER);
-    pg_ref(node);
-    return x;
-}
-
-static pg_id make_neuron(pg_arena *arena, pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs,
-                         const char *numbers)
+static pg_id make_neuron(pg_arena *arena, pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs)
 {
     pg_id total = bias;
     pg_ref(pg_node_at(arena, bias));
-    for (uint32_t i = 0; total && i < count; i++) {
-        const pg_id x = take_input(arena, xs[i], numbers && numbers[i]);
-        if (x)
-            pg_ref(pg_node_at(arena, ws[i]));
-        const pg_id product = x ? make_from(arena, PG_OP_mul, ws[i], x) : 0;
-        if (!product)
+    for (uint32_t done = 0, run; done < count; done += run) {
+        if (arena->current->used + 2 > PG_BLOCK_SLOTS && !pg_start_block(arena)) {
             pg_unref(arena, total);
-        total = product ? make_from(arena, PG_OP_add, total, product) : 0;
+            return 0;
+        }
+        const uint32_t room = (uint32_t)(PG_BLOCK_SLOTS - arena->current->used) / 2;
+        run = count - done < room ? count - done : room;
+        total = make_run(arena, total, run, ws + done, xs + done);
     }
     return total;
+}
+
+/* Make a neuron with leaves of its own for the numbers among the inputs. `own` is memory for `count` ids. */
+static pg_id make_neuron_with_numbers(pg_arena *arena, pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs,
+                                      const char *numbers, pg_id *own)
+{
+    uint32_t ready = 0;
+    for (; ready < count; ready++) {
+        own[ready] = numbers[ready] ? pg_new_leaf_with(arena, pg_node_at(arena, xs[ready])->data, PG_FLAG_NUMBER)
+                                    : xs[ready];
+        if (!own[ready])
+            break;
+    }
+    const pg_id neuron = ready == count ? make_neuron(arena, bias, count, ws, own) : 0;
+    for (uint32_t i = 0; i < ready; i++)
+        if (numbers[i])
+            pg_unref(arena, own[i]);
+    return neuron;
+}
+
+static uint32_t make_neurons(pg_arena *arena, uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws,
+                             const pg_id *xs, const char *numbers, pg_id *out)
+{
+    pg_id *own = numbers ? pg_zeroed((count + 1) * sizeof *own) : NULL;
+    uint32_t made = 0;
+    for (; made < rows && (own || !numbers); made++, ws += count) {
+        out[made] = numbers ? make_neuron_with_numbers(arena, biases[made], count, ws, xs, numbers, own)
+                            : make_neuron(arena, biases[made], count, ws, xs);
+        if (!out[made])
+            break;
+    }
+    pg_free(own);
+    return made;
 }
 
 pg_status pg_neurons(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs,
@@ -53,11 +84,7 @@ pg_status pg_neurons(uint32_t rows, uint32_t count, const pg_id *biases, const p
 {
     pg_arena *arena = pg_lock();
     const bool live = pg_is_layer_live(arena, rows, count, biases, ws, xs);
-    uint32_t made = 0;
-    while (live && made < rows && (out[made] = make_neuron(arena, biases[made], count, ws, xs, numbers))) {
-        made++;
-        ws += count;
-    }
+    const uint32_t made = live ? make_neurons(arena, rows, count, biases, ws, xs, numbers, out) : 0;
     const pg_status status = pg_give_layer(arena, rows, made, out, cells);
     pg_unlock(arena);
     return status;

@@ -510,7 +510,7 @@ def _make_layer(rows, xs, biases, ids, numbers):
     if numbers is None:
         status = lib.pg_dots(len(rows), len(xs), *ids, made, owners)
     else:
-        status = lib.pg_neurons(len(rows), len(xs), *ids, numbers, made, owners)
+        status = lib.pg_neurons(len(rows), len(xs), *ids, numbers if any(numbers) else ffi.NULL, made, owners)
     if status != lib.PG_OK:
         check(status, [*xs, *biases, *[w for ws in rows for w in ws]])
     for out, id in zip(outs, made):
