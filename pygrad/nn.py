@@ -14,7 +14,8 @@ _is_fused = True
 def fuse(on):
     """Make each neuron one `dot` node (True, the initial setting), or the multiplies and adds of micrograd's (False).
 
-    The setting is the process's; it holds for graphs that are built from now on. Numbers and gradients are the same.
+    The setting is the process's; it holds for graphs that are built from now on. Data and gradients are the same; the
+    gradient of a Value that is two inputs of a neuron may differ in its last bit.
     False is for programs that look into the graph of a network as micrograd's: `install_as_micrograd()` sets it. A
     function that is compiled or transformed has fused networks in any case. Raises TypeError if `on` is no bool.
     """
@@ -44,7 +45,7 @@ class Neuron(Module):
         x = _inputs(x)
         if len(x) != len(self.w):
             raise ValueError(f"this neuron takes {len(self.w)} inputs, and the input has length {len(x)}")
-        if out := _layer([self], x, type(self)):
+        if out := engine.layer([self], x, type(self), _is_fused or _is_unseen()):
             return out[0]
         act = sum((wi * xi for wi, xi in zip(self.w, x)), self.b)
         return getattr(act, self.activation)() if self.nonlin else act
@@ -57,11 +58,6 @@ class Neuron(Module):
 
 
 _plain_call = Neuron.__call__
-
-
-def _layer(neurons, x, neuron_type):
-    """Return the outputs of a layer, made in one call; None if each neuron must be called: see portable.layer."""
-    return engine.layer(neurons, x, neuron_type, _is_fused or _is_unseen())
 
 
 def _is_unseen():
@@ -77,7 +73,8 @@ class Layer(Module):
 
     def __call__(self, x):
         x = _inputs(x)
-        out = _layer(self.neurons, x, Neuron) if Neuron.__call__ is _plain_call else None
+        fused = _is_fused or _is_unseen()
+        out = engine.layer(self.neurons, x, Neuron, fused) if Neuron.__call__ is _plain_call else None
         out = out or [n(x) for n in self.neurons]
         return out[0] if len(out) == 1 else out
 

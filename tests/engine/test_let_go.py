@@ -1,4 +1,4 @@
-"""`v._prev = ()`: a result lets its operands go, and is a leaf from then on; with its data, its gradient, its identity."""
+"""`v._prev = ()`: a result lets its operands go, and is a leaf from then on, with its data, gradient and identity."""
 
 import copy
 import gc
@@ -288,7 +288,8 @@ def test_subclasses_and_labels():
     c = v + 1.0
     v._prev = ()
 
-    assert v is ended() and "state" == v.label
+    assert v is ended()
+    assert "state" == v.label
     assert v in c._prev
     del v
     assert "state" in [child.label for child in c._prev]
@@ -305,7 +306,7 @@ def test_threads_let_go_and_use():
                 c = v * 2.0 + v
                 c.backward()
                 assert c.data == 3.0 * v.data
-                c._prev
+                assert c._prev
         except BaseException as error:
             failures.append(error)
 

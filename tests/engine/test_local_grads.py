@@ -18,13 +18,18 @@ def results(engine):
     """{name: a result} of every op that a program can make, over two leaves and a few more."""
     a, b, c = map(engine.Value, (0.5, 0.75, -1.25))
     made = {name: getattr(a, name)() for name in UNARY if name not in ("neg",)}
-    made |= {name: getattr(a, name)(b) for name in BINARY} | {f"{name} tie": getattr(a, name)(0.5) for name in BINARY[:2]}
+    made |= {name: getattr(a, name)(b) for name in BINARY} | {
+        f"{name} tie": getattr(a, name)(0.5) for name in BINARY[:2]
+    }
     made |= {"+": a + b, "-": a - b, "*": a * b, "/": a / b, "**": a**b, "neg": -c, "a * a": a * a, "3 - a": 3.0 - a}
     made |= {f"**{k}": a**k for k in (2, 3, -1, 0.5, 0, 7)}
     made |= {"sum": engine.sum([a, b, a]), "sum from": engine.sum([a, b], c), "long sum": engine.sum([a, b] * 1500, c)}
     made |= {"dot": engine.dot([a, b], [b, b]), "biased": engine.dot([a, b], [c, a], b)}
     made |= {"long dot": engine.dot([a, b] * 800, [c, a] * 800, b)}
-    made |= {"take": engine.take([a, b, c], engine.Value(1.0)), "long take": engine.take([a, b] * 1500, engine.Value(2001.0))}
+    made |= {
+        "take": engine.take([a, b, c], engine.Value(1.0)),
+        "long take": engine.take([a, b] * 1500, engine.Value(2001.0)),
+    }
     made["local"] = engine.Value(1.0, (a, b), (2.0, 0.0))
     made["long local"] = engine.Value(1.0, (a, b) * 700, [0.25 * i for i in range(1400)])
     return made | {"stop_gradient": (a * b).stop_gradient(), "nan": c.log(), "infinite": engine.Value(0.0).sqrt()}
@@ -105,14 +110,14 @@ def test_microgpts_backward_by_hand(engine):
 
 
 def test_a_function_of_the_programs_is_refused(engine):
-    """Where the backward step is a closure nobody knows the slopes: the error says what to do. The children are there."""
+    """Where the backward step is a closure nobody knows the slopes: the error says what to do; children are there."""
     a = engine.Value(2.0)
     custom, replaced = engine.Value(4.0, (a,), "mine"), a.tanh()
     replaced._backward = lambda: None
     for v in (custom, replaced):
         assert (a,) == v._children
         with pytest.raises(AttributeError, match="local_grads"):
-            v._local_grads
+            assert v._local_grads
     assert not hasattr(custom, "_local_grads")
 
 

@@ -1,6 +1,7 @@
 """Networks that are not fused (pygrad.nn.fuse(False)): micrograd's own graph, node for node, with the fused bits."""
 
 import copy
+import functools
 import random
 import threading
 from collections import Counter
@@ -105,7 +106,7 @@ def test_numbers_are_the_fused_ones(kind):
 
 
 def test_the_graph_of_real_micrograd():
-    """A network of micrograd 0.1.0 itself has as many nodes of each op, each edge, and the data; gradients to rounding."""
+    """A network of micrograd 0.1.0 itself has as many nodes of each op, its edges and data; gradients to rounding."""
     theirs = pytest.importorskip("micrograd.nn")
     if theirs is nn:
         pytest.skip("micrograd is pygrad here")
@@ -378,7 +379,8 @@ def test_two_threads_open_one_graph():
     """Threads that look into one neuron at once find the same objects."""
     for _ in range(20):
         out, found = layer_of({}, 16, 1)([1.0] * 16), []
-        threads = [threading.Thread(target=lambda: found.append(ordered(out))) for _ in range(3)]
+        work = functools.partial(lambda out, found: found.append(ordered(out)), out, found)
+        threads = [threading.Thread(target=work) for _ in range(3)]
         [t.start() for t in threads]
         [t.join() for t in threads]
         assert set(found[0]) == set(found[1]) == set(found[2])
@@ -389,7 +391,7 @@ def test_pictures_are_those_of_micrograd():
     out = nn.Neuron(2)([Value(1.0), Value(2.0)])
     source = viz.draw_dot(out).source
 
-    assert 2 == source.count('label="*"') and 2 == source.count('label="+"')
+    assert [2, 2] == [source.count(f'label="{op}"') for op in "*+"]
     assert "dot" not in source.replace("digraph", "")
 
 
