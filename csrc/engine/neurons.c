@@ -52,8 +52,8 @@ static pg_id make_neuron_with_numbers(pg_arena *arena, pg_id bias, uint32_t coun
 {
     uint32_t ready = 0;
     for (; ready < count; ready++) {
-        own[ready] = numbers[ready] ? pg_new_leaf_with(arena, pg_node_at(arena, xs[ready])->data, PG_FLAG_NUMBER)
-                                    : xs[ready];
+        own[ready] =
+            numbers[ready] ? pg_new_leaf_with(arena, pg_node_at(arena, xs[ready])->data, PG_FLAG_NUMBER) : xs[ready];
         if (!own[ready])
             break;
     }
