@@ -25,6 +25,7 @@ class Engine(NamedTuple):
     mlp: Callable
     sum: Callable  # sum(values)
     dot: Callable  # dot(ws, xs, bias)
+    fuse: Callable = lambda on: None  # of pygrad: are the neurons of `mlp` fused, from now on?
     in_c: bool = False  # fast enough for the full sizes of the memory loops
     cyclic: bool = False  # its graphs are reference cycles, which only the garbage collector frees
     most_nodes: float = math.inf  # the largest graph that it can sweep
@@ -39,7 +40,7 @@ def _pygrad(name, package):
         return package.nn.MLP(nin, nouts, **options)
 
     engine = package.engine
-    return Engine(name, engine.Value, mlp, engine.sum, engine.dot, in_c=True)
+    return Engine(name, engine.Value, mlp, engine.sum, engine.dot, package.nn.fuse, in_c=True)
 
 
 def _on_python_proxy():

@@ -31,7 +31,7 @@ def main(rounds):
         report(name, {e.name: operation(name, e) for e in entrants("op", name)}, rounds, "ns")
     for name in STEPS:
         report(name, {e.name: step_of(name, e) for e in entrants("step", name)}, rounds, "ms")
-    for name in ("moons, nn", "moons, by hand", "char-GPT"):
+    for name in ("moons, nn", "moons, not fused", "moons, by hand", "char-GPT"):
         report(f"{name}, gc on", {e.name: step_of(name, e) for e in entrants("step", name)}, rounds, "ms", gc_on=True)
     for gc_on in (False, True):
         runs = {e.name: partial(whole_life, e, 1_000_000) for e in entrants("build") if e.in_c}

@@ -249,7 +249,7 @@ class HandWrittenMLP:
         return x[0]
 
 
-def moons(engine, samples, by_hand=False):
+def moons(engine, samples, by_hand=False, fused=True):
     """micrograd's demo: MLP(2, [16, 16, 1]) on two half-moons, hinge loss and L2 penalty, full batch, SGD."""
     rng = random.Random(SEED)
     X, Y = [], []
@@ -263,7 +263,9 @@ def moons(engine, samples, by_hand=False):
     model = HandWrittenMLP(model) if by_hand else model
 
     def step():
+        engine.fuse(fused)
         scores = [model([engine.Value(x0), engine.Value(x1)]) for x0, x1 in X]
+        engine.fuse(True)
         losses = [(1 + -yi * score).relu() for yi, score in zip(Y, scores)]
         loss = sum(losses) * (1.0 / len(losses)) + 1e-4 * sum(p * p for p in model.parameters())
         return _descend(model, loss, 0.1)
@@ -319,6 +321,7 @@ STEPS = {
     "README expression": Step(readme, [24.7041, 138.8338, 645.5773]),
     "lecture net": Step(lecture),
     "moons, nn": Step(moons),
+    "moons, not fused": Step(partial(moons, fused=False)),
     "moons, by hand": Step(partial(moons, by_hand=True)),
     "char-GPT": Step(char_gpt),
 }

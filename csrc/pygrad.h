@@ -122,6 +122,11 @@ pg_id pg_dot(pg_id bias, uint32_t count, const pg_id *ws, const pg_id *xs, pg_no
  * PG_NO_MEMORY: memory is short, or an operand is not live. (The native proxy's copy does not check the operands.) */
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out,
                   pg_node_cell *const *cells);
+/* As pg_dots(), but with a node for each multiply and each add, as micrograd makes them: ((bias + w0*x0) + w1*x1) + ...
+ * `count` is at least 1. An input with numbers[i] != 0 stands for a number in the program: each neuron gets a leaf of its
+ * own with the number. `numbers` may be NULL. */
+pg_status pg_neurons(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs,
+                     const char *numbers, pg_id *out, pg_node_cell *const *cells);
 /* A take: values[k], where k is the data of `index`, as it is now; `count` is at least 1. A backward step reads the
  * index anew. If k is not a whole number from 0 to count - 1, the data is nan, and no value gets a gradient. */
 pg_id pg_choose(pg_id index, uint32_t count, const pg_id *values, pg_node_cell *cell);
@@ -138,6 +143,12 @@ pg_status pg_leaf_to_custom(pg_id leaf, uint32_t count, const pg_id *children, p
 
 /* The same for the leaf in a cell: the cell gets the new node's id, and the cell `old` the leaf's. */
 pg_status pg_cell_to_custom(pg_node_cell *cell, uint32_t count, const pg_id *children, pg_node_cell *old);
+/* Let a result, to which the caller has a reference, go from its operands: a leaf with its data and gradient, *out,
+ * takes its place in all operand lists (let_go.c). The caller still has to release the old node, which has no operands
+ * and no closure any more. PG_BUSY: a backward pass has it. PG_NO_NODE: or it is a leaf. PG_NO_MEMORY. */
+pg_status pg_result_to_leaf(pg_id id, pg_id *out);
+/* The same for the result in a cell: the cell gets the leaf's id, and the empty cell `old` the id of the old node. */
+pg_status pg_cell_to_leaf(pg_node_cell *cell, pg_node_cell *old);
 
 /* --- lifetime --- */
 
@@ -236,6 +247,8 @@ double pg_exponent(pg_id id); /* of a "power" node; nan for any other */
  * if there is none. A list that the arena has split is whole here. The ids come without references. */
 size_t pg_operand_count(pg_id id);
 void pg_operands(pg_id id, pg_id *out);
+/* The slopes by these operands, as the data is now: 0 by one that gets no gradient. (Of a "custom" node they are not known: all 0.) */
+void pg_slopes(pg_id id, double *out);
 /* Declare that the node's backward step is a Python closure (1), or its op's own again (0). */
 void pg_set_closure(pg_id id, int on);
 

@@ -39,6 +39,7 @@ from pygrad.common.value_base import (
     CLOSURE,
     OP_NAME,
     ValueBase,
+    forget_op,
     is_default,
     pair_up,
     parse_dialect,
@@ -448,7 +449,8 @@ class Value(ValueBase):
     @_prev.setter
     def _prev(self, children):
         children = parse_prev(Value, self, children)
-        if not children and self._is_leaf():
+        if not children:
+            self._let_go()
             return
         if not self._is_leaf() or self._used or self._busy:
             raise refusals.prev_is_fixed()
@@ -456,9 +458,28 @@ class Value(ValueBase):
         self._set_node(_given_row("", None), children, self._data)
         self._grad = grad
 
+    def _let_go(self):
+        """Become a leaf, which has the data and the gradient."""
+        if self._is_leaf():
+            return
+        if self._busy:
+            raise refusals.busy()
+        if self._is_comparison():
+            self.__dict__[truth.COMPARISON] = True
+        self._row, self._operands = LEAF, ()
+        forget_op(self.__dict__)
+
     def _operands_in_order(self):
         """Return the operands as a tuple: see `pygrad.engine.portable.Value._operands_in_order`."""
         return self._alive()._operands
+
+    def _slopes(self):
+        """Return the partial derivatives by the operands, a tuple of numbers; None if the program made the Value."""
+        operands = self._alive()._operands
+        partials = self._row.partials(self._data, *[child._data for child in operands])
+        if not partials and self._row.forward is None:
+            return None
+        return tuple([0.0 if partial is None else partial for partial in partials or [None] * len(operands)])
 
     @property
     def _backward(self):

@@ -330,23 +330,24 @@ static uint32_t make_dots(pg_arena *arena, uint32_t rows, uint32_t count, const 
     return made;
 }
 
+pg_status pg_give_layer(pg_arena *arena, uint32_t rows, uint32_t made, const pg_id *out, pg_node_cell *const *cells)
+{
+    for (uint32_t i = 0; made < rows && i < made; i++)
+        pg_unref(arena, out[i]);
+    for (uint32_t i = 0; cells && made == rows && i < rows; i++)
+        own(arena, cells[i], out[i]);
+    return made == rows ? PG_OK : PG_NO_MEMORY; /* or an operand is no live node */
+}
+
 pg_status pg_dots(uint32_t rows, uint32_t count, const pg_id *biases, const pg_id *ws, const pg_id *xs, pg_id *out,
                   pg_node_cell *const *cells)
 {
     pg_arena *arena = pg_lock();
-#if defined(PG_UNDER_GIL)
-    const bool live = true; /* they are the ids of proxies: under the GIL nobody can free their nodes meanwhile */
-#else
-    const bool live = pg_all_live(arena, biases, rows) && pg_all_live(arena, xs, count) &&
-                      pg_all_live(arena, ws, (size_t)rows * count);
-#endif
+    const bool live = pg_is_layer_live(arena, rows, count, biases, ws, xs);
     const uint32_t made = live ? make_dots(arena, rows, count, biases, ws, xs, out) : 0;
-    for (uint32_t i = 0; made < rows && i < made; i++) /* all or nothing */
-        pg_unref(arena, out[i]);
-    for (uint32_t i = 0; cells && made == rows && i < rows; i++)
-        own(arena, cells[i], out[i]);
+    const pg_status status = pg_give_layer(arena, rows, made, out, cells);
     pg_unlock(arena);
-    return made == rows ? PG_OK : PG_NO_MEMORY; /* or an operand is no live node */
+    return status;
 }
 
 static list_spec custom_spec(double data, uint32_t count, const pg_id *children, const double *local_grads)
@@ -546,7 +547,7 @@ size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out)
     return 2 * (size_t)part->b;
 }
 
-static size_t count_operands(const pg_arena *arena, const pg_node *node)
+size_t pg_count_operands(const pg_arena *arena, const pg_node *node)
 {
     size_t count = 0;
     if (node->op == PG_LEAF) /* the keeper of a frozen leaf is not an operand */
@@ -559,7 +560,7 @@ static size_t count_operands(const pg_arena *arena, const pg_node *node)
 size_t pg_operand_count(pg_id id)
 {
     pg_arena *arena = pg_lock();
-    const size_t count = count_operands(arena, pg_node_at(arena, pg_known(arena, id)));
+    const size_t count = pg_count_operands(arena, pg_node_at(arena, pg_known(arena, id)));
     pg_unlock(arena);
     return count;
 }
@@ -568,7 +569,7 @@ void pg_operands(pg_id id, pg_id *out)
 {
     pg_arena *arena = pg_lock();
     const pg_node *node = pg_node_at(arena, pg_known(arena, id));
-    const size_t count = count_operands(arena, node);
+    const size_t count = pg_count_operands(arena, node);
     pg_id *end = out + count;
     for (const pg_node *part = count ? node : NULL; part; part = pg_part_before(arena, part)) {
         end -= pg_list_part(arena, part, NULL);

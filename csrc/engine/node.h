@@ -84,6 +84,23 @@ PG_INLINE pg_id pg_make_power(pg_arena *arena, pg_id a, double exponent)
     return id;
 }
 
+/* Are the operands of a layer, as pg_dots() has them, live nodes? Under the GIL they are the ids of proxies, and nobody can
+ * free their nodes meanwhile. */
+static inline bool pg_is_layer_live(const pg_arena *arena, uint32_t rows, uint32_t count, const pg_id *biases,
+                                    const pg_id *ws, const pg_id *xs)
+{
+#if defined(PG_UNDER_GIL)
+    (void)arena, (void)rows, (void)count, (void)biases, (void)ws, (void)xs;
+    return true;
+#else
+    return pg_all_live(arena, biases, rows) && pg_all_live(arena, xs, count) &&
+           pg_all_live(arena, ws, (size_t)rows * count);
+#endif
+}
+
+/* Give the results of a layer to the cells; or give them all back, if only `made` of them were made: all or none. */
+pg_status pg_give_layer(pg_arena *arena, uint32_t rows, uint32_t made, const pg_id *out, pg_node_cell *const *cells);
+
 /* xs[0] + xs[1] + ..., from the left; and a take. All operands must be live, and a take must have a value. */
 pg_id pg_make_sum(pg_arena *arena, uint32_t count, const pg_id *xs);
 pg_id pg_make_choice(pg_arena *arena, pg_id index, uint32_t count, const pg_id *values);
@@ -92,6 +109,9 @@ pg_id pg_make_choice(pg_arena *arena, pg_id index, uint32_t count, const pg_id *
  * dot w0, x0, w1, x1, ...; of a take the index, in its first part only, and the values. Returns how many; `out` may
  * be NULL. */
 size_t pg_list_part(const pg_arena *arena, const pg_node *part, pg_id *out);
+
+/* How many ids pg_operands() writes. */
+size_t pg_count_operands(const pg_arena *arena, const pg_node *node);
 
 /* The gradient that a program sees. For a frozen leaf it is the keeper's; but while an order of this thread runs, so
  * for a closure, it is the leaf's own: what the sweep has added. */

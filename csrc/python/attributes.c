@@ -7,6 +7,7 @@
 #include "python/keep.h"
 #include "python/make.h"
 #include "python/parts.h"
+#include "python/truth.h"
 
 static int cannot_delete(const char *name)
 {
@@ -264,6 +265,29 @@ static PyObject *value_operands(PyObject *self, PyObject *Py_UNUSED(nothing))
     return operands;
 }
 
+static PyObject *value_slopes(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    value *v = (value *)self;
+    if (!require_node(v))
+        return NULL;
+    if (node_of(v)->op == PG_CUSTOM)
+        Py_RETURN_NONE;
+    const Py_ssize_t count = (Py_ssize_t)pg_operand_count(v->id);
+    double *numbers = allocate(count, sizeof(double));
+    PyObject *slopes = numbers ? PyTuple_New(count) : NULL;
+    if (slopes)
+        pg_slopes(v->id, numbers);
+    for (Py_ssize_t i = 0; slopes && i < count; i++) {
+        PyObject *slope = PyFloat_FromDouble(numbers[i]);
+        if (slope)
+            PyTuple_SET_ITEM(slopes, i, slope);
+        else
+            Py_CLEAR(slopes);
+    }
+    PyMem_Free(numbers);
+    return slopes;
+}
+
 static PyObject *get_prev(PyObject *self, void *Py_UNUSED(closure))
 {
     PyObject *operands = value_operands(self, NULL);
@@ -272,23 +296,30 @@ static PyObject *get_prev(PyObject *self, void *Py_UNUSED(closure))
     return set;
 }
 
+/* Put a new node of `v` in the place of its old one, which is given back. */
+static void bind_anew(value *v, pg_id id)
+{
+    pg_arena *arena = pg_lock();
+    const pg_id old = v->id;
+    unlist(v);
+    bind(v, id);
+    pg_unref(arena, old);
+    pg_unlock(arena);
+}
+
 /* Replace the leaf of `v` by a custom node with these operands. */
 static int rewire(value *v, PyObject *children)
 {
     unsigned flags = 0;
-    pg_id *ids = ids_of_children(children, &flags), leaf = v->id, custom = 0;
+    pg_id *ids = ids_of_children(children, &flags), custom = 0;
     if (!ids || keep(v, KEPT | TRACKED) < 0) {
         PyMem_Free(ids);
         return -1;
     }
-    const pg_status status = pg_leaf_to_custom(leaf, (uint32_t)PyTuple_GET_SIZE(children), ids, &custom);
+    const pg_status status = pg_leaf_to_custom(v->id, (uint32_t)PyTuple_GET_SIZE(children), ids, &custom);
     PyMem_Free(ids);
     if (status == PG_OK) {
-        pg_arena *arena = pg_lock();
-        unlist(v);
-        bind(v, custom);
-        pg_unref(arena, leaf);
-        pg_unlock(arena);
+        bind_anew(v, custom);
         hold(v, Py_NewRef(children));
         return 0;
     }
@@ -296,6 +327,28 @@ static int rewire(value *v, PyObject *children)
         return raise_error(PyObject_CallNoArgs(py.prev_is_fixed));
     refuse(Py_NewRef(children));
     return -1;
+}
+
+/* Replace the node of `v`, a result, by a leaf: let its operands go. */
+static int let_go(value *v)
+{
+    pg_id leaf = 0;
+    PyObject *marked = copy_kind(v, Py_NewRef((PyObject *)v)); /* the leaf of a comparison has the truth of its data */
+    if (!marked)
+        return -1;
+    Py_DECREF(marked);
+    const pg_status status = pg_result_to_leaf(v->id, &leaf);
+    if (status == PG_BUSY)
+        return raise_error(PyObject_CallNoArgs(py.busy));
+    if (status != PG_OK) {
+        refuse(PyTuple_Pack(1, v));
+        return -1;
+    }
+    bind_anew(v, leaf);
+    hold(v, NULL);
+    PyObject *none = v->dict ? PyObject_CallOneArg(py.forget_op, v->dict) : Py_NewRef(Py_None);
+    Py_XDECREF(none);
+    return none ? 0 : -1;
 }
 
 static int set_prev(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
@@ -308,8 +361,9 @@ static int set_prev(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
     PyObject *children = PyObject_CallFunctionObjArgs(py.parse_prev, value_type, self, x, NULL);
     if (!children)
         return -1;
-    const int plain = pg_is_leaf(v->id) ? PyTuple_GET_SIZE(children) == 0 ? 1 : drops_operands() : 0;
-    const int status = plain < 0 ? -1 : plain ? 0 : rewire(v, children);
+    const bool is_leaf = pg_is_leaf(v->id), none = PyTuple_GET_SIZE(children) == 0;
+    const int plain = is_leaf ? none || drops_operands() : 0;
+    const int status = plain ? 0 : none ? let_go(v) : rewire(v, children);
     Py_DECREF(children);
     return status;
 }
@@ -331,6 +385,7 @@ PyGetSetDef value_getset[] = {
 PyMethodDef attribute_methods[] = {
     {"_operands_in_order", value_operands, METH_NOARGS,
      "The operands as a tuple: see pygrad.engine.portable.Value._operands_in_order."},
+    {"_slopes", value_slopes, METH_NOARGS, "The slopes by the operands: see pygrad.engine.portable.Value._slopes."},
     {"_read", (PyCFunction)(void (*)(void))value_read, METH_FASTCALL, "See pygrad.common.value_base.ValueBase._read."},
     {"_read_grad", value_read_grad, METH_NOARGS, "See pygrad.common.value_base.ValueBase._read_grad."},
     {"_attributes", value_attributes, METH_NOARGS, "Return a copy of the Value's dict."},

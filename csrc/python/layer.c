@@ -1,9 +1,10 @@
 /* layer.c: a layer of neurons in one call. pygrad.engine.portable.layer says for which layers this is right.
  *
  * The steps: parts_of() looks up the neurons' parts; inputs_of() makes the inputs Values; take_layer() writes all ids
- * into one array; pg_dots() makes the nodes; bind_layer() makes the nodes of the activations, and binds the results to
- * their proxies. Where proxies must hold their operands, and within detect_anomaly(), make_neurons() makes one neuron
- * after the other. The result is None if a step before pg_dots() meets an object that is not plain.
+ * into one array; pg_dots(), or pg_neurons() if the layer is not fused, makes the nodes; bind_layer() makes the nodes of the activations, and binds the results to
+ * their proxies. Where proxies must hold their operands, and within detect_anomaly(), make_neurons() makes one fused
+ * neuron after the other. The result is None if a step before pg_dots() meets an object that is not plain; and where
+ * operators must make neurons that are not fused.
  */
 #include "python/make.h"
 #include "python/parts.h"
@@ -16,6 +17,8 @@ typedef struct {
     PyObject *parts; /* a tuple with PARTS entries a neuron */
     pg_id *ids;      /* of the inputs, the biases, and the weights neuron by neuron; then room for the results */
     unsigned flags;  /* of all of them */
+    bool fused;
+    char *numbers; /* of inputs that are not fused: numbers[i] if input i is a number. NULL: none is */
 } layer;
 
 static PyObject *part(const layer *l, Py_ssize_t row, int which)
@@ -66,14 +69,24 @@ static bool are_plain(PyObject *tuple)
     return i == PyTuple_GET_SIZE(tuple);
 }
 
+/* Note which of the inputs are numbers, if each neuron is to have a leaf of its own for them; false: MemoryError. */
+static bool note_numbers(layer *l, PyObject *given)
+{
+    const Py_ssize_t count = PyTuple_GET_SIZE(given);
+    l->numbers = l->fused ? NULL : allocate(count, 1);
+    for (Py_ssize_t i = 0; l->numbers && i < count; i++)
+        l->numbers[i] = !Py_IS_TYPE(PyTuple_GET_ITEM(given, i), value_type);
+    return l->fused || l->numbers;
+}
+
 /* Return the inputs as a tuple of Values; None if one is neither a plain Value nor a number; NULL with an error. */
-static PyObject *inputs_of(PyObject *x)
+static PyObject *inputs_of(layer *l, PyObject *x)
 {
     PyObject *given = PySequence_Tuple(x);
     if (given && are_plain(given))
         return given;
     const Py_ssize_t count = given ? PyTuple_GET_SIZE(given) : 0;
-    PyObject *xs = given ? PyTuple_New(count) : NULL;
+    PyObject *xs = given && note_numbers(l, given) ? PyTuple_New(count) : NULL;
     for (Py_ssize_t i = 0; xs && xs != Py_None && i < count; i++) {
         PyObject *xi = PyTuple_GET_ITEM(given, i), *number = NULL;
         if (!Py_IS_TYPE(xi, value_type) && !PyFloat_CheckExact(xi) && !(number = PyObject_CallOneArg(py.is_number, xi)))
@@ -193,8 +206,10 @@ static PyObject *make_layer(const layer *l, const int *ops, PyObject *outs)
 {
     const pg_id *xs = l->ids, *biases = xs + l->nin, *ws = biases + l->rows;
     pg_id *made = l->ids + l->nin + l->rows + l->rows * l->nin;
-    if (pg_dots((uint32_t)l->rows, (uint32_t)l->nin, biases, ws, xs, made, NULL) != PG_OK ||
-        !bind_layer(outs, made, ops)) {
+    const uint32_t rows = (uint32_t)l->rows, nin = (uint32_t)l->nin;
+    const pg_status status = l->fused ? pg_dots(rows, nin, biases, ws, xs, made, NULL)
+                                      : pg_neurons(rows, nin, biases, ws, xs, l->numbers, made, NULL);
+    if (status != PG_OK || !bind_layer(outs, made, ops)) {
         Py_DECREF(outs);
         return refuse(PyTuple_New(0));
     }
@@ -261,6 +276,8 @@ static PyObject *layer_of(layer *l)
         if (take_layer(l) && !l->flags && !is_anomaly_detected()) {
             outs = make_layer(l, ops, outs);
             outs = calls ? activate(l, outs, ops, false) : outs;
+        } else if (!l->fused) {
+            Py_SETREF(outs, Py_NewRef(Py_None));
         } else {
             Py_DECREF(outs);
             outs = make_neurons(l, ops);
@@ -273,20 +290,24 @@ static PyObject *layer_of(layer *l)
 
 static PyObject *module_layer(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    static const char *const parameters[] = {"neurons", "xs", "neuron_type"};
-    PyObject *given[3] = {NULL, NULL, NULL}, *outs = NULL;
-    if (!parse("layer", args, count, names, 3, 3, parameters, given))
+    static const char *const parameters[] = {"neurons", "xs", "neuron_type", "fused"};
+    PyObject *given[4] = {NULL, NULL, NULL, NULL}, *outs = NULL;
+    if (!parse("layer", args, count, names, 3, 4, parameters, given))
         return NULL;
     if (!is_plain_arithmetic())
         Py_RETURN_NONE;
     PyObject *neurons = PySequence_Tuple(given[0]), *parts = neurons ? parts_of(neurons, given[2]) : NULL;
-    PyObject *xs = parts ? inputs_of(given[1]) : NULL;
-    if (xs && (parts == Py_None || xs == Py_None)) {
+    layer l = {.parts = parts, .fused = given[3] != Py_False};
+    PyObject *xs = parts ? inputs_of(&l, given[1]) : NULL;
+    if (xs && (parts == Py_None || xs == Py_None || (!l.fused && PyTuple_GET_SIZE(xs) == 0))) {
         outs = Py_NewRef(Py_None);
     } else if (xs) {
-        layer l = {.rows = PyTuple_GET_SIZE(neurons), .nin = PyTuple_GET_SIZE(xs), .xs = xs, .parts = parts};
+        l.rows = PyTuple_GET_SIZE(neurons);
+        l.nin = PyTuple_GET_SIZE(xs);
+        l.xs = xs;
         outs = layer_of(&l);
     }
+    PyMem_Free(l.numbers);
     Py_XDECREF(xs);
     Py_XDECREF(parts);
     Py_XDECREF(neurons);

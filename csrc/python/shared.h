@@ -21,8 +21,9 @@
 PG_SHARED struct shared {
     PyObject *to_float, *is_number, *operand; /* of pygrad.common.numbers */
     PyObject *operands_of; /* of pygrad.common.arrays */
-    PyObject *surface, *parse_arguments, *parse_prev, *pair_up, *power_label; /* of pygrad.common.value_base */
-    PyObject *init_of_result, *children_too_late, *prev_is_fixed, *no_closure, *no_hook,
+    PyObject *surface, *parse_arguments, *parse_prev, *forget_op, *pair_up,
+        *power_label; /* of pygrad.common.value_base */
+    PyObject *init_of_result, *children_too_late, *prev_is_fixed, *busy, *no_closure, *no_hook,
         *derivatives_missing; /* of pygrad.common.refusals */
     PyObject *check_truth, *check_equality; /* of pygrad.common.truth */
     PyObject *closure_key, *op_key, *comparison_key; /* keys of a Value's dict */

@@ -179,7 +179,10 @@ False
 """,
     "_prev": """The operands, as a new set; its members are always the same objects.
 
-A program may set it on a leaf that no other Value uses yet: this defines an op, together with `_backward`.
+A program may set it on a leaf that no other Value uses yet: this defines an op, together with `_backward`. On a result
+it may set nothing, `()`: then the operands are let go. Data and gradient stay, and the Value is a leaf from then on,
+also for the graphs that have it already. Raises AttributeError for other operands of a result, and within a function
+that is recorded or transformed; RuntimeError while a backward pass has the Value.
 
 >>> from pygrad import Value
 >>> x = Value(2.0)

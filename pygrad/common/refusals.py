@@ -30,7 +30,24 @@ def children_too_late():
 
 
 def prev_is_fixed():
-    return AttributeError("_prev is fixed at creation: pass the operands as Value(data, _children)")
+    return AttributeError(
+        "_prev is fixed at creation: pass the operands as Value(data, _children); a result can only let them go: "
+        "v._prev = ()"
+    )
+
+
+def prev_of_a_variable():
+    return AttributeError(
+        "_prev of a Value that depends on an argument of the running function cannot be emptied: the Value would keep "
+        "the number of this one run; use pygrad.stop_gradient(v), and v.detach() where the number is meant to stay"
+    )
+
+
+def no_local_grads(value):
+    return AttributeError(
+        f"the local gradients of this Value, {shown(value._op)}, are not known: its backward step is a function. Call "
+        "value._backward(), or make the Value with them: Value(data, children, local_grads)"
+    )
 
 
 def no_closure():

@@ -10,12 +10,13 @@ and `_backward` included. The modules of pygrad use these names too; programs sh
     _compared()           tell a recording that a comparison reads the data
     _set_leaf(data)       make it a leaf; if it is one already, set its data, and its gradient to 0
     _operands_in_order()  the operands in a tuple, as the op has them
+    _slopes()             the derivatives by them, numbers; None if the op is the program's
     _pg_id                the id of its node in the C arena, 0 if it has none (`pygrad.engine` alone)
 """
 
 import operator
 
-from pygrad.common import truth
+from pygrad.common import refusals, truth
 from pygrad.common.arrays import number_in, operands_of
 from pygrad.common.nested import build_lists, count, flatten, has_gap
 from pygrad.common.numbers import describe, operand, shown, to_float
@@ -56,6 +57,16 @@ def _refused_with_operand(what):
     return method
 
 
+class _Readable:
+    """An attribute that a function computes when it is read, until a program sets it."""
+
+    def __init__(self, function):
+        self.function, self.__doc__ = function, function.__doc__
+
+    def __get__(self, value, kind=None):
+        return self if value is None else self.function(value)
+
+
 class ValueBase:
     """Mixin of both `Value` classes, over their `data`, `grad`, `_op`, `_prev` and `_is_leaf()`."""
 
@@ -89,6 +100,26 @@ class ValueBase:
     def _read_grad(self):
         """Return the gradient; a recording that is told of reads is not told of this one."""
         return self.grad
+
+    @_Readable
+    def _children(self):
+        """The operands as a tuple, as in microgpt. Of a sum: start, terms; of a dot: bias, w0, x0, w1, x1, ...."""
+        return self._operands_in_order()
+
+    @_Readable
+    def _local_grads(self):
+        """The derivatives by the `_children`, a tuple of numbers, as in microgpt: computed from the data as it is now.
+
+        0.0 for one that gets no gradient, as the index of a take. Raises AttributeError for a Value whose backward step
+        is a function of the program's.
+        """
+        if self._is_leaf():
+            return ()
+        slopes = None if CLOSURE in self._attributes() else self._slopes()
+        if slopes is None:
+            raise refusals.no_local_grads(self)
+        self._read("_local_grads")
+        return slopes
 
     def _compared(self):
         """Tell a recording that a comparison reads the data of its right side, this Value."""
@@ -239,11 +270,20 @@ def parse_dialect(value_type, children, op, keywords):
 
 
 def parse_prev(value_type, value, children):
-    """Return the Values assigned to `value._prev` as a tuple; refuse a Value that is its own operand."""
+    """Return the Values assigned to `value._prev` as a tuple; refuse a Value that is its own operand, and none for a
+    result that depends on an argument of a running function."""
     children, _, _ = parse_dialect(value_type, children, "", {})
     if any(child is value for child in children):
         raise ValueError("a Value cannot be its own operand")
+    if not children and not value._is_leaf() and truth.is_variable(value):
+        raise refusals.prev_of_a_variable()
     return children
+
+
+def forget_op(attributes):
+    """Take out of the `__dict__` of a Value that is a leaf now what belongs to the op that it was the result of."""
+    for key in (CLOSURE, CALL, HELD, MADE_AT):
+        attributes.pop(key, None)
 
 
 def take(value_type, choose, values, index):

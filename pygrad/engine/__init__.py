@@ -91,10 +91,10 @@ def config():
 def set_trace_hook(hook):
     """From now on call `hook(value, what)` before each read of a Value's number by a program.
 
-    `what` is "data", "item()", "detach()", "bool()" (of a result of `less` and the like) or "a comparison" (`value` is
-    its left side). The hook is not called for reads by the engine, by optimizers, by `repr` and `format`, and by the
-    hook itself. An error of the hook is raised by the read. All threads share one hook; None removes it. (Recordings of
-    pygrad.compile have a watch of their own.)
+    `what` is "data", "item()", "detach()", "_local_grads", "bool()" (of a result of `less` and the like) or "a
+    comparison" (`value` is its left side). The hook is not called for reads by the engine, by optimizers, by `repr` and
+    `format`, and by the hook itself. An error of the hook is raised by the read. All threads share one hook; None
+    removes it. (Recordings of pygrad.compile have a watch of their own.)
 
     Returns the previous hook, or None. Raises TypeError if `hook` is neither a function nor None.
     """

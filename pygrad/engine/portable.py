@@ -16,6 +16,7 @@ from pygrad.common.value_base import (
     CLOSURE,
     OP_NAME,
     ValueBase,
+    forget_op,
     is_a,
     is_default,
     pair_up,
@@ -30,7 +31,7 @@ from pygrad.engine.errors import check, refuse
 from pygrad.engine.optable import CODES, LABELS
 from pygrad.engine.sweeps import backward_in_pieces
 
-_LEAF, _POWER, _STOP_GRADIENT = CODES["leaf"], CODES["power"], CODES["stop_gradient"]
+_LEAF, _POWER, _CUSTOM, _STOP_GRADIENT = (CODES[name] for name in ("leaf", "power", "custom", "stop_gradient"))
 _RECORDING = lib.PG_MODE_RECORDING
 _COMPARISONS = [CODES[name] for name in ("less", "less_equal", "equal", "not_equal")]
 
@@ -271,8 +272,12 @@ class Value(ValueBase):
     @_prev.setter
     def _prev(self, children):
         children = parse_prev(Value, self, children)
-        if self._is_leaf() and (not children or _drops_operands()):
-            return
+        if not self._is_leaf() and not children:
+            self._let_go()
+        elif children and not (self._is_leaf() and _drops_operands()):
+            self._take_operands(children)
+
+    def _take_operands(self, children):
         old = _blank()
         try:
             status = lib.pg_cell_to_custom(self._pg_cell, len(children), _ids(children), old._pg_cell)
@@ -286,6 +291,23 @@ class Value(ValueBase):
         if CLOSURE in self.__dict__:
             _with_closure[self._pg_node] = self
 
+    def _let_go(self):
+        """Let the operands go: a leaf takes the place of the node, which `old` keeps for threads that have its id."""
+        if self._is_comparison():
+            self.__dict__[truth.COMPARISON] = True
+        old = _blank()
+        try:
+            status = lib.pg_cell_to_leaf(self._pg_cell, old._pg_cell)
+        finally:
+            if old._pg_cell.id:
+                old._pg_node, self._pg_node = self._pg_node, self._pg_cell.id
+                self._pg_a, self._pg_b = None, old
+                _with_closure.pop(old._pg_node, None)
+                forget_op(self.__dict__)
+        if status == lib.PG_BUSY:
+            raise refusals.busy()
+        check(status, (self,))
+
     def _operands_in_order(self):
         """Return the operands as a tuple. Sum: start, terms. Dot: bias, w0, x0, w1, x1, …. Take: index, values. Custom
         op with a declared derivative: y, x0, derivative 0, x1, ….
@@ -293,17 +315,24 @@ class Value(ValueBase):
         A hidden operand gets its proxy here, and this Value holds it.
         """
         while True:
-            a, b, id = self._pg_a, self._pg_b, self._alive()
-            ids = ffi.new("pg_id[]", lib.pg_operand_count(id))
-            lib.pg_operands(id, ids)
+            a, b, ids = self._pg_a, self._pg_b, _operand_ids(self._alive())
             proxies = {v._pg_node: v for v in (*_as_tuple(a), *_as_tuple(b))}
-            hidden = {id: _adopt(id) for id in ids if id not in proxies}
-            operands = tuple([proxies[id] if id in proxies else hidden[id] for id in ids])
-            if not hidden:
+            known = len(proxies)
+            _reveal(ids, proxies)
+            operands = tuple([proxies[id] for id in ids])
+            if known == len(proxies):
                 return operands
             if self._pg_a is a and self._pg_b is b:  # no other thread was faster
                 self._pg_a, self._pg_b = operands, None
                 return operands
+
+    def _slopes(self):
+        """Return the derivatives by `_operands_in_order()`, a tuple of numbers; None if the op is the program's."""
+        if lib.pg_op(self._alive()) == _CUSTOM:
+            return None
+        slopes = ffi.new("double[]", lib.pg_operand_count(self._pg_node))
+        lib.pg_slopes(self._pg_node, slopes)
+        return tuple(slopes)
 
     @property
     def _backward(self):
@@ -439,20 +468,24 @@ def declared(y, xs, derivatives):
     return _make(operands, None, lib.pg_declared, y._pg_node, len(xs), _ids(xs), _ids(derivatives))
 
 
-def layer(neurons, xs, neuron_type):
+def layer(neurons, xs, neuron_type, fused=True):
     """Return [n(xs) for n in neurons] with one `dot` node a neuron, all made in one call; see `pygrad.nn.Neuron`.
 
     The numbers are those of Neuron.__call__, to the bit. The graph is another one; so if a program could notice, return
     None, and the caller must call each neuron. These conditions must be true: the type of each neuron is neuron_type,
     no subclass; all weights and biases are plain Values; the inputs are plain Values or numbers, as many as the
     weights; no one has redefined `+` or `*` of Value.
+
+    If not fused, the graph is that of Neuron.__call__ too, node for node: see `pygrad.nn.fuse`. Operators must make it,
+    so the result is None, also within detect_anomaly(), and where a neuron has no inputs.
     """
     if [vars(Value).get(name) for name in _ARITHMETIC] != _ORIGINALS or not {neuron_type}.issuperset(
         map(type, neurons)
     ):
         return None
     rows, biases = [tuple(n.w) for n in neurons], [n.b for n in neurons]
-    xs = tuple([x if type(x) is Value else number(x) if is_number(x) else None for x in xs])
+    given = tuple(xs)
+    xs = tuple([x if type(x) is Value else number(x) if is_number(x) else None for x in given])
     nin, w_ids = len(xs), [w._pg_node for ws in rows for w in ws if type(w) is Value]
     x_ids = [x._pg_node for x in xs if type(x) is Value]
     b_ids = [b._pg_node for b in biases if type(b) is Value]
@@ -461,17 +494,23 @@ def layer(neurons, xs, neuron_type):
         or len(x_ids) != nin
         or len(b_ids) != len(rows)
         or not {nin}.issuperset(map(len, rows))
+        or (not fused and (nin == 0 or anomaly.is_on()))
     ):
         return None
-    outs = _dots(rows, xs, biases, w_ids, x_ids, b_ids)
+    numbers = None if fused else bytes(type(x) is not Value for x in given)
+    outs = _make_layer(rows, xs, biases, (_as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids)), numbers)
     return [getattr(out, n.activation)() if n.nonlin else out for out, n in zip(outs, neurons)]
 
 
-def _dots(rows, xs, biases, w_ids, x_ids, b_ids):
+def _make_layer(rows, xs, biases, ids, numbers):
+    """Return the Values of the neurons without their activations; fused if `numbers`, see pg_neurons, is None."""
     made = ffi.new("pg_id[]", len(rows))
     outs = [_blank((bias, *ws), xs) for ws, bias in zip(rows, biases)]
     owners = ffi.new("pg_node_cell *[]", [out._pg_cell for out in outs])
-    status = lib.pg_dots(len(rows), len(xs), _as_ids(b_ids), _as_ids(w_ids), _as_ids(x_ids), made, owners)
+    if numbers is None:
+        status = lib.pg_dots(len(rows), len(xs), *ids, made, owners)
+    else:
+        status = lib.pg_neurons(len(rows), len(xs), *ids, numbers if any(numbers) else ffi.NULL, made, owners)
     if status != lib.PG_OK:
         check(status, [*xs, *biases, *[w for ws in rows for w in ws]])
     for out, id in zip(outs, made):
@@ -592,14 +631,32 @@ def _adopt(id):
     return proxy
 
 
+def _reveal(ids, proxies):
+    """Add to {id: proxy} a new proxy for each hidden node among the ids, and for all hidden nodes below it.
+
+    A hidden node's operands are hidden too, or have their proxies there.
+    """
+    hidden, stack = {}, [id for id in ids if id not in proxies]
+    while stack:
+        id = stack.pop()
+        proxies[id], hidden[id] = _adopt(id), _operand_ids(id)
+        stack += [operand for operand in hidden[id] if operand not in proxies]
+    for id, operands in hidden.items():
+        proxies[id]._pg_a = tuple([proxies[operand] for operand in operands]) or None
+
+
+def _operand_ids(id):
+    ids = ffi.new(_IDS, lib.pg_operand_count(id))
+    lib.pg_operands(id, ids)
+    return list(ids)
+
+
 def adopt(ids, made, roots):
     """See pygrad.engine.adopt."""
     known = proxies_below(*roots)
     for id in made:
         known[id] = _adopt(id)
-        operands = ffi.new(_IDS, lib.pg_operand_count(id))
-        lib.pg_operands(id, operands)
-        known[id]._pg_a = tuple([known[i] for i in operands if i in known])  # the others are hidden
+        known[id]._pg_a = tuple([known[i] for i in _operand_ids(id) if i in known])  # the others are hidden
     return [known[id] for id in ids]
 
 

@@ -9,7 +9,7 @@ from pygrad import engine
 from pygrad.common import forks
 from pygrad.engine import cells, recordings
 
-_READS = ("data", "item()")  # a comparison chooses, and detach() says that no gradient is wanted
+_READS = ("data", "item()", "_local_grads")  # a comparison chooses, and detach() says that no gradient is wanted
 
 _lock = threading.RLock()
 _running = []  # (moment of the call, list of what was read) of each function that runs

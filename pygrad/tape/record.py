@@ -87,6 +87,7 @@ _NOTES = {
     "detach()": "detach() of a Value that is being recorded keeps the number of this one run: use pygrad.stop_gradient",
     "a comparison": f"a comparison of a Value that is being recorded is decided now, once for all runs{_ADVICE}",
     "grad": f"reading .grad in a function that is being recorded keeps the number of this one run; {_GRADIENT}",
+    "_local_grads": f"_local_grads of a Value that is being recorded are numbers of this one run; {_GRADIENT}",
     "backward()": f"backward() in a function that is being recorded runs now, and in no later run; {_GRADIENT}",
     "data =": "setting .data in a function that is being recorded is done now, and in no later run; use new Values, or "
     "set it outside",

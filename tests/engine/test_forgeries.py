@@ -207,6 +207,7 @@ def test_c_refuses_ids_that_name_no_node():
         assert not any(made)
         for biases, ws, xs in ((bad, good, good), (good, bad, good), (good, good, bad)):
             assert lib.PG_OK != lib.pg_dots(1, 2, biases, ws, xs, out, ffi.NULL)
+            assert lib.PG_OK != lib.pg_neurons(1, 2, biases, ws, xs, ffi.NULL, out, ffi.NULL)
 
         roots = ffi.new("pg_roots *", {"count": 2, "ids": bad, "seeds": two})
         good_roots = ffi.new("pg_roots *", {"count": 2, "ids": good, "seeds": two})

@@ -11,7 +11,7 @@ from pygrad.engine._lib import lib
 # Each program makes the arena allocate; it prints how many times it was refused before it went through.
 PROGRAM = """
 import gc
-from pygrad import engine
+from pygrad import engine, nn
 from pygrad.calculus import grad as derive
 from pygrad.engine._lib import lib
 
@@ -35,6 +35,9 @@ def long_take():
 def long_declared():
     return engine.declared(x, [x] * 500_000, [x] * 500_000)
 
+def neurons():
+    return engine.layer([neuron] * 200, [x] * 399 + [1.0], nn.Neuron, False)
+
 def closures():
     v = x
     for _ in range(1000):
@@ -53,6 +56,7 @@ def derivatives_of_leaves():
 def tangents():
     return derive.push([deep], [x], [deep])
 
+neuron = nn.Neuron(400)
 deep = x
 for _ in range(1000):
     deep = (deep * x + deep + deep).tanh()
@@ -83,7 +87,7 @@ print(refused)
 @pytest.mark.parametrize(
     "build",
     [
-        *["chain", "leaves", "long_sum", "long_take", "long_declared", "closures"],
+        *["chain", "leaves", "long_sum", "long_take", "long_declared", "closures", "neurons"],
         *["derivatives", "derivatives_of_leaves", "tangents"],
     ],
 )
