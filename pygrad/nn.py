@@ -4,9 +4,24 @@ import random
 
 from pygrad import engine
 from pygrad.common.arrays import items
-from pygrad.common.numbers import shown
-from pygrad.engine import Value
+from pygrad.common.numbers import describe, shown
+from pygrad.engine import Value, recordings
 from pygrad.module import Module
+
+_is_fused = True
+
+
+def fuse(on):
+    """Make each neuron one `dot` node (True, the initial setting), or the multiplies and adds of micrograd's (False).
+
+    The setting is the process's; it holds for graphs that are built from now on. Numbers and gradients are the same.
+    False is for programs that look into the graph of a network as micrograd's: `install_as_micrograd()` sets it. A
+    function that is compiled or transformed has fused networks in any case. Raises TypeError if `on` is no bool.
+    """
+    global _is_fused
+    if not isinstance(on, bool):
+        raise TypeError(f"fuse() takes True or False, not {describe(on)}")
+    _is_fused = on
 
 
 class Neuron(Module):
@@ -29,7 +44,7 @@ class Neuron(Module):
         x = _inputs(x)
         if len(x) != len(self.w):
             raise ValueError(f"this neuron takes {len(self.w)} inputs, and the input has length {len(x)}")
-        if out := engine.layer([self], x, type(self)):
+        if out := _layer([self], x, type(self)):
             return out[0]
         act = sum((wi * xi for wi, xi in zip(self.w, x)), self.b)
         return getattr(act, self.activation)() if self.nonlin else act
@@ -44,6 +59,11 @@ class Neuron(Module):
 _plain_call = Neuron.__call__
 
 
+def _layer(neurons, x, neuron_type):
+    """Return the outputs of a layer, built in one call; None if each neuron must be called: see portable.layer."""
+    return engine.layer(neurons, x, neuron_type) if _is_fused or recordings.is_calling() else None
+
+
 class Layer(Module):
     """`nout` neurons, all with the same `nin` inputs; a call returns a list of Values, or one Value if `nout` is 1."""
 
@@ -52,7 +72,7 @@ class Layer(Module):
 
     def __call__(self, x):
         x = _inputs(x)
-        out = engine.layer(self.neurons, x, Neuron) if Neuron.__call__ is _plain_call else None
+        out = _layer(self.neurons, x, Neuron) if Neuron.__call__ is _plain_call else None
         out = out or [n(x) for n in self.neurons]
         return out[0] if len(out) == 1 else out
 
