@@ -39,7 +39,7 @@ def _parser():
     usage = f"pygrad run [-h] [--fused] ({what}) [args]"
     run = commands.add_parser("run", usage=usage, help="run a micrograd script, unmodified, on pygrad")
     run.add_argument("program", metavar=what, help="what Python would run; all that follows is for the program")
-    run.add_argument("--fused", action="store_true", help="make each neuron one node: faster, and not micrograd's graph")
+    run.add_argument("--fused", action="store_true", help="each neuron one node: faster, and not micrograd's graph")
     run.set_defaults(command=_run)
 
     demo = commands.add_parser("demo", help="train networks, race engines, and four worked examples of calculus")

@@ -1,11 +1,11 @@
-"""An array or tensor without dimensions is a number wherever a number is taken; one whose number is unsure is refused."""
+"""An array or tensor without dimensions is a number wherever a number is taken, or is refused."""
 
 import importlib.util
 
 import pytest
 
 import pygrad
-from pygrad import Value, reference
+from pygrad import Value
 from pygrad import functional as F
 from pygrad.optim import SGD
 

@@ -62,8 +62,8 @@ def has_array(x):
 
 
 def unpacked(x, name):
-    """Return an array, tensor, column, table or buffer as nested lists, one without dimensions and a scalar of pyarrow as
-    its item; any other object as it is. Raises TypeError as `opened` does.
+    """Return an array, tensor, column, table or buffer as nested lists; one without dimensions, or a scalar of pyarrow,
+    as its item; any other object as it is. Raises TypeError as `opened` does.
     """
     if hasattr(x, "as_py"):
         return item_in(x, name)
