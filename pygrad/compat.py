@@ -78,7 +78,7 @@ class _Package(types.ModuleType):
     @property
     def __path__(self):
         """The folders micrograd on sys.path, and those of a package that is installed in another way."""
-        folders = [os.path.join(folder or os.getcwd(), "micrograd") for folder in sys.path if isinstance(folder, str)]
+        folders = [os.path.join(folder or ".", "micrograd") for folder in sys.path if isinstance(folder, str)]
         others = [finder for finder in sys.meta_path if finder is not _Finder and hasattr(finder, "find_spec")]
         specs = filter(None, (finder.find_spec("micrograd", None) for finder in others))
         installed = [folder for spec in specs for folder in spec.submodule_search_locations or []]

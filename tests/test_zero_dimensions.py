@@ -1,6 +1,7 @@
 """An array or tensor without dimensions is a number wherever a number is taken, or is refused."""
 
 import importlib.util
+from unittest import mock
 
 import pytest
 
@@ -156,6 +157,25 @@ def test_a_tensor_whose_number_must_not_or_cannot_be_read_is_refused(engine, ten
     for use in (engine.Value, lambda x: v + x, lambda x: x * v, lambda x: engine.sum([v, x]), v.backward):
         with pytest.raises(TypeError, match=words):
             use(x)
+
+
+def test_integers_that_no_float_is_equal_to(engine):
+    """Rounded as data, like any other int; refused where data is read, for there they may be names."""
+    big = np.array(2**53 + 1)
+    assert 2.0**53 == engine.Value(big).data
+    for read in (pygrad.compile(lambda x: x, batched=False), lambda x: F.mse_loss([1.0], [x])):
+        with pytest.raises(TypeError, match="no float is equal to it"):
+            read(big)
+
+
+def test_what_answers_to_every_name_is_no_number(engine):
+    """A mock has an as_py() and an ndim."""
+    for use in (engine.Value, lambda x: engine.sum([x])):
+        with pytest.raises(TypeError, match="not Mock"):
+            use(mock.Mock())
+    with pytest.raises(TypeError, match="unsupported operand"):
+        engine.Value(1.0) + mock.Mock()
+    assert engine.Value(1.0) != mock.Mock()
 
 
 def test_equality_with_a_tensor_is_asked_of_no_argument(make):

@@ -65,7 +65,7 @@ def unpacked(x, name):
     """Return an array, tensor, column, table or buffer as nested lists; one without dimensions, or a scalar of pyarrow,
     as its item; any other object as it is. Raises TypeError as `opened` does.
     """
-    if hasattr(x, "as_py"):
+    if hasattr(type(x), "as_py"):
         return item_in(x, name)
     found = opened(x, name)
     if isinstance(found, memoryview) and found.nbytes and found.format in DOUBLES:

@@ -25,7 +25,7 @@ def is_number(x):
 
 def is_like_number(x):
     """True for a number, a complex one too, and for an object without dimensions that may hold one."""
-    return is_number(x) or isinstance(x, complex) or getattr(x, "ndim", None) == 0 or hasattr(x, "as_py")
+    return is_number(x) or isinstance(x, complex) or getattr(x, "ndim", None) == 0 or hasattr(type(x), "as_py")
 
 
 def to_float(x, what="a Value's data"):
@@ -36,9 +36,9 @@ def to_float(x, what="a Value's data"):
     """
     if type(x) is float:
         return x
-    if is_number(number := x if is_number(x) else item_in(x, what)):
-        return _as_float(number, what)
-    raise TypeError(f"{what} must be a real number, not {describe(number)}{_advice(number)}")
+    if is_number(x) or is_number(x := item_in(x, what)):
+        return _as_float(x, what)
+    raise TypeError(f"{what} must be a real number, not {describe(x)}{_advice(x)}")
 
 
 def to_exact(x, what):
@@ -46,6 +46,7 @@ def to_exact(x, what):
 
     Data has such integers as names of things: rounded, two of them would be one.
     """
+    x = x if is_number(x) else item_in(x, what)
     number = to_float(x, what)
     if isinstance(x, numbers.Integral) and int(x) != number:
         raise TypeError(
@@ -60,7 +61,7 @@ def item_in(x, name):
 
     Raises TypeError, which begins with `name`, as `refuse_unread` does, and if the item cannot be read.
     """
-    if hasattr(x, "as_py"):  # pyarrow's scalars
+    if hasattr(type(x), "as_py"):
         return x.as_py()
     if getattr(x, "ndim", None) != 0 or not (hasattr(x, "item") or hasattr(x, "__array__")):
         return x
@@ -117,7 +118,7 @@ def operand(x):
         raise TypeError(f"an operand must be a Value or a real number, not {describe(x)}{_advice(x)}")
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array_ufunc__"):  # PyTorch's, JAX's: none of them takes Values
         return _in_tensor(x)
-    return operand(x.as_py()) if hasattr(x, "as_py") else NotImplemented  # pyarrow's scalars
+    return operand(x.as_py()) if hasattr(type(x), "as_py") else NotImplemented  # pyarrow's scalars
 
 
 def _in_tensor(x):

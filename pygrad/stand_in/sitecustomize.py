@@ -32,9 +32,10 @@ def _compat():
         if error.name != "pygrad":
             raise
         sys.path.append(os.path.dirname(os.path.dirname(_HERE)))
-        from pygrad import compat
-
-        sys.path.pop()
+        try:
+            from pygrad import compat
+        finally:
+            sys.path.pop()
     return compat
 
 
