@@ -173,7 +173,7 @@ def test_what_answers_to_every_name_is_no_number(engine):
     for use in (engine.Value, lambda x: engine.sum([x])):
         with pytest.raises(TypeError, match="not Mock"):
             use(mock.Mock())
-    with pytest.raises(TypeError, match="unsupported operand"):
+    with pytest.raises(TypeError, match="not Mock"):
         engine.Value(1.0) + mock.Mock()
     assert engine.Value(1.0) != mock.Mock()
 
