@@ -133,10 +133,15 @@ class _Finder:
 
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name in _stand_ins():
-            return _stand_ins()[name].__spec__
-        package, _, leaf = name.rpartition(".")
-        around = sys.modules[package].__name__ if package.partition(".")[0] == "micrograd" else ""
+        if not name.startswith("micrograd"):
+            return None
+        stand_ins, (package, _, leaf) = _stand_ins(), name.rpartition(".")
+        if name in stand_ins:
+            return stand_ins[name].__spec__
+        if package in stand_ins:
+            around = stand_ins[package].__spec__.loader.of_pygrad
+        else:
+            around = getattr(sys.modules.get(package), "__name__", "")
         if around.partition(".")[0] != "pygrad" or leaf[:2] == "__":
             return None  # in a package of the user's
         if package == "micrograd" and PathFinder.find_spec(name, path):
@@ -148,11 +153,11 @@ class _Loader:
     """Puts the same module object under a second name; `importlib.reload` changes nothing."""
 
     def __init__(self, of_pygrad):
-        self._of_pygrad = of_pygrad
+        self.of_pygrad = of_pygrad
 
     def create_module(self, spec):
         return None
 
     def exec_module(self, module):
         name = module.__spec__.name
-        sys.modules[name] = _stand_ins().get(name) or importlib.import_module(self._of_pygrad)
+        sys.modules[name] = _stand_ins().get(name) or importlib.import_module(self.of_pygrad)
