@@ -125,7 +125,7 @@ def _stand_ins():
 
 
 def _spec(name, of_pygrad):
-    return ModuleSpec(name, _Loader(of_pygrad), is_package=name == "micrograd")
+    return ModuleSpec(name, _Loader(of_pygrad), origin=of_pygrad, is_package=name == "micrograd")
 
 
 class _Finder:

@@ -130,11 +130,6 @@ def _inputs(x):
     return inputs
 
 
-_METHODS = frozenset(dir(Value))  # those that a program adds are activations, too
-_ACTIVATIONS = {name for name, (_, operands) in engine.OPS.items() if operands == 1} - {"stop_gradient"}
-_ACTIVATIONS |= {"leaky_relu", "elu"}  # their second operand has a default
-
-
 def _known(activation):
     """Return the name, or None for "linear"; an op of one operand will do, or a method that you have added to Value."""
     if activation is None or activation == "linear":
@@ -144,6 +139,11 @@ def _known(activation):
     if activation not in known:
         raise ValueError(f"unknown activation {shown(activation)}; known are linear, {', '.join(known)}")
     return activation
+
+
+_METHODS = frozenset(dir(Value))  # those that a program adds are activations, too
+_ACTIVATIONS = {name for name, (_, operands) in engine.OPS.items() if operands == 1} - {"stop_gradient"}
+_ACTIVATIONS |= {"leaky_relu", "elu"}  # their second operand has a default
 
 
 def _title(activation):
