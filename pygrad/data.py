@@ -4,8 +4,8 @@ import math
 import sys
 import warnings
 
-from pygrad.common.arrays import has_array, is_mapping, refusal, refuse_unread
-from pygrad.common.numbers import generator, shortened, shown, to_whole
+from pygrad.common.arrays import has_array, is_mapping, refusal
+from pygrad.common.numbers import generator, refuse_unread, shortened, shown, to_whole
 from pygrad.engine import recordings
 from pygrad.tape.record import TraceWarning
 

@@ -133,14 +133,19 @@ def _inputs(x):
 
 
 def _known(activation):
-    """Return the name, or None for "linear"; any method of Value without arguments will do, yours included."""
+    """Return the name, or None for "linear"; an op of one operand will do, or a method that you have added to Value."""
     if activation is None or activation == "linear":
         return None
-    others = {"backward", "detach", "item", "minimum", "maximum"}
-    known = [name for name in dir(Value) if name[0] != "_" and callable(getattr(Value, name)) and name not in others]
+    names = [name for name in dir(Value) if name[0] != "_" and callable(getattr(Value, name))]
+    known = [name for name in names if name in _ACTIVATIONS or name not in _METHODS]
     if activation not in known:
         raise ValueError(f"unknown activation {shown(activation)}; known are linear, {', '.join(known)}")
     return activation
+
+
+_METHODS = frozenset(dir(Value))  # those that a program adds are activations, too
+_ACTIVATIONS = {name for name, (_, operands) in engine.OPS.items() if operands == 1} - {"stop_gradient"}
+_ACTIVATIONS |= {"leaky_relu", "elu"}  # their second operand has a default
 
 
 def _title(activation):

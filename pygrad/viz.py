@@ -1,8 +1,8 @@
 """Pictures of expression graphs, as in the micrograd lecture: every Value a box, every op a circle.
 
 `trace(root)` lists the Values that `root` was computed from; `draw_dot(root)` makes a `graphviz.Digraph` of them, with
-labels, data and gradients. A fused node (`dot`, `sum`) can be opened up into the multiplies and adds it stands for. In
-a notebook a Value of a small graph shows itself as a picture, through `mimebundle`.
+labels, data and gradients. A fused node (`dot`, `sum`) can be opened up into the multiplies and adds it stands for.
+After `show_in_notebooks()` a Value of a small graph shows itself in a notebook as a picture beside its text.
 
 A picture needs only what a Value of micrograd has: `data`, `grad`, `_op` and `_prev`. So it can show the Values of both
 engines, and micrograd's own.
@@ -13,10 +13,10 @@ import sysconfig
 from typing import Any, NamedTuple
 
 from pygrad.common import forks
-from pygrad.common.numbers import shown
+from pygrad.common.numbers import shortened, shown
 from pygrad.common.value_base import ValueBase
 
-max_nodes = 100  # a notebook shows larger graphs as text only; set it to as many as your screen holds
+max_nodes = 100  # show_in_notebooks() shows larger graphs as text only; set it to as many as your screen holds
 
 
 def trace(root):
@@ -76,29 +76,44 @@ def dot_program():
     return shutil.which("dot") or shutil.which("graphviz-pure") or shutil.which("graphviz-pure", path=scripts)
 
 
+def show_in_notebooks(on=True):
+    """Let a notebook show a Value as a picture beside its text, from now on; or, if `on` is False, as text alone.
+
+    Text alone is what it shows at first. If a picture is missing, because the graph has more than `max_nodes` Values or
+    something is not installed, the text says why.
+    """
+    if on:
+        ValueBase._repr_mimebundle_ = _shown_in_notebook  # a notebook calls it; Value knows nothing of pictures
+    elif hasattr(ValueBase, "_repr_mimebundle_"):
+        del ValueBase._repr_mimebundle_
+
+
 def mimebundle(value):
-    """Return what a notebook shows for `value`: its text, and a picture if its graph is small and can be drawn.
+    """Return {MIME type: what a notebook can show for `value`}: text, and a picture if its graph is small.
 
     Never raises: the result of a cell must not become an error because its picture cannot be drawn.
     """
+    return _bundle(value, "")
+
+
+def _shown_in_notebook(value, include=None, exclude=None):
+    return _bundle(value, "\n(no picture: {})")
+
+
+def _bundle(value, reason):
+    """Return the mimebundle of `value`; where a picture is missing, the text ends with `reason`, which is filled in."""
     try:
         bundle = {"text/plain": repr(value)}
     except Exception:  # a Value whose __init__ never ran
         return {"text/plain": object.__repr__(value)}
     try:
         nodes = _reached(value, limit=max_nodes)
-        if len(nodes) <= max_nodes and dot_program():
-            bundle["image/svg+xml"] = render_svg(_picture(nodes, "svg", "LR", open_fused=False))
-    except Exception:
-        pass
+        if len(nodes) > max_nodes:
+            raise ValueError(f"the graph has more than {max_nodes} Values; pygrad.viz.max_nodes is the limit")
+        bundle["image/svg+xml"] = render_svg(_picture(nodes, "svg", "LR", open_fused=False))
+    except Exception as error:
+        bundle["text/plain"] += reason.format(shortened(error))
     return bundle
-
-
-def _repr_mimebundle_(value, include=None, exclude=None):
-    return mimebundle(value)
-
-
-ValueBase._repr_mimebundle_ = _repr_mimebundle_  # a notebook calls it; Value knows nothing of pictures
 
 
 # --- the graph --------------------------------------------------------------------------------------------------------

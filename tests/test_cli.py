@@ -15,11 +15,12 @@ pytestmark = [pytest.mark.once, pytest.mark.python, pytest.mark.wheel]
 PACKAGE_PARENT = str(Path(pygrad.__file__).resolve().parents[1])
 
 
-def python(*args, cwd, **env):
+def python(*args, cwd, stdin="", **env):
     """Run this Python with `args` in the folder `cwd`, with this pygrad on its path."""
     path = os.pathsep.join(filter(None, [env.pop("path", ""), PACKAGE_PARENT]))
     env = {**os.environ, "PYTHONPATH": path, "NO_COLOR": "1", **env}
-    return subprocess.run([sys.executable, *args], cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
+    words = [sys.executable, *args]
+    return subprocess.run(words, cwd=cwd, env=env, input=stdin, capture_output=True, text=True, timeout=120)
 
 
 def command(*args, cwd, **env):

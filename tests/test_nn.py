@@ -212,6 +212,22 @@ def test_unknown_activation_lists_the_known(name):
     assert before == random.getstate()
 
 
+@pytest.mark.parametrize("name", ["requires_grad_", "less", "equal", "stop_gradient", "detach", "item", "minimum"])
+def test_a_method_that_is_no_activation_is_refused_by_name(name):
+    """By a neuron, a layer and a network, also for its last layer; and the list has activations alone."""
+    for make in (
+        lambda: Neuron(2, activation=name),
+        lambda: Layer(2, 1, activation=name),
+        lambda: MLP(2, [2, 1], activation=name),
+        lambda: MLP(2, [2, 1], output_activation=name),
+    ):
+        with pytest.raises(ValueError, match=f"unknown activation {name!r}; known are linear, ") as error:
+            make()
+    for known in str(error.value).partition("linear, ")[2].split(", "):
+        assert isinstance(seeded(Neuron, 2, activation=known)([0.1, 0.2]), Value)
+    assert name not in str(error.value).partition("; ")[2]
+
+
 def test_a_method_added_to_value_is_an_activation(monkeypatch):
     """A method added to Value from outside can be named as activation."""
     monkeypatch.setattr(Value, "double", lambda self: self * 2, raising=False)

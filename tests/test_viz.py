@@ -331,8 +331,27 @@ def chain(engine, n):
     return v
 
 
+@pytest.fixture
+def pictures():
+    """Pictures in notebooks, for one test."""
+    viz.show_in_notebooks(True)
+    yield
+    viz.show_in_notebooks(False)
+
+
+def test_notebook_shows_text_until_pictures_are_asked_for(engine):
+    """As micrograd's Value does; and again once they are not wanted any more."""
+    v = chain(engine, 3)
+    assert not hasattr(v, "_repr_mimebundle_")
+    viz.show_in_notebooks()
+    assert hasattr(v, "_repr_mimebundle_")
+    for _ in range(2):
+        viz.show_in_notebooks(False)
+        assert not hasattr(v, "_repr_mimebundle_")
+
+
 @needs_program
-def test_notebook_shows_text_and_picture(engine):
+def test_notebook_shows_text_and_picture(engine, pictures):
     """A small graph is shown as a picture beside its text."""
     v = chain(engine, 3)
 
@@ -340,6 +359,22 @@ def test_notebook_shows_text_and_picture(engine):
 
     assert repr(v) == bundle["text/plain"]
     assert 2 == bundle["image/svg+xml"].count(">tanh</text>")
+
+
+def test_text_says_why_a_picture_is_missing(engine, pictures, monkeypatch):
+    """Too many nodes, no program, a program that fails, no package: only where pictures were asked for."""
+    v = chain(engine, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(viz, "max_nodes", 2)
+        (found,) = v._repr_mimebundle_().values()
+        assert f"{v!r}\n(no picture: the graph has more than 2 Values; pygrad.viz.max_nodes is the limit)" == found
+    monkeypatch.setattr(viz, "dot_program", lambda: None)
+    (found,) = v._repr_mimebundle_().values()
+    assert found.startswith(f"{v!r}\n(no picture: ")
+    assert found.endswith("pip install graphviz-pure)")
+    monkeypatch.setitem(sys.modules, "graphviz", None)
+    assert "pip install 'pygrad-engine[viz]'" in v._repr_mimebundle_(include=None, exclude=None)["text/plain"]
+    assert {"text/plain": repr(v)} == viz.mimebundle(v)
 
 
 @needs_program

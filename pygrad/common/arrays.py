@@ -12,7 +12,7 @@ from collections.abc import Mapping, Set
 from itertools import chain
 
 from pygrad.common import forks
-from pygrad.common.numbers import MOST_EXACT, describe, is_number, shortened, to_exact
+from pygrad.common.numbers import MOST_EXACT, describe, is_number, item_in, refuse_unread, shortened, to_exact
 
 # Formats of `memoryview`: 8-byte floats in this machine's byte order, so C can read them in place; then all numbers.
 DOUBLES = ("d", "@d", "=d", "<d" if sys.byteorder == "little" else ">d")
@@ -62,9 +62,11 @@ def has_array(x):
 
 
 def unpacked(x, name):
-    """Return an array, tensor, column, table or buffer as nested lists, one without dimensions as its item; any other
-    object as it is. Raises TypeError as `opened` does.
+    """Return an array, tensor, column, table or buffer as nested lists; one without dimensions, or a scalar of pyarrow,
+    as its item; any other object as it is. Raises TypeError as `opened` does.
     """
+    if hasattr(type(x), "as_py"):
+        return item_in(x, name)
     found = opened(x, name)
     if isinstance(found, memoryview) and found.nbytes and found.format in DOUBLES:
         found = memoryview(found.tobytes()).cast("d", found.shape)  # a memoryview reads no format but "d"
@@ -98,13 +100,10 @@ def number_in(x, name):
 
     Raises TypeError as `opened` does.
     """
-    if is_number(x):
+    if is_number(x) or is_number(x := item_in(x, name)):
         return x
     if getattr(x, "ndim", None) == 0:
-        found = opened(x, name)
-        return None if found is None or found.ndim else number_in(found.item(), name)
-    if hasattr(x, "as_py"):  # pyarrow's scalars
-        return number_in(x.as_py(), name)
+        opened(x, name)  # raises the error for a duration, say
     return None
 
 
@@ -210,22 +209,6 @@ def _in_numpy(x, name):
                 f"{name} cannot be read, for {describe(x)} says: {shortened(error)}. Pass its numbers in a list or a "
                 "NumPy array"
             ) from error
-
-
-def refuse_unread(x, name):
-    """Raise TypeError for a masked or sparse array, and a tensor whose gradient would be lost."""
-    kind = type(x)
-    if hasattr(kind, "filled") and hasattr(kind, "mask"):
-        raise TypeError(f"{name} is a masked array: say what stands in its gaps, with .filled(...)")
-    is_torchs = hasattr(kind, "is_sparse") and "sparse" in str(getattr(x, "layout", ""))
-    if is_torchs or hasattr(kind, "nnz") or hasattr(kind, "nse"):
-        dense = [method for method in ("toarray", "todense", "to_dense") if hasattr(x, method)]
-        raise TypeError(f"{name} is a sparse array, {describe(x)}: pass all its numbers, as .{dense[0]}() returns them")
-    if hasattr(kind, "detach") and getattr(x, "requires_grad", False):
-        raise TypeError(
-            f"{name} is a tensor that requires a gradient, and pygrad would give it none: pass its numbers alone, as "
-            ".detach() returns them"
-        )
 
 
 def _refuse_gaps(x, name):

@@ -18,9 +18,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pygrad.common import anomaly
+from pygrad.common.arrays import number_in
 from pygrad.common.caller import caller
 from pygrad.common.nested import count, flatten, in_words, or_lists, plain, rebuild
-from pygrad.common.numbers import describe, is_number
+from pygrad.common.numbers import describe
 from pygrad.common.parts import Static, is_static
 from pygrad.common.signatures import arranged
 from pygrad.common.value_base import CALL, HELD, OP_NAME, is_a
@@ -228,7 +229,7 @@ class CustomOp:
             return self._value_type(x)
         if is_a(x, self._value_type):
             return x
-        if not is_number(x):
+        if number_in(x, f"the result of {what}") is None:
             raise TypeError(f"{what} must return a Value or a number, not {describe(x)}")
         return self._value_type(x)
 

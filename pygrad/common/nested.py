@@ -56,7 +56,7 @@ def or_lists(read):
     def read_or_open(x):
         if type(x) is float or hasattr(x, "_prev"):  # a number or a Value, as mostly
             return read(x)
-        if (hasattr(x, "tolist") or hasattr(x, "__array__")) and not is_number(x):
+        if (hasattr(x, "tolist") or hasattr(x, "__array__") or hasattr(type(x), "as_py")) and not is_number(x):
             x = unpacked(x, "an array")  # a number, if the array has no dimensions
         if (record := record_of(x)) is not None:
             return record

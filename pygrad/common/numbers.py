@@ -23,15 +23,20 @@ def is_number(x):
     return _is_numpy_bool(x)
 
 
+def is_like_number(x):
+    """True for a number, a complex one too, and for an object without dimensions that may hold one."""
+    return is_number(x) or isinstance(x, complex) or getattr(x, "ndim", None) == 0 or hasattr(type(x), "as_py")
+
+
 def to_float(x, what="a Value's data"):
-    """Return the number `x` as a float.
+    """Return the number `x` as a float; it may be in an array or tensor without dimensions.
 
     Raises TypeError if it is none, OverflowError if it is too large, and ValueError if it is a signaling nan.
     Each names `what`, and says what to do instead.
     """
     if type(x) is float:
         return x
-    if is_number(x):
+    if is_number(x) or is_number(x := item_in(x, what)):
         return _as_float(x, what)
     raise TypeError(f"{what} must be a real number, not {describe(x)}{_advice(x)}")
 
@@ -41,6 +46,7 @@ def to_exact(x, what):
 
     Data has such integers as names of things: rounded, two of them would be one.
     """
+    x = x if is_number(x) else item_in(x, what)
     number = to_float(x, what)
     if isinstance(x, numbers.Integral) and int(x) != number:
         raise TypeError(
@@ -48,6 +54,40 @@ def to_exact(x, what):
             "be rounded; where integers are names, pass their places in a list"
         )
     return number
+
+
+def item_in(x, name):
+    """Return what is in an array or tensor without dimensions, or in a scalar of pyarrow; any other object as it is.
+
+    Raises TypeError, which begins with `name`, as `refuse_unread` does, and if the item cannot be read.
+    """
+    if hasattr(type(x), "as_py"):
+        return x.as_py()
+    if getattr(x, "ndim", None) != 0 or not (hasattr(x, "item") or hasattr(x, "__array__")):
+        return x
+    refuse_unread(x, name)
+    if getattr(getattr(x, "dtype", None), "kind", None) in ("m", "M"):
+        return x[()]  # a date or duration of NumPy: its item() may be a mere int
+    try:
+        return x.item() if hasattr(x, "item") else x.__array__().item()
+    except Exception as error:  # a tensor of a recorded function of PyTorch or JAX, say
+        raise TypeError(f"{name} cannot be read, for {describe(x)} says: {shortened(error)}") from error
+
+
+def refuse_unread(x, name):
+    """Raise TypeError for a masked or sparse array, and a tensor whose gradient would be lost."""
+    kind = type(x)
+    if hasattr(kind, "filled") and hasattr(kind, "mask"):
+        raise TypeError(f"{name} is a masked array: say what stands in its gaps, with .filled(...)")
+    is_torchs = hasattr(kind, "is_sparse") and "sparse" in str(getattr(x, "layout", ""))
+    if is_torchs or hasattr(kind, "nnz") or hasattr(kind, "nse"):
+        dense = [method for method in ("toarray", "todense", "to_dense") if hasattr(x, method)]
+        raise TypeError(f"{name} is a sparse array, {describe(x)}: pass all its numbers, as .{dense[0]}() returns them")
+    if hasattr(kind, "detach") and getattr(x, "requires_grad", False):
+        raise TypeError(
+            f"{name} is a tensor that requires a gradient, and pygrad would give it none: pass its numbers alone, as "
+            ".detach() returns them"
+        )
 
 
 def _as_float(x, what):
@@ -78,7 +118,7 @@ def operand(x):
         raise TypeError(f"an operand must be a Value or a real number, not {describe(x)}{_advice(x)}")
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array_ufunc__"):  # PyTorch's, JAX's: none of them takes Values
         return _in_tensor(x)
-    return operand(x.as_py()) if hasattr(x, "as_py") else NotImplemented  # pyarrow's scalars
+    return operand(x.as_py()) if hasattr(type(x), "as_py") else NotImplemented  # pyarrow's scalars
 
 
 def _in_tensor(x):
@@ -87,8 +127,8 @@ def _in_tensor(x):
         advice = "it would get no gradient, use x.detach()"
     elif x.ndim:
         advice = "for one result an element use numpy.asarray(x)"
-    elif is_number(x.item()):
-        return _as_float(x.item(), "an operand")
+    elif is_number(number := item_in(x, "an operand")):
+        return _as_float(number, "an operand")
     else:
         advice = "pygrad has no complex numbers, use x.real or abs(x)"
     raise TypeError(f"an operand must be a Value or a real number, not {describe(x)}; {advice}")

@@ -8,7 +8,7 @@ now: its number stands for others, so these answers would be wrong for most of t
 import warnings
 
 from pygrad.common.caller import user_frame
-from pygrad.common.numbers import is_number
+from pygrad.common.numbers import is_like_number
 
 COMPARISON = "<comparison>"  # a key in the __dict__ of a leaf that has the number of a comparison
 
@@ -53,7 +53,7 @@ def check_equality(value, other, values, warns):
     if isinstance(other, values):
         if is_variable(value) or is_variable(other):
             raise _of_variable("`==`", "; `is` tells whether two Values are one object")
-    elif is_number(other) or isinstance(other, complex):
+    elif is_like_number(other):
         if is_variable(value):
             raise _of_variable("`==`")
         if warns:

@@ -6,8 +6,9 @@ from array import array
 from typing import Any, NamedTuple
 
 from pygrad import engine
+from pygrad.common.arrays import number_in
 from pygrad.common.nested import each
-from pygrad.common.numbers import describe, is_number
+from pygrad.common.numbers import describe
 from pygrad.common.value_base import CLOSURE, each_once
 from pygrad.engine import Value, cells, is_grad_enabled, is_value, recordings, sweep_within
 from pygrad.engine._lib import lib
@@ -231,7 +232,7 @@ def _originals(ids, copies, ys):
 def _check_plain(y):
     """Raise TypeError for an object that Values may be in: they would lead to the copies of the arguments."""
     is_array = getattr(getattr(y, "dtype", None), "kind", "O") in "biufcSU"
-    if not (y is None or is_array or is_number(y) or isinstance(y, (bool, str, bytes, complex))):
+    if not (y is None or is_array or isinstance(y, (str, bytes, complex)) or number_in(y, "a result") is not None):
         raise TypeError(
             f"checkpoint: the function returned {describe(y)}: return Values and numbers, in lists, tuples or dicts"
         )

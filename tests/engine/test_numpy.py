@@ -32,9 +32,7 @@ def test_constructor_takes_an_arrays_elements(Value):
     assert [[1.0, 2.0], [3.0, 4.0]] == [[v.data for v in map(Value, row)] for row in rows]
 
 
-@pytest.mark.parametrize(
-    "bad", [np.array(1.0), np.array([1.0]), np.array([1.0, 2.0]), np.complex128(1j), np.str_("1")], ids=repr
-)
+@pytest.mark.parametrize("bad", [np.array([1.0]), np.array([1.0, 2.0]), np.complex128(1j), np.str_("1")], ids=repr)
 def test_constructor_refuses_arrays(Value, bad):
     """Arrays, also of one element, and complex scalars are a TypeError."""
     with pytest.raises(TypeError, match="real number"):
@@ -202,8 +200,8 @@ def test_in_place_update_by_an_array_element(Value):
 
 
 def test_zero_dimensional_arrays(Value):
-    """A 0-d array is no number for the constructor, and by element for an operator."""
-    v = Value(2.0)
+    """A 0-d array is a number for the constructor, and by element for an operator."""
+    v = Value(np.array(2.0))
     out = v * np.array(3.0)
 
     assert 6.0 == np.asarray(out, dtype=object).item().data
