@@ -374,6 +374,29 @@ def test_what_has_no_items_is_refused(engine, given):
             call(given)
 
 
+@pytest.mark.parametrize("given", [b"\0\xff", bytearray(b"\0\xff")], ids=str)
+def test_bytes_are_numbers_by_their_list(engine, given):
+    """What a reader of images has: refused, for it may be text, and the cure works."""
+    model = pygrad.MLP(2, [1])
+    for call in (engine.sum, model, lambda x: pygrad.compile(model)(x)):
+        with pytest.raises(TypeError, match=r"pass list\(\.\.\.\) of it if its bytes are the numbers"):
+            call(given)
+    assert 255.0 == engine.sum(list(given)).data
+    assert model([0, 255]).data == model(list(given)).data
+
+
+def test_what_has_positions_alone_may_be_listed():
+    """An object with `__getitem__` and no `__iter__`, as a row of a data set may be."""
+
+    class Row:
+        def __getitem__(self, i):
+            return [1.0, 2.0][i]
+
+    with pytest.raises(TypeError, match=r"not Row: pass list\(\.\.\.\) of it"):
+        pygrad.MLP(2, [1])(Row())
+    pygrad.MLP(2, [1])(list(Row()))
+
+
 def test_iterators_are_read_where_they_were():
     """By sum, dot, losses and networks; a compiled function may need them twice, and says what to pass."""
     assert 3.0 == pygrad.sum(x for x in [1.0, 2.0]).data == pygrad.sum({"a": 1.0, "b": 2.0}.values()).data

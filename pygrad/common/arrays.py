@@ -144,7 +144,9 @@ def _cure(x):
         return ": its items are its keys, so pass a list of its numbers, such as list(x.values())"
     if isinstance(x, Set):
         return ": its items have no sequence, so pass a list, such as sorted(x)"
-    if isinstance(x, (str, bytes, bytearray)):
+    if isinstance(x, (bytes, bytearray)):
+        return ": pass list(...) of it if its bytes are the numbers, such as the pixels of an image"
+    if isinstance(x, str):
         return ": convert it first, for example with float(...)"
     if isinstance(x, complex):
         return ": pygrad has no complex numbers, pass its .real, its .imag or abs(...)"
@@ -152,7 +154,7 @@ def _cure(x):
         return ": pass a number in a unit, such as the .total_seconds() after a date"
     if x is None or kind.__name__ == "NAType":
         return ": say what stands in a gap, a number or math.nan"
-    return ": pass list(...) of it" if hasattr(kind, "__iter__") else ""
+    return ": pass list(...) of it" if hasattr(kind, "__iter__") or hasattr(kind, "__getitem__") else ""
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

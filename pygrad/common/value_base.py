@@ -74,6 +74,16 @@ class ValueBase:
 
     label = ""  # a name that the user gives; error messages and `pygrad.viz` show it
 
+    def __init_subclass__(cls, **options):
+        """Let a subclass that has its own `+` or `*`, and not the reflected one, serve `2 + v` and `2 * v` by it.
+
+        As micrograd's does; so builtin `sum`, which begins with `0 + v`, is the subclass's too.
+        """
+        super().__init_subclass__(**options)
+        for name, reflected, method in ("__add__", "__radd__", _reflected_add), ("__mul__", "__rmul__", _reflected_mul):
+            if _has_own(cls, name) and not _has_own(cls, reflected):
+                setattr(cls, reflected, method)
+
     def item(self):
         """Return the data, a float, as PyTorch's method does.
 
@@ -206,6 +216,25 @@ class ValueBase:
 
     def __dir__(self):
         return sorted({*dir(type(self)), *self._attributes()})
+
+
+def _has_own(cls, name):
+    """True if a subclass of an engine's Value, and not the engine, has the attribute `name`."""
+    for kind in cls.__mro__:
+        if ValueBase in kind.__bases__:
+            return False
+        if name in vars(kind):
+            return True
+    return False
+
+
+# Python asks these first in `value + v`, where the operator of `value` is to be used.
+def _reflected_add(self, other):
+    return NotImplemented if isinstance(other, ValueBase) else self + other
+
+
+def _reflected_mul(self, other):
+    return NotImplemented if isinstance(other, ValueBase) else self * other
 
 
 def _compare(value, other, compare):

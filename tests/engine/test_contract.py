@@ -608,6 +608,47 @@ def test_a_subclass_may_override_an_operator(Value):
     assert "radd" == 1.0 + Loud(1.0)
 
 
+def test_a_subclass_with_an_operator_has_the_reflected_one(Value):
+    """`2 + v`, `2 * v` and builtin `sum` use a subclass's own `+` and `*`, as micrograd's do; `value + v` does not."""
+
+    class Counted(Value):
+        uses = 0
+
+        def __add__(self, other):
+            Counted.uses += 1
+            return Counted(self.data + getattr(other, "data", other))
+
+        def __mul__(self, other):
+            Counted.uses += 1
+            return Counted(self.data * getattr(other, "data", other))
+
+    class Further(Counted):
+        pass
+
+    for kind in Counted, Further:
+        a, b = kind(3.0), kind(4.0)
+        for result, expected in [(2 + a, 5.0), (2 * a, 6.0), (sum([a, b]), 7.0), (sum(x * 2.0 for x in (a, b)), 14.0)]:
+            assert (Counted, expected) == (type(result), result.data)
+        assert [Value, Value] == [type(Value(2.0) + a), type(Value(2.0) * a)]
+    assert 2 * 8 == Counted.uses
+
+
+def test_a_subclass_keeps_the_reflected_operator_it_has(Value):
+    """One of its own, or of a class above it; and a class that has neither operator has Value's."""
+
+    class Reflected(Value):
+        def __radd__(self, other):
+            return "radd"
+
+    class Added(Reflected):
+        def __add__(self, other):
+            return "add"
+
+    assert ["radd", "add"] == [2 + Added(1.0), Added(1.0) + 2]
+    assert ["radd", Value] == [2 + Reflected(1.0), type(Reflected(1.0) + 2)]
+    assert Value.__rmul__ is Added.__rmul__
+
+
 def test_a_subclass_may_build_custom_nodes(Value):
     """A subclass built with children is a node in the graph, its closure runs."""
 
