@@ -1,7 +1,7 @@
 """Attributes that a Value does not have, though a program may think so: their errors name the cure.
 
 Near names are misspelled names of a Value's own attributes: to set one is a warning, for pygrad will not read it. Other
-names are of other micrograds, and of tensors. A program may give Values attributes of all these names, and of any other.
+names are of other micrograds, and of tensors. A program may give a Value an attribute of any name, these included.
 
 Each name is a descriptor in the class `Absent`, a base of Value. It costs nothing elsewhere: no attribute of Value's
 own is found in another way than without it. (A `__getattr__` would make every method call slower.)

@@ -7,7 +7,7 @@ _OF_NUMBERS = ("iterable", "subscriptable", "has no len()", "item assignment", "
 _SIGNS = {  # of an error -> what its message has if the function takes one sample for a batch
     ValueError: ("the input has length", "values to unpack", "need as many targets", "sequences of one length"),
     IndexError: ("index out of range",),
-    AttributeError: ("attribute 'shape'", "attribute 'T'", "attribute 'mean'", "attribute 'sum'", "attribute 'reshape'"),
+    AttributeError: ("attribute 'shape'", "attribute 'T'", "attribute 'mean'", "attribute 'sum'"),
 }
 _MISSING = "required positional argument"
 _ARRAY_INDEX = "only integers, slices"  # NumPy's error for an index that is a Value

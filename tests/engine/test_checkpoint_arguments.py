@@ -270,7 +270,7 @@ def test_plain_results():
     [
         lambda xs: (x for x in xs),
         iter,
-        lambda xs: map(lambda x: x, xs),
+        lambda xs: map(abs, xs),
         lambda xs: zip(xs, xs),
         lambda xs: [1.0, (x for x in xs)],
         lambda xs: {"k": iter(xs)},
@@ -292,9 +292,9 @@ def test_an_iterator_is_refused_when_it_is_given(iterator):
 
 
 def test_what_can_be_read_again_is_passed_on():
-    """A range, the items of a dict, a list made of a generator."""
+    """A range, the items of a dict, a list."""
     x = Value(2.0)
-    for items in (range(3), {0: 1, 1: 2}.keys(), list(i for i in range(3))):
+    for items in (range(3), {0: 1, 1: 2}.keys(), [0, 1, 2]):
         pygrad.checkpoint(lambda x, items: x * sum(items))(x, items).backward()
 
     assert 7.0 == x.grad
