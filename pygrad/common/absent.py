@@ -3,8 +3,8 @@
 Near names are misspelled names of a Value's own attributes: to set one is a warning, for pygrad will not read it. Other
 names are of other micrograds, and of tensors. A program may give a Value an attribute of any name, these included.
 
-Each name is a descriptor in the class `Absent`, a base of Value. It costs nothing elsewhere: no attribute of Value's
-own is found in another way than without it. (A `__getattr__` would make every method call slower.)
+Each name is a descriptor in the class of Values. It costs nothing elsewhere: no attribute of Value's own is found in
+another way than without it. (A `__getattr__` would make every method call slower, a base class every end of a Value.)
 """
 
 from pygrad.common import truth
@@ -83,14 +83,18 @@ class _Near(_Other):
         del value.__dict__[self.name]
 
 
-def _descriptors():
-    near = {name: _Near(name, meant) for meant, names in _NEAR.items() for name in names}
-    return near | {name: _Other(name, cure) for name, cure in _OTHERS.items()}
+_DESCRIPTORS = {name: _Near(name, meant) for meant, names in _NEAR.items() for name in names}
+_DESCRIPTORS |= {name: _Other(name, cure) for name, cure in _OTHERS.items()}
 
 
-Absent = type("Absent", (), {"__slots__": (), "__doc__": "Names that a Value does not have.", **_descriptors()})
+def with_absent_names(cls):
+    """Give a class the descriptors of all these names but those that it defines; a decorator."""
+    for name, descriptor in _DESCRIPTORS.items():
+        if name not in vars(cls):
+            setattr(cls, name, descriptor)
+    return cls
 
 
-def names(value_type):
-    """Return the names in `Absent` that a class of Values does not define, in a set."""
-    return {name for name in vars(Absent) if isinstance(getattr(value_type, name, None), _Other)}
+def absent_names(value_type):
+    """Return the names that a class of Values still does not have, in a set."""
+    return {name for name in _DESCRIPTORS if isinstance(getattr(value_type, name, None), _Other)}

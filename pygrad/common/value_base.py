@@ -15,7 +15,8 @@ and `_backward` included. The modules of pygrad use these names too; programs sh
 
 import operator
 
-from pygrad.common import absent, truth
+from pygrad.common import truth
+from pygrad.common.absent import absent_names, with_absent_names
 from pygrad.common.arrays import is_iterable, number_in, operands_of
 from pygrad.common.nested import build_lists, count, flatten, has_gap
 from pygrad.common.numbers import describe, is_number, operand, shown, to_float
@@ -56,7 +57,8 @@ def _refused_with_operand(what):
     return method
 
 
-class ValueBase(absent.Absent):
+@with_absent_names
+class ValueBase:
     """Mixin of both `Value` classes, over their `data`, `grad`, `_op`, `_prev` and `_is_leaf()`."""
 
     __slots__ = ()
@@ -174,7 +176,7 @@ class ValueBase(absent.Absent):
         return self._attributes() or None
 
     def __dir__(self):
-        return sorted({*dir(type(self))} - absent.names(type(self)) | {*self._attributes()})
+        return sorted({*dir(type(self))} - absent_names(type(self)) | {*self._attributes()})
 
 
 def _compare(value, other, compare):

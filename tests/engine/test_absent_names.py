@@ -38,7 +38,7 @@ OTHERS = {
     "value": "v.data",
     "gradient": "v.grad",
     "mean": "pygrad.sum",
-    "log10": "v.log()",
+    "ln": "v.log()",
     "softmax": "pygrad.functional.softmax",
 }
 
