@@ -35,8 +35,9 @@ def checkpoint(function):
     through a checkpoint too: they call `function` once more, on the Values themselves, and keep the graph.
 
     Raises TypeError for what is no function. A call raises ValueError for lists that hold themselves, and TypeError for
-    a result in which Values may be hidden: an array of objects, a generator, .... (A Value that the function leaves
-    somewhere else, in a list of its caller say, has a graph of its own, which ends at copies of the arguments.)
+    an iterator among the arguments, and for a result in which Values may be hidden: an array of objects, a generator,
+    .... (A Value that the function leaves somewhere else, in a list of its caller say, has a graph of its own, which
+    ends at copies of the arguments.)
 
     >>> import pygrad
     >>> w = pygrad.Value(2.0)
@@ -165,12 +166,22 @@ class _Checkpoint:
         copies = {}
 
         def copy(x):
-            if is_value(x) and x._pg_id not in copies:
+            if not is_value(x):
+                return self._checked(x)
+            if x._pg_id not in copies:
                 copies[x._pg_id] = x, Value(x._read())
-            return copies[x._pg_id][1] if is_value(x) else x
+            return copies[x._pg_id][1]
 
         given = each(copy, self.given)
         return copies, given
+
+    def _checked(self, x):
+        if hasattr(type(x), "__next__"):
+            raise TypeError(
+                f"checkpoint: an argument of {self.name} is or holds {describe(x)}, which gives its items once, and "
+                "the backward pass needs them again: pass list(...) of it"
+            )
+        return x
 
     def _variables_among(self, copies):
         """Return the copies of the variables."""

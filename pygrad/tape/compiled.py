@@ -17,6 +17,7 @@ from pygrad.engine import recordings
 from pygrad.engine._lib import lib
 from pygrad.module import Module
 from pygrad.tape import c_source, files, in_values, training
+from pygrad.tape.advice import explained
 from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import Bound, BoundArgument
 from pygrad.tape.call import Call, Reading, apply
@@ -187,6 +188,8 @@ class Compiled:
 
     def __call__(self, *args, **kwargs):
         """Run forward; return the function's result, reduced over the batch: floats, nested lists or arrays.
+
+        A float has no `backward()`: `loss.backward(X, y)` does what `loss(X, y).backward()` does in eager code.
 
         With Values as arguments, the Python function itself is called, for each sample, and the results are Values. So
         it is within another function that is recorded or transformed, if it may use the arguments there. Raises
@@ -525,7 +528,7 @@ class Compiled:
         if call.samples is None:
             return call.hand_on_to(self.function, args, kwargs)
         rows = ([x for leaf in call.arguments for x in leaf.row(sample)] for sample in range(call.samples))
-        return in_values.run(self.called(call.key), call.key, rows, self.reduction_for)
+        return explained(call.arguments, in_values.run, self.called(call.key), call.key, rows, self.reduction_for)
 
     def record(self, key, arguments):
         """Return a new tape for arguments of the structures in `key`."""
@@ -542,7 +545,7 @@ class Compiled:
     def record_as(self, function, key, arguments, watch=True):
         """Return a new tape of `function`, this one or a substitute, recorded at the numbers of the first sample."""
         numbers = [column[0] for argument in arguments for column, _ in argument.columns]
-        return record(function, key, numbers, self._passes, watch)
+        return explained(arguments, record, function, key, numbers, self._passes, watch)
 
     def reduction_of(self, tape):
         """Return the reduction for a batch of this tape."""

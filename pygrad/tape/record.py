@@ -77,15 +77,16 @@ class _Watcher:
 
 
 _ADVICE = "; pygrad.where, maximum, minimum, take and less are recorded"
+_LARGEST = f"{_ADVICE}; functional.softmax, log_softmax and logsumexp subtract the largest number themselves"
 _GRADIENT = "use pygrad.grad(y, xs, create_graph=True), or pygrad.gradient of a function"
 _NOTES = {
-    "data": f"reading .data of a Value that is being recorded keeps the number of this one run{_ADVICE}",
+    "data": f"reading .data of a Value that is being recorded keeps the number of this one run{_LARGEST}",
     "hash()": f"a set or dict finds a Value that is being recorded by identity, and not by its number{_ADVICE}",
     "bool()": f"the truth of a Value that is being recorded is decided now, once for all runs{_ADVICE}",
     "format()": f"the number of a Value that is being recorded was written as text, for this one run{_ADVICE}",
-    "item()": f"item() of a Value that is being recorded keeps the number of this one run{_ADVICE}",
+    "item()": f"item() of a Value that is being recorded keeps the number of this one run{_LARGEST}",
     "detach()": "detach() of a Value that is being recorded keeps the number of this one run: use pygrad.stop_gradient",
-    "a comparison": f"a comparison of a Value that is being recorded is decided now, once for all runs{_ADVICE}",
+    "a comparison": f"a comparison of a Value that is being recorded is decided now, once for all runs{_LARGEST}",
     "grad": f"reading .grad in a function that is being recorded keeps the number of this one run; {_GRADIENT}",
     "_local_grads": f"_local_grads of a Value that is being recorded are numbers of this one run; {_GRADIENT}",
     "backward()": f"backward() in a function that is being recorded runs now, and in no later run; {_GRADIENT}",

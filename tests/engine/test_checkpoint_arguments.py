@@ -263,3 +263,38 @@ def test_plain_results():
 
     assert [1, 2.0, True, None, "a"] == out[1:6]
     out[0].backward()
+
+
+@pytest.mark.parametrize(
+    "iterator",
+    [
+        lambda xs: (x for x in xs),
+        iter,
+        lambda xs: map(abs, xs),
+        lambda xs: zip(xs, xs),
+        lambda xs: [1.0, (x for x in xs)],
+        lambda xs: {"k": iter(xs)},
+    ],
+    ids=["generator", "iterator", "map", "zip", "in a list", "in a dict"],
+)
+def test_an_iterator_is_refused_when_it_is_given(iterator):
+    """Its items would be gone in the second run, and the error would blame the function. Nothing has been read."""
+    xs = [Value(1.0), Value(2.0)]
+    given, calls = iterator(xs), []
+
+    for call in (lambda f: f(given), lambda f: f(items=given)):
+        with pytest.raises(TypeError, match=r"gives its items once.*list\(\.\.\.\)"):
+            call(pygrad.checkpoint(lambda items: calls.append(items)))
+
+    assert [] == calls
+    with pygrad.no_grad():
+        assert 2 == pygrad.checkpoint(lambda items: len(list(items)))(x for x in xs)
+
+
+def test_what_can_be_read_again_is_passed_on():
+    """A range, the items of a dict, a list."""
+    x = Value(2.0)
+    for items in (range(3), {0: 1, 1: 2}.keys(), [0, 1, 2]):
+        pygrad.checkpoint(lambda x, items: x * sum(items))(x, items).backward()
+
+    assert 7.0 == x.grad
