@@ -38,7 +38,9 @@ WAYS = {
     "recorded": lambda f, x: pygrad.compile(twice(f))(x),
     "batch": lambda f, x: twice(pygrad.compile(f))([0.5, x, 0.25])[1],
     "hessian": lambda f, x: pygrad.hessian(lambda vs: f(vs[0]))([x])[0][0],
-    "compiled hessian": lambda f, x: pygrad.hessian(pygrad.compile(lambda a, b: f(a) * b), argnums=(0, 1))(x, 1.0)[0][0],
+    "compiled hessian": lambda f, x: pygrad.hessian(pygrad.compile(lambda a, b: f(a) * b), argnums=(0, 1))(x, 1.0)[0][
+        0
+    ],
     "product": lambda f, x: pygrad.hvp(lambda vs: f(vs[0]))([x], [1.0])[0],
     "forward": forward,
     "series": lambda f, x: 2 * pygrad.taylor(f, order=2)(x)[2],
