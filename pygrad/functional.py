@@ -11,12 +11,11 @@ are made only when the number is known: not for targets that are Values, nor for
 import builtins
 import functools
 import math
-import operator
 
 from pygrad import engine
 from pygrad.common.arrays import items
 from pygrad.common.nested import as_lists
-from pygrad.common.numbers import shown
+from pygrad.common.numbers import describe, is_number, shown
 from pygrad.engine import recordings
 
 _TINY = 3.720075976020836e-44  # exp(-100): a log is at least -100, as in PyTorch
@@ -71,8 +70,9 @@ def cross_entropy(input, target, *, reduction="mean"):
     """Cross-entropy of softmax(input), for the logits of one sample in a list, or a list of such lists.
 
     The target of a sample is the index of its class, or a list with the probability of each class. If the index is a
-    Value, a compiled function reads it anew in every run. An index that is no class raises ValueError if it is a
-    number, and IndexError if it is a Value (see `pygrad.take`).
+    Value, a compiled function reads it anew in every run. A float that is whole, such as 1.0, is an index too. An index
+    that is no class raises ValueError if it is a number, and IndexError if it is a Value (see `pygrad.take`); text, and
+    what else is no number, raises TypeError.
 
     >>> import pygrad
     >>> logits = [pygrad.Value(2.0), pygrad.Value(1.0)]
@@ -80,7 +80,9 @@ def cross_entropy(input, target, *, reduction="mean"):
     0.313262
     """
     _check(reduction)
-    rows, target = _rows(input), as_lists(target, "the target")
+    input, target = as_lists(input, "the input"), as_lists(target, "the target")
+    _check_sequence(input, target)
+    rows = _rows(input)
     if not isinstance(rows[0], list):
         return _row_cross_entropy(rows, target)
     losses = _pair(_row_cross_entropy, rows, target)
@@ -191,12 +193,45 @@ def _row_cross_entropy(row, target):
     if isinstance(target, list):
         if len(target) != len(row):
             raise ValueError(f"a row of {len(row)} logits needs as many probabilities, not {len(target)}")
+        _check_probabilities(target)
         return builtins.sum(target) * total.log() - _dot(target, row)
     if engine.is_value(target):
         return total.log() - engine.take(row, target)
-    if not 0 <= operator.index(target) < len(row):
-        raise ValueError(f"a target must be a class from 0 to {len(row) - 1}, not {target}")
-    return total.log() - row[target]
+    return total.log() - row[_class(target, len(row))]
+
+
+def _class(target, count):
+    """Return the class of a sample as an int: a whole number from 0 to count - 1, of whatever type of numbers.
+
+    Raises ValueError for any other number, and TypeError for what is no number.
+    """
+    if not is_number(target):
+        is_text = isinstance(target, str)
+        cure = ": convert it first, as in int(target)" if is_text else ": use target.data" if _is_value(target) else ""
+        raise TypeError(f"a target must be a class from 0 to {count - 1}, a whole number, not {describe(target)}{cure}")
+    if not 0 <= target < count or target != int(target):
+        raise ValueError(f"a target must be a class from 0 to {count - 1}, not {shown(target)}")
+    return int(target)
+
+
+def _check_probabilities(target):
+    for p in target:
+        if not _is_value(p) and not is_number(p):
+            raise TypeError(f"a probability of a class must be a Value or a number, not {describe(p)}")
+
+
+def _check_sequence(rows, target):
+    """Raise ValueError if the input and target of cross_entropy are swapped: the target has the lists of logits."""
+    depth = _depth(rows)
+    if depth < 2 and _depth(target) == depth + 1:
+        raise ValueError(
+            "cross_entropy takes the logits first, a list for each sample, and then the targets, a class for each: "
+            "are the two swapped?"
+        )
+
+
+def _depth(x):
+    return 1 + _depth(x[0]) if isinstance(x, list) and x else int(isinstance(x, list))
 
 
 # --- shapes and reductions --------------------------------------------------------------------------------------------

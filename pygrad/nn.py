@@ -4,7 +4,7 @@ import random
 
 from pygrad import engine
 from pygrad.common.arrays import items
-from pygrad.common.numbers import shown
+from pygrad.common.numbers import describe, is_number, shown, to_whole
 from pygrad.engine import Value
 from pygrad.module import Module
 
@@ -14,12 +14,15 @@ class Neuron(Module):
 
     `activation` is the name of a method of Value without arguments, such as "tanh". None or "linear" means no
     activation, and so does `nonlin=False`. Weights are drawn from -1 to 1 by Python's `random`; the bias is 0. Raises
-    ValueError for an unknown activation, and for an input of another length.
+    ValueError for an unknown activation, and for an input of another length; TypeError for an input of several samples.
     """
 
     activation = "relu"  # for a subclass whose __init__ sets only what micrograd's neuron has: w, b and nonlin
 
     def __init__(self, nin, nonlin=True, activation="relu"):
+        if isinstance(nonlin, str):
+            raise _misplaced(nonlin)
+        nin = to_whole(nin, "nin, how many inputs a neuron has,", 0)
         self.activation = _known(activation)
         self.nonlin = nonlin and self.activation is not None
         self.w = [Value(random.uniform(-1, 1)) for _ in range(nin)]
@@ -28,9 +31,11 @@ class Neuron(Module):
     def __call__(self, x):
         x = _inputs(x)
         if len(x) != len(self.w):
-            raise ValueError(f"this neuron takes {len(self.w)} inputs, and the input has length {len(x)}")
+            raise _unfit(x, len(self.w))
         if out := engine.layer([self], x, type(self)):
             return out[0]
+        if any(map(_is_row, x)):
+            raise _several_samples()
         act = sum((wi * xi for wi, xi in zip(self.w, x)), self.b)
         return getattr(act, self.activation)() if self.nonlin else act
 
@@ -47,8 +52,10 @@ _plain_call = Neuron.__call__
 class Layer(Module):
     """`nout` neurons, all with the same `nin` inputs; a call returns a list of Values, or one Value if `nout` is 1."""
 
-    def __init__(self, nin, nout, **kwargs):
-        self.neurons = [Neuron(nin, **kwargs) for _ in range(nout)]
+    def __init__(self, nin, nout, *misplaced, **kwargs):
+        if misplaced:
+            raise _misplaced(*misplaced)
+        self.neurons = [Neuron(nin, **kwargs) for _ in range(to_whole(nout, "nout, how many neurons a layer has,", 0))]
 
     def __call__(self, x):
         x = _inputs(x)
@@ -67,14 +74,17 @@ class MLP(Module):
     """A multi-layer perceptron: layers of `nouts` neurons each; the outputs of one layer are the inputs of the next.
 
     `activation` is that of all layers but the last, "relu" by default. `output_activation` is that of the last layer;
-    by default there is none, as in micrograd.
+    by default there is none, as in micrograd. Raises TypeError and ValueError for sizes that are not like that.
 
     >>> from pygrad.nn import MLP
     >>> MLP(2, [2, 1], activation="tanh")
     MLP of [Layer of [TanhNeuron(2), TanhNeuron(2)], Layer of [LinearNeuron(2)]]
     """
 
-    def __init__(self, nin, nouts, *, output_activation=None, **kwargs):
+    def __init__(self, nin, nouts, *misplaced, output_activation=None, **kwargs):
+        if misplaced:
+            raise _misplaced(*misplaced)
+        nouts = _sizes(nin, nouts)
         sz = [nin, *nouts]
         last = {"activation": output_activation} if output_activation else {"nonlin": False}
         options = [kwargs] * (len(nouts) - 1) + [{**kwargs, **last}]
@@ -103,11 +113,49 @@ def _inputs(x):
         return [x]
     inputs = list(items(x, "the input of a network", "a list of Values and numbers, or an array"))
     if inputs and type(inputs[0]) is list:
-        raise TypeError(
-            "a network takes the numbers of one sample, and this is an array of several: call it with each row, or "
-            "compile it, which accepts batches: pygrad.compile(model)"
-        )
+        raise _several_samples()
     return inputs
+
+
+def _is_row(x):
+    """True for an input that is itself a list or an array: the input is several samples."""
+    return isinstance(x, (list, tuple)) or getattr(x, "ndim", 0) != 0
+
+
+def _unfit(x, count):
+    """Return the error for an input of another length than `count`."""
+    if any(map(_is_row, x)):
+        return _several_samples()
+    return ValueError(f"this neuron takes {count} inputs, and the input has length {len(x)}")
+
+
+def _several_samples():
+    return TypeError(
+        "a network takes the numbers of one sample, and this is an array of several: call it with each row, as in "
+        "[model(x) for x in X], or compile it, which accepts batches: pygrad.compile(model)"
+    )
+
+
+# --- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def _sizes(nin, nouts):
+    """Return the sizes of all layers in a list. Raises TypeError for one that is no list, and names the cure."""
+    if nouts is None or is_number(nouts) or isinstance(nouts, str):
+        sizes = f"[{nouts}]" if is_number(nouts) else "[4, 1]"
+        raise TypeError(
+            f"nouts must be a list, one size for each layer, not {describe(nouts)}: MLP({shown(nin)}, {sizes})"
+        )
+    return list(items(nouts, "nouts", "a list, one size for each layer"))
+
+
+def _misplaced(*given):
+    """Return the TypeError for an argument that must be given by name."""
+    if isinstance(given[0], str):
+        return TypeError(f"an activation is given by name: activation={shown(given[0])}")
+    if all(map(is_number, given)):
+        return TypeError("the sizes of an MLP's layers stand in one list, as in MLP(2, [4, 1])")
+    return TypeError(f"options are given by name, as in activation='tanh', and this is {describe(given[0])}")
 
 
 def _known(activation):

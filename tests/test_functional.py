@@ -3,6 +3,8 @@
 import math
 import random
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
@@ -207,15 +209,70 @@ def test_targets_of_another_shape(Value, name, target):
 
 @pytest.mark.parametrize(
     "target, error",
-    [(3, ValueError), (-1, ValueError), (1.0, TypeError), (None, TypeError), ([0.5, 0.5], ValueError)],
+    [(3, ValueError), (-1, ValueError), (1.5, ValueError), (None, TypeError), ([0.5, 0.5], ValueError)],
 )
 def test_wrong_targets_of_cross_entropy(Value, target, error):
-    """A class out of range, no integer, or probabilities of another length are refused."""
+    """A class out of range, no whole number, or probabilities of another length are refused."""
     row = leaves(Value, [1.0, 2.0, 3.0])
     with pytest.raises(error):
         F.cross_entropy(row, target)
     with pytest.raises(error):
         F.cross_entropy([row], [target])
+
+
+@pytest.mark.parametrize("make", [float, Fraction, Decimal, bool])
+def test_classes_may_be_whole_numbers_of_any_type(Value, make):
+    """A table of numbers has its classes as floats: 1.0 is class 1, for one sample and for several."""
+    row = [Value(1.0), Value(2.0)]
+
+    assert F.cross_entropy(row, 1).data == F.cross_entropy(row, make(1)).data
+    assert F.cross_entropy([row, row], [0, 1]).data == F.cross_entropy([row, row], [make(0), make(1)]).data
+
+
+def test_classes_in_arrays_of_floats(Value):
+    np = pytest.importorskip("numpy")
+    row = [Value(1.0), Value(2.0)]
+    for kind in ("f4", "f8", "i8", "?"):
+        assert F.cross_entropy([row, row], [0, 1]).data == F.cross_entropy([row, row], np.array([0, 1], kind)).data
+        assert F.cross_entropy(row, 1).data == F.cross_entropy(row, np.ones((), kind)).data
+
+
+@pytest.mark.parametrize(
+    "target, error, words",
+    [
+        ("1", TypeError, r"a class from 0 to 1.*not str '1'.*int\(target\)"),
+        (None, TypeError, "a class from 0 to 1.*not NoneType"),
+        (1j, TypeError, "a class from 0 to 1.*not complex 1j"),
+        (0.5, ValueError, "a class from 0 to 1, not 0.5"),
+        (math.nan, ValueError, "a class from 0 to 1, not nan"),
+        (math.inf, ValueError, "a class from 0 to 1, not inf"),
+        (2.0, ValueError, "a class from 0 to 1, not 2.0"),
+        (-1, ValueError, "a class from 0 to 1, not -1"),
+    ],
+)
+def test_what_is_no_class_says_what_is(Value, target, error, words):
+    """Text, numbers that are not whole, and classes that there are not; for one sample and for several."""
+    row = [Value(1.0), Value(2.0)]
+    with pytest.raises(error, match=words):
+        F.cross_entropy([row, row], [0, target])
+    with pytest.raises(error, match=words):
+        F.cross_entropy(row, target)
+
+
+@pytest.mark.parametrize("one_hot", [["1", "0"], [None, 1.0], [1j, 0.0]])
+def test_probabilities_are_numbers(Value, one_hot):
+    with pytest.raises(TypeError, match="a probability of a class must be a Value or a number, not"):
+        F.cross_entropy([Value(1.0), Value(2.0)], one_hot)
+
+
+@pytest.mark.parametrize("make", [list, lambda x: pytest.importorskip("numpy").array(x)])
+def test_swapped_arguments_of_cross_entropy_say_so(Value, make):
+    """The target and then the logits: for one sample, for several, with classes of any type."""
+    row = [Value(1.0), Value(2.0)]
+    swapped = [(1, make(row)), (1.0, make(row)), (Value(1.0), row), (make([0, 1, 0]), make([row] * 3))]
+    for first, second in [*swapped, ([0.0, 1.0], [row, row]), (["0", "1"], [row, row]), ([Value(0.0)], [row])]:
+        with pytest.raises(ValueError, match="the logits first.*swapped"):
+            F.cross_entropy(first, second)
 
 
 def test_wrong_rows_of_cross_entropy(Value):

@@ -359,3 +359,67 @@ def test_models_can_be_copied_and_pickled():
     for other in copy.deepcopy(mlp), pickle.loads(pickle.dumps(mlp)):
         assert mlp(X).data == other(X).data
         assert not set(mlp.parameters()) & set(other.parameters())
+
+
+# --- words that help --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make, error, words",
+    [
+        (lambda: MLP(2, 3), TypeError, r"nouts must be a list.*MLP\(2, \[3\]\)"),
+        (lambda: MLP(2, None), TypeError, r"nouts must be a list.*MLP\(2, \[4, 1\]\)"),
+        (lambda: MLP(2, "41"), TypeError, "nouts must be a list"),
+        (lambda: MLP(2, {4: 1}), TypeError, "nouts must be a list"),
+        (lambda: MLP(2, 4, 1), TypeError, r"in one list, as in MLP\(2, \[4, 1\]\)"),
+        (lambda: MLP(2, [4, 1], "tanh"), TypeError, "activation='tanh'"),
+        (lambda: MLP(2, [4, 1], "tanh", "relu"), TypeError, "activation='tanh'"),
+        (lambda: MLP(2, [4, 1], None), TypeError, "given by name"),
+        (lambda: Layer(2, 3, "tanh"), TypeError, "activation='tanh'"),
+        (lambda: Neuron(2, "tanh"), TypeError, "activation='tanh'"),
+        (lambda: Neuron(2, nonlin="tanh"), TypeError, "activation='tanh'"),
+        (lambda: MLP(2, [4.0, 1]), TypeError, "nout, .*whole number, not float"),
+        (lambda: MLP(2, [4, [1]]), TypeError, "nout, .*whole number, not list"),
+        (lambda: MLP([2], [4, 1]), TypeError, "nin, .*whole number, not list"),
+        (lambda: Neuron(2.5), TypeError, "nin, .*whole number, not float"),
+        (lambda: MLP(-2, [1]), ValueError, "nin, .*at least 0, not -2"),
+        (lambda: MLP(2, [-1]), ValueError, "nout, .*at least 0, not -1"),
+    ],
+)
+def test_a_network_of_wrong_sizes_says_what_to_write(make, error, words):
+    """Nothing is made, and an activation in the place of another argument is not taken for `nonlin`."""
+    state = random.getstate()
+    with pytest.raises(error, match=words):
+        make()
+    if error is TypeError and "nout, " not in words:
+        assert state == random.getstate()
+
+
+def test_sizes_may_be_any_whole_numbers():
+    """A tuple or an array of them, NumPy's integers; a layer without inputs has its biases."""
+    np = pytest.importorskip("numpy")
+    for nouts in ((4, 1), np.array([4, 1]), [np.int64(4), True], iter([4, 1]), range(4, 0, -3)):
+        assert repr(MLP(2, [4, 1])) == repr(MLP(np.int32(2), nouts))
+    assert 0.0 == MLP(0, [1])([]).data
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["lists", "tuples", "a tuple", "Values", "an array", "arrays", "floats, then a list"])
+@pytest.mark.parametrize("activation", ["relu", "elu"])
+def test_several_samples_at_once_say_how_to_call(rows, kind, activation):
+    """A batch in any form, though its length may be that of a sample; a neuron and a layer say so too."""
+    np = pytest.importorskip("numpy")
+    array = np.ones((rows, 2))
+    X = {
+        "lists": array.tolist(),
+        "tuples": [tuple(row) for row in array.tolist()],
+        "a tuple": tuple(array.tolist()),
+        "Values": [[Value(x) for x in row] for row in array.tolist()],
+        "an array": array,
+        "arrays": list(array),
+        "floats, then a list": [1.0] * (rows - 1) + [[1.0, 2.0]],
+    }[kind]
+    model = MLP(2, [3, 1], activation=activation)
+    for part in (model, model.layers[0], model.layers[0].neurons[0]):
+        with pytest.raises(TypeError, match=r"one sample.*\[model\(x\) for x in X\].*pygrad\.compile\(model\)"):
+            part(X)

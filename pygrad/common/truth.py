@@ -16,12 +16,16 @@ _CURES = (
     "choose with pygrad.where, and compare with pygrad.equal, less, ...; or pass this argument as it is, by static= of "
     "pygrad.compile or by argnums= of a transform"
 )
+_METHODS = "a function of math is a method here: v.exp() for math.exp(v), v.sin() for math.sin(v)"
+_TAKE = "pygrad.take(xs, v) in place of xs[v]"
 _CONVERSIONS = {
-    "float()": "use v.data for its number; a function of math has a method here: v.sin() for math.sin(v)",
+    "float()": f"{_METHODS}; where its number will do use v.data, as in float(v.data), '%.2f' % v.data, or "
+    "[v.data for v in values] for random.choices, numpy.interp and others that take plain numbers",
     "int()": "use int(v.data)",
-    "an index": "use int(v.data), or pygrad.take(xs, v) in place of xs[v]",
+    "an index": f"use {_TAKE}, or int(v.data)",
 }
 _ROUNDING = "use v.data for its number, and pygrad.stop_gradient where gradients are to pass by"
+_OF_VARIABLES = {"float()": f"; {_METHODS}", "int()": f"; use {_TAKE}", "an index": f"; use {_TAKE}"}
 
 NOT_PICKLED = "a Value that depends on an argument of a running function cannot be pickled"  # see __reduce_ex__
 
@@ -57,7 +61,7 @@ def check_equality(value, other, values, warns):
         if is_variable(value):
             raise _of_variable("`==`")
         if warns:
-            _warn(
+            warn(
                 "`==` of a Value and a number asks whether they are one object, so it is always False: use "
                 "pygrad.equal, or v.data"
             )
@@ -66,31 +70,32 @@ def check_equality(value, other, values, warns):
 def no_number(value, what):
     """Return the TypeError of a conversion: `what` is "float()", "int()", "an index", or a rounding."""
     if is_variable(value):
-        return _of_variable(what, "; v.data has the number of this one run")
+        return _of_variable(what, "; v.data has the number of this one run", _OF_VARIABLES.get(what, ""))
     cure = _CONVERSIONS.get(what, _ROUNDING)
     return TypeError(f"{what} of a Value: it is no number, for the number has no gradient; {cure}")
 
 
-def _of_variable(what, more=""):
+def _of_variable(what, more="", first=""):
     return TypeError(
-        f"{what} of a Value that depends on an argument: the function runs now for other numbers too; {_CURES}{more}"
+        f"{what} of a Value that depends on an argument: the function runs now for other numbers too{first}; "
+        f"{_CURES}{more}"
     )
 
 
 def warn_of_lookup():
     """Warn that a set or dict looks a variable up."""
-    _warn(f"a set or dict finds a Value by identity, and not by its number; {_CURES}")
+    warn(f"a set or dict finds a Value by identity, and not by its number; {_CURES}")
 
 
 def warn_of_gradients(what):
     """Warn that backward() or grad() of a variable gives numbers."""
-    _warn(
+    warn(
         f"{what} of a Value that depends on an argument gives numbers, which have no derivatives themselves; use "
         "pygrad.grad(y, xs, create_graph=True) or pygrad.gradient"
     )
 
 
-def _warn(message):
+def warn(message):
     """Warn, once for each line of the user's program: Python notes there what it has shown."""
     frame = user_frame()
     warnings.warn_explicit(

@@ -15,10 +15,10 @@ and `_backward` included. The modules of pygrad use these names too; programs sh
 
 import operator
 
-from pygrad.common import truth
-from pygrad.common.arrays import number_in, operands_of
+from pygrad.common import absent, truth
+from pygrad.common.arrays import is_iterable, number_in, operands_of
 from pygrad.common.nested import build_lists, count, flatten, has_gap
-from pygrad.common.numbers import describe, operand, shown, to_float
+from pygrad.common.numbers import describe, is_number, operand, shown, to_float
 
 # Keys of a Value's __dict__ for the engines' own use: no attribute can have such a name.
 CLOSURE = "<backward>"  # the function assigned to `_backward`
@@ -56,7 +56,7 @@ def _refused_with_operand(what):
     return method
 
 
-class ValueBase:
+class ValueBase(absent.Absent):
     """Mixin of both `Value` classes, over their `data`, `grad`, `_op`, `_prev` and `_is_leaf()`."""
 
     __slots__ = ()
@@ -174,7 +174,7 @@ class ValueBase:
         return self._attributes() or None
 
     def __dir__(self):
-        return sorted({*dir(type(self)), *self._attributes()})
+        return sorted({*dir(type(self))} - absent.names(type(self)) | {*self._attributes()})
 
 
 def _compare(value, other, compare):
@@ -226,16 +226,23 @@ def parse_dialect(value_type, children, op, keywords):
             local_grads = given
         else:
             raise TypeError(f"Value() got an unexpected keyword argument {name!r}")
-    children = tuple(children)
+    children = _tuple(children, "children", "Values")
     for child in children:
         if not is_a(child, value_type):
             raise TypeError(f"a Value's children must be Values, not {describe(child)}")
     if local_grads is None:
         return children, op, None
-    local_grads = tuple(to_float(grad, "a local gradient") for grad in local_grads)
+    local_grads = tuple(to_float(grad, "a local gradient") for grad in _tuple(local_grads, "local_grads", "numbers"))
     if len(local_grads) != len(children):
         raise ValueError(f"{len(children)} children need as many local gradients, not {len(local_grads)}")
     return children, op, local_grads
+
+
+def _tuple(given, what, of):
+    if not is_iterable(given):
+        advice = ", with a comma also for one: (x,)" if is_number(given) or isinstance(given, ValueBase) else ""
+        raise TypeError(f"a Value's {what} must be a tuple of {of}, not {describe(given)}{advice}")
+    return tuple(given)
 
 
 def parse_prev(value_type, value, children):

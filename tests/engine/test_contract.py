@@ -233,6 +233,41 @@ def test_no_silent_detach(Value):
     assert float is type(v.item())
 
 
+@pytest.mark.parametrize("children", [5, None, 2.5, object(), "v"], ids=["int", "None", "float", "object", "a Value"])
+def test_children_that_are_no_tuple(Value, children):
+    """The error says what is needed, by whichever name they are given; nothing has changed."""
+    v = Value(1.0)
+    children = v if children == "v" else children
+    words = f"children must be a tuple of Values, not {type(children).__name__}"
+    if children is not None:  # None: no children, as in micrograd
+        for keywords in ({"_children": children}, {"children": children}):
+            with pytest.raises(TypeError, match=words):
+                Value(1.0, **keywords)
+    with pytest.raises(TypeError, match=words):
+        v._prev = children
+    assert (set(), 1.0) == (v._prev, v.data)
+
+
+@pytest.mark.parametrize("local_grads", [5, 2.5, object()])
+def test_local_grads_that_are_no_tuple(Value, local_grads):
+    with pytest.raises(TypeError, match="local_grads must be a tuple of numbers, not"):
+        Value(1.0, (Value(2.0),), local_grads=local_grads)
+
+
+def test_children_may_be_anything_with_items(Value):
+    """A list, a set, the keys of a dict, a generator; an error within a generator is its own."""
+    v = Value(1.0)
+    for children in ([v], {v}, {v: 1}, (x for x in [v])):
+        assert {v} == Value(2.0, children)._prev
+
+    def broken():
+        yield v
+        raise TypeError("mine")
+
+    with pytest.raises(TypeError, match="^mine$"):
+        Value(2.0, broken())
+
+
 # --- labels and operands ----------------------------------------------------------------------------------------------
 
 

@@ -7,8 +7,10 @@ Value stands for other numbers too: there these answers would be wrong, and aski
 import copy
 import math
 import pickle
+import random
 import threading
 import warnings
+from array import array
 
 import pytest
 
@@ -465,6 +467,11 @@ def test_a_hook_hears_of_the_truth_of_a_comparison():
     [
         (float, r"v\.data"),
         (math.sin, r"v\.sin\(\)"),
+        (math.exp, r"v\.exp\(\).*float\(v\.data\)"),
+        (lambda v: math.pow(v, 2.0), r"v\.data"),
+        (lambda v: random.choices([1, 2], weights=[v, v]), r"\[v\.data for v in"),
+        (lambda v: random.choices([1, 2], cum_weights=[1.0, v]), r"\[v\.data for v in"),
+        (lambda v: array("d", [v]), r"v\.data"),
         (math.floor, r"v\.data"),
         (complex, r"v\.data"),
         ("%.2f".__mod__, r"v\.data"),
@@ -481,6 +488,31 @@ def test_a_value_is_no_number(Value, convert, cure):
         convert(Value(2.0))
     with pytest.raises(TypeError, match=cure):
         convert(Value(2.0) * 1.0)
+
+
+def test_numpy_functions_of_plain_numbers_say_so():
+    """np.interp and the like convert to floats themselves."""
+    np = pytest.importorskip("numpy")
+    for asked in (Value(1.5), [Value(1.5)], Value(1.5) * 1.0):
+        with pytest.raises(TypeError, match=r"\[v\.data for v in values\].*interp"):
+            np.interp(asked, [1.0, 2.0], [3.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    "ask, cure",
+    [
+        (lambda x: x * math.exp(x), r"v\.exp\(\) for math\.exp\(v\)"),
+        (lambda x: [1.0, 2.0, 3.0][x] * x, r"pygrad\.take\(xs, v\)"),
+        (lambda x: (Value(1.0), Value(2.0), Value(3.0))[x] * x, r"pygrad\.take\(xs, v\)"),
+        (lambda x: [1.0, 2.0, 3.0][int(x)] * x, r"pygrad\.take\(xs, v\)"),
+    ],
+)
+@pytest.mark.parametrize("way", ["compile", "compile, a batch", "gradient", "jvp"])
+def test_a_variable_is_no_number_and_no_index(way, ask, cure):
+    """The cure that fits what was asked stands beside those for all variables."""
+    with pytest.raises(TypeError, match=cure):
+        WAYS[way](ask)
+    refused(lambda: WAYS[way](ask))
 
 
 def test_who_asks_for_whole_numbers_and_seeds_has_words_of_its_own(Value):
