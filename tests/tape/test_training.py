@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pygrad
-from pygrad import engine, nn, optim
+from pygrad import engine, nn, optim, reference
 from pygrad.data import batches
 from pygrad.engine import Value
 from pygrad.engine._lib import lib
@@ -227,7 +227,7 @@ def test_a_schedule_of_another_optimizer():
     assert 0.1 * 0.25 == case.optimizer.param_groups[0]["lr"]
 
 
-@pytest.mark.parametrize("make", [lambda: Value(1.0), lambda: pygrad.reference.Value(1.0), lambda: Tracked(1.0)])
+@pytest.mark.parametrize("make", [lambda: Value(1.0), lambda: reference.Value(1.0), lambda: Tracked(1.0)])
 def test_an_optimizer_of_other_parameters(make):
     """One that has no parameter of the function would train nothing: refused before a step is taken."""
     case = Case(optim.SGD, lr=0.1)
