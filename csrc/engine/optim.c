@@ -57,22 +57,18 @@ double pg_norm(size_t count, const double *numbers)
     return largest > 0.0 && largest < (double)INFINITY ? norm_in(largest, count, numbers) : norm;
 }
 
-/* A buffer's number for parameter i; NULL without the buffer. */
-static double *entry(const pg_optimizer *by, int buffer, uint32_t i)
-{
-    return by->buffers[buffer] ? by->buffers[buffer] + i : NULL;
-}
-
+/* The new data of parameter i. */
 static double moved(const pg_node *node, const pg_optimizer *by, uint32_t i)
 {
-    double *first = entry(by, 0, i), *second = entry(by, 1, i), *third = entry(by, 2, i);
+    double *first = by->buffers[0], *second = by->buffers[1], *third = by->buffers[2];
     switch (by->method) {
     case PG_SGD:
-        return pg_sgd_step(node->data, node->grad, first, &by->sgd);
+        return pg_sgd_step(node->data, node->grad, first ? first + i : NULL, &by->sgd);
     case PG_ADAM:
-        return pg_adam_step(node->data, node->grad, first, second, third, &by->adam);
+        return pg_adam_step(node->data, node->grad, first + i, second + i, third ? third + i : NULL, &by->adam);
     case PG_RMSPROP:
-        return pg_rmsprop_step(node->data, node->grad, first, second, third, &by->rmsprop);
+        return pg_rmsprop_step(node->data, node->grad, first + i, second ? second + i : NULL, third ? third + i : NULL,
+                               &by->rmsprop);
     }
     return (double)NAN; /* not reached: every method has its case */
 }

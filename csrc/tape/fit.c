@@ -152,6 +152,13 @@ static void move_by_adam(pg_replay *replay, const pg_fit_group *group, const pg_
     const double *grads = grads_of(replay, span);
     double *averages = buffer_of(group, 0, span), *squares = buffer_of(group, 1, span);
     double *maxima = buffer_of(group, 2, span);
+    if (!maxima && !options.maximize) { /* usual: without branches in the loop */
+        pg_adam_options usual = options;
+        usual.amsgrad = usual.maximize = 0;
+        for (uint32_t i = 0; i < span->count; i++)
+            data[i] = pg_adam_step(data[i], grads ? grads[i] : 0.0, &averages[i], &squares[i], &none, &usual);
+        return;
+    }
     for (uint32_t i = 0; i < span->count; i++)
         data[i] = pg_adam_step(data[i], grads ? grads[i] : 0.0, &averages[i], &squares[i], maxima ? &maxima[i] : &none,
                                &options);
