@@ -92,7 +92,7 @@ def _norm(grads, norm_type):
     largest = math.nan if any(map(math.isnan, sizes)) else max(sizes, default=0.0)
     if norm_type == math.inf or not 0 < largest < math.inf:
         return largest
-    return largest * math.fsum((size / largest) ** norm_type for size in sizes) ** (1 / norm_type)
+    return largest * math.fsum([(size / largest) ** norm_type for size in sizes]) ** (1 / norm_type)
 
 
 def _set_gradients(values, grads, old):

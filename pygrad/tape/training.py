@@ -162,12 +162,15 @@ def fit(run, optimizer, *, epochs, batch_size, shuffle, seed, drop_last, schedul
 
 def _check_optimizer(optimizer, tape):
     """Raise TypeError for what is no optimizer, ValueError for one that moves nothing of the function's."""
-    if not all(callable(getattr(optimizer, name, None)) for name in ("step", "zero_grad")):
+    # Lists, not generators: Ctrl-C within a generator may be reported as ignored.
+    lacking = [name for name in ("step", "zero_grad") if not callable(getattr(optimizer, name, None))]
+    if lacking:
         raise TypeError(f"an optimizer has step() and zero_grad(), and {describe(optimizer)} has not")
     if not isinstance(optimizer, optim.Optimizer):
         return  # what the groups of others hold is their own
     parameters = _parameters(optimizer)
-    if parameters and not any(_is_used(p, tape) for p in parameters):
+    used = [p for p in parameters if _is_used(p, tape)]
+    if parameters and not used:
         raise ValueError(
             "the function uses none of the optimizer's parameters, so it cannot be trained: give the optimizer the "
             "Values that the function computes with, as model.parameters() of its model; a copy has Values of its own"
@@ -253,7 +256,7 @@ class _InC:
             return
         self.groups = [_Group(self.optimizer, *pair, self.run.tape) for pair in pairs]
         self.structs = ffi.new("pg_fit_group[]", [group.struct[0] for group in self.groups])
-        self.clipped = ffi.new("double[]", sum(len(group.params) for group in self.groups))
+        self.clipped = ffi.new("double[]", sum([len(group.params) for group in self.groups]))
         self.fit.group_count, self.fit.groups, self.fit.clipped = len(self.groups), self.structs, self.clipped
 
     def run_steps(self, most, step, schedule, losses):
