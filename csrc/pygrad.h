@@ -398,12 +398,19 @@ pg_status pg_set_grads(uint32_t count, const pg_id *ids, double grad);
 /* Set the data of each node to its entry of `data`. */
 pg_status pg_set_all_data(uint32_t count, const pg_id *ids, const double *data);
 
+/* Set the gradient of each node to its entry of `grads`. */
+pg_status pg_set_all_grads(uint32_t count, const pg_id *ids, const double *grads);
+/* The Euclidean norm of these numbers, without overflow: inf and nan come from numbers that are so. */
+double pg_norm(size_t count, const double *numbers);
+
+/* In all options: with `maximize` parameters move up their gradients; weight_decay * data is added to the gradient. */
 typedef struct {
     double lr;
-    double momentum; /* 0: there is no buffer, and momentum_buffer may be NULL */
+    double momentum; /* 0: there is no buffer */
     double dampening;
     double weight_decay;
     int nesterov;
+    int maximize;
     int first; /* the buffer has no contents yet: the gradient becomes its contents */
 } pg_sgd_options;
 
@@ -411,23 +418,44 @@ typedef struct {
     double beta1;
     double beta2;
     double eps;
-    double weight_decay; /* weight_decay * data is added to the gradient */
+    double weight_decay;
     double shrink; /* the parameter is multiplied by it: AdamW's decay; else 1 */
     double step_size; /* lr / (1 - beta1**step) */
     double bias_root; /* sqrt(1 - beta2**step) */
+    int amsgrad;
+    int maximize;
 } pg_adam_options;
 
-/* Parameters that an optimizer moves with the same options. Buffers have `count` entries and are updated in place. */
+typedef struct {
+    double lr;
+    double alpha;
+    double eps;
+    double weight_decay;
+    double momentum;
+    int centered;
+    int maximize;
+} pg_rmsprop_options;
+
+typedef enum { PG_SGD, PG_ADAM, PG_RMSPROP } pg_method;
+
+/* How an optimizer moves parameters. Of the options only those of the method are read. */
+typedef struct {
+    pg_method method;
+    pg_sgd_options sgd;
+    pg_adam_options adam;
+    pg_rmsprop_options rmsprop;
+    double *buffers[3]; /* updated in place: one number a parameter. NULL: not used. Their sequence is that of the
+                         * arguments in optim.h */
+} pg_optimizer;
+
+/* Parameters that an optimizer moves with the same options. */
 typedef struct {
     uint32_t count;
     const pg_id *ids;
-    const pg_sgd_options *sgd; /* NULL: Adam */
-    const pg_adam_options *adam;
-    double *first_buffer; /* momentum, or Adam's exp_avg; NULL: SGD without momentum */
-    double *second_buffer; /* Adam's exp_avg_sq */
+    pg_optimizer by;
 } pg_moved_group;
-/* Move the parameters of all groups, but for frozen leaves, as `sgd` and `adam` in pygrad/optim.py do, and set *done to
- * 1. PG_NO_NODE: a node is not live, and nothing was changed. */
+/* Move the parameters of all groups, but for frozen leaves, as `sgd`, `adam` and `rmsprop` in pygrad/optim.py do, and
+ * set *done to 1. PG_NO_NODE: a node is not live, and nothing was changed. */
 pg_status pg_move(uint32_t group_count, const pg_moved_group *groups, int *done);
 
 /* --- tapes (tape.h, passes.c): a graph written down, to be run with other numbers --- */
@@ -581,12 +609,8 @@ typedef struct {
     uint32_t frozen_count;
     const pg_id *frozen; /* the frozen ones: a step sets their gradients to 0 too */
     double *data; /* scratch memory for the data of parameters that are not on the tape */
-    double *first_buffer; /* momentum, or Adam's exp_avg; NULL: SGD without momentum */
-    double *second_buffer; /* Adam's exp_avg_sq */
-    int is_adam; /* else SGD */
     double lr;
-    pg_sgd_options sgd; /* without lr, which each step sets */
-    pg_adam_options adam; /* without shrink, step_size and bias_root, which each step sets */
+    pg_optimizer by; /* each step sets SGD's and RMSprop's lr, and Adam's shrink, step_size and bias_root */
     int decoupled; /* 1: AdamW, which shrinks the parameters by weight_decay below */
     double weight_decay;
     uint64_t step; /* Adam: steps so far */
@@ -606,6 +630,9 @@ typedef struct {
     const double *rates; /* learning rates, one a step; NULL: each group's lr */
     int is_mean; /* the loss is the mean over a batch, not the sum */
     unsigned threads;
+    double max_norm; /* gradients are clipped as clip_grad_norm_ does; negative: they are not */
+    double clip_value; /* and as clip_grad_value_ does; negative: they are not */
+    double *clipped; /* scratch memory for the gradients of all groups; with max_norm */
     double *losses; /* written: one a step */
     size_t done; /* steps done; 0 before the call */
     int is_stored; /* written: 1 once the arena holds the parameters after these steps; 0 before the call */
@@ -613,8 +640,8 @@ typedef struct {
     int32_t bad_node;
     int bad_kind;
 } pg_fit;
-/* Run training steps. Each sets the groups' gradients to 0, runs a batch forward and backward, and updates the
- * groups. PG_NO_NODE: a parameter of a group is not live. PG_BAD_INDEX, PG_ANOMALY, PG_NO_MEMORY: `done` steps were
+/* Run training steps. Each sets the groups' gradients to 0, runs a batch forward and backward, clips the groups'
+ * gradients, and updates the groups. PG_NO_NODE: a parameter of a group is not live. PG_BAD_INDEX, PG_ANOMALY, PG_NO_MEMORY: `done` steps were
  * complete. The next one has changed nothing but the groups' gradients, which may be 0. */
 pg_status pg_fit_run(pg_replay *replay, pg_fit *fit);
 /* The instruction set that replays use: "avx512", "avx2" or "baseline". */

@@ -15,7 +15,7 @@ import math
 from pygrad import engine
 from pygrad.common.arrays import items
 from pygrad.common.nested import as_lists
-from pygrad.common.numbers import describe, is_number, shown
+from pygrad.common.numbers import describe, is_number, shown, to_float, to_whole
 from pygrad.engine import recordings
 
 _TINY = 3.720075976020836e-44  # exp(-100): a log is at least -100, as in PyTorch
@@ -66,7 +66,7 @@ def binary_cross_entropy_with_logits(input, target, *, reduction="mean"):
     return _elementwise(lambda z, t: z.maximum(0) - t * z + (1 + (-abs(z)).exp()).log(), input, target, reduction)
 
 
-def cross_entropy(input, target, *, reduction="mean"):
+def cross_entropy(input, target, *, reduction="mean", weight=None, ignore_index=None, label_smoothing=0.0):
     """Cross-entropy of softmax(input), for the logits of one sample in a list, or a list of such lists.
 
     The target of a sample is the index of its class, or a list with the probability of each class. If the index is a
@@ -74,19 +74,39 @@ def cross_entropy(input, target, *, reduction="mean"):
     that is no class raises ValueError if it is a number, and IndexError if it is a Value (see `pygrad.take`); text, and
     what else is no number, raises TypeError.
 
+    weight           a number for each class, by which its losses are multiplied; Values too
+    ignore_index     samples of this class have the loss 0. Unlike in PyTorch there is none by default
+    label_smoothing  from 0 to 1: this share of each target is spread over all classes. Szegedy et al., "Rethinking the
+                     Inception architecture" (2016)
+
+    As in PyTorch the mean of targets that are classes is the sum of the losses divided by the sum of the targets'
+    weights, that of ignored samples being 0; if the latter sum is 0, ValueError, or nan if it depends on a Value. So of
+    one sample the weight of its class cancels: in a compiled function, which sees one sample, use reduction="sum".
+    Weights of another length, or below 0, raise ValueError.
+
     >>> import pygrad
     >>> logits = [pygrad.Value(2.0), pygrad.Value(1.0)]
     >>> round(pygrad.functional.cross_entropy(logits, 0).data, 6)
     0.313262
+    >>> round(pygrad.functional.cross_entropy([logits, logits], [0, -1], ignore_index=-1).data, 6)
+    0.313262
     """
     _check(reduction)
+    weight, ignore_index, smoothing = _checked_options(weight, ignore_index, label_smoothing)
     input, target = as_lists(input, "the input"), as_lists(target, "the target")
     _check_sequence(input, target)
     rows = _rows(input)
-    if not isinstance(rows[0], list):
-        return _row_cross_entropy(rows, target)
-    losses = _pair(_row_cross_entropy, rows, target)
-    return _reduce(losses, losses, reduction)
+    is_one = not isinstance(rows[0], list)
+    if weight is None and ignore_index is None and smoothing == 0:
+        losses = _row_cross_entropy(rows, target) if is_one else _pair(_row_cross_entropy, rows, target)
+        return losses if is_one else _reduce(losses, losses, reduction)
+    sample = functools.partial(_sample, weight=weight, ignore_index=ignore_index, smoothing=smoothing)
+    pairs = [sample(rows, target)] if is_one else _pair(sample, rows, target)
+    losses = [loss for loss, _ in pairs]
+    if reduction == "none":
+        return losses[0] if is_one else losses
+    total = losses[0] if len(losses) == 1 else _sum(losses)
+    return total if reduction == "sum" else total / _divisor([share for _, share in pairs])
 
 
 def softmax(input):
@@ -200,6 +220,64 @@ def _row_cross_entropy(row, target):
     return total.log() - row[_class(target, len(row))]
 
 
+def _sample(row, target, weight, ignore_index, smoothing):
+    """Return the cross-entropy of one sample, and its share in the divisor of the mean."""
+    row, _, total = _shifted(row)
+    log_total, count = total.log(), len(row)
+    losses = [log_total - z for z in row]  # one for each class, were it the target
+    weights = [1.0] * count if weight is None else weight
+    if len(weights) != count:
+        raise ValueError(f"a row of {count} logits needs as many weights of classes, not {len(weights)}")
+    spread = smoothing / count
+    if isinstance(target, list):
+        if len(target) != count:
+            raise ValueError(f"a row of {count} logits needs as many probabilities, not {len(target)}")
+        _check_probabilities(target)
+        return _dot([w * ((1.0 - smoothing) * q + spread) for w, q in zip(weights, target)], losses), 1.0
+    rest = spread * _dot(weights, losses) if smoothing else 0.0
+    if engine.is_value(target):
+        return _followed(target, losses, weights, ignore_index, 1.0 - smoothing, rest)
+    if ignore_index is not None and is_number(target) and target == ignore_index:
+        return (engine.Value if _own(row) else type(row[0]))(0.0), 0.0
+    place = _class(target, count)
+    return (1.0 - smoothing) * weights[place] * losses[place] + rest, weights[place]
+
+
+def _followed(target, losses, weights, ignore_index, share, rest):
+    """Return the two numbers of `_sample` for a class that is a Value."""
+    is_ignored = None if ignore_index is None else target.equal(ignore_index)
+    place = target if is_ignored is None else engine.where(is_ignored, 0.0, target)
+    own = engine.take(weights, place)
+    loss = share * own * engine.take(losses, place) + rest
+    if is_ignored is None:
+        return loss, own
+    return engine.where(is_ignored, 0.0, loss), engine.where(is_ignored, 0.0, own)
+
+
+def _divisor(shares):
+    """Return the sum by which the mean divides. Raises ValueError if it is known to be 0."""
+    total = builtins.sum(shares)
+    if not _is_value(total) and total == 0:
+        raise ValueError(
+            'there is no mean: every target is ignored, or of a class of weight 0; reduction="sum" gives 0 then'
+        )
+    return total
+
+
+def _checked_options(weight, ignore_index, smoothing):
+    """Return the options of cross_entropy, the weights in a list. Raises TypeError or ValueError for a wrong one."""
+    if weight is not None:
+        weight = _items(weight, "the weights of classes")
+        for w in weight:
+            if not _is_value(w) and not to_float(w, "the weight of a class") >= 0:
+                raise ValueError(f"the weight of a class must be at least 0, not {shown(w)}")
+    if ignore_index is not None:
+        ignore_index = to_whole(ignore_index, "ignore_index", -math.inf)
+    if not 0 <= to_float(smoothing, "label_smoothing") <= 1:
+        raise ValueError(f"label_smoothing must be from 0 to 1, not {shown(smoothing)}")
+    return weight, ignore_index, to_float(smoothing, "label_smoothing")
+
+
 def _class(target, count):
     """Return the class of a sample as an int: a whole number from 0 to count - 1, of whatever type of numbers.
 
@@ -210,7 +288,8 @@ def _class(target, count):
         cure = ": convert it first, as in int(target)" if is_text else ": use target.data" if _is_value(target) else ""
         raise TypeError(f"a target must be a class from 0 to {count - 1}, a whole number, not {describe(target)}{cure}")
     if not 0 <= target < count or target != int(target):
-        raise ValueError(f"a target must be a class from 0 to {count - 1}, not {shown(target)}")
+        cure = ": to leave such samples out pass ignore_index=-100" if target == -100 else ""  # PyTorch's default
+        raise ValueError(f"a target must be a class from 0 to {count - 1}, not {shown(target)}{cure}")
     return int(target)
 
 

@@ -1,9 +1,9 @@
-"""Optimizers with PyTorch's names, defaults and formulas: SGD, Adam, AdamW.
+"""Optimizers with PyTorch's names, defaults and formulas: SGD, Adam, AdamW, RMSprop.
 
-Each formula is a function on floats, `sgd` or `adam`; the optimizers keep its buffers. All groups of plain Values are
-moved by one call of C, with the same operations, so with the same bits. Any other group, with a subclass of Value in it
-or with Values of `pygrad.reference`, is moved here, one parameter at a time. A step is taken wholly or not at all, even
-if Ctrl-C interrupts it: see `Change`.
+Each formula is a function on floats, `sgd`, `adam` or `rmsprop`; the optimizers keep its buffers. All groups of plain
+Values are moved by one call of C, with the same operations, so with the same bits. Any other group, with a subclass of
+Value in it or with Values of `pygrad.reference`, is moved here, one parameter at a time. A step is taken wholly or not
+at all, even if Ctrl-C interrupts it: see `Change`.
 
 A parameter always has a gradient here: 0.0 before the first backward pass. (PyTorch skips a parameter whose `.grad` is
 None.) A frozen parameter (`requires_grad` is False) is skipped. Adam counts steps per group, not per parameter.
@@ -27,19 +27,22 @@ from itertools import chain
 from typing import NamedTuple
 
 from pygrad import lr_scheduler  # noqa: F401 - optim.lr_scheduler, where PyTorch has it
+from pygrad.clipping import clip_grad_norm_, clip_grad_value_  # noqa: F401 - they stand beside the optimizers
 from pygrad.common import forks
-from pygrad.common.numbers import describe, shown, to_float
+from pygrad.common.numbers import describe, is_number, shown, to_float, to_whole
 from pygrad.common.value_base import each_once
 from pygrad.common.whole import restored_on_error, set_all
 from pygrad.engine import plain_ids, recordings
 from pygrad.engine._lib import ffi, lib
 
 
-def sgd(p, grad, buf, *, lr, momentum, dampening, weight_decay, nesterov):
+def sgd(p, grad, buf, *, lr, momentum, dampening, weight_decay, nesterov, maximize):
     """Return the new data and momentum buffer of one parameter after one step; `buf` is None before the first step.
 
     Sutskever et al., "On the importance of initialization and momentum in deep learning" (2013), in PyTorch's form.
     """
+    if maximize:
+        grad = -grad
     if weight_decay != 0:
         grad = grad + weight_decay * p
     if momentum != 0:
@@ -48,19 +51,46 @@ def sgd(p, grad, buf, *, lr, momentum, dampening, weight_decay, nesterov):
     return p - lr * grad, buf
 
 
-def adam(p, grad, exp_avg, exp_avg_sq, *, beta1, beta2, eps, weight_decay, shrink, step_size, bias_root):
-    """Return the new data and the two new running averages of one parameter; `adam_options` makes the keywords.
+def adam(p, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, *, beta1, beta2, eps, weight_decay, amsgrad, maximize, **shared):
+    """Return the new data and running averages of one parameter; `adam_options` makes most keywords, all of `shared`.
 
-    Kingma and Ba, "Adam" (2015); `shrink` is the weight decay of AdamW: Loshchilov and Hutter (2019).
+    Kingma and Ba, "Adam" (2015); `shrink` is the weight decay of AdamW: Loshchilov and Hutter (2019). `max_exp_avg_sq`
+    is None without `amsgrad`: Reddi, Kale and Kumar, "On the convergence of Adam and beyond" (2018).
     """
-    p = p * shrink
+    p = p * shared["shrink"]
+    if maximize:
+        grad = -grad
     if weight_decay != 0:
         grad = grad + weight_decay * p
     exp_avg = beta1 * exp_avg + (1 - beta1) * grad
-    exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
-    denom = _sqrt(exp_avg_sq) / bias_root + eps
-    ratio = exp_avg / denom if denom != 0 else math.nan  # 0/0: without eps and without a gradient
-    return p - step_size * ratio, exp_avg, exp_avg_sq
+    exp_avg_sq = square = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
+    if amsgrad:
+        most = max_exp_avg_sq
+        max_exp_avg_sq = square = most if most > square or math.isnan(most) else square
+    ratio = _ratio(exp_avg, _sqrt(square) / shared["bias_root"] + eps)
+    return p - shared["step_size"] * ratio, exp_avg, exp_avg_sq, max_exp_avg_sq
+
+
+def rmsprop(
+    p, grad, square_avg, momentum_buffer, grad_avg, *, lr, alpha, eps, weight_decay, momentum, centered, maximize
+):
+    """Return the new data, running averages and momentum buffer of one parameter; a buffer that is not used is None.
+
+    Hinton, lecture 6e of "Neural Networks for Machine Learning" (2012); `centered`: Graves, "Generating sequences with
+    recurrent neural networks" (2013).
+    """
+    if maximize:
+        grad = -grad
+    if weight_decay != 0:
+        grad = grad + weight_decay * p
+    square_avg = square = alpha * square_avg + (1 - alpha) * grad * grad
+    if centered:
+        grad_avg = alpha * grad_avg + (1 - alpha) * grad
+        square = square - grad_avg * grad_avg
+    move = _ratio(grad, _sqrt(square) + eps)
+    if momentum != 0:
+        move = momentum_buffer = momentum * momentum_buffer + move
+    return p - lr * move, square_avg, momentum_buffer, grad_avg
 
 
 def adam_options(step, lr, betas, eps, weight_decay, decoupled):
@@ -77,8 +107,17 @@ def adam_options(step, lr, betas, eps, weight_decay, decoupled):
     }
 
 
+# C has no exceptions in these two.
+
+
 def _sqrt(x):
-    return math.sqrt(x) if x >= 0 else math.nan  # C has no exception here either
+    return math.sqrt(x) if x >= 0 else math.nan
+
+
+def _ratio(a, b):
+    if b != 0:
+        return a / b
+    return math.copysign(math.inf, a) if abs(a) > 0 else math.nan  # b is never -0.0
 
 
 def zero_grads(values):
@@ -142,7 +181,7 @@ class Optimizer:
         ids = {id(p) for p in params}
         if not taken.isdisjoint(ids):
             raise ValueError("some parameters are in more than one parameter group")
-        groups, states, fresh = self.param_groups, self.state, self._new_state(len(params))
+        groups, states, fresh = self.param_groups, self.state, self._new_state(len(params), group)
         n = len(groups)
         try:
             groups.append(group)
@@ -152,9 +191,9 @@ class Optimizer:
             raise
         taken.update(ids)
 
-    # A subclass defines three methods. _validate(group) raises if a hyperparameter is wrong. _new_state(n) returns the
-    # state of n parameters before the first step. _prepare(params, group, state) does every part of a step that can
-    # fail, and returns a _Move.
+    # A subclass defines three methods. _validate(group) raises if a hyperparameter is wrong. _new_state(n, group)
+    # returns the state of n parameters before the first step, with the entries that the group's hyperparameters need.
+    # _prepare(params, group, state) does every part of a step that can fail, and returns a _Move.
 
     @property
     def state(self):
@@ -237,7 +276,13 @@ class Optimizer:
     def state_dict(self):
         """Return a copy of state and param_groups: a buffer is a list, and "params" the number of parameters."""
         groups = [{**group, "params": len(group["params"])} for group in self.param_groups]
-        return {"state": [_with_lists(state) for state in self.state], "param_groups": groups}
+        states = [_with_lists(self._complete(*pair)) for pair in zip(self.param_groups, self.state, strict=True)]
+        return {"state": states, "param_groups": groups}
+
+    def _complete(self, group, state):
+        """Return a group's state with the entries that its hyperparameters need: they may have changed since a step."""
+        fresh = self._new_state(len(group["params"]), group)
+        return {key: start if state.get(key) is None else state[key] for key, start in fresh.items()}
 
     def load_state_dict(self, state_dict):
         """Load what `state_dict()` returned for the same kind of optimizer, with groups of the same sizes.
@@ -245,7 +290,9 @@ class Optimizer:
         Raises ValueError or TypeError, and changes nothing, if `state_dict` does not fit or is damaged.
         """
         try:
-            given = list(zip(state_dict["param_groups"], state_dict["state"], strict=True))
+            older = dict.fromkeys(_LATER & self.defaults.keys(), False)
+            groups = [{**older, **group} for group in state_dict["param_groups"]]
+            given = list(zip(groups, state_dict["state"], strict=True))
             sizes = [group["params"] for group, _ in given]
         except (TypeError, KeyError, ValueError):
             raise ValueError("this is not the state_dict() of an optimizer") from None
@@ -262,74 +309,88 @@ class Optimizer:
 
     def _loaded(self, n, group, state):
         """Return the state to keep for a group of n parameters, made of its entry in a state_dict(), or raise."""
-        fresh = self._new_state(n)
+        if not self.defaults.keys() <= group.keys():
+            raise ValueError(f"this is not the state of {type(self).__name__}: a group has other entries")
+        self._validate(group)
+        fresh = self._new_state(n, group)
         try:
-            if state.keys() != fresh.keys() or not self.defaults.keys() <= group.keys():
+            if state.keys() != fresh.keys():
                 raise ValueError("it has other entries")
             loaded = {key: _as_kept(key, state[key], fresh[key], n) for key in fresh}
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"this is not the state of {type(self).__name__}, or it is damaged: {error}") from None
-        self._validate(group)
         return loaded
 
 
-class SGD(Optimizer):
-    """Stochastic gradient descent with weight decay and momentum, Nesterov's if you like: the formula is `sgd`."""
+_LATER = {"amsgrad", "maximize"}  # options that states of the first versions lack: they were off
 
-    def __init__(self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False):
-        hyper = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
-        super().__init__(params, lr=lr, **hyper)
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with weight decay and momentum, Nesterov's if you like: the formula is `sgd`.
+
+    With `maximize` it climbs instead, here as in the other optimizers.
+    """
+
+    def __init__(self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False):
+        hyper = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        super().__init__(params, lr=lr, **hyper, nesterov=nesterov, maximize=maximize)
 
     def _validate(self, group):
         _not_negative(group, "lr", "momentum", "weight_decay")
-        if group["nesterov"] and (group["momentum"] == 0 or to_float(group["dampening"], "dampening") != 0):
+        dampening, flags = to_float(group["dampening"], "dampening"), _flags(group, "nesterov", "maximize")
+        if flags["nesterov"] and (group["momentum"] == 0 or dampening != 0):
             raise ValueError("Nesterov momentum needs a momentum and zero dampening")
 
-    def _new_state(self, n):
+    def _new_state(self, n, group):
         return {"momentum_buffer": None}
 
     def _prepare(self, params, group, state):
-        options = {**_floats(group, "lr", "momentum", "dampening", "weight_decay"), "nesterov": bool(group["nesterov"])}
+        options = _floats(group, "lr", "momentum", "dampening", "weight_decay") | _flags(group, "nesterov", "maximize")
         buffer, n = state["momentum_buffer"], len(params)
         first = buffer is None
         buffer = None if first else _buffer("momentum_buffer", buffer, n)
         ids = plain_ids(params)
         if ids is None:
-            move = _by_formula(partial(sgd, **options), params, {"momentum_buffer": None}, buffer or [None] * n)
-            if options["momentum"] != 0 and move.new["momentum_buffer"] is None:  # all are frozen
-                move.new["momentum_buffer"] = _zeros(n)
+            move = _by_formula(partial(sgd, **options), params, {}, {"momentum_buffer": buffer})
+            if options["momentum"] != 0:
+                move.new.setdefault("momentum_buffer", _zeros(n))  # all are frozen
             return move
         buffer = _zeros(n) if first and options["momentum"] != 0 else buffer
-        options = ffi.new("pg_sgd_options *", [*options.values(), first])  # in the sequence of the struct
-        return _in_c(params, ids, {"momentum_buffer": buffer}, options, ffi.NULL, buffer)
+        options = {"method": lib.PG_SGD, "sgd": {**options, "first": first}}
+        return _in_c(params, ids, {}, options, {"momentum_buffer": buffer})
 
 
 class Adam(Optimizer):
-    """Adam; weight decay is added to the gradient. The formula is `adam`."""
+    """Adam; weight decay is added to the gradient. The formula is `adam`.
+
+    With `amsgrad` the step is divided by the largest average of the squares so far, not by the newest.
+    """
 
     decoupled = False
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, amsgrad=False, *, maximize=False):
+        hyper = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
+        super().__init__(params, lr=lr, **hyper, maximize=maximize)
 
     def _validate(self, group):
         _not_negative(group, "lr", "eps", "weight_decay")
         _betas(group)
+        _flags(group, "amsgrad", "maximize")
 
-    def _new_state(self, n):
-        return {"step": 0, "exp_avg": _zeros(n), "exp_avg_sq": _zeros(n)}
+    def _new_state(self, n, group):
+        state = {"step": 0, "exp_avg": _zeros(n), "exp_avg_sq": _zeros(n)}
+        return {**state, "max_exp_avg_sq": _zeros(n)} if group.get("amsgrad") else state
 
     def _prepare(self, params, group, state):
-        step = state["step"] + 1
-        hyper = _floats(group, "lr", "eps", "weight_decay")
-        options = adam_options(step, betas=_betas(group), decoupled=self.decoupled, **hyper)
-        buffers = [_buffer(name, state[name], len(params)) for name in ("exp_avg", "exp_avg_sq")]
-        new = {"step": step, "exp_avg": buffers[0], "exp_avg_sq": buffers[1]}
-        ids = plain_ids(params)
+        step, n = _step("step", state["step"]) + 1, len(params)
+        hyper, flags = _floats(group, "lr", "eps", "weight_decay"), _flags(group, "amsgrad", "maximize")
+        options = adam_options(step, betas=_betas(group), decoupled=self.decoupled, **hyper) | flags
+        buffers = {name: _buffer(name, state[name], n) for name in ("exp_avg", "exp_avg_sq")}
+        buffers["max_exp_avg_sq"] = _started("max_exp_avg_sq", state, n) if flags["amsgrad"] else None
+        ids, new = plain_ids(params), {"step": step, **_forgotten(state, buffers)}
         if ids is None:
-            return _by_formula(partial(adam, **options), params, new, *buffers)
-        options = ffi.new("pg_adam_options *", list(options.values()))  # in the sequence of the struct
-        return _in_c(params, ids, new, ffi.NULL, options, *buffers)
+            return _by_formula(partial(adam, **options), params, new, buffers)
+        return _in_c(params, ids, new, {"method": lib.PG_ADAM, "adam": options}, buffers)
 
 
 class AdamW(Adam):
@@ -337,8 +398,43 @@ class AdamW(Adam):
 
     decoupled = True
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+    def __init__(
+        self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False, *, maximize=False
+    ):
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+
+
+class RMSprop(Optimizer):
+    """A gradient divided by the root of the average of its squares; the formula is `rmsprop`.
+
+    `alpha` is the share of the average that stays in each step. With `centered` the root is of the variance.
+    """
+
+    def __init__(
+        self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False, *, maximize=False
+    ):
+        hyper = {"alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
+        super().__init__(params, lr=lr, **hyper, centered=centered, maximize=maximize)
+
+    def _validate(self, group):
+        _not_negative(group, "lr", "alpha", "eps", "weight_decay", "momentum")
+        _flags(group, "centered", "maximize")
+
+    def _new_state(self, n, group):
+        used = {"square_avg": True, "momentum_buffer": group["momentum"] != 0, "grad_avg": group["centered"]}
+        return {name: _zeros(n) for name, is_used in used.items() if is_used}
+
+    def _prepare(self, params, group, state):
+        n = len(params)
+        options = _floats(group, "lr", "alpha", "eps", "weight_decay", "momentum")
+        options |= _flags(group, "centered", "maximize")
+        buffers = {"square_avg": _buffer("square_avg", state["square_avg"], n)}
+        buffers["momentum_buffer"] = _started("momentum_buffer", state, n) if options["momentum"] != 0 else None
+        buffers["grad_avg"] = _started("grad_avg", state, n) if options["centered"] else None
+        ids, new = plain_ids(params), _forgotten(state, buffers)
+        if ids is None:
+            return _by_formula(partial(rmsprop, **options), params, new, buffers)
+        return _in_c(params, ids, new, {"method": lib.PG_RMSPROP, "rmsprop": options}, buffers)
 
 
 # --- taking a step, once all that can fail has been done --------------------------------------------------------------
@@ -420,10 +516,11 @@ class _Step(Change):
             self.moves = self.groups = None  # a buffer that they hold cannot be resized
 
 
-def _in_c(params, ids, new, sgd_options, adam_options, first_buffer, second_buffer=None):
-    """Return the _Move of plain Values, which updates the buffers in place."""
-    n = len(params)
-    return _Move(params, new, (n, ids, sgd_options, adam_options, hold(first_buffer, n), hold(second_buffer, n)))
+def _in_c(params, ids, new, options, buffers):
+    """Return the _Move of plain Values, which updates the buffers in place; a buffer that is not used is None."""
+    n, kept = len(params), {name: buffer for name, buffer in buffers.items() if buffer is not None}
+    options["buffers"] = [hold(buffer, n) for buffer in buffers.values()]
+    return _Move(params, {**new, **kept}, (n, ids, options))
 
 
 def hold(buffer, n):
@@ -436,19 +533,21 @@ def hold(buffer, n):
     return held
 
 
-def _by_formula(formula, params, new, *buffers):
-    """Return the _Move by a formula in Python, with new buffers for the last entries of `new`; a None stays None."""
+def _by_formula(formula, params, new, buffers):
+    """Return the _Move by a formula in Python, with new buffers; one that is not used is None, and stays so."""
     frozen = [not getattr(p, "requires_grad", True) for p in params]
     old = [p.data for p in params]
+    columns = [[None] * len(params) if buffer is None else buffer for buffer in buffers.values()]
     rows = [
         (data, *row) if stays else formula(data, p.grad, *row)
         # strict, for reading a p may change its buffers
-        for p, data, stays, *row in zip(params, old, frozen, *buffers, strict=True)
+        for p, data, stays, *row in zip(params, old, frozen, *columns, strict=True)
     ]
-    data, *buffers = zip(*rows)
-    buffers = [None if set(x) == {None} else array("d", [0.0 if y is None else y for y in x]) for x in buffers]
+    data, *columns = zip(*rows)
+    kept = {name: x for name, x in zip(buffers, columns) if set(x) != {None}}
+    kept = {name: array("d", [0.0 if y is None else y for y in x]) for name, x in kept.items()}
     moved = [(p, *numbers) for p, stays, *numbers in zip(params, frozen, data, old) if not stays]
-    return _Move(params, {**new, **dict(zip(list(new)[-len(buffers) :], buffers))}, None, *zip(*moved))
+    return _Move(params, {**new, **kept}, None, *zip(*moved))
 
 
 # --- buffers ----------------------------------------------------------------------------------------------------------
@@ -460,10 +559,22 @@ def _zeros(n):
 
 def _buffer(name, given, n):
     """Return n numbers as an array of floats; `given` itself if it is such an array."""
+    if not hasattr(given, "__iter__"):
+        raise TypeError(f"{name} must be an iterable of {n} numbers, one a parameter, not {describe(given)}")
     buffer = given if type(given) is array and given.typecode == "d" else array("d", [to_float(x, name) for x in given])
     if len(buffer) != n:
         raise ValueError(f"{name} is of {len(buffer)} parameters, and its group has {n}: make a new optimizer for them")
     return buffer
+
+
+def _started(name, state, n):
+    """Return a buffer that steps use since a hyperparameter was set: it begins with zeros."""
+    return _zeros(n) if state.get(name) is None else _buffer(name, state[name], n)
+
+
+def _forgotten(state, buffers):
+    """Return as None the buffers that steps used until a hyperparameter was set: they are in no state_dict()."""
+    return {name: None for name, buffer in buffers.items() if buffer is None and name in state}
 
 
 def _with_lists(state):
@@ -474,9 +585,7 @@ def _with_lists(state):
 def _as_kept(name, given, fresh, n):
     """Return one entry of a state_dict() in the form that an optimizer keeps; `fresh` is the entry of a new one."""
     if isinstance(fresh, int):
-        if not isinstance(given, int) or given < 0:
-            raise ValueError(f"{name} must be a whole number, at least 0")
-        return given
+        return _step(name, given)
     return None if given is None and fresh is None else _buffer(name, given, n)[:]
 
 
@@ -503,6 +612,17 @@ def _leaves(params):
     return params
 
 
+def _step(name, given):
+    """Return a number of steps, which a float can count too. Raises TypeError or ValueError if it is none."""
+    steps = to_whole(given, name, 0)
+    if steps > _MOST_STEPS:
+        raise ValueError(f"{name} must be a number of steps, at most 2**53, not {shown(given)}")
+    return steps
+
+
+_MOST_STEPS = 2**53
+
+
 def _not_negative(group, *names):
     for name in names:
         if not to_float(group[name], name) >= 0:
@@ -510,10 +630,20 @@ def _not_negative(group, *names):
 
 
 def _betas(group):
-    betas = [to_float(beta, "beta") for beta in group["betas"]]
+    given = group["betas"]
+    betas = [to_float(beta, "beta") for beta in given] if hasattr(given, "__iter__") else []
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        raise ValueError(f"betas must be two numbers, each at least 0 and below 1, not {shown(group['betas'])}")
+        raise ValueError(f"betas must be two numbers, each at least 0 and below 1, not {shown(given)}")
     return betas
+
+
+def _flags(group, *names):
+    """Return options that are on or off. Raises TypeError for what is neither: the str "False" would count as on."""
+    flags = {name: group.get(name, False) for name in names}
+    for name, flag in flags.items():
+        if not is_number(flag) or flag not in (0, 1):
+            raise TypeError(f"{name} must be True or False, not {shown(flag)}")
+    return {name: bool(flag) for name, flag in flags.items()}
 
 
 def _floats(group, *names):

@@ -12,12 +12,12 @@ import pygrad
 PACKAGE = Path(pygrad.__file__).parent
 
 # From the ground up: who stands later may import who stands earlier, not the other way round.
-ORDER = """_version common engine lr_scheduler optim module nn reference tape calculus functional data storage viz
-compat stand_in __init__ demos cli __main__""".split()
+ORDER = """_version common engine lr_scheduler clipping optim module nn reference tape calculus functional data storage
+viz compat stand_in __init__ demos cli __main__""".split()
 
 # Who may touch `ffi` and `lib`. Each calls what C has for it; nodes are made and freed by the engine alone.
 CALL_C = """calculus/formulas calculus/grad calculus/gradcheck calculus/sparsity calculus/taylor calculus/traversal
-engine/__init__ engine/arena engine/cells engine/checkpoint engine/errors engine/modes engine/optable
+clipping engine/__init__ engine/arena engine/cells engine/checkpoint engine/errors engine/modes engine/optable
 engine/portable engine/recordings engine/sweeps optim
 tape/anomalies tape/arguments tape/bound tape/c_source
 tape/compiled tape/record tape/run tape/tape tape/training""".split()

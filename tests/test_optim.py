@@ -77,6 +77,17 @@ def torch_steps(torch, name, steps, **kwargs):
         ("AdamW", {}),
         ("AdamW", {"lr": 0.1}),
         ("AdamW", {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.2}),
+        ("SGD", {"lr": 1e-4, "momentum": 0.5, "weight_decay": 0.1, "maximize": True}),
+        ("Adam", {"lr": 0.1, "amsgrad": True}),
+        ("Adam", {"lr": 0.01, "weight_decay": 0.1, "maximize": True}),
+        ("AdamW", {"lr": 0.1, "amsgrad": True, "betas": (0.9, 0.5)}),
+        ("AdamW", {"lr": 0.01, "amsgrad": True, "maximize": True}),
+        ("RMSprop", {}),
+        ("RMSprop", {"lr": 0.01, "alpha": 0.5, "eps": 1e-3, "weight_decay": 0.1}),
+        ("RMSprop", {"lr": 0.01, "momentum": 0.9}),
+        ("RMSprop", {"lr": 0.01, "centered": True}),
+        ("RMSprop", {"lr": 0.01, "momentum": 0.5, "centered": True, "weight_decay": 0.1, "alpha": 0.9}),
+        ("RMSprop", {"lr": 0.001, "momentum": 0.5, "maximize": True}),
     ],
 )
 def test_trajectory_is_pytorchs(torch, name, options):
@@ -140,10 +151,12 @@ def test_adam_without_eps_and_gradient_gives_nan():
 SPECIAL = [0.0, -0.0, 1.0, 5e-324, -2e-310, 1.7e308, math.inf, -math.inf, math.nan]
 NUMBERS = st.floats(-10, 10) | st.sampled_from(SPECIAL) | st.floats()
 BETAS = st.sampled_from([0, 0.9, 0.999, 5e-324, 1 - 2**-53]) | st.floats(0, 1, exclude_max=True)
-HYPER = {name: NUMBERS | st.just(0) for name in ("lr", "momentum", "dampening", "weight_decay", "eps")}
+HYPER = {name: NUMBERS | st.just(0) for name in ("lr", "momentum", "dampening", "weight_decay", "eps", "alpha")}
+FLAGS = {name: st.booleans() for name in ("nesterov", "amsgrad", "centered", "maximize")}
 OPTIONS = {
-    "SGD": st.fixed_dictionaries({**HYPER, "nesterov": st.booleans()}),
-    "Adam": st.fixed_dictionaries({**HYPER, "betas": st.tuples(BETAS, BETAS)}),
+    "SGD": st.fixed_dictionaries({**HYPER, **FLAGS}),
+    "Adam": st.fixed_dictionaries({**HYPER, **FLAGS, "betas": st.tuples(BETAS, BETAS)}),
+    "RMSprop": st.fixed_dictionaries({**HYPER, **FLAGS}),
 }
 OPTIONS["AdamW"] = OPTIONS["Adam"]
 
@@ -155,6 +168,8 @@ def trainings(draw):
     state = {"step": st.integers(0, 10**6), "exp_avg": row, "exp_avg_sq": row}
     if name == "SGD":
         state = {"momentum_buffer": st.none() | row}
+    if name == "RMSprop":
+        state = {"square_avg": row}
     steps = st.lists(st.tuples(OPTIONS[name], row), min_size=1, max_size=6)
     return getattr(optim, name), draw(row), draw(st.none() | st.fixed_dictionaries(state)), draw(steps)
 
@@ -208,7 +223,7 @@ def test_a_step_in_c_is_the_formula_to_the_bit(training):
 @pytest.mark.parametrize("name", list(OPTIONS))
 def test_long_training_in_c_is_the_formula_to_the_bit(name):
     """So they do over 300 ordinary steps, where each starts from what the last one left."""
-    options = {"lr": 0.01, "momentum": 0.9, "dampening": 0.1, "weight_decay": 0.01}
+    options = {"lr": 0.01, "momentum": 0.9, "dampening": 0.1, "weight_decay": 0.01, "amsgrad": True, "centered": True}
     steps = [(options, [math.sin(i * k) for k in range(1, 4)]) for i in range(300)]
     training = getattr(optim, name), START, None, steps
 
@@ -251,6 +266,7 @@ def test_sgd_is_the_textbook_formula_to_the_bit():
 def test_hyperparameters_are_any_real_numbers(engine, name, number):
     """Fractions, decimals and integers count as the floats nearest to them, on either engine."""
     hyper = {"lr": number, "weight_decay": number, "momentum": number, "dampening": number, "eps": number}
+    hyper["alpha"] = number
     betas = [x if x < 1 else 0 for x in (number, number)]
     grads = [0.3, -4.0, 1e-9]
     steps = [({**hyper, "betas": betas}, grads)] * 3
@@ -261,7 +277,7 @@ def test_hyperparameters_are_any_real_numbers(engine, name, number):
     assert expected == [path.split("'param_groups'")[0] for path in train(engine, kind, START, None, steps)]
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
 def test_plain_values_are_moved_in_one_call(calls, name):
     """One C function call moves all groups, and one clears the gradients of all groups."""
     groups = [{"params": values()}, {"params": values()}]
@@ -298,12 +314,13 @@ class Clamped(Value):
 def test_a_subclass_keeps_its_data_and_grad(name):
     """A step goes through the data and grad of a subclass, and moves the plain Value beside it just as well."""
     plain, clamped = Value(0.5), Clamped(0.5)
-    optimizer = getattr(optim, name)([plain, clamped], lr=0.25)
+    lr = 0.025 if name == "RMSprop" else 0.25  # its first step is ten times the rate
+    optimizer = getattr(optim, name)([plain, clamped], lr=lr)
     step_by(optimizer, [1.0, 1.0])
     alone = Value(0.5)
-    step_by(getattr(optim, name)([alone], lr=0.25), [1.0])
+    step_by(getattr(optim, name)([alone], lr=lr), [1.0])
     tripled = Value(0.5)
-    step_by(getattr(optim, name)([tripled], lr=0.25), [3.0])
+    step_by(getattr(optim, name)([tripled], lr=lr), [3.0])
     assert [alone.data, tripled.data] == [plain.data, clamped.data]
 
     optimizer.param_groups[0]["lr"] = 100.0
@@ -572,7 +589,7 @@ def test_a_step_with_a_value_that_is_none_yet(name):
         optimizer.zero_grad()
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
 def test_c_refuses_an_id_that_is_no_node(monkeypatch, name):
     """Should a parameter's node be gone when C gets its id, nothing is changed and the step says so."""
     p, gone = Value(0.5), Value(0.5)
@@ -594,6 +611,10 @@ MAKERS = {
     "plain SGD": lambda params: optim.SGD(params, lr=0.01),
     "Adam": lambda params: optim.Adam(params, lr=0.1),
     "AdamW": lambda params: optim.AdamW(params, lr=0.1),
+    "AMSGrad": lambda params: optim.Adam(params, lr=0.1, amsgrad=True),
+    "maximizing": lambda params: optim.SGD(params, lr=1e-4, momentum=0.5, maximize=True),
+    "RMSprop": lambda params: optim.RMSprop(params, lr=0.01),
+    "centered RMSprop": lambda params: optim.RMSprop(params, lr=0.01, momentum=0.5, centered=True),
 }
 
 
@@ -658,8 +679,8 @@ def test_a_state_is_of_plain_lists(engine, make):
     (state,) = optimizer.state_dict()["state"]
     buffers = [kept for kept in state.values() if not isinstance(kept, int) and kept is not None]
 
-    assert fresh.get("momentum_buffer") is None
-    assert {"step": 1}.items() <= state.items() or "momentum_buffer" in state
+    assert fresh.get("momentum_buffer") is None or "square_avg" in fresh
+    assert {"step": 1}.items() <= state.items() or {"momentum_buffer", "square_avg"} & state.keys()
     assert [list] * len(buffers) == [type(kept) for kept in buffers]
     assert {float} >= {type(x) for kept in buffers for x in kept}
 
@@ -686,6 +707,53 @@ def test_momentum_may_begin_and_pause():
         optimizer.param_groups[0]["momentum"] = momentum
         step_by(optimizer, [grad])
         assert [{"momentum_buffer": [expected]}] == optimizer.state_dict()["state"]
+
+
+def test_options_that_are_turned_on_and_off():
+    """Buffers of amsgrad, momentum and centered begin with zeros when first used; every state can be loaded again."""
+    for make, options in [
+        (optim.Adam, {"amsgrad": True}),
+        (optim.RMSprop, {"momentum": 0.5}),
+        (optim.RMSprop, {"centered": True}),
+    ]:
+        p, q = Value(1.0), Value(1.0)
+        optimizer, other = make([p], lr=0.1), make([q], lr=0.1)
+        off = {name: optimizer.param_groups[0][name] for name in options}
+        for change in (options, {}, off, {}, options):
+            optimizer.param_groups[0].update(change)
+            other.load_state_dict(json.loads(json.dumps(optimizer.state_dict())))
+            step_by(optimizer, [3.0])
+            step_by(other, [3.0])
+            assert (p.data, optimizer.state_dict()["state"]) == (q.data, other.state_dict()["state"])
+
+
+def test_an_older_state_is_loaded():
+    """States of the first versions lack the options that were added since: they are off."""
+    for make in (optim.SGD, optim.Adam, optim.AdamW):
+        optimizer, other = make(values(), lr=0.5), make(values(), lr=0.1, maximize=True)
+        state = optimizer.state_dict()
+        for group in state["param_groups"]:
+            group.pop("maximize"), group.pop("amsgrad", None)
+        other.load_state_dict(state)
+        assert not other.param_groups[0]["maximize"]
+        assert everything(optimizer) == everything(other)
+        del optimizer.param_groups[0]["maximize"]  # of an optimizer that was pickled then
+        step_by(optimizer, [1.0, 2.0, 3.0])
+        step_by(other, [1.0, 2.0, 3.0])
+        assert optimizer.state == other.state
+
+
+def test_the_rates_of_zeros(torch):
+    """Without eps 0/0 is nan and x/0 infinite, as in PyTorch, on either engine."""
+    for kind in (engine.Value, reference.Value):
+        for name in ("RMSprop", "Adam"):
+            ours = [kind(1.0), kind(1.0), kind(1.0)]
+            theirs = [torch.tensor(1.0, dtype=torch.float64, requires_grad=True) for _ in ours]
+            for p, t, grad in zip(ours, theirs, (0.0, 1e-200, -1e-200)):
+                p.grad, t.grad = grad, torch.tensor(grad, dtype=torch.float64)
+            getattr(optim, name)(ours, eps=0).step()
+            getattr(torch.optim, name)(theirs, eps=0, foreach=False).step()
+            assert [t.item() for t in theirs] == pytest.approx([p.data for p in ours], nan_ok=True)
 
 
 def broken_states():
@@ -743,6 +811,10 @@ def test_a_state_that_does_not_fit_changes_nothing(name):
         ("Adam", {"betas": (0.9, -0.1)}),
         ("Adam", {"betas": (0.9,)}),
         ("AdamW", {"weight_decay": -1}),
+        ("Adam", {"betas": 5}),
+        ("RMSprop", {"alpha": -0.1}),
+        ("RMSprop", {"momentum": -0.1}),
+        ("RMSprop", {"eps": math.nan}),
     ],
 )
 def test_hyperparameters_out_of_range(name, options):
@@ -770,6 +842,40 @@ def test_wrong_parameters(params, error, message):
     """No parameters, no list, no Values and interior Values are refused with the reason."""
     with pytest.raises(error, match=message):
         optim.SGD(params() if callable(params) else params)
+
+
+@pytest.mark.parametrize("flag", ["False", None, 2, math.nan, [True]])
+@pytest.mark.parametrize(
+    "name, option",
+    [("SGD", "nesterov"), ("SGD", "maximize"), ("Adam", "amsgrad"), ("AdamW", "maximize"), ("RMSprop", "centered")],
+)
+def test_options_that_are_on_or_off(name, option, flag):
+    """What is neither True nor False is refused, in the constructor and by a step."""
+    with pytest.raises(TypeError, match=f"{option} must be True or False, not"):
+        getattr(optim, name)([Value(1.0)], **{option: flag})
+    optimizer = getattr(optim, name)([Value(1.0)])
+    optimizer.param_groups[0][option] = flag
+    with pytest.raises(TypeError, match=f"{option} must be True or False, not"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("step, error", [("3", TypeError), (1.5, TypeError), (-1, ValueError), (10**30, ValueError)])
+def test_a_count_of_steps_that_cannot_be(step, error):
+    """Adam's number of steps is checked by a step, and by a load."""
+    params, optimizer = half_trained("Adam")
+    saved = optimizer.state_dict()
+    optimizer.state[1]["step"] = step
+    refused_step(params, optimizer, error, "step must be")
+    saved["state"][1]["step"] = step
+    with pytest.raises(ValueError, match="step must be"):
+        optimizer.load_state_dict(saved)
+
+
+def test_a_buffer_that_is_no_list():
+    """It is refused by name."""
+    params, optimizer = half_trained("Adam")
+    optimizer.state[0]["exp_avg"] = 5
+    refused_step(params, optimizer, TypeError, "exp_avg must be an iterable of 3 numbers, one a parameter, not int")
 
 
 def test_a_parameter_in_two_groups():

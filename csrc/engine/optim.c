@@ -26,23 +26,59 @@ pg_status pg_set_all_data(uint32_t count, const pg_id *ids, const double *data)
     return live ? PG_OK : PG_NO_NODE;
 }
 
-static void move_by_sgd(pg_arena *arena, const pg_moved_group *group)
+pg_status pg_set_all_grads(uint32_t count, const pg_id *ids, const double *grads)
 {
-    for (uint32_t i = 0; i < group->count; i++) {
-        pg_node *node = pg_node_at(arena, group->ids[i]);
-        double *buffer = group->first_buffer ? group->first_buffer + i : NULL;
-        if (!(node->flags & PG_FLAG_FROZEN))
-            node->data = pg_sgd_step(node->data, node->grad, buffer, group->sgd);
-    }
+    pg_arena *arena = pg_lock();
+    const bool live = pg_all_live(arena, ids, count);
+    for (uint32_t i = 0; live && i < count; i++)
+        *pg_grad_of(arena, pg_node_at(arena, ids[i])) = grads[i];
+    pg_unlock(arena);
+    return live ? PG_OK : PG_NO_NODE;
 }
 
-static void move_by_adam(pg_arena *arena, const pg_moved_group *group)
+/* sqrt(sum of (x / unit)**2) * unit */
+static double norm_in(double unit, size_t count, const double *numbers)
 {
-    double *exp_avg = group->first_buffer, *exp_avg_sq = group->second_buffer;
+    double sum = 0.0;
+    for (size_t i = 0; i < count; i++)
+        sum += numbers[i] / unit * (numbers[i] / unit);
+    return sqrt(sum) * unit;
+}
+
+/* Squares overflow above 1e154, and lose digits below 1e-154: then the unit is the largest number. */
+double pg_norm(size_t count, const double *numbers)
+{
+    const double norm = norm_in(1.0, count, numbers);
+    double largest = 0.0;
+    if (norm > 1e-140 && norm < (double)INFINITY)
+        return norm;
+    for (size_t i = 0; i < count; i++)
+        largest = fabs(numbers[i]) > largest ? fabs(numbers[i]) : largest;
+    return largest > 0.0 && largest < (double)INFINITY ? norm_in(largest, count, numbers) : norm;
+}
+
+/* The new data of parameter i. */
+static double moved(const pg_node *node, const pg_optimizer *by, uint32_t i)
+{
+    double *first = by->buffers[0], *second = by->buffers[1], *third = by->buffers[2];
+    switch (by->method) {
+    case PG_SGD:
+        return pg_sgd_step(node->data, node->grad, first ? first + i : NULL, &by->sgd);
+    case PG_ADAM:
+        return pg_adam_step(node->data, node->grad, first + i, second + i, third ? third + i : NULL, &by->adam);
+    case PG_RMSPROP:
+        return pg_rmsprop_step(node->data, node->grad, first + i, second ? second + i : NULL, third ? third + i : NULL,
+                               &by->rmsprop);
+    }
+    return (double)NAN; /* not reached: every method has its case */
+}
+
+static void move(pg_arena *arena, const pg_moved_group *group)
+{
     for (uint32_t i = 0; i < group->count; i++) {
         pg_node *node = pg_node_at(arena, group->ids[i]);
         if (!(node->flags & PG_FLAG_FROZEN))
-            node->data = pg_adam_step(node->data, node->grad, exp_avg + i, exp_avg_sq + i, group->adam);
+            node->data = moved(node, &group->by, i);
     }
 }
 
@@ -53,7 +89,7 @@ pg_status pg_move(uint32_t group_count, const pg_moved_group *groups, int *done)
     for (uint32_t k = 0; live && k < group_count; k++)
         live = pg_all_live(arena, groups[k].ids, groups[k].count);
     for (uint32_t k = 0; live && k < group_count; k++)
-        (groups[k].sgd ? move_by_sgd : move_by_adam)(arena, &groups[k]);
+        move(arena, &groups[k]);
     *done = live;
     pg_unlock(arena);
     return live ? PG_OK : PG_NO_NODE;

@@ -93,33 +93,96 @@ static void zero_gradients(pg_replay *replay, const pg_fit_group *group)
             memset(grads_of(replay, &group->spans[r]), 0, group->spans[r].count * sizeof(double));
 }
 
-/* Compute the options that change from step to step, as adam_options() in pygrad/optim.py does. */
-static void prepare_adam(pg_fit_group *group, double lr)
+/* Copy the gradients of a group's parameters on the tape to `out`; return its end. The others' gradients are 0. */
+static double *copy_gradients(pg_replay *replay, const pg_fit_group *group, double *out)
+{
+    for (uint32_t r = 0; r < group->span_count; r++) {
+        const pg_fit_span *span = &group->spans[r];
+        if (span->place < 0)
+            continue;
+        memcpy(out, grads_of(replay, span), span->count * sizeof(double));
+        out += span->count;
+    }
+    return out;
+}
+
+/* As clip_grad_norm_ and clip_grad_value_ in pygrad/clipping.py do. A factor of 1 changes nothing. */
+static void clip(pg_replay *replay, pg_fit *fit)
+{
+    double factor = 1.0, *end = fit->clipped;
+    for (uint32_t k = 0; fit->max_norm >= 0.0 && k < fit->group_count; k++)
+        end = copy_gradients(replay, &fit->groups[k], end);
+    if (fit->max_norm >= 0.0)
+        factor = pg_clip_factor(pg_norm((size_t)(end - fit->clipped), fit->clipped), fit->max_norm);
+    for (uint32_t k = 0; k < fit->group_count; k++) {
+        for (uint32_t r = 0; r < fit->groups[k].span_count; r++) {
+            double *grads = grads_of(replay, &fit->groups[k].spans[r]);
+            for (uint32_t i = 0; grads && factor != 1.0 && i < fit->groups[k].spans[r].count; i++)
+                grads[i] = factor * grads[i];
+            for (uint32_t i = 0; grads && fit->clip_value >= 0.0 && i < fit->groups[k].spans[r].count; i++)
+                grads[i] = pg_clip_value(grads[i], fit->clip_value);
+        }
+    }
+}
+
+/* Set the options that change from step to step, as pygrad/optim.py does. */
+static void prepare(pg_fit_group *group, double lr)
 {
     const double step = (double)++group->step;
-    group->adam.shrink = group->decoupled ? 1.0 - lr * group->weight_decay : 1.0;
-    group->adam.step_size = lr / (1.0 - pow(group->adam.beta1, step));
-    group->adam.bias_root = sqrt(1.0 - pow(group->adam.beta2, step));
+    pg_adam_options *adam = &group->by.adam;
+    group->by.sgd.lr = group->by.rmsprop.lr = lr;
+    if (group->by.method == PG_ADAM) {
+        adam->shrink = group->decoupled ? 1.0 - lr * group->weight_decay : 1.0;
+        adam->step_size = lr / (1.0 - pow(adam->beta1, step));
+        adam->bias_root = sqrt(1.0 - pow(adam->beta2, step));
+    }
+}
+
+/* A buffer's numbers for a span; NULL without the buffer. */
+static double *buffer_of(const pg_fit_group *group, int buffer, const pg_fit_span *span)
+{
+    return group->by.buffers[buffer] ? group->by.buffers[buffer] + span->first : NULL;
 }
 
 /* The options are copied, so that the compiler knows that nothing changes them. */
 static void move_by_adam(pg_replay *replay, const pg_fit_group *group, const pg_fit_span *span)
 {
-    const pg_adam_options options = group->adam;
-    double *data = data_of(replay, group, span);
+    const pg_adam_options options = group->by.adam;
+    double *data = data_of(replay, group, span), none = 0.0;
     const double *grads = grads_of(replay, span);
-    double *averages = group->first_buffer + span->first, *squares = group->second_buffer + span->first;
+    double *averages = buffer_of(group, 0, span), *squares = buffer_of(group, 1, span);
+    double *maxima = buffer_of(group, 2, span);
+    if (!maxima && !options.maximize) { /* usual: without branches in the loop */
+        pg_adam_options usual = options;
+        usual.amsgrad = usual.maximize = 0;
+        for (uint32_t i = 0; i < span->count; i++)
+            data[i] = pg_adam_step(data[i], grads ? grads[i] : 0.0, &averages[i], &squares[i], &none, &usual);
+        return;
+    }
     for (uint32_t i = 0; i < span->count; i++)
-        data[i] = pg_adam_step(data[i], grads ? grads[i] : 0.0, &averages[i], &squares[i], &options);
+        data[i] = pg_adam_step(data[i], grads ? grads[i] : 0.0, &averages[i], &squares[i], maxima ? &maxima[i] : &none,
+                               &options);
+}
+
+static void move_by_rmsprop(pg_replay *replay, const pg_fit_group *group, const pg_fit_span *span)
+{
+    const pg_rmsprop_options options = group->by.rmsprop;
+    double *data = data_of(replay, group, span), none = 0.0;
+    const double *grads = grads_of(replay, span);
+    double *squares = buffer_of(group, 0, span), *momenta = buffer_of(group, 1, span);
+    double *averages = buffer_of(group, 2, span);
+    for (uint32_t i = 0; i < span->count; i++)
+        data[i] = pg_rmsprop_step(data[i], grads ? grads[i] : 0.0, &squares[i], momenta ? &momenta[i] : &none,
+                                  averages ? &averages[i] : &none, &options);
 }
 
 static void move_by_sgd(pg_replay *replay, const pg_fit_group *group, const pg_fit_span *span)
 {
-    const pg_sgd_options options = group->sgd;
+    const pg_sgd_options options = group->by.sgd;
     double *data = data_of(replay, group, span), none = 0.0;
     const double *grads = grads_of(replay, span);
-    double *buffers = group->first_buffer ? group->first_buffer + span->first : NULL;
-    if (grads && !buffers && options.weight_decay == 0.0) { /* the usual case: the compiler vectorises this loop */
+    double *buffers = buffer_of(group, 0, span);
+    if (grads && !buffers && options.weight_decay == 0.0 && !options.maximize) { /* usual: the compiler vectorises it */
         const pg_sgd_options plain = {.lr = options.lr};
         for (uint32_t i = 0; i < span->count; i++)
             data[i] = pg_sgd_step(data[i], grads[i], &none, &plain);
@@ -131,13 +194,12 @@ static void move_by_sgd(pg_replay *replay, const pg_fit_group *group, const pg_f
 
 static void move(pg_replay *replay, pg_fit_group *group, double lr)
 {
-    if (group->is_adam)
-        prepare_adam(group, lr);
-    else
-        group->sgd.lr = lr;
+    static void (*const move_by[])(pg_replay *, const pg_fit_group *, const pg_fit_span *) = {
+        [PG_SGD] = move_by_sgd, [PG_ADAM] = move_by_adam, [PG_RMSPROP] = move_by_rmsprop};
+    prepare(group, lr);
     for (uint32_t r = 0; r < group->span_count; r++)
-        (group->is_adam ? move_by_adam : move_by_sgd)(replay, group, &group->spans[r]);
-    group->sgd.first = 0;
+        move_by[group->by.method](replay, group, &group->spans[r]);
+    group->by.sgd.first = 0;
 }
 
 /* Point the batch at the samples of this step. */
@@ -168,6 +230,8 @@ static pg_status run_step(pg_replay *replay, pg_fit *fit, pg_batch *batch, pg_co
     const pg_status status = pg_replay_core(replay, batch);
     if (status != PG_OK)
         return status;
+    if (fit->max_norm >= 0.0 || fit->clip_value >= 0.0)
+        clip(replay, fit);
     for (uint32_t k = 0; k < fit->group_count; k++)
         move(replay, &fit->groups[k], fit->rates ? fit->rates[fit->done] : fit->groups[k].lr);
     fit->losses[fit->done++] = loss;

@@ -25,6 +25,7 @@ _LARGEST_ERROR = 1e-4  # relative: Ridders' error estimate may excuse no more, s
 _SHRINK = 0.6  # each step / the step before; not a half: quotients of coarse numbers would agree by chance
 _RANGE = 1e-4  # the last step / the first with a finite quotient: for smaller steps coarse numbers do not move at all
 _MOST_STEPS = 50
+_SMALL_DOUBT = 1e-9  # relative: with a larger one, shorter steps are tried too
 _MOST_NAMED = 10  # mismatches, and faults, that a report lists
 
 
@@ -36,10 +37,11 @@ def gradcheck(fn, xs, *, eps=0.01, rtol=1e-6, atol=0.0, raise_exception=True):
     """Compare the gradients of `fn` at `xs` with finite differences; return True if they agree.
 
     fn      takes Values and returns a Value or a list of Values. It gets one list if `xs` is a list, several arguments
-            for a tuple, one Value for a number. It is run some ten times for each number, at most a hundred times, and
-            must return equal results for equal numbers
+            for a tuple, one Value for a number. It is run some ten times for each number, at most two hundred times,
+            and must return equal results for equal numbers
     xs      the numbers: a point where `fn` is smooth, so beside a kink, not on it
-    eps     the first step, relative to max(1, |x|); smaller steps follow until the quotients settle
+    eps     the first step, relative to max(1, |x|); smaller steps follow until the quotients settle. If they do not,
+            as beside the pole of 1 / x, steps relative to min(1, |x|) are tried too
     rtol    the allowed difference between gradient and quotient, relative to the larger one
     atol    the allowed difference besides. Leave it 0 unless the report says that fn is noisy
 
@@ -107,12 +109,24 @@ class Slope(NamedTuple):
 def differentiate(f, x, eps=0.01):
     """Return the derivatives at `x` of `f`, a function of a number that returns a list of numbers, as `Slope`s.
 
-    Ridders' method: central differences with steps that shrink from eps * max(1, |x|), extrapolated to step 0. The
-    result is the entry of the table that differs least from its three neighbours. (Ridders compares with two: they
-    agree by chance too easily where f is noisy.) After a quotient that is not finite the table starts anew.
+    Ridders' method: central differences with steps that shrink from eps * max(1, |x|), extrapolated to step 0. Beside a
+    pole at 0 such a step is too long, and far out it passes over the waves of a sine. So where the result leaves a
+    doubt, the steps shrink from eps * min(1, |x|) too, and the result with the smaller doubt is returned.
     """
     differences = _Differences(f, x, eps * max(1.0, abs(x)))
-    return [_extrapolated(differences, output) for output in range(differences.outputs)]
+    slopes = [_extrapolated(differences, output) for output in range(differences.outputs)]
+    if 0.0 < abs(x) != 1.0 and any(_doubt(slope) > _SMALL_DOUBT for slope in slopes):
+        shorter = _Differences(f, x, eps * min(1.0, abs(x)))
+        slopes = [min(slope, _extrapolated(shorter, output), key=_doubt) for output, slope in enumerate(slopes)]
+    return slopes
+
+
+def _doubt(slope):
+    """Return the relative error that a Slope may have; inf, never nan, if nothing is known of it."""
+    doubt = slope.error + slope.noise
+    if doubt == 0.0:
+        return 0.0
+    return doubt / abs(slope.value) if slope.value and math.isfinite(slope.value) else math.inf
 
 
 class _Differences:
@@ -124,8 +138,9 @@ class _Differences:
 
     def at(self, k):
         while len(self._known) <= k:
-            h = self._step * _SHRINK ** len(self._known)
-            above, below = self._x + h, self._x - h
+            above = self._x + self._step * _SHRINK ** len(self._known)
+            h = above - self._x  # exactly, though x is large
+            below = self._x - h
             ups, downs = self._f(above), self._f(below)
             width = above - below
             quotients = [(u - d) / width if width else math.nan for u, d in zip(ups, downs)]
@@ -134,23 +149,31 @@ class _Differences:
 
 
 def _extrapolated(differences, output):
-    best, before, last = Slope(math.nan, math.inf, 0.0), [], 0.0
+    """Return the Slope of one output: the entry of Ridders' table that differs least from its three neighbours.
+
+    (Ridders compares with two: they agree by chance too easily where f is noisy.) After a quotient that is not finite
+    the table starts anew. It ends where x is so large that the step cannot shrink any more.
+    """
+    best, steps, before, last = Slope(math.nan, math.inf, 0.0), [], [], 0.0
     for k in range(_MOST_STEPS):
         h, quotients, sizes = differences.at(k)
         line = [quotients[output]]
         if not math.isfinite(line[0]):
-            before = []
+            steps, before = [], []
             continue
+        if steps and not h < steps[-1]:
+            break
         noise = 4 * _UNIT * sizes[output] / h
         last = last if before else h * _RANGE
         for j, old in enumerate(before, 1):
-            line.append(line[-1] + (line[-1] - old) / (_SHRINK ** (-2 * j) - 1))
+            line.append(line[-1] + (line[-1] - old) / ((steps[-j] / h) ** 2 - 1))
             error = max([abs(line[-1] - neighbour) for neighbour in (line[-2], *before[j - 1 : j + 1])])
             if j < len(before) and error < best.error:
                 best = Slope(line[-1], error, noise)
         if best.error <= max(1e-10 * abs(best.value), best.noise) or h < last:
             break
         before = line
+        steps.append(h)
     return best
 
 

@@ -255,6 +255,8 @@ class Compiled:
         seed=None,
         drop_last=False,
         schedule=None,
+        clip_grad_norm=None,
+        clip_grad_value=None,
         progress=False,
         callback=None,
     ):
@@ -265,8 +267,10 @@ class Compiled:
         shuffle     True: shuffle the samples for each epoch, as `pygrad.data.batches` does with this seed. By default
                     True if there is more than one batch
         drop_last   True: leave out the last batch of an epoch if it is smaller than the others
-        schedule    an LRScheduler, stepped after each epoch; or a function from a step's number, 0 for the first, to
-                    its learning rate
+        schedule    an LRScheduler of this optimizer, stepped after each epoch; or a function from a step's number, 0
+                    for the first, to its learning rate. ReduceLROnPlateau gets the mean of the epoch's losses
+        clip_grad_norm, clip_grad_value    limits of the gradients of all the optimizer's parameters before each step,
+                    as of `optim.clip_grad_norm_` and then `optim.clip_grad_value_`
         progress    True: show the progress, with tqdm if it is installed
         callback    called after each epoch with a `pygrad.tape.training.Progress`; if it returns True the training ends
 
@@ -293,6 +297,7 @@ class Compiled:
 
         options = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle, "seed": seed, "callback": callback}
         options |= {"drop_last": drop_last, "schedule": schedule, "progress": progress, "by_hand": by_hand}
+        options["clip"] = clip_grad_norm, clip_grad_value
         return training.fit(run, optimizer, **options)
 
     def clear(self):

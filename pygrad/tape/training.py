@@ -7,6 +7,8 @@ Python. Either way the result has the same bits as this loop:
         for batch in batches(*args, batch_size=batch_size, shuffle=shuffle, seed=seed):
             optimizer.zero_grad()
             losses.append(f.backward(*batch))
+            clip_grad_norm_(parameters, clip_grad_norm)  # of all groups; if the option is given
+            clip_grad_value_(parameters, clip_grad_value)
             optimizer.step()
 """
 
@@ -15,13 +17,13 @@ import time
 from array import array
 from typing import NamedTuple
 
-from pygrad import optim
+from pygrad import clipping, optim
 from pygrad.common import forks
-from pygrad.common.numbers import describe, generator, to_whole
+from pygrad.common.numbers import describe, generator, to_float, to_whole
 from pygrad.common.whole import restored_on_error
 from pygrad.engine import plain_ids
 from pygrad.engine._lib import ffi, lib
-from pygrad.lr_scheduler import LRScheduler
+from pygrad.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 SECONDS = 0.05  # one call of C begins no step later than this, so that Python can handle Ctrl-C and show progress
 MOST_STEPS = 4096  # of one call of C
@@ -43,17 +45,39 @@ class Schedule:
         is_scheduler = isinstance(given, LRScheduler)
         if given is not None and not is_scheduler and not callable(given):
             raise TypeError("schedule must be an LRScheduler, stepped once an epoch, or a function of the step number")
+        if is_scheduler and given.optimizer is not optimizer:
+            raise ValueError("this schedule sets the rates of another optimizer: make one of the optimizer of this fit")
         self.optimizer = optimizer
         self.per_epoch, self.per_step = (given, None) if is_scheduler else (None, given)
+        self._known, self._first = array("d"), 0  # rates of coming steps, and the number of the first of these steps
 
     def rates(self, step, count):
-        """Return the rates of `count` steps, the first of them number `step`; None: each group's own rate."""
+        """Return the rates of `count` steps, the first of them number `step`; None: each group's own rate.
+
+        The function is asked for each step once. It finds the rate of the step before in the optimizer, as it does in a
+        loop in Python, though C has not taken that step yet.
+        """
         if self.per_step is None:
             return None
-        rates = array("d", [self.per_step(step + i) for i in range(count)])
-        if not all(rate >= 0 for rate in rates):
-            raise ValueError("a learning rate must be at least 0")
-        return rates
+        self._known, self._first = self._known[step - self._first :], step
+        if count == 1 and not self._known:
+            return array("d", [self._ask(step)])
+        groups = self.optimizer.param_groups
+        with restored_on_error(*groups):
+            before = [group["lr"] for group in groups]
+            for i in range(len(self._known), count):
+                for group in groups if i else []:
+                    group["lr"] = self._known[-1]
+                self._known.append(self._ask(step + i))
+            for group, rate in zip(groups, before):
+                group["lr"] = rate
+        return self._known[:count]
+
+    def _ask(self, step):
+        rate = to_float(self.per_step(step), "a learning rate")
+        if not rate >= 0:
+            raise ValueError(f"a learning rate must be at least 0: that of step {step} would be {rate}")
+        return rate
 
     def set(self, rate):
         """Set the rate of every group of the optimizer, as a loop in Python does before each step."""
@@ -62,9 +86,36 @@ class Schedule:
             for group in groups:
                 group["lr"] = rate
 
-    def end_epoch(self):
-        if self.per_epoch:
+    def end_epoch(self, losses):
+        """Step an LRScheduler after an epoch with these losses: their mean is the metric of ReduceLROnPlateau."""
+        if isinstance(self.per_epoch, ReduceLROnPlateau):
+            self.per_epoch.step(sum(losses) / len(losses))
+        elif self.per_epoch:
             self.per_epoch.step()
+
+
+class Clipping:
+    """The limits of the gradients, checked as clip_grad_norm_ and clip_grad_value_ check them; None: there is none."""
+
+    def __init__(self, max_norm, clip_value):
+        self.max_norm = None if max_norm is None else clipping.checked_limit("clip_grad_norm", max_norm)
+        self.clip_value = None if clip_value is None else clipping.checked_limit("clip_grad_value", clip_value)
+
+    def fields(self):
+        """Return the limits as C has them."""
+        fields = {"max_norm": self.max_norm, "clip_value": self.clip_value}
+        return {name: -1.0 if limit is None else limit for name, limit in fields.items()}
+
+    def clip(self, optimizer):
+        """Clip the gradients of an optimizer's parameters, as a loop in Python does."""
+        if self.max_norm is not None:
+            clipping.clip_grad_norm_(_parameters(optimizer), self.max_norm)
+        if self.clip_value is not None:
+            clipping.clip_grad_value_(_parameters(optimizer), self.clip_value)
+
+
+def _parameters(optimizer):
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 class SampleOrder:
@@ -82,16 +133,18 @@ class SampleOrder:
         return ffi.new("uint32_t[]", order)
 
 
-def fit(run, optimizer, *, epochs, batch_size, shuffle, seed, drop_last, schedule, progress, callback, by_hand):
+def fit(run, optimizer, *, epochs, batch_size, shuffle, seed, drop_last, schedule, clip, progress, callback, by_hand):
     """Train, and return the loss of every step; see `Compiled.fit`. `by_hand(samples)` runs a batch in Python."""
     samples, epochs = run.n, to_whole(epochs, "epochs", 0)
     batch_size = samples if batch_size is None else to_whole(batch_size, "batch_size", 1)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a function of a Progress, not {describe(callback)}")
+    _check_optimizer(optimizer, run.tape)
     batches = _batches(samples, batch_size, drop_last)
     order = SampleOrder(samples, batch_size < samples if shuffle is None else shuffle, seed)
-    schedule = Schedule(schedule, optimizer)
-    trainer = _InC.of(run, optimizer, batch_size, batches) or _ByHand(optimizer, batch_size, batches, samples, by_hand)
+    schedule, clip = Schedule(schedule, optimizer), Clipping(*clip)
+    trainer = _InC.of(run, optimizer, batch_size, batches, clip)
+    trainer = trainer or _ByHand(optimizer, batch_size, batches, samples, clip, by_hand)
     together = 1 if order.shuffle or schedule.per_epoch or callback else max(epochs, 1)  # epochs in one go
     bar, losses = _bar(progress, epochs * batches), array("d")
     try:
@@ -99,12 +152,34 @@ def fit(run, optimizer, *, epochs, batch_size, shuffle, seed, drop_last, schedul
             for epoch in range(together, epochs + 1, together):
                 trainer.begin_epoch(order.next())
                 _run_all(trainer, batches * together, schedule, bar, losses)
-                schedule.end_epoch()
+                schedule.end_epoch(losses[-batches:])
                 if callback is not None and callback(Progress(epoch, epochs, len(losses), losses[-1])):
                     break
     finally:
         trainer.settle()  # Ctrl-C may have come anywhere, even within settle()
     return losses.tolist()
+
+
+def _check_optimizer(optimizer, tape):
+    """Raise TypeError for what is no optimizer, ValueError for one that moves nothing of the function's."""
+    # Lists, not generators: Ctrl-C within a generator may be reported as ignored.
+    lacking = [name for name in ("step", "zero_grad") if not callable(getattr(optimizer, name, None))]
+    if lacking:
+        raise TypeError(f"an optimizer has step() and zero_grad(), and {describe(optimizer)} has not")
+    if not isinstance(optimizer, optim.Optimizer):
+        return  # what the groups of others hold is their own
+    parameters = _parameters(optimizer)
+    used = [p for p in parameters if _is_used(p, tape)]
+    if parameters and not used:
+        raise ValueError(
+            "the function uses none of the optimizer's parameters, so it cannot be trained: give the optimizer the "
+            "Values that the function computes with, as model.parameters() of its model; a copy has Values of its own"
+        )
+
+
+def _is_used(parameter, tape):
+    id = getattr(parameter, "_pg_id", 0)
+    return id in tape.place_of_parameter or not getattr(parameter, "requires_grad", True)  # the user froze it
 
 
 def _batches(samples, batch_size, drop_last):
@@ -125,8 +200,8 @@ def _run_all(trainer, steps, schedule, bar, losses):
 class _ByHand:
     """The loop of the module's docstring, for optimizers and parameters that C does not know."""
 
-    def __init__(self, optimizer, batch_size, batches, samples, run_batch):
-        self.optimizer, self.run_batch, self.samples = optimizer, run_batch, samples
+    def __init__(self, optimizer, batch_size, batches, samples, clip, run_batch):
+        self.optimizer, self.run_batch, self.samples, self.clip = optimizer, run_batch, samples, clip
         self.batch_size, self.batches = batch_size, batches
 
     def begin_epoch(self, order):
@@ -139,6 +214,7 @@ class _ByHand:
         loss = self.run_batch(self.order[begin : begin + self.batch_size])
         if rates:
             schedule.set(rates[0])  # now, so that an error before leaves the rate of the last step
+        self.clip.clip(self.optimizer)
         self.optimizer.step()
         losses.append(loss)
         self.next = (self.next + 1) % self.batches
@@ -149,24 +225,23 @@ class _ByHand:
 
 
 class _InC:
-    """Steps of SGD, Adam or AdamW on plain Values, many in one call."""
+    """Steps of the optimizers of pygrad.optim on plain Values, many in one call."""
 
     @staticmethod
-    def of(run, optimizer, batch_size, batches):
+    def of(run, optimizer, batch_size, batches, clip):
         """Return an _InC, or None if C might do something else than the loop in Python: for subclasses and patches."""
-        known = type(optimizer) in (optim.SGD, optim.Adam, optim.AdamW) and not {"step", "zero_grad"} & {
-            *vars(optimizer)
-        }
+        known = type(optimizer) in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop)
+        known = known and not {"step", "zero_grad"} & {*vars(optimizer)}
         if not known or any(plain_ids(list(group["params"])) is None for group in optimizer.param_groups):
             return None
-        return _InC(run, optimizer, batch_size, batches)
+        return _InC(run, optimizer, batch_size, batches, clip)
 
-    def __init__(self, run, optimizer, batch_size, batches):
+    def __init__(self, run, optimizer, batch_size, batches, clip):
         self.run, self.optimizer = run, optimizer
         fields = {"samples": run.n, "columns": run.columns, "batches": batches}
         fields |= {"batch_size": min(batch_size, run.n)}  # more than C can count is all
         fields |= {"threads": run.batch.threads, "is_mean": run.reduction == "mean", "seconds": SECONDS}
-        self.fit, self.steps = ffi.new("pg_fit *", fields), None
+        self.fit, self.steps = ffi.new("pg_fit *", {**fields, **clip.fields()}), None
 
     def begin_epoch(self, order):
         self.order, self.groups = order, []
@@ -181,7 +256,8 @@ class _InC:
             return
         self.groups = [_Group(self.optimizer, *pair, self.run.tape) for pair in pairs]
         self.structs = ffi.new("pg_fit_group[]", [group.struct[0] for group in self.groups])
-        self.fit.group_count, self.fit.groups = len(self.groups), self.structs
+        self.clipped = ffi.new("double[]", sum([len(group.params) for group in self.groups]))
+        self.fit.group_count, self.fit.groups, self.fit.clipped = len(self.groups), self.structs, self.clipped
 
     def run_steps(self, most, step, schedule, losses):
         rates = schedule.rates(step, most)
@@ -237,27 +313,18 @@ class _Group:
 
     def __init__(self, optimizer, group, state, tape):
         params = list(group["params"])
-        new = optimizer.prepare(group, state).new  # raises an error if something is wrong
-        self.params, self.new, n = params, new, len(params)  # `params` must live as long as `ids`
+        move = optimizer.prepare(group, state)  # raises an error if something is wrong
+        self.params, self.new, n = params, move.new, len(params)  # `params` must live as long as `ids`
         self.seen = _by_ids(group)
         self.ids, self.frozen = plain_ids(params), plain_ids([p for p in params if not p.requires_grad])
         self.spans = ffi.new("pg_fit_span[]", _spans([self._place(id, tape) for id in self.ids]))
         self.data = ffi.new("double[]", n)
-        self.buffers = [optim.hold(buffer, n) for buffer in self._buffers()]
-        fields = {"count": n, "ids": self.ids, "data": self.data, "lr": group["lr"]}
+        self.by = move.in_c[-1]  # the options and the buffers
+        fields = {"count": n, "ids": self.ids, "data": self.data, "lr": group["lr"], "by": self.by}
         fields |= {"spans": self.spans, "span_count": len(self.spans)}
         fields |= {"frozen": self.frozen, "frozen_count": len(self.frozen)}
-        fields |= {"first_buffer": self.buffers[0], "is_adam": isinstance(optimizer, optim.Adam)}
-        if fields["is_adam"]:
-            beta1, beta2 = group["betas"]
-            decay = {"weight_decay": 0.0 if optimizer.decoupled else group["weight_decay"]}
-            fields |= {"second_buffer": self.buffers[1], "decoupled": optimizer.decoupled, "step": state["step"]}
-            fields |= {"weight_decay": group["weight_decay"]}
-            fields["adam"] = {"beta1": beta1, "beta2": beta2, "eps": group["eps"], **decay}
-        else:
-            names = ("momentum", "dampening", "weight_decay")
-            fields["sgd"] = {name: group[name] for name in names}
-            fields["sgd"] |= {"nesterov": bool(group["nesterov"]), "first": state["momentum_buffer"] is None}
+        if isinstance(optimizer, optim.Adam):
+            fields |= {"decoupled": optimizer.decoupled, "weight_decay": group["weight_decay"], "step": state["step"]}
         self.struct = ffi.new("pg_fit_group *", fields)
 
     @staticmethod
@@ -273,9 +340,6 @@ class _Group:
         seen = {**self.seen, "lr": group.get("lr")} if has_rates else self.seen
         buffers = all(state.get(name) is kept for name, kept in self.new.items() if name != "step")
         return _by_ids(group) == seen and buffers and state.get("step", struct.step) == struct.step
-
-    def _buffers(self):
-        return [buffer for name, buffer in self.new.items() if name != "step"]
 
     def state_after(self, struct):
         return {**self.new, "step": struct.step} if "step" in self.new else self.new

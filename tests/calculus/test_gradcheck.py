@@ -48,6 +48,40 @@ def test_arithmetic_passes(op):
     assert gradcheck(op, (3e-3, -700.0))
 
 
+FAR_AND_NEAR = {
+    "1/x": (lambda x: 1 / x, [1e-100, 1e-9, 1e-6, -1e-6, 1e-3, 1e6, 1e12]),
+    "log": (lambda x: x.log(), [1e-300, 1e-9, 1e6, 1e12]),
+    "root": (lambda x: x**1.5, [1e-100, 1e-9, 1e6, 1e12]),
+    "square": (lambda x: x * x, [1e-100, 1e-9, 1e6, 1e12]),
+    "cube": (lambda x: x * x * x, [1e-60, 1e-9, 1e6, 1e12]),
+    "sin": (lambda x: x.sin(), [1e-9, 1e6, 1e9, 1e12]),
+    "fast sin": (lambda x: (1000 * x).sin(), [1e-9, 1e-3, 1e3]),
+    "large constant": (lambda x: 1e6 + x.sin(), [0.0, 1e-9, 1.0, 1e3]),
+    "pole beside a line": (lambda x: x + 1 / x, [1e-9, 1e-6, 1e6, 1e12]),
+    "relu": (lambda x: x.relu(), [1e-9, 1e6]),
+    "abs": (lambda x: abs(x), [1e-9, -1e-9, 1e6]),
+    "steep": (lambda x: (1e6 * x).atan(), [1e-9, 1e-6]),
+    "asin": (lambda x: x.asin(), [1e-9, 0.999999]),
+}
+
+
+@pytest.mark.parametrize("f, points", FAR_AND_NEAR.values(), ids=FAR_AND_NEAR.keys())
+def test_steps_fit_the_point(f, points):
+    """Beside a pole or a kink at 0, and far from 0, right gradients pass, and those wrong by 0.1% are found."""
+    for x in points:
+        assert gradcheck(f, x), x
+        for factor in (1.001, 0.999, 2.0, 0.0):
+            wrong = lambda v, factor=factor: closure_op("wrong", (y := f(v),), y._read(), (factor,))  # noqa: E731
+            assert not gradcheck(wrong, x, raise_exception=False), (x, factor)
+
+
+def test_second_derivatives_and_reports_beside_a_pole():
+    """gradgradcheck fits its steps too, and a report names the right number."""
+    assert pygrad.gradgradcheck(lambda x: 1 / x, 1e-6)
+    with pytest.raises(GradcheckError, match="is -2000000000000.0, and differences give -1000000000000.0"):
+        gradcheck(lambda x: [closure_op("inverse", (x[0],), 1 / x[0]._read(), (-2e12,)), x[0] * 3.0], [1e-6])
+
+
 def test_a_deep_program_passes():
     """A network with sums, dots, takes, powers, constants and Values used many times, of a few inputs."""
     rng = random.Random(1)

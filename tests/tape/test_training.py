@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pygrad
-from pygrad import engine, nn, optim
+from pygrad import engine, nn, optim, reference
 from pygrad.data import batches
 from pygrad.engine import Value
 from pygrad.engine._lib import lib
@@ -67,14 +67,25 @@ SGD = {
     "decay": {"lr": 0.1, "weight_decay": 0.01},
     "all": {"lr": 0.1, "momentum": 0.5, "dampening": 0.25, "weight_decay": 0.01},
     "standing still": {"lr": 0.0, "momentum": 0.9},
+    "up": {"lr": 0.001, "weight_decay": 0.01, "maximize": True},
+    "up alone": {"lr": 0.001, "maximize": True},
 }
 ADAM = {
     "plain": {"lr": 0.01},
     "betas": {"lr": 0.01, "betas": (0.5, 0.75), "eps": 1e-3},
     "decay": {"lr": 0.01, "weight_decay": 0.1},
+    "amsgrad": {"lr": 0.01, "weight_decay": 0.1, "amsgrad": True, "betas": (0.9, 0.5)},
+    "up": {"lr": 0.01, "maximize": True},
+}
+RMSPROP = {
+    "plain": {"lr": 0.01},
+    "momentum": {"lr": 0.01, "momentum": 0.5, "weight_decay": 0.1},
+    "centered": {"lr": 0.01, "centered": True, "alpha": 0.5},
+    "all": {"lr": 0.01, "centered": True, "momentum": 0.5, "weight_decay": 0.1, "maximize": True},
 }
 OPTIMIZERS = {f"SGD {name}": (optim.SGD, options) for name, options in SGD.items()}
 OPTIMIZERS |= {f"{cls.__name__} {n}": (cls, o) for cls in (optim.Adam, optim.AdamW) for n, o in ADAM.items()}
+OPTIMIZERS |= {f"RMSprop {name}": (optim.RMSprop, options) for name, options in RMSPROP.items()}
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
@@ -198,6 +209,89 @@ def test_a_wrong_schedule(schedule, error):
     with pytest.raises(error):
         case.f.fit(case.optimizer, X, Y, schedule=schedule)
 
+    assert before == case.state()
+
+
+def test_a_schedule_of_another_optimizer():
+    """It would change the rates of nobody: refused before a step is taken. A sequence is one of its optimizer."""
+    case, other = Case(optim.SGD, lr=0.1), Case(optim.SGD, lr=0.1)
+    before = case.state()
+    for schedule in (lr_scheduler.StepLR(other.optimizer, 2), lr_scheduler.ReduceLROnPlateau(other.optimizer)):
+        with pytest.raises(ValueError, match="another optimizer"):
+            case.f.fit(case.optimizer, X, Y, schedule=schedule)
+    assert before == case.state()
+    first = lr_scheduler.LinearLR(case.optimizer, total_iters=2)
+    second = lr_scheduler.ExponentialLR(case.optimizer, 0.5)
+    case.f.fit(case.optimizer, X, Y, epochs=4, schedule=lr_scheduler.SequentialLR(case.optimizer, [first, second], [2]))
+
+    assert 0.1 * 0.25 == case.optimizer.param_groups[0]["lr"]
+
+
+@pytest.mark.parametrize("make", [lambda: Value(1.0), lambda: reference.Value(1.0), lambda: Tracked(1.0)])
+def test_an_optimizer_of_other_parameters(make):
+    """One that has no parameter of the function would train nothing: refused before a step is taken."""
+    case = Case(optim.SGD, lr=0.1)
+    before = case.state()
+    with pytest.raises(ValueError, match="uses none of the optimizer's parameters"):
+        case.f.fit(optim.SGD([make()]), X, Y)
+    with pytest.raises(ValueError, match="uses none of the optimizer's parameters"):
+        pygrad.compile(lambda x: x * x).fit(case.optimizer, [1.0])
+    assert before == case.state()
+    case.model.requires_grad_(False)
+    assert 1 == len(case.f.fit(optim.SGD(case.model.parameters()), X, Y))  # the program froze them
+
+
+@pytest.mark.parametrize("optimizer", [3, None, [Value(1.0)], nn.MLP(2, [1])])
+def test_no_optimizer(optimizer):
+    """What has no step() and zero_grad() is refused by name."""
+    with pytest.raises(TypeError, match=r"an optimizer has step\(\) and zero_grad\(\), and \w+ has not"):
+        Case(optim.SGD).f.fit(optimizer, X, Y)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 10, "shuffle": False}, {}])
+def test_a_plateau_gets_the_mean_loss(options):
+    """ReduceLROnPlateau is stepped with the mean of the epoch's losses."""
+    ours, theirs = Case(optim.SGD, lr=0.1), Case(optim.SGD, lr=0.1)
+    mine, other = (
+        lr_scheduler.ReduceLROnPlateau(case.optimizer, factor=0.5, patience=0, threshold=0.05)
+        for case in (ours, theirs)
+    )
+    losses = ours.f.fit(ours.optimizer, X, Y, epochs=8, schedule=mine, **options)
+    expected = []
+    for _ in range(8):
+        new = theirs.by_hand(X, Y, **{"batch_size": N, "shuffle": False, **options})
+        other.step(sum(new) / len(new))
+        expected += new
+
+    assert expected == losses
+    assert other.state_dict() == mine.state_dict()
+    assert mine.get_last_lr()[0] < 0.1
+
+
+def test_a_schedule_is_asked_once_and_finds_the_last_rate(monkeypatch):
+    """Rates are asked for ahead of the steps in C; still each one once, in order, and from the rate before."""
+    monkeypatch.setattr(training, "SECONDS", 0.0)  # every call of C takes one step
+    monkeypatch.setattr(training, "MOST_STEPS", 7)
+    ours, theirs, asked = Case(optim.SGD, lr=0.1), Case(optim.SGD, lr=0.1), []
+
+    def decay(case):
+        return lambda step: case.optimizer.param_groups[0]["lr"] * (1.0 - 0.01 * step)
+
+    right = theirs.by_hand(X, Y, rate=decay(theirs), epochs=20, batch_size=N, shuffle=False)
+    rate = decay(ours)
+    losses = ours.f.fit(ours.optimizer, X, Y, epochs=20, schedule=lambda step: (asked.append(step), rate(step))[1])
+
+    assert right == losses
+    assert list(range(20)) == asked
+    assert theirs.state() == ours.state()
+
+
+def test_a_schedule_that_raises():
+    """The rate of the optimizer is as it was; the rates that were asked for ahead are not in it."""
+    case = Case(optim.SGD, lr=0.1)
+    before = case.state()
+    with pytest.raises(ZeroDivisionError):
+        case.f.fit(case.optimizer, X, Y, epochs=9, schedule=lambda step: 1 / (3 - step))
     assert before == case.state()
 
 

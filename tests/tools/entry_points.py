@@ -489,6 +489,24 @@ ENTRIES["step_of_adam"] = stepped(optim.Adam)
 ENTRIES["step_of_adamw"] = stepped(optim.AdamW)
 ENTRIES["step_of_sgd_by_formula"] = stepped(SGD, Watched)
 ENTRIES["step_of_adam_by_formula"] = stepped(optim.Adam, Watched)
+RMSPROP = lambda params: optim.RMSprop(params, lr=0.1, momentum=0.5, centered=True)  # noqa: E731
+ENTRIES["step_of_rmsprop"] = stepped(RMSPROP)
+ENTRIES["step_of_amsgrad_by_formula"] = stepped(lambda params: optim.Adam(params, amsgrad=True), Watched)
+
+
+def clipped(clip, kind=Value):
+    def entry(_):
+        values = [kind(1.0), kind(2.0), kind(3.0)]
+        for v in values:
+            v.grad = 2.0
+
+        return Case(lambda: clip(values, 0.5), lambda: grads_of(values))
+
+    return entry
+
+
+ENTRIES["clip_norm"] = clipped(optim.clip_grad_norm_)
+ENTRIES["clip_value_by_formula"] = clipped(optim.clip_grad_value_, Watched)
 
 
 @entry
@@ -507,6 +525,29 @@ def schedule(_):
     scheduler = lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
 
     return Case(scheduler.step, lambda: (scheduler.state_dict(), scheduler.get_last_lr()))
+
+
+@entry
+def load_schedule(_):
+    made = []
+    for epochs in (0, 3):
+        optimizer = optim.SGD([{"params": [Value(1.0)]}, {"params": [Value(1.0)], "lr": 0.2}], lr=0.1)
+        both = [lr_scheduler.LinearLR(optimizer), lr_scheduler.OneCycleLR(optimizer, 0.5, 10)]
+        made.append(lr_scheduler.SequentialLR(optimizer, both, [2]))
+        for _ in range(epochs):
+            made[-1].step()
+    first, state = made[0], made[1].state_dict()
+
+    return Case(lambda: first.load_state_dict(state), lambda: (first.state_dict(), state_of([], first.optimizer)))
+
+
+@entry
+def plateau(_):
+    optimizer = optim.SGD([{"params": [Value(1.0)]}, {"params": [Value(1.0)], "lr": 0.2}], lr=0.1)
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
+    scheduler.step(1.0)
+
+    return Case(lambda: scheduler.step(1.0), scheduler.state_dict)
 
 
 def fitted(kind=Value, make=optim.Adam, by_hand=False, **options):
@@ -531,6 +572,8 @@ def fitted(kind=Value, make=optim.Adam, by_hand=False, **options):
                         group["lr"] = given["schedule"](step)
                 optimizer.zero_grad()
                 f.backward(*batch)
+                if "clip_grad_norm" in given:
+                    optim.clip_grad_norm_([a, b], given["clip_grad_norm"])
                 optimizer.step()
                 yield
 
@@ -545,6 +588,7 @@ class OwnSGD(optim.SGD):
 
 ENTRIES["fit"] = fitted()
 ENTRIES["fit_sgd"] = fitted(make=lambda params, lr: optim.SGD(params, lr=lr, momentum=0.9))
+ENTRIES["fit_clipped"] = fitted(make=optim.RMSprop, clip_grad_norm=lambda _: 0.5)
 ENTRIES["fit_in_python"] = fitted(make=lambda params, lr: OwnSGD(params, lr=lr, momentum=0.9))
 ENTRIES["fit_by_formula"] = fitted(kind=Watched)
 ENTRIES["fit_with_callback"] = fitted(callback=lambda _: lambda progress: progress.epoch > 5)
