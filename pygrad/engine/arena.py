@@ -4,7 +4,9 @@ from pygrad.common.numbers import describe, shown
 from pygrad.common.value_base import CLOSURE, ValueBase
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
-from pygrad.engine.optable import RECEIVERS
+from pygrad.engine.optable import CODES, RECEIVERS
+
+_TAKE = CODES["take"]
 
 
 def set_frozen(value, requires_grad):
@@ -39,6 +41,15 @@ def receivers(v):
     if not operands or CLOSURE in v.__dict__:
         return operands
     return operands[RECEIVERS[lib.pg_op(v._pg_id)]]
+
+
+def chosen(v):
+    """Return the operands that a Value's backward step adds to now: as `receivers`, but of a take the chosen one."""
+    to = receivers(v)
+    if lib.pg_op(v._pg_id) != _TAKE or CLOSURE in v.__dict__:
+        return to
+    index = v._operands_in_order()[0]._read()
+    return (to[int(index)],) if index.is_integer() and 0 <= index < len(to) else ()
 
 
 def proxies_below(*roots, operands=lambda v: v._operands_in_order()):
