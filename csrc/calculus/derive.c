@@ -192,10 +192,10 @@ static pg_term only_where(derivation *d, pg_term condition, pg_term t)
     return out;
 }
 
-/* Of two conditions: 1 where both are 1. */
+/* Of two conditions: 1 where both are 1. Where the first is 0, nothing depends on the second. */
 static pg_term both(derivation *d, pg_term a, pg_term b)
 {
-    return a.id && a.id == b.id ? copy(d, a) : times(d, a, b);
+    return a.id && a.id == b.id ? copy(d, a) : only_where(d, a, copy(d, b));
 }
 
 /* Of two conditions: 1 where one of them is 1. */
@@ -558,20 +558,15 @@ static void pull_to(derivation *d, entry *node, pg_id operand, pg_term slope, bo
 {
     entry *to = entry_of(d, operand);
     const bool is_safe = !slope.id && isfinite(slope.number); /* an adjoint of 0 gives 0 */
-    pg_term t;
-    if (is_condition)
-        t = only_where(d, slope, copy(d, node->found));
-    else if (is_safe)
-        t = times(d, node->found, slope);
-    else
-        t = only_where(d, node->reach, times(d, node->found, slope));
-    contribute(d, to, t);
+    const pg_term way = is_condition ? both(d, node->reach, slope) : copy(d, node->reach);
+    const pg_term t = is_condition ? copy(d, node->found) : times(d, node->found, slope);
+    contribute(d, to, is_safe ? t : only_where(d, way, t));
     if (to->passes_on) {
-        const pg_term way = is_condition ? both(d, node->reach, slope) : copy(d, node->reach), before = to->reach;
+        const pg_term before = to->reach;
         to->reach = either(d, before, way);
         drop(d, before);
-        drop(d, way);
     }
+    drop(d, way);
 }
 
 static void push_from(derivation *d, entry *node, pg_id operand, pg_term slope, bool is_condition)
