@@ -52,6 +52,12 @@ def chosen(v):
     return (to[int(index)],) if index.is_integer() and 0 <= index < len(to) else ()
 
 
+def needed_now(v):
+    """Return the operands that a Value's number is computed from now: of a take the index and the chosen one."""
+    operands = v._operands_in_order()
+    return operands if lib.pg_op(v._pg_id) != _TAKE else (operands[0], *chosen(v))
+
+
 def proxies_below(*roots, operands=lambda v: v._operands_in_order()):
     """Return {id: proxy} of the roots and all Values that they reach through their operands."""
     proxies, stack = {root._pg_id: root for root in roots}, list(roots)
