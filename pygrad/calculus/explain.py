@@ -65,9 +65,9 @@ def explain(y, x, limit=10):
 
     The result is an `Explanation`: print it, or draw its paths with `viz.draw_dot(y, highlight=explanation)`. The local
     derivatives are those of backward(), at the present data. If an operand has several places (x * x), these are one
-    step. No path leads through a value that a `where` or `take` does not choose. Products are compared by magnitude; nan
-    and inf come first. No `.grad` is changed. Even 10^30 paths take no longer. Raises TypeError unless y and
-    x are Values; ValueError unless `limit` is at least 1.
+    step. No path leads through a value that a `where` or `take` does not choose. Products are compared by magnitude;
+    nan and inf come first. No `.grad` is changed. Even 10^30 paths take no longer. Raises TypeError unless y and x are
+    Values; ValueError unless `limit` is at least 1.
 
     >>> import pygrad
     >>> x = pygrad.Value(3.0, label="x")
