@@ -270,8 +270,8 @@ def where(condition, a, b):
     If the condition is a number, the choice is made now. A Value holds if its data is not 0 (so a nan counts as true):
     the result is one node, `take([b, a], condition != 0)`, and follows the condition in a graph that is computed again.
     The chosen operand gets the gradient. What only the other one leads to gets exactly 0, also below an infinite
-    derivative: where(greater(x, 0), x.log(), 0) has the derivative 0 at x = 0. (In detect_anomaly() the log is computed,
-    and is an anomaly there.)
+    derivative: where(greater(x, 0), x.log(), 0) has the derivative 0 at x = 0. (The log is computed there, though, and
+    is an anomaly to detect_anomaly().)
 
     >>> import pygrad
     >>> x = pygrad.Value(-2.0)
