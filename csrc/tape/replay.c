@@ -427,6 +427,13 @@ static void collect_splats(const pg_replay *replay, double *dx, double *accumula
     }
 }
 
+/* Not inlined: so the way of a program without conditional operations has all registers. */
+PG_NOINLINE void run_branches(const pg_replay *replay, pg_workspace *space, size_t n, int32_t unwanted)
+{
+    pg_branches_backward(&(pg_branching){replay->program, replay->lanes, replay->packed, replay->stride, space->x,
+                                         space->dx, space->accumulators, space->branches, n, unwanted});
+}
+
 /* If the caller does not want the gradients of inputs, the inputs' adjoints hold leftovers. */
 static void run_backward(const job *j, pg_workspace *space, size_t begin, size_t n)
 {
@@ -440,8 +447,7 @@ static void run_backward(const job *j, pg_workspace *space, size_t begin, size_t
     write_seeds(j, space->dx, begin, n);
     const int32_t unwanted = input_grads ? 0 : (int32_t)inputs;
     if (replay->reached)
-        pg_branches_backward(&(pg_branching){replay->program, lanes, replay->packed, replay->stride, space->x,
-                                             space->dx, space->accumulators, space->branches, n, unwanted});
+        run_branches(replay, space, n, unwanted);
     else
         (wide ? lanes->backward_wide : lanes->backward_narrow)(replay->program, space->x, space->dx, replay->packed,
                                                                space->accumulators, replay->stride, (int)n, unwanted);
