@@ -13,6 +13,7 @@ typedef struct {
     size_t live_nodes;
     size_t live_leaves;
     size_t closures;
+    size_t takes;
 } census;
 
 #define REQUIRE(condition, broken) \
@@ -91,6 +92,7 @@ static const char *check_node(census *found, pg_id id)
     found->live_nodes++;
     found->live_leaves += pg_is_leaf(id);
     found->closures += (node->flags & PG_FLAG_CLOSURE) != 0;
+    found->takes += node->op == PG_TAKE;
     return broken;
 }
 
@@ -205,6 +207,7 @@ static const char *check_counts(const census *found)
     REQUIRE(found->live_nodes == arena->live_nodes, "I6: the count of live nodes is wrong");
     REQUIRE(found->live_leaves == arena->live_leaves, "I6: the count of live leaves is wrong");
     REQUIRE(found->closures == arena->closures, "I6: the count of closures is wrong");
+    REQUIRE(found->takes == arena->takes, "I6: the count of takes is wrong");
     REQUIRE(arena->heap_size == 0, "I7: the heap is not empty");
     REQUIRE(arena->heap_capacity >= arena->block_count || arena->block_count == 1, "I7: the heap lacks room");
     return NULL;

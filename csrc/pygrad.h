@@ -304,9 +304,13 @@ pg_status pg_order_from(const pg_roots *roots, const pg_wanted *wanted, pg_order
 /* As pg_order_new(), from several roots, but only through nodes made since a moment: that of a trace that still runs.
  * Earlier nodes only have gradients added: they are not set to 0 first, and may be busy. */
 pg_status pg_order_within(const pg_roots *roots, pg_moment since, pg_order_cell *cell);
+/* Leave out of an order of pg_order_within() what takes do not choose, before it runs: the other orders do so themselves.
+ * PG_NO_MEMORY: nothing was changed. */
+pg_status pg_order_choose(pg_order *order);
 /* A digest of the ops in the order: equal for equal sequences of ops, almost surely different for others. */
 uint64_t pg_order_digest(const pg_order *order);
-/* Write the earlier nodes that an order of pg_order_within() adds to; after pg_order_cut() they may be fewer. Returns
+/* Write the earlier nodes that an order of pg_order_within() adds to; after pg_order_choose() and pg_order_cut() they may be
+ * fewer. Returns
  * how many; `out` may be NULL. */
 size_t pg_order_outside(const pg_order *order, pg_id *out);
 /* Will a running order run the node, or has it run it? */

@@ -9,7 +9,9 @@ derivatives. `root.backward()` has three steps:
 3. Each Value in turn adds to each operand's gradient: its own gradient times the partial derivative by that operand.
 
 This is the chain rule, and all of reverse-mode differentiation. Some ops pass no gradient on, comparisons for example:
-step 1 does not go to their operands.
+step 1 does not go to their operands. A `where` or `take` passes its gradient on to the operand that is chosen. A Value
+that is reached only by operands that are not chosen gets the gradient 0, and step 3 leaves it out: a 0 is not
+multiplied with a partial derivative that may be infinite.
 
 For example z = x * y + x with x = 2, y = 3. Step 1 lists z and x * y. z passes 1 on to x * y and to x; x * y passes
 1 * 3 on to x, and 1 * 2 to y. So dz/dx = 4 and dz/dy = 2:
@@ -501,6 +503,13 @@ class Value(ValueBase):
         """Return the operands that may get a gradient; all of them, if a closure passes it on: it may reach any."""
         return self._operands if CLOSURE in self.__dict__ else self._row.receivers(*self._operands)
 
+    def _chosen(self):
+        """Return the receivers that get a gradient now: of a take the one that its index chooses."""
+        if self._row is not OPS["take"] or CLOSURE in self.__dict__:
+            return self._receivers()
+        index, *values = self._operands
+        return (values[int(index.data)],) if _chooses(index.data, values) else ()
+
     def detach(self):
         leaf = Value(self.data)
         if self._is_comparison():  # so is the leaf: it has the truth of its data
@@ -557,19 +566,21 @@ class Value(ValueBase):
     stop_gradient = _unary("stop_gradient")
 
     def backward(self, seed=1.0):
-        order, seed = _order(self), to_float(seed, "a seed")
-        for v in order:
-            v._busy = True  # a second pass over these Values, begun by a closure, is refused
+        seed = to_float(seed, "a seed")
+        for v in _order(self, Value._receivers):
             if not v._is_leaf():
                 v._grad = 0.0
+        order = _order(self, Value._chosen)
+        for v in order:
+            v._busy = True  # a second pass over these Values, begun by a closure, is refused
         self._grad = seed
         try:
             if anomaly.is_on():
-                anomaly.check_before(child for v in order for child in v._receivers())
+                anomaly.check_before(child for v in order for child in v._chosen())
             for v in order:
                 v.__dict__.get(CLOSURE, v._propagate)()
                 if anomaly.is_on():
-                    anomaly.check_backward(v, v._operands, v._receivers())
+                    anomaly.check_backward(v, v._operands, v._chosen())
         finally:
             for v in order:
                 v._busy = False
@@ -590,15 +601,15 @@ class Value(ValueBase):
     __rtruediv__ = _reflected("div")  # other / self
 
 
-def _order(root):
-    """List the Values that `root` passes gradients on to, each after all its consumers.
+def _order(root, operands):
+    """List the Values that `root` leads to by `operands`, a method, each after all its consumers.
 
     Leaves are left out, for they pass nothing on: except the root, and leaves with a closure, which come last. There is
     no recursion: the graph may be of any depth.
     """
     reached, stack = {id(root): root}, [root]
     while stack:
-        for child in stack.pop()._alive()._receivers():
+        for child in operands(stack.pop()._alive()):
             if id(child) not in reached:
                 reached[id(child)] = child
                 stack.append(child)

@@ -13,10 +13,17 @@
  * rerun of a declared node is another declared node, with derivatives that depend on the first one; it is visited behind
  * the first one, which has it as its only operand, with the slope 1.
  *
+ * What is not taken (engine/sweep.c). Each entry has a *reach*: 1, if a sweep reaches its node whatever the indices of
+ * takes are; else a node that is 1 where they let a sweep reach it, and 0 elsewhere. There the adjoint is 0, and what the
+ * node contributes is not adjoint * slope, for the slope may be infinite, but choose(reach, [0, adjoint * slope]). This
+ * is a take again: so derivatives of derivatives do not reach the slope there. A take contributes
+ * choose(index == i, [0, adjoint]) to its value number i. (Of tangents, it chooses the one of the value.)
+ *
  * Only the nodes between the xs and the ys take part: those that the ys are computed from and that are computed from
  * the xs. Each of them has an *entry*. While pg_pull() or pg_push() runs, under the lock, such a node has
  * PG_FLAG_LISTED, and its `grad` is the number of its entry; the entry keeps the gradient.
  */
+#include <math.h>
 #include <string.h>
 
 #include "engine/derivations.h"
@@ -44,6 +51,7 @@ typedef struct {
     pg_id id;
     double kept;  /* its gradient */
     pg_term found; /* its adjoint or tangent, once that is known */
+    pg_term reach; /* in pg_pull(); it starts from 0, and has its value once all consumers of the node have run */
     bool is_found;
     bool passes_on; /* the node has operands with an entry */
     uint32_t first, last; /* the terms that `found` is the sum of, a list in `terms`; 0: none yet */
@@ -172,6 +180,32 @@ static pg_term times(derivation *d, pg_term a, pg_term b)
     if (is_number(b, -1.0))
         return apply_unary(d, PG_OP_neg, a);
     return apply_binary(d, PG_OP_mul, a, b);
+}
+
+/* The term where the condition, a 1 or a 0, is 1; elsewhere 0. The term's reference is given back. */
+static pg_term only_where(derivation *d, pg_term condition, pg_term t)
+{
+    if (is_number(condition, 1.0) || is_number(t, 0.0))
+        return t;
+    const pg_term out = choose(d, condition, (const pg_term[]){number(0.0), t});
+    drop(d, t);
+    return out;
+}
+
+/* Of two conditions: 1 where both are 1. Where the first is 0, nothing depends on the second. */
+static pg_term both(derivation *d, pg_term a, pg_term b)
+{
+    return a.id && a.id == b.id ? copy(d, a) : only_where(d, a, copy(d, b));
+}
+
+/* Of two conditions: 1 where one of them is 1. */
+static pg_term either(derivation *d, pg_term a, pg_term b)
+{
+    if (is_number(a, 1.0) || is_number(b, 0.0) || (a.id && a.id == b.id))
+        return copy(d, a);
+    if (is_number(b, 1.0) || is_number(a, 0.0))
+        return copy(d, b);
+    return apply_binary(d, PG_OP_maximum, a, b);
 }
 
 /* --- sums --- */
@@ -401,8 +435,9 @@ static void find_between(derivation *d)
 
 /* --- the derivatives of one node --- */
 
-/* Use d node / d operand, the slope; node and operand have entries. */
-typedef void use_fn(derivation *d, entry *node, pg_id operand, pg_term slope);
+/* Use d node / d operand, the slope; node and operand have entries. Of a take the slope is a condition: 1 where its
+ * index chooses the operand, else 0. */
+typedef void use_fn(derivation *d, entry *node, pg_id operand, pg_term slope, bool is_condition);
 
 static pg_term operand_of_step(const pg_formula *formula, const pg_term *registers, int32_t which)
 {
@@ -453,8 +488,9 @@ static pg_term power_slope(derivation *d, const pg_node *node)
 /* Call `use` with the slope by an operand, and give the slope's reference back. */
 static void use_slope(derivation *d, entry *e, pg_id operand, pg_term slope, use_fn *use)
 {
+    const bool is_condition = slope.id && pg_node_at(d->arena, e->id)->op == PG_TAKE;
     if (d->status == PG_OK)
-        use(d, e, operand, slope);
+        use(d, e, operand, slope, is_condition);
     drop(d, slope);
 }
 
@@ -469,8 +505,8 @@ static void use_dot(derivation *d, entry *e, const pg_node *node, use_fn *use)
     }
 }
 
-/* The slope of a sum, take or declared node by a receiver in its list: the receiver is at `place`, i entries behind the
- * first receiver. */
+/* The slope of a sum, take (a condition) or declared node by a receiver in its list: the receiver is at `place`, i
+ * entries behind the first receiver. */
 static pg_term slope_in_list(derivation *d, const pg_node *node, const pg_id *place, uint32_t i)
 {
     if (node->op == PG_DECLARED)
@@ -518,22 +554,35 @@ static void use_slopes(derivation *d, entry *e, use_fn *use)
 
 /* --- adjoints newest first, tangents oldest first --- */
 
-static void pull_to(derivation *d, entry *node, pg_id operand, pg_term slope)
+static void pull_to(derivation *d, entry *node, pg_id operand, pg_term slope, bool is_condition)
 {
-    contribute(d, entry_of(d, operand), times(d, node->found, slope));
+    entry *to = entry_of(d, operand);
+    const bool is_safe = !slope.id && isfinite(slope.number); /* an adjoint of 0 gives 0 */
+    const pg_term way = is_condition ? both(d, node->reach, slope) : copy(d, node->reach);
+    const pg_term t = is_condition ? copy(d, node->found) : times(d, node->found, slope);
+    contribute(d, to, is_safe ? t : only_where(d, way, t));
+    if (to->passes_on) {
+        const pg_term before = to->reach;
+        to->reach = either(d, before, way);
+        drop(d, before);
+    }
+    drop(d, way);
 }
 
-static void push_from(derivation *d, entry *node, pg_id operand, pg_term slope)
+static void push_from(derivation *d, entry *node, pg_id operand, pg_term slope, bool is_condition)
 {
-    contribute(d, node, times(d, entry_of(d, operand)->found, slope));
+    const pg_term tangent = entry_of(d, operand)->found;
+    contribute(d, node, is_condition ? only_where(d, slope, copy(d, tangent)) : times(d, tangent, slope));
 }
 
 static void pull(derivation *d)
 {
     pg_derivation *job = d->job;
     for (uint32_t i = 0; i < job->y_count; i++)
-        if (has_entry(d, job->ys[i]))
+        if (has_entry(d, job->ys[i])) {
             contribute(d, entry_of(d, job->ys[i]), copy(d, job->given[i]));
+            entry_of(d, job->ys[i])->reach = number(1.0);
+        }
     for (size_t i = 0; i < d->nodes.count && d->status == PG_OK; i++) {
         if (!has_entry(d, d->nodes.ids[i]))
             continue;
@@ -575,8 +624,10 @@ static void forget(derivation *d)
         node->flags &= (uint8_t)~PG_FLAG_LISTED;
         node->grad = d->entries[i].kept;
     }
-    for (uint32_t i = 0; i < d->entry_count; i++)
+    for (uint32_t i = 0; i < d->entry_count; i++) {
         drop(d, d->entries[i].found);
+        drop(d, d->entries[i].reach);
+    }
     for (uint32_t i = 1; i <= d->term_count; i++)
         drop(d, d->terms[i].term);
     pg_free(d->nodes.ids);

@@ -52,7 +52,7 @@
  *       apart: it has no node, counts as full, and is on no list.)
  *   I5  Each leaf slot that was ever used is live or on a free list. While a trace runs that is the list `set_aside`,
  *       else `free_leaf`. No birth is later than now.
- *   I6  The arena's counts of live nodes, of live leaves and of closures are right.
+ *   I6  The arena's counts of live nodes, of live leaves, of closures and of takes are right.
  *   I7  The sweep's heap is empty, and has room for every block.
  *   I8  A block without live nodes has no proxies.
  *   I9  A take has an index and at least one value. All parts of a split take have the same index, and each
@@ -162,6 +162,7 @@ typedef struct {
     size_t live_nodes; /* leaves included */
     size_t live_leaves;
     size_t closures; /* live nodes with PG_FLAG_CLOSURE */
+    size_t takes; /* live nodes of the op PG_TAKE */
     size_t reserved_bytes;
 
     pg_heap_entry *heap;

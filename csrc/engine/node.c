@@ -193,6 +193,7 @@ static pg_id make_part(pg_arena *arena, const list_spec *spec, pg_id first, size
     node->a = first;
     node->b = (pg_id)(end - begin);
     const double empty = spec->op == PG_TAKE ? (double)NAN : 0.0;
+    arena->takes += spec->op == PG_TAKE;
     const double total = first ? pg_node_at(arena, first)->data : empty;
     if (first)
         pg_ref(pg_node_at(arena, first));

@@ -8,6 +8,10 @@
  * Cuts. The closure of a node may learn that it passes nothing on to some operands (pg_order_cut()). Then the order is
  * listed anew without them, and the nodes that are missing now are *idle*: they are not run, and not busy any more.
  *
+ * What is not taken. An order lists what takes do not choose too, so that the gradients there become 0. Where there are
+ * takes it is then listed anew, as for a cut, but with the chosen values alone: the other nodes are idle from the start.
+ * (A closure that sets the index of a take comes too late to change what is listed.)
+ *
  * Gradients that come back. pg_adjoints() and pg_order_from() with `wanted` leave every gradient as it was. Such an
  * order lists the leaves too. It copies all gradients of its nodes to `kept` and sets them to 0. Its end copies them
  * back. Until then these leaves are *lent*: a sweep of another thread that would add to such a leaf fails (PG_BUSY), for
@@ -139,7 +143,8 @@ static void begin_order(pg_arena *arena, pg_order *order, const pg_roots *roots)
         keep_gradients(arena, order);
     for (size_t i = 0; i < order->nodes.count; i++) {
         pg_node *node = pg_node_at(arena, order->nodes.ids[i]);
-        node->flags |= PG_FLAG_BUSY;
+        if (!is_idle(order, i))
+            node->flags |= PG_FLAG_BUSY;
         if (!pg_is_leaf(order->nodes.ids[i]))
             node->grad = 0.0;
     }
@@ -191,6 +196,69 @@ static bool append_all(pg_id_list *list, uint32_t count, const pg_id *ids)
     return true;
 }
 
+/* --- idle nodes --- */
+
+/* List what the roots and the kept operands reach, without the other operands of the cut nodes, and without what takes
+ * do not choose. */
+static pg_status list_anew(pg_arena *arena, const pg_order *order, pg_listing *out)
+{
+    pg_id_list from = {0};
+    *out = (pg_listing){.chosen = true, .busy_too = true, .cut = order->cut.ids, .cut_count = order->cut.count};
+    out->since = order->has_since ? &order->since : NULL;
+    const bool done = append_all(&from, (uint32_t)order->roots.count, order->roots.ids) &&
+                      append_all(&from, (uint32_t)order->kept_operands.count, order->kept_operands.ids);
+    if (done)
+        pg_list_reached(arena, from.ids, from.count, out);
+    pg_free(from.ids);
+    return done ? out->status : PG_NO_MEMORY;
+}
+
+/* Nodes that are not in the list `left` become idle. */
+static void set_idle(pg_arena *arena, pg_order *order, const pg_id_list *left)
+{
+    for (size_t i = 0; i < left->count; i++)
+        pg_node_at(arena, left->ids[i])->flags |= PG_FLAG_LISTED;
+    for (size_t i = 0; i < order->nodes.count; i++) {
+        pg_node *node = pg_node_at(arena, order->nodes.ids[i]);
+        if (order->idle[i] || node->flags & PG_FLAG_LISTED)
+            continue;
+        order->idle[i] = true;
+        node->flags &= (uint8_t)~PG_FLAG_BUSY;
+    }
+    for (size_t i = 0; i < left->count; i++)
+        pg_node_at(arena, left->ids[i])->flags &= (uint8_t)~PG_FLAG_LISTED;
+}
+
+static bool make_idle(pg_order *order) /* false: out of memory */
+{
+    if (order->idle)
+        return true;
+    order->idle = pg_realloc(NULL, order->nodes.count * sizeof *order->idle);
+    if (order->idle)
+        memset(order->idle, 0, order->nodes.count * sizeof *order->idle);
+    return order->idle != NULL;
+}
+
+/* Let what is not listed anew be idle. `others` become those that are left, unless they have gradients to put back. */
+static pg_status narrow(pg_arena *arena, pg_order *order)
+{
+    pg_listing left = {0};
+    const pg_status status = make_idle(order) ? list_anew(arena, order, &left) : PG_NO_MEMORY;
+    if (status == PG_OK) {
+        set_idle(arena, order, &left.nodes);
+        if (order->has_since) {
+            pg_free(order->others.ids);
+            order->others = left.others;
+            left.others.ids = NULL;
+        }
+    }
+    pg_free(left.nodes.ids);
+    pg_free(left.others.ids);
+    return status;
+}
+
+/* --- making an order --- */
+
 /* List what the roots reach, in all or since a moment. With `wanted`, prepare `others` and `kept` too. */
 static pg_status fill_order(pg_arena *arena, pg_order *order, const pg_roots *roots, const pg_wanted *wanted,
                             const pg_moment *since, bool *has_closure)
@@ -204,8 +272,12 @@ static pg_status fill_order(pg_arena *arena, pg_order *order, const pg_roots *ro
     order->nodes = found.nodes;
     order->others = found.others;
     *has_closure = found.has_closure;
-    if (found.status != PG_OK || !wanted)
+    if (found.status != PG_OK)
         return found.status;
+    if (arena->takes && !since && narrow(arena, order) != PG_OK)
+        return PG_NO_MEMORY;
+    if (!wanted)
+        return PG_OK;
     if (!append_all(&order->others, wanted->count, wanted->ids))
         return PG_NO_MEMORY;
     order->kept = pg_realloc(NULL, (order->nodes.count + order->others.count + 1) * sizeof *order->kept);
@@ -254,6 +326,14 @@ pg_status pg_order_within(const pg_roots *roots, pg_moment since, pg_order_cell 
     return new_order(roots, NULL, &since, cell);
 }
 
+pg_status pg_order_choose(pg_order *order)
+{
+    pg_arena *arena = pg_lock();
+    const pg_status status = arena->takes ? narrow(arena, order) : PG_OK;
+    pg_unlock(arena);
+    return status;
+}
+
 /* The hash FNV-1a (Fowler, Noll and Vo), with ops in place of bytes. */
 uint64_t pg_order_digest(const pg_order *order)
 {
@@ -296,7 +376,9 @@ pg_status pg_adjoints(const pg_roots *roots, const pg_wanted *wanted)
         status = PG_CLOSURES;
     } else if (status == PG_OK) {
         begin_order(arena, order, roots);
-        pg_run_steps(arena, order->nodes.ids, order->nodes.count); /* every part of a split list is in the list */
+        for (size_t i = 0; i < order->nodes.count; i++) /* every part of a split list is in the list */
+            if (!is_idle(order, i))
+                pg_run_step(arena, order->nodes.ids[i]);
         for (uint32_t i = 0; i < wanted->count; i++)
             wanted->grads[i] = pg_node_at(arena, wanted->ids[i])->grad;
         end_order(arena, order);
@@ -356,66 +438,16 @@ static pg_order *order_at(const pg_arena *arena, pg_id node)
     return order;
 }
 
-/* List what the roots and the kept operands reach, without the other operands of the cut nodes. */
-static pg_status list_anew(pg_arena *arena, const pg_order *order, pg_listing *out)
-{
-    pg_id_list from = {0};
-    *out = (pg_listing){.busy_too = true, .cut = order->cut.ids, .cut_count = order->cut.count};
-    out->since = order->has_since ? &order->since : NULL;
-    const bool done = append_all(&from, (uint32_t)order->roots.count, order->roots.ids) &&
-                      append_all(&from, (uint32_t)order->kept_operands.count, order->kept_operands.ids);
-    if (done)
-        pg_list_reached(arena, from.ids, from.count, out);
-    pg_free(from.ids);
-    return done ? out->status : PG_NO_MEMORY;
-}
-
-/* Nodes that are not in the list `left` become idle. */
-static void set_idle(pg_arena *arena, pg_order *order, const pg_id_list *left)
-{
-    for (size_t i = 0; i < left->count; i++)
-        pg_node_at(arena, left->ids[i])->flags |= PG_FLAG_LISTED;
-    for (size_t i = 0; i < order->nodes.count; i++) {
-        pg_node *node = pg_node_at(arena, order->nodes.ids[i]);
-        if (order->idle[i] || node->flags & PG_FLAG_LISTED)
-            continue;
-        order->idle[i] = true;
-        node->flags &= (uint8_t)~PG_FLAG_BUSY;
-    }
-    for (size_t i = 0; i < left->count; i++)
-        pg_node_at(arena, left->ids[i])->flags &= (uint8_t)~PG_FLAG_LISTED;
-}
-
-static bool make_idle(pg_order *order) /* false: out of memory */
-{
-    if (order->idle)
-        return true;
-    order->idle = pg_realloc(NULL, order->nodes.count * sizeof *order->idle);
-    if (order->idle)
-        memset(order->idle, 0, order->nodes.count * sizeof *order->idle);
-    return order->idle != NULL;
-}
-
 static pg_status cut(pg_arena *arena, pg_order *order, pg_id node, uint32_t count, const pg_id *kept)
 {
     const size_t cuts = order->cut.count, operands = order->kept_operands.count;
-    pg_listing left = {0};
     pg_status status = PG_NO_MEMORY;
-    if (make_idle(order) && pg_append_id(&order->cut, node) && append_all(&order->kept_operands, count, kept))
-        status = list_anew(arena, order, &left);
+    if (pg_append_id(&order->cut, node) && append_all(&order->kept_operands, count, kept))
+        status = narrow(arena, order);
     if (status != PG_OK) {
         order->cut.count = cuts;
         order->kept_operands.count = operands;
-    } else {
-        set_idle(arena, order, &left.nodes);
-        if (order->has_since) { /* else `others` have gradients to put back */
-            pg_free(order->others.ids);
-            order->others = left.others;
-            left.others.ids = NULL;
-        }
     }
-    pg_free(left.nodes.ids);
-    pg_free(left.others.ids);
     return status;
 }
 

@@ -1,4 +1,4 @@
-/* reach.c: lists of the nodes that roots reach; does a node require a gradient, and does it depend on an argument? */
+/* reach.c: lists of the nodes that roots reach, and their gradients set to 0; does a node require a gradient, and does it depend on an argument? */
 #include "engine/reach.h"
 
 #include "engine/moment.h"
@@ -8,13 +8,23 @@
 
 typedef void operand_fn(pg_walk *w, pg_id id, void *context);
 
-/* Call `visit` for the receivers of a node, or (all) for all its operands. A closure may pass something on to any
- * operand: so for a node with a closure, call it for all operands of all its parts. */
-PG_INLINE void each_operand(pg_walk *w, const pg_node *node, bool all, operand_fn *visit, void *context)
+/* Which operands of a node to visit: all, the receivers, or those that are chosen (pg_chosen_of). */
+typedef enum { ALL, RECEIVERS, CHOSEN } choice;
+
+static inline pg_operand_span operands_to_visit(const pg_arena *arena, const pg_node *node, choice which)
+{
+    return which == ALL      ? pg_operands_of(node)
+           : which == CHOSEN ? pg_chosen_of(arena, node)
+                             : pg_receivers_of(arena, node);
+}
+
+/* Call `visit` for these operands of a node. A closure may pass something on to any operand: so for a node with a
+ * closure, call it for all operands of all its parts. */
+PG_INLINE void each_operand(pg_walk *w, const pg_node *node, choice which, operand_fn *visit, void *context)
 {
     const bool is_closure = node->flags & PG_FLAG_CLOSURE;
     for (const pg_node *part = node; part; part = is_closure ? pg_part_before(w->arena, part) : NULL) {
-        const pg_operand_span to = all || is_closure ? pg_operands_of(part) : pg_receivers_of(w->arena, part);
+        const pg_operand_span to = operands_to_visit(w->arena, part, is_closure ? ALL : which);
         if (to.front)
             visit(w, to.front, context);
         for (uint32_t i = 0; i < to.count; i += to.step)
@@ -88,7 +98,7 @@ PG_INLINE void list_node(pg_walk *w, pg_id id, pg_node *node, void *context)
         return;
     listing->has_closure |= (node->flags & PG_FLAG_CLOSURE) != 0;
     if (!is_cut(listing, id))
-        each_operand(w, node, listing->all, list_operand, s);
+        each_operand(w, node, listing->all ? ALL : listing->chosen ? CHOSEN : RECEIVERS, list_operand, s);
 }
 
 static void unlist(pg_arena *arena, const pg_id_list *list)
@@ -112,6 +122,29 @@ void pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_listi
     pg_free(s.leaves.ids);
 }
 
+/* --- gradients set to 0 --- */
+
+static void mark_operand(pg_walk *w, pg_id id, void *context)
+{
+    (void)context;
+    pg_mark(w, id);
+}
+
+PG_INLINE void clear_node(pg_walk *w, pg_id id, pg_node *node, void *context)
+{
+    (void)id;
+    node->grad = 0.0;
+    each_operand(w, node, RECEIVERS, mark_operand, context);
+}
+
+void pg_clear_gradients(pg_arena *arena, const pg_id *roots, size_t count)
+{
+    pg_walk w = pg_walk_of(arena);
+    for (size_t i = 0; i < count; i++)
+        pg_mark(&w, roots[i]);
+    pg_walk_marked(&w, clear_node, NULL);
+}
+
 /* --- does a node require a gradient? does it lead to older nodes? --- */
 
 static void ask_operand(pg_walk *w, pg_id id, void *context)
@@ -128,7 +161,7 @@ PG_INLINE void ask_node(pg_walk *w, pg_id id, pg_node *node, void *context)
 {
     (void)id;
     if (!*(const bool *)context)
-        each_operand(w, node, false, ask_operand, context);
+        each_operand(w, node, RECEIVERS, ask_operand, context);
 }
 
 int pg_requires_grad(pg_id id)
@@ -173,7 +206,7 @@ PG_INLINE void leave_node(pg_walk *w, pg_id id, pg_node *node, void *context)
 {
     (void)id;
     if (!((const way_out *)context)->leads_out)
-        each_operand(w, node, false, leave_by_operand, context);
+        each_operand(w, node, RECEIVERS, leave_by_operand, context);
 }
 
 int pg_leads_out(pg_id y, pg_id since)
@@ -211,7 +244,7 @@ PG_INLINE void seek_below(pg_walk *w, pg_id id, pg_node *node, void *context)
 {
     (void)id;
     if (!((const quest *)context)->is_found)
-        each_operand(w, node, true, seek, context);
+        each_operand(w, node, ALL, seek, context);
 }
 
 static void list_arguments(pg_arena *arena, const pg_mode *mode, bool on)

@@ -19,6 +19,22 @@ static inline pg_operand_span pg_receivers_of(const pg_arena *arena, const pg_no
     return to;
 }
 
+/* The receivers that the backward step of a node adds to, as the numbers are now: of a take, only the value that its
+ * index chooses, or the part before if this value is there. */
+static inline pg_operand_span pg_chosen_of(const pg_arena *arena, const pg_node *node)
+{
+    pg_operand_span to = pg_receivers_of(arena, node);
+    if (node->op != PG_TAKE)
+        return to;
+    const uint32_t place = pg_place(pg_node_at(arena, *pg_list_of(node))->data), begin = pg_first_place(node);
+    const bool is_here = place >= begin && place - begin < to.count;
+    if (place >= begin)
+        to.front = 0;
+    to.list += is_here ? place - begin : 0;
+    to.count = is_here;
+    return to;
+}
+
 /* A list of ids. It grows as ids are appended. */
 typedef struct {
     pg_id *ids;
@@ -37,6 +53,7 @@ static inline bool pg_append_id(pg_id_list *list, pg_id id) /* false: out of mem
 /* What to list, and then the lists. */
 typedef struct {
     bool all;               /* follow all operands of a node, not only its receivers */
+    bool chosen;            /* of a take, follow only the value that its index chooses now */
     bool busy_too;          /* list busy nodes too. False: a busy node makes the status PG_BUSY */
     bool every_leaf;        /* list leaves without a closure too, in `others` */
     const pg_moment *since; /* list nodes made before this moment in `others`, and do not follow their operands. NULL:
@@ -53,5 +70,9 @@ typedef struct {
 /* List the nodes that the roots reach, the roots included. No node is changed. The caller must free the ids of both
  * lists, whatever the status. */
 void pg_list_reached(pg_arena *arena, const pg_id *roots, size_t count, pg_listing *listing);
+
+/* Set the gradients of the interior nodes that the roots reach to 0, those of values that are not chosen too: a sweep
+ * does not come to these. (Without a take in the arena a sweep comes to all, and sets each to 0 itself.) */
+void pg_clear_gradients(pg_arena *arena, const pg_id *roots, size_t count);
 
 #endif

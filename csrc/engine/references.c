@@ -71,9 +71,10 @@ void pg_free_node(pg_arena *arena, pg_id id)
         dead = (pg_id)node->refs;
         if (node->a)
             drop(arena, pg_node_at(arena, node->a), &dead);
-        if (node->op >= PG_SUM)
+        if (node->op >= PG_SUM) {
             drop_list(arena, node, &dead);
-        else if (node->b)
+            arena->takes -= node->op == PG_TAKE;
+        } else if (node->b)
             drop(arena, pg_node_at(arena, node->b), &dead);
         free_slot(arena, gone, node);
     }

@@ -9,6 +9,17 @@
  * by no other way keeps the gradient it had. To pass on 0.0 instead would be wrong: if a slope further down is
  * infinite, 0.0 times this slope is nan.
  *
+ * What is not taken. Of a take (a where is one, of two values) only the value that the index chooses is a receiver. A
+ * node that is reached by no other way than values that are not chosen has the gradient 0, and its backward step does
+ * not run: no 0 times an infinite slope is formed. This holds for each sample, and in every way to differentiate:
+ *
+ *     here, and in order.c    the walk does not come to the node; its gradient is set to 0 before
+ *     tape/tape.h             an operation that may be passed over is PG_CONDITIONAL: it runs where something reaches it
+ *     calculus/derive.c       a contribution of such a node is itself a take, and so follows the index in derivatives
+ *     pygrad/reference.py     as here
+ *
+ * Every other 0 is a number like any other: relu, minimum and maximum reach their operands, and 0 * inf is nan.
+ *
  * When an interior node is first reached, its gradient starts from 0 again. So a second backward() is right. To the
  * gradient of a leaf a sweep only adds. A root is the exception, leaf or not: its gradient starts from its seed.
  *
@@ -19,6 +30,7 @@
 
 #include <string.h>
 
+#include "engine/reach.h"
 #include "engine/walk.h"
 
 /* --- one node's backward step --- */
@@ -95,17 +107,14 @@ static inline void propagate_sum(pg_walk *w, const pg_node *node, bool marking)
         give(visit_operand(w, operands.list[i], marking), g);
 }
 
-/* The value that the index chooses now gets the whole gradient; the other values are reached, and get 0. */
+/* The value that the index chooses now gets the whole gradient. The other values are not reached. */
 static inline void propagate_take(pg_walk *w, const pg_node *node, bool marking)
 {
-    const double g = node->grad;
-    const pg_operand_span operands = pg_operands_of(node);
-    const uint32_t place = pg_place(pg_node_at(w->arena, operands.list[0])->data);
-    const uint32_t begin = pg_first_place(node);
-    if (operands.front) /* the part before: it needs the gradient if the index chooses a value there */
-        give(visit_operand(w, operands.front, marking), g);
-    for (uint32_t i = 1; i < operands.count; i++)
-        give(visit_operand(w, operands.list[i], marking), place == begin + (i - 1) ? g : 0.0);
+    const pg_operand_span to = pg_chosen_of(w->arena, node);
+    if (to.front) /* the part before: the chosen value is there */
+        give(visit_operand(w, to.front, marking), node->grad);
+    if (to.count)
+        give(visit_operand(w, to.list[0], marking), node->grad);
 }
 
 /* Each x gets the gradient times its derivative, as the derivative is now. */
@@ -225,6 +234,8 @@ pg_status pg_backward(pg_id root, double seed)
         status = PG_CLOSURES;
     } else {
         pg_walk w = pg_walk_of(arena);
+        if (arena->takes)
+            pg_clear_gradients(arena, &root, 1);
         visit_operand(&w, root, true).node->grad = seed;
         sweep(w);
     }
@@ -250,6 +261,8 @@ pg_status pg_backward_from(const pg_roots *roots)
         status = PG_CLOSURES;
     } else {
         pg_walk w = pg_walk_of(arena);
+        if (arena->takes)
+            pg_clear_gradients(arena, roots->ids, roots->count);
         for (uint32_t i = 0; i < roots->count; i++)
             pg_mark(&w, roots->ids[i]);
         pg_seed_roots(arena, roots);
@@ -261,10 +274,9 @@ pg_status pg_backward_from(const pg_roots *roots)
 
 /* --- single steps, without marks --- */
 
-void pg_run_steps(pg_arena *arena, const pg_id *ids, size_t count)
+void pg_run_step(pg_arena *arena, pg_id id)
 {
-    for (size_t i = 0; i < count; i++)
-        propagate(&(pg_walk){.arena = arena}, pg_node_at(arena, ids[i]), false);
+    propagate(&(pg_walk){.arena = arena}, pg_node_at(arena, id), false);
 }
 
 void pg_run_whole_step(pg_arena *arena, pg_node *node)

@@ -6,8 +6,8 @@
 
 /* Set the gradients of the roots to their seeds. A node that is a root twice gets the sum of both. */
 void pg_seed_roots(pg_arena *arena, const pg_roots *roots);
-/* Run the backward steps of these nodes, one after the other: each passes the gradient on to the receivers. */
-void pg_run_steps(pg_arena *arena, const pg_id *ids, size_t count);
+/* Run the backward step of a node: it passes the gradient on to the receivers. */
+void pg_run_step(pg_arena *arena, pg_id id);
 /* Run the backward step of one node, and of the parts of its list if it is split. */
 void pg_run_whole_step(pg_arena *arena, pg_node *node);
 

@@ -14,6 +14,8 @@ typedef struct {
     double *adjoints;
     double *grads_before; /* the parameters' gradients before the run */
     bool *wanted; /* one for each node: is its gradient wanted? */
+    bool *reached; /* one for each node, for the backward pass */
+    bool *chosen; /* one for each node: does an output depend on it, by values that takes choose? */
 } check;
 
 static bool make_memory(check *c)
@@ -23,7 +25,9 @@ static bool make_memory(check *c)
     c->adjoints = pg_zeroed(tape->count * sizeof(double) + 1);
     c->grads_before = pg_zeroed(tape->parameters * sizeof(double) + 1);
     c->wanted = pg_zeroed(tape->count * sizeof(bool) + 1);
-    return c->values && c->adjoints && c->grads_before && c->wanted;
+    c->reached = pg_zeroed(tape->count * sizeof(bool) + 1);
+    c->chosen = pg_zeroed(tape->count * sizeof(bool) + 1);
+    return c->values && c->adjoints && c->grads_before && c->wanted && c->reached && c->chosen;
 }
 
 static void free_memory(check *c)
@@ -32,6 +36,8 @@ static void free_memory(check *c)
     pg_free(c->adjoints);
     pg_free(c->grads_before);
     pg_free(c->wanted);
+    pg_free(c->reached);
+    pg_free(c->chosen);
 }
 
 static pg_status report(check *c, int kind, size_t node, size_t sample)
@@ -93,6 +99,30 @@ static bool is_bad(const check *c, int32_t node)
     return c->wanted[node] && !isfinite(c->adjoints[node]);
 }
 
+static void choose(int32_t *operand, void *context)
+{
+    ((check *)context)->chosen[*operand] = true;
+}
+
+/* Find what the outputs of the sample depend on. What a take does not choose may be nan. */
+static void find_chosen(check *c)
+{
+    pg_tape *tape = c->ready.tape;
+    memset(c->chosen, 0, tape->count * sizeof *c->chosen);
+    for (uint32_t i = 0; i < tape->output_count; i++)
+        choose(&tape->outputs[i], c);
+    for (size_t i = tape->count; i-- > pg_tape_operations(tape);) {
+        pg_tape_node *node = &tape->nodes[i];
+        int32_t *list = tape->lists + node->list;
+        if (c->chosen[i] && node->op == PG_TAKE) {
+            choose(&list[0], c);
+            choose(&list[1 + pg_place(c->values[list[0]])], c);
+        } else if (c->chosen[i]) {
+            pg_tape_each_operand(tape, node, choose, c);
+        }
+    }
+}
+
 static pg_status check_forward(check *c, size_t sample)
 {
     const pg_tape *tape = c->ready.tape;
@@ -103,8 +133,9 @@ static pg_status check_forward(check *c, size_t sample)
     c->batch->bad_sample = sample;
     if (c->batch->bad_node >= 0)
         return PG_BAD_INDEX;
+    find_chosen(c);
     for (size_t i = pg_tape_operations(tape); i < tape->count; i++)
-        if (!isfinite(c->values[i]))
+        if (c->chosen[i] && !isfinite(c->values[i]))
             return report(c, PG_ANOMALY_VALUE, i, sample);
     return PG_OK;
 }
@@ -117,7 +148,7 @@ static pg_status check_backward(check *c, size_t sample)
         c->adjoints[tape->outputs[i]] += c->batch->seeds[i].data[(ptrdiff_t)sample * c->batch->seeds[i].step];
     for (size_t i = tape->count; i-- > pg_tape_operations(tape);) {
         const int32_t place = (int32_t)i;
-        pg_scalar_backward(tape, &place, 1, c->values, c->adjoints);
+        pg_scalar_backward_chosen(tape, &place, 1, c->values, c->adjoints, c->reached);
         if (c->wanted[i] && has_receiver(c, i, is_bad))
             return report(c, PG_ANOMALY_GRADIENT, i, sample);
     }

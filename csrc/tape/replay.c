@@ -24,6 +24,7 @@ static void free_workspaces(pg_replay *replay)
         pg_free(replay->workspaces[i].x);
         pg_free(replay->workspaces[i].dx);
         pg_free(replay->workspaces[i].accumulators);
+        pg_branches_free(&replay->workspaces[i].branches);
     }
     pg_free(replay->workspaces);
     replay->workspaces = NULL;
@@ -55,6 +56,8 @@ static bool have_workspaces(pg_replay *replay, size_t stride, unsigned workers)
         space->dx = pg_zeroed_lines(lanes);
         space->accumulators = pg_zeroed_lines(accumulator_count(replay) * sizeof(double));
         done = done && space->x && space->dx && space->accumulators;
+        if (replay->reached)
+            done = pg_branches_memory(replay->program, stride, &space->branches) && done;
     }
     if (!done)
         free_workspaces(replay);
@@ -111,6 +114,8 @@ static void abandon(pg_replay *replay)
     replay->parts = NULL;
     replay->part_count = 0;
     memset(replay->adjoints, 0, replay->tape->count * sizeof *replay->adjoints);
+    if (replay->reached)
+        memset(replay->reached, 0, replay->tape->count * sizeof *replay->reached);
     atomic_store(&replay->running, false);
 }
 
@@ -161,7 +166,11 @@ pg_status pg_replay_new(pg_tape *tape, int passes, pg_replay_cell *cell)
     replay->values = pg_zeroed(tape->count * sizeof(double) + 1);
     replay->adjoints = pg_zeroed(tape->count * sizeof(double) + 1);
     replay->grads_before = pg_zeroed(tape->parameters * sizeof(double) + 1);
-    if (!replay->values || !replay->adjoints || !replay->grads_before || pthread_mutex_init(&replay->busy, NULL) != 0) {
+    if (tape->conditional)
+        replay->reached = pg_zeroed(tape->count * sizeof *replay->reached);
+    if (!replay->values || !replay->adjoints || !replay->grads_before || (tape->conditional && !replay->reached) ||
+        pthread_mutex_init(&replay->busy, NULL) != 0) {
+        pg_free(replay->reached);
         pg_free(replay->values);
         pg_free(replay->adjoints);
         pg_free(replay->grads_before);
@@ -188,6 +197,7 @@ void pg_replay_cell_free(void *cell)
     free_workspaces(replay);
     pthread_mutex_destroy(&replay->busy);
     pg_program_free(replay->program);
+    pg_free(replay->reached);
     pg_free(replay->values);
     pg_free(replay->adjoints);
     pg_free(replay->grads_before);
@@ -226,13 +236,22 @@ static void write_single(const pg_replay *replay, const pg_batch *batch)
     }
 }
 
+/* Run operations of the tape backward, all of them or those at these places. */
+static void run_scalar_backward(const pg_replay *replay, const int32_t *places, size_t count)
+{
+    if (replay->reached)
+        pg_scalar_backward_chosen(replay->tape, places, count, replay->values, replay->adjoints, replay->reached);
+    else
+        pg_scalar_backward(replay->tape, places, count, replay->values, replay->adjoints);
+}
+
 static void run_single_backward(pg_replay *replay, const pg_batch *batch, size_t sample)
 {
     const pg_tape *tape = replay->tape;
     double *adjoint = replay->adjoints;
     for (uint32_t i = 0; i < tape->output_count; i++)
         adjoint[tape->outputs[i]] += read_column(&batch->seeds[i], sample);
-    pg_scalar_backward(tape, NULL, 0, replay->values, adjoint);
+    run_scalar_backward(replay, NULL, 0);
     for (uint32_t i = 0; i < tape->inputs; i++) {
         if (batch->input_grads && batch->input_grads[i].data)
             *batch->input_grads[i].data = adjoint[i];
@@ -250,7 +269,8 @@ static pg_status run_single(pg_replay *replay, pg_batch *batch)
     for (uint32_t i = 0; i < tape->inputs; i++)
         v[i] = read_column(&batch->columns[i], sample);
     pg_scalar_forward(tape, NULL, 0, v);
-    if ((batch->bad_node = pg_scalar_bad_index(tape, NULL, 0, v)) >= 0) {
+    batch->bad_node = tape->takes ? pg_scalar_bad_index(tape, NULL, 0, v) : -1;
+    if (batch->bad_node >= 0) {
         batch->bad_sample = sample;
         return PG_BAD_INDEX;
     }
@@ -407,6 +427,13 @@ static void collect_splats(const pg_replay *replay, double *dx, double *accumula
     }
 }
 
+/* Not inlined: so the way of a program without conditional operations has all registers. */
+PG_NOINLINE void run_branches(const pg_replay *replay, pg_workspace *space, size_t n, int32_t unwanted)
+{
+    pg_branches_backward(&(pg_branching){replay->program, replay->lanes, replay->packed, replay->stride, space->x,
+                                         space->dx, space->accumulators, space->branches, n, unwanted});
+}
+
 /* If the caller does not want the gradients of inputs, the inputs' adjoints hold leftovers. */
 static void run_backward(const job *j, pg_workspace *space, size_t begin, size_t n)
 {
@@ -418,9 +445,12 @@ static void run_backward(const job *j, pg_workspace *space, size_t begin, size_t
     if (input_grads)
         clear_lanes(space->dx, inputs * replay->stride);
     write_seeds(j, space->dx, begin, n);
-    (wide ? lanes->backward_wide : lanes->backward_narrow)(replay->program, space->x, space->dx, replay->packed,
-                                                           space->accumulators, replay->stride, (int)n,
-                                                           input_grads ? 0 : (int32_t)inputs);
+    const int32_t unwanted = input_grads ? 0 : (int32_t)inputs;
+    if (replay->reached)
+        run_branches(replay, space, n, unwanted);
+    else
+        (wide ? lanes->backward_wide : lanes->backward_narrow)(replay->program, space->x, space->dx, replay->packed,
+                                                               space->accumulators, replay->stride, (int)n, unwanted);
     for (uint32_t i = 0; input_grads && i < inputs; i++)
         if (input_grads[i].data)
             write_lanes(input_grads[i], begin, space->dx + i * replay->stride, n);
@@ -493,6 +523,24 @@ static void add_chunks(const pg_replay *replay, size_t chunks)
             total[k] += part[k];
 }
 
+/* Note the nodes whose packed numbers some lane has reached. */
+static void collect_reached(pg_replay *replay)
+{
+    const pg_program *program = replay->program;
+    for (unsigned i = 0; i < replay->workers; i++) {
+        const bool *packed = replay->workspaces[i].branches.packed;
+        for (size_t k = 0; k < program->packed_count; k++)
+            replay->reached[program->packed[k]] |= packed[k];
+    }
+}
+
+/* No packed number has been reached yet. (The run before may have failed half-way.) */
+static void forget_reached(pg_replay *replay)
+{
+    for (unsigned i = 0; i < replay->workers; i++)
+        memset(replay->workspaces[i].branches.packed, 0, replay->program->packed_count * sizeof(bool));
+}
+
 /* Add the gradients of packed numbers to the adjoints of their nodes, and pass these on to the parameters. */
 static void add_gradients(pg_replay *replay)
 {
@@ -505,7 +553,9 @@ static void add_gradients(pg_replay *replay)
         for (uint32_t k = 0; k < span->count; k++)
             adjoint[k] += part[k];
     }
-    pg_scalar_backward(tape, program->uniform, program->uniform_count, replay->values, adjoints);
+    if (replay->reached)
+        collect_reached(replay);
+    run_scalar_backward(replay, program->uniform, program->uniform_count);
     memset(adjoints + tape->inputs + tape->parameters, 0, tape->constants * sizeof *adjoints);
 }
 
@@ -527,6 +577,8 @@ static pg_status run_batch(pg_replay *replay, pg_batch *batch)
     if (batch->bad_node >= 0)
         return PG_BAD_INDEX;
     pack_numbers(replay);
+    if (replay->reached)
+        forget_reached(replay);
     pg_pool_run(workers, chunks, run_chunk, &j);
     if (j.failed)
         return PG_BAD_INDEX;

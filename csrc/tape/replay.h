@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "tape/lanes.h"
+#include "tape/branches.h"
 #include "tape/scalar.h"
 
 /* The lanes of one thread. */
@@ -14,6 +14,7 @@ typedef struct {
     double *x;  /* slots x stride */
     double *dx; /* their adjoints; between blocks all 0, but for inputs and for splats of constants */
     double *accumulators; /* 8 for each packed number, then 8 for each output */
+    pg_branches branches; /* without memory if no operation is conditional */
 } pg_workspace;
 
 /* One run at a time: a run holds `busy`, unless its caller knows that it is alone (pg_replay_run_alone). */
@@ -28,6 +29,7 @@ struct pg_replay {
     double *grads_before; /* the parameters' gradients when the run began */
     double *values;   /* one for each node of the tape; a batch computes uniform nodes only */
     double *adjoints; /* one for each node of the tape; between runs all 0, but for the parameters: their gradients */
+    bool *reached; /* one for each node of the tape; between runs all false (scalar.h). NULL: none is conditional */
     double *packed;
     size_t stride; /* of the workspaces: lanes of a slot */
     unsigned workers;

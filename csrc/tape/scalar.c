@@ -89,6 +89,45 @@ void pg_scalar_backward(const pg_tape *tape, const int32_t *places, size_t count
     }
 }
 
+/* --- with conditional operations --- */
+
+static void reach(int32_t *operand, void *reached)
+{
+    ((bool *)reached)[*operand] = true;
+}
+
+/* Note what an operation passes its adjoint on to: of a take, the value that is chosen. */
+static void pass_on(const pg_tape *tape, const pg_tape_node *node, const double *v, bool *reached)
+{
+    if (node->op != PG_TAKE) {
+        pg_tape_each_receiver((pg_tape *)tape, (pg_tape_node *)node, reach, reached); /* nothing is changed */
+        return;
+    }
+    const int32_t *list = tape->lists + node->list;
+    const uint32_t place = pg_place(v[list[0]]);
+    if (place < node->count - 1)
+        reached[list[1 + place]] = true;
+}
+
+void pg_scalar_backward_chosen(const pg_tape *tape, const int32_t *places, size_t count, const double *v,
+                               double *adjoint, bool *reached)
+{
+    const uint32_t first = pg_tape_operations(tape);
+    for (size_t left = places ? count : tape->count - first; left > 0; left--) {
+        const size_t i = places ? (size_t)places[left - 1] : first + left - 1;
+        const pg_tape_node *node = &tape->nodes[i];
+        const bool is_conditional = node->fixed & PG_CONDITIONAL;
+        if (node->fixed & PG_INERT || (is_conditional && !reached[i]))
+            continue;
+        const double g = adjoint[i];
+        adjoint[i] = 0.0;
+        reached[i] = false;
+        propagate(tape, node, g, v[i], v, adjoint);
+        if (is_conditional || node->op == PG_TAKE)
+            pass_on(tape, node, v, reached);
+    }
+}
+
 double pg_unary_slope(uint32_t op, double a, double y)
 {
     (void)a, (void)y;

@@ -61,6 +61,11 @@ void pg_scalar_forward(const pg_tape *tape, const int32_t *places, size_t count,
 /* Pass adjoints on from the newest operation to the oldest, and so add to the adjoints of the leaves. Before the call,
  * an operation's adjoint is its seed, or 0; after the call it is 0. */
 void pg_scalar_backward(const pg_tape *tape, const int32_t *places, size_t count, const double *v, double *adjoint);
+/* As pg_scalar_backward(), for a tape that has conditional operations. One that is not reached does not run. Before the
+ * call reached[i] is true of the conditional operations that something else has reached; after the call it is false of
+ * all operations. */
+void pg_scalar_backward_chosen(const pg_tape *tape, const int32_t *places, size_t count, const double *v,
+                               double *adjoint, bool *reached);
 /* The place of the first take whose index chooses no value; -1: there is none. */
 int32_t pg_scalar_bad_index(const pg_tape *tape, const int32_t *places, size_t count, const double *v);
 

@@ -198,14 +198,35 @@ static void wake(int32_t *operand, void *context)
     ((pg_tape_node *)context)[*operand].fixed &= (uint8_t)~PG_INERT;
 }
 
+static void make_unconditional(int32_t *operand, void *context)
+{
+    ((pg_tape_node *)context)[*operand].fixed &= (uint8_t)~PG_CONDITIONAL;
+}
+
+/* Find the operations that an adjoint may come to or not. All have the bit of those at first. */
+static void find_conditional(pg_tape *tape)
+{
+    pg_tape_node *nodes = tape->nodes;
+    for (uint32_t i = 0; i < tape->output_count; i++)
+        make_unconditional(&tape->outputs[i], nodes);
+    tape->conditional = 0;
+    for (uint32_t i = tape->count; i-- > pg_tape_operations(tape);)
+        if (nodes[i].fixed & PG_INERT)
+            make_unconditional(&(int32_t){(int32_t)i}, nodes);
+        else if (nodes[i].fixed & PG_CONDITIONAL)
+            tape->conditional++;
+        else if (nodes[i].op != PG_TAKE)
+            pg_tape_each_receiver(tape, &nodes[i], make_unconditional, nodes);
+}
+
 /* Find what the backward pass leaves out: the adjoints of operands that are constants, and the operations that no
- * output passes an adjoint on to. */
+ * output passes an adjoint on to; and what it may leave out. */
 static void find_fixed(pg_tape *tape)
 {
     pg_tape_node *nodes = tape->nodes;
     const uint32_t first = pg_tape_operations(tape);
     for (uint32_t i = first; i < tape->count; i++) {
-        nodes[i].fixed = PG_INERT;
+        nodes[i].fixed = PG_INERT | PG_CONDITIONAL;
         if (nodes[i].op < PG_POWER)
             nodes[i].fixed |= (uint8_t)((nodes[nodes[i].a].op == PG_TAPE_CONSTANT ? PG_FIXED_A : 0) |
                                         (nodes[nodes[i].b].op == PG_TAPE_CONSTANT ? PG_FIXED_B : 0));
@@ -215,6 +236,7 @@ static void find_fixed(pg_tape *tape)
     for (uint32_t i = tape->count; i-- > first;)
         if (!(nodes[i].fixed & PG_INERT))
             pg_tape_each_receiver(tape, &nodes[i], wake, nodes);
+    find_conditional(tape);
 }
 
 /* Turn all marks into places, in the sequence of T1; return how many nodes are kept. */

@@ -39,6 +39,9 @@ enum {
     PG_FIXED_B = 2, /* of a row of ops.def: so is `b` */
     PG_INERT = 4,   /* no output passes an adjoint on to the operation. So its adjoint stays 0, and its backward step
                      * must not run: 0 times an infinite slope is nan */
+    PG_CONDITIONAL = 8, /* adjoints come to the operation by values of takes alone, or by conditional operations: so
+                         * it depends on the sample whether one is chosen. If none is, its adjoint is 0, and its
+                         * backward step must not run, as engine/sweep.c says */
 };
 
 /* The operands of a row of ops.def are `a` and `b`; the operand of a power is `a`. The other structural ops have `a`
@@ -60,7 +63,7 @@ typedef struct {
     };
     uint32_t count;
     uint16_t op;
-    uint8_t fixed; /* PG_FIXED_A, PG_FIXED_B, PG_INERT */
+    uint8_t fixed; /* PG_FIXED_A, PG_FIXED_B, PG_INERT, PG_CONDITIONAL */
 } pg_tape_node;
 
 struct pg_tape {
@@ -75,6 +78,7 @@ struct pg_tape {
     size_t list_capacity;
     bool folds_anomaly; /* the value of a folded operation is not finite: detect_anomaly() would have found it */
     uint32_t takes; /* how many operations are takes; the index of a take may be out of range */
+    uint32_t conditional; /* how many operations are PG_CONDITIONAL */
     int32_t *outputs; /* the places of the outputs */
     uint32_t output_count;
     pg_id *ids; /* the parameters' nodes in the arena; the tape holds a reference to each */

@@ -15,6 +15,7 @@ import sys
 import warnings
 from typing import NamedTuple
 
+from pygrad.calculus import traversal
 from pygrad.calculus.reruns import SeenThrough
 from pygrad.common.numbers import describe, to_whole
 from pygrad.engine import Value, is_value
@@ -64,8 +65,9 @@ def explain(y, x, limit=10):
 
     The result is an `Explanation`: print it, or draw its paths with `viz.draw_dot(y, highlight=explanation)`. The local
     derivatives are those of backward(), at the present data. If an operand has several places (x * x), these are one
-    step. Products are compared by magnitude; nan and inf come first. No `.grad` is changed. Even 10^30 paths take no
-    longer. Raises TypeError unless y and x are Values; ValueError unless `limit` is at least 1.
+    step. No path leads through a value that a `where` or `take` does not choose. Products are compared by magnitude;
+    nan and inf come first. No `.grad` is changed. Even 10^30 paths take no longer. Raises TypeError unless y and x are
+    Values; ValueError unless `limit` is at least 1.
 
     >>> import pygrad
     >>> x = pygrad.Value(3.0, label="x")
@@ -131,7 +133,7 @@ class _Step(NamedTuple):
 def _to(x, y):
     """Return three dicts by the id of a node that reaches x: its steps, best first; its derivative; its path count."""
     steps, sums, counts = {x._pg_id: []}, {x._pg_id: 1.0}, {x._pg_id: 1.0}
-    graph = SeenThrough([x], [y])
+    graph = SeenThrough([x], [y], traversal.chosen)
     for node in graph.in_order(y):  # operands first
         id = node._pg_id
         to = graph.operands(node) if id != x._pg_id else ()

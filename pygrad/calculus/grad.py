@@ -12,6 +12,7 @@ from pygrad.common.nested import flatten, or_lists, rebuild
 from pygrad.common.numbers import describe, to_float
 from pygrad.engine import Value, adjoints, cells, is_value, recordings, sweep
 from pygrad.engine._lib import ffi, lib
+from pygrad.engine.arena import needed_now, proxies_below
 from pygrad.engine.errors import check
 from pygrad.tape.record import warn_here
 
@@ -156,10 +157,19 @@ def _adopt(job, roots):
     found, made = job.found[0 : job.found_count], list(job.made[0 : job.made_count])
     nodes = [t.id for t in found if t.id]
     values = engine.adopt([*nodes, *made], made, roots)
-    for v in values[len(nodes) :] if anomaly.is_on() else ():
-        anomaly.check_forward(v, v._operands_in_order())
+    if anomaly.is_on():
+        _check(values[len(nodes) :], values[: len(nodes)])
     values = iter(values)
     return [next(values) if t.id else t.number for t in found]
+
+
+def _check(made, found):
+    """Check the Values that were made, oldest first: those that `found` depend on, by what takes choose."""
+    ids = {v._pg_id for v in made}
+    needed = proxies_below(*found, operands=lambda v: needed_now(v) if v._pg_id in ids else ())
+    for v in made:
+        if v._pg_id in needed:
+            anomaly.check_forward(v, v._operands_in_order())
 
 
 def _reruns_for_c(reruns):

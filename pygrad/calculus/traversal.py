@@ -11,12 +11,18 @@ from pygrad.engine.optable import ARITIES, CODES, NAMES
 
 BLOCK_SLOTS = 64  # what is made since a moment m has at least the number m * BLOCK_SLOTS in the order of creation
 _POWER = CODES["power"]  # its exponent is no operand
+_TAKE = CODES["take"]
 
 
 def receivers(node):
     """Return the operands of a Value that a backward pass goes on to, from left to right, each once."""
     to = arena.receivers(node)
     return to if len(to) < 2 else tuple(each_once(to))
+
+
+def chosen(node):
+    """Return the `receivers` of a Value that its backward step adds to now: of a take the chosen one."""
+    return tuple(each_once(arena.chosen(node)))
 
 
 def in_order(*roots, operands=receivers):
@@ -65,7 +71,7 @@ def slopes(node, seed=1.0, start=0.0):
 
 
 def slopes_now(node, to):
-    """Return `slopes(node)`, given its receivers `to`; this is faster for a unary or binary op of the table."""
+    """Return the `slopes` by `to`, which are `chosen(node)`; this is faster for a unary or binary op of the table."""
     op, ids = lib.pg_op(node._pg_id), [v._pg_id for v in to]
     if len(ids) == ARITIES[op] > 0 and op != _POWER and not is_closure(node):
         datas = [lib.pg_data(id) for id in ids]
@@ -73,7 +79,7 @@ def slopes_now(node, to):
         lib.pg_op_eval(op, datas[0], datas[-1], out)
         if out[0] == lib.pg_data(node._pg_id):  # else its data was set since: the derivative may use it
             return list(out[1 : 1 + len(ids)])
-    return slopes(node)
+    return [1.0] * len(to) if op == _TAKE and not is_closure(node) else slopes(node)
 
 
 def is_closure(node):

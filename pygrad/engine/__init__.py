@@ -269,8 +269,9 @@ def where(condition, a, b):
 
     If the condition is a number, the choice is made now. A Value holds if its data is not 0 (so a nan counts as true):
     the result is one node, `take([b, a], condition != 0)`, and follows the condition in a graph that is computed again.
-    The chosen operand gets the gradient, the other one 0. If an op below the other one has an infinite derivative, its
-    operand gets 0 * inf, nan: then choose between the inputs of that op, not between its results.
+    The chosen operand gets the gradient. What only the other one leads to gets exactly 0, also below an infinite
+    derivative: where(greater(x, 0), x.log(), 0) has the derivative 0 at x = 0. (The log is computed there, though, and
+    is an anomaly to detect_anomaly().)
 
     >>> import pygrad
     >>> x = pygrad.Value(-2.0)

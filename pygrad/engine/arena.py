@@ -4,7 +4,9 @@ from pygrad.common.numbers import describe, shown
 from pygrad.common.value_base import CLOSURE, ValueBase
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
-from pygrad.engine.optable import RECEIVERS
+from pygrad.engine.optable import CODES, RECEIVERS
+
+_TAKE = CODES["take"]
 
 
 def set_frozen(value, requires_grad):
@@ -39,6 +41,21 @@ def receivers(v):
     if not operands or CLOSURE in v.__dict__:
         return operands
     return operands[RECEIVERS[lib.pg_op(v._pg_id)]]
+
+
+def chosen(v):
+    """Return the operands that a Value's backward step adds to now: as `receivers`, but of a take the chosen one."""
+    to = receivers(v)
+    if lib.pg_op(v._pg_id) != _TAKE or CLOSURE in v.__dict__:
+        return to
+    index = v._operands_in_order()[0]._read()
+    return (to[int(index)],) if index.is_integer() and 0 <= index < len(to) else ()
+
+
+def needed_now(v):
+    """Return the operands that a Value's number is computed from now: of a take the index and the chosen one."""
+    operands = v._operands_in_order()
+    return operands if lib.pg_op(v._pg_id) != _TAKE else (operands[0], *chosen(v))
 
 
 def proxies_below(*roots, operands=lambda v: v._operands_in_order()):

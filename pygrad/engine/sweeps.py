@@ -8,7 +8,7 @@ it. Within detect_anomaly() a piece is one node, to check the gradients that it 
 from pygrad.common import anomaly
 from pygrad.engine import cells, recordings
 from pygrad.engine._lib import ffi, lib
-from pygrad.engine.arena import proxies_below, receivers
+from pygrad.engine.arena import chosen, proxies_below
 from pygrad.engine.errors import check
 
 
@@ -73,6 +73,7 @@ def sweep_within(roots, seeds, value_of, since, agree):
     with cells.new_order() as order:
         check(lib.pg_order_within(given[0], since, order), roots)
         agree(lib.pg_order_digest(order.order), _outside(order.order))
+        check(lib.pg_order_choose(order.order), roots)
         _run(roots, order.order, value_of)
         outside = _outside(order.order)
         del order
@@ -121,7 +122,7 @@ def _run_closure(id, value_of):
 
 
 def _run_checked(roots, order, value_of, wanted):
-    proxies = proxies_below(*roots, operands=receivers)
+    proxies = proxies_below(*roots, operands=chosen)
     checked = _leading_to(wanted, proxies) if wanted else {id for id in proxies if not lib.pg_is_frozen(id)}
     anomaly.check_before(proxies[id] for id in checked)
     is_closure = ffi.new("int *")
@@ -129,14 +130,14 @@ def _run_checked(roots, order, value_of, wanted):
         if is_closure[0]:
             _run_closure(id, value_of)
         v = proxies[id]
-        anomaly.check_backward(v, v._operands_in_order(), [x for x in receivers(v) if x._pg_id in checked])
+        anomaly.check_backward(v, v._operands_in_order(), [x for x in chosen(v) if x._pg_id in checked])
 
 
 def _leading_to(wanted, proxies):
     """Return the ids of the `proxies` whose gradients are wanted, frozen leaves aside, or lead to such."""
     consumers = {id: [] for id in proxies}
     for id, v in proxies.items():
-        for x in receivers(v):
+        for x in chosen(v):
             consumers[x._pg_id].append(id)
     found = {id for id in wanted.ids[0 : wanted.count] if id in proxies and not lib.pg_is_frozen(id)}
     stack = list(found)

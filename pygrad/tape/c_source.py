@@ -81,6 +81,15 @@ class _File:
                 awake.update(self._receivers(*self.operations[place]))
         return [self.first + place not in awake for place in range(len(self.operations))]
 
+    def _conditional(self):
+        """Return for each operation True if it is reached by values of takes alone (PG_CONDITIONAL there)."""
+        always = set(self.outputs)
+        for place in reversed(range(len(self.operations))):
+            name, a, b = self.operations[place]
+            if name != "take" and self.first + place in always:
+                always.update(self._receivers(name, a, b))
+        return [not inert and self.first + i not in always for i, inert in enumerate(self._inert())]
+
     def _receivers(self, name, a, b):
         """Return the operands that an operation passes its adjoint on to."""
         op = CODES[name]
@@ -95,6 +104,9 @@ class _File:
         rows = [(name, _formulas(op)) for op, name in enumerate(NAMES) if name in used]
         forward = "".join([_forward(name, formulas) for name, formulas in rows])
         backward = "".join([_backward(name, formulas) for name, formulas in rows])
+        is_conditional = any(self._conditional())
+        if is_conditional:
+            backward = re.sub(rf"\bd\[({_RECEIVER})\] \+=", r"reached[\1] = 1.0, d[\1] +=", backward)
         parts = {
             "version": __version__,
             "arguments": _comment(describe(self.structures)),
@@ -109,7 +121,9 @@ class _File:
             "numbers": _doubles("parameters", map(self.numbers.get, self.parameters), "const"),
             "tables": self._tables(used),
             "forward": forward,
-            "skip": _SKIP if any(self._inert()) else "",
+            "arrays": 3 if is_conditional else 2,
+            "reached": _REACHED if is_conditional else "",
+            "skip": (_SKIP if any(self._inert()) else "") + (_SKIP_NOT_CHOSEN if is_conditional else ""),
             "backward": backward,
             "check": self._check(),
         }
@@ -125,6 +139,8 @@ class _File:
             tables.append(_table("static const int name_lists[]", map(str, self.lists)))
         if any(inert := self._inert()):
             tables.append(_table("static const char name_inert[]", [str(int(x)) for x in inert]))
+        if any(conditional := self._conditional()):
+            tables.append(_table("static const char name_conditional[]", [str(int(x)) for x in conditional]))
         if "power" in used:
             tables.append(_doubles("exponents", self.exponents, _UNFOLDED))
         tables += [_table("static const int name_outputs[]", map(str, self.outputs))]
@@ -282,6 +298,14 @@ _LIST_BACKWARD = {
 _SKIP = "        if (name_inert[i - NAME_LEAVES]) /* no adjoint comes here: 0 times an infinite slope would be nan */\n"
 _SKIP += "            continue;\n"
 
+# Where takes may leave operations out: `reached` says which ones an adjoint has come to, in the place of 1 or 0.
+_RECEIVER = r"o->[ab]|\*list|list\[[^]]*\]"  # as the cases of the backward loop write it
+_REACHED = (
+    "    double *reached = d + NAME_NODES;\n    for (int i = 0; i < NAME_NODES; i++)\n        reached[i] = 0.0;\n"
+)
+_SKIP_NOT_CHOSEN = "        if (name_conditional[i - NAME_LEAVES] && reached[i] == 0.0) /* no take chooses it */\n"
+_SKIP_NOT_CHOSEN += "            continue;\n"
+
 _TEMPLATE = """\
 /* @title@, written as C by pygrad @version@.
  *
@@ -297,7 +321,7 @@ _TEMPLATE = """\
  * same C library: exp, tanh, ... of another library may differ in the last bits. To call the functions, declare
  *
  *     enum { NAME_INPUTS = @inputs@, NAME_PARAMETERS = @parameters@, NAME_OUTPUTS = @outputs@,
- *            NAME_WORK = 2 * (NAME_INPUTS + NAME_PARAMETERS + @constants@ + @operations@) + 1 };
+ *            NAME_WORK = @arrays@ * (NAME_INPUTS + NAME_PARAMETERS + @constants@ + @operations@) + 1 };
  *     extern const double name_parameters[];
  *     int name_forward(const double *inputs, const double *parameters, double *outputs, double *work);
  *     int name_gradient(const double *inputs, const double *parameters, const double *seeds, double *outputs,
@@ -325,7 +349,7 @@ enum {
     NAME_OPERATIONS = @operations@,
     NAME_LEAVES = NAME_INPUTS + NAME_PARAMETERS + NAME_CONSTANTS,
     NAME_NODES = NAME_LEAVES + NAME_OPERATIONS,
-    NAME_WORK = 2 * NAME_NODES + 1
+    NAME_WORK = @arrays@ * NAME_NODES + 1
 };
 
 extern const double name_parameters[];
@@ -364,7 +388,7 @@ static int name_up(double *v)
 /* Pass all adjoints on, from the last operation to the first. */
 static void name_down(const double *v, double *d)
 {
-    for (int i = NAME_NODES - 1; i >= NAME_LEAVES; i--) {
+@reached@    for (int i = NAME_NODES - 1; i >= NAME_LEAVES; i--) {
 @skip@        const name_operation *o = &name_tape[i - NAME_LEAVES];
         const double g = d[i];
         (void)v, (void)g;

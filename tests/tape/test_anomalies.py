@@ -283,7 +283,7 @@ def test_a_bound_jacobian():
 def test_an_artefact_of_lanes_is_no_anomaly():
     """A seed of 0 times an infinite slope is nan: then the rows are computed one by one."""
     pytest.importorskip("scipy")
-    f = recorded(lambda xs: [pygrad.where(x, x.sqrt(), 0.0) for x in xs], [1.0, 1.0], batched=False)
+    f = recorded(lambda xs: [x.sqrt() * 0.0 for x in xs], [1.0, 1.0], batched=False)
     jacobian = pygrad.jacobian(f)
     jacobian([1.0, 1.0])
     caught(lambda: jacobian([1.0, 0.0]), "'sqrt'", "nan")
