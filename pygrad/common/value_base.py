@@ -19,6 +19,7 @@ from pygrad.common import truth
 from pygrad.common.arrays import number_in, operands_of
 from pygrad.common.nested import build_lists, count, flatten, has_gap
 from pygrad.common.numbers import describe, operand, shown, to_float
+from pygrad.common.ufuncs import OfArrays
 
 # Keys of a Value's __dict__ for the engines' own use: no attribute can have such a name.
 CLOSURE = "<backward>"  # the function assigned to `_backward`
@@ -56,7 +57,7 @@ def _refused_with_operand(what):
     return method
 
 
-class ValueBase:
+class ValueBase(OfArrays):
     """Mixin of both `Value` classes, over their `data`, `grad`, `_op`, `_prev` and `_is_leaf()`."""
 
     __slots__ = ()
