@@ -12,6 +12,7 @@ from pygrad.common import anomaly, refusals, truth
 from pygrad.common.arrays import operands_of
 from pygrad.common.docs import DOCS, documented
 from pygrad.common.numbers import is_number, operand, to_float
+from pygrad.common.signatures import SignatureOfInit
 from pygrad.common.value_base import (
     CLOSURE,
     OP_NAME,
@@ -134,6 +135,7 @@ class Value(ValueBase):
     # freed. _pg_node is this id, 0 if there is none yet; others read it as _pg_id. _pg_a and _pg_b keep the operands'
     # proxies alive: each a Value, a tuple of them, or None.
     __slots__ = ("_pg_cell", "_pg_node", "_pg_a", "_pg_b", "__dict__", "__weakref__")
+    __signature__ = SignatureOfInit()
 
     @property
     def _pg_id(self):
