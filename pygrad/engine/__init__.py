@@ -14,9 +14,9 @@ import os
 from pygrad.common import value_base
 from pygrad.common.numbers import to_float
 from pygrad.common.value_base import is_a
-from pygrad.engine import sweeps
+from pygrad.engine import cells, sweeps
 from pygrad.engine._binaries import import_binary
-from pygrad.engine._lib import LANES, ffi, lib
+from pygrad.engine._lib import LANES, ffi
 from pygrad.engine.arena import check_arena, live_nodes, proxies_below, reserved_bytes
 from pygrad.engine.optable import OPS
 
@@ -104,14 +104,14 @@ def set_trace_hook(hook):
 
 
 def is_grad_enabled():
-    """Return False within `pygrad.no_grad()` in this thread, else True.
+    """Return False within `pygrad.no_grad()` in this thread or task, else True.
 
     >>> import pygrad
     >>> with pygrad.no_grad():
     ...     pygrad.is_grad_enabled()
     False
     """
-    return bool(lib.pg_is_grad_enabled())
+    return cells.is_grad_enabled()
 
 
 def plain_ids(values):

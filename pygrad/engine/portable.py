@@ -495,7 +495,7 @@ _stop_gradient = _unary("stop_gradient")
 def _drops_operands():
     """True if a Value that a program gives operands or a closure must stay a leaf: within no_grad(), while no function
     is recorded."""
-    return not lib.pg_is_grad_enabled() and not recordings.is_recording()
+    return not cells.is_grad_enabled() and not recordings.is_recording()
 
 
 # --- the trace hook ---
@@ -561,7 +561,7 @@ def _finish(out, operands):
     """Return a new Value of these operands; check it within detect_anomaly(), replace it within no_grad()."""
     if anomaly.is_on():
         anomaly.check_forward(out, operands)
-    return out if lib.pg_is_grad_enabled() else _without_graph(out)
+    return out if cells.is_grad_enabled() else _without_graph(out)
 
 
 def _without_graph(out):
