@@ -159,7 +159,7 @@ void pg_node_cell_free(void *cell);
 /* Give one reference back. The last one frees the node, and gives back its references to its operands. 0 is allowed. */
 void pg_release(pg_id id);
 
-/* --- modes of threads, which last as long as their memory (modes.h) --- */
+/* --- modes, which last as long as their memory (modes.h) --- */
 
 typedef enum {
     PG_MODE_NO_GRAD = 1, /* pygrad.no_grad(): results are leaves */
@@ -182,7 +182,15 @@ typedef struct pg_mode {
     pg_id *xs; /* see pg_mode_arguments(): `count` ids; NULL: none */
     uint32_t count;
     struct pg_mode *older, *newer;
+    struct pg_mode *outer; /* of a scope: the scope around it; NULL: there is none */
+    uint32_t refs; /* of a scope: how many cells and scopes lead to it */
 } pg_mode;
+/* A cell of a scope: of no_grad(), enable_grad() or detect_anomaly(). Two kinds of cells lead to a scope: that of its
+ * block, which ends the scope when it is freed; and those of the states of contexts, which only keep its memory. */
+typedef struct {
+    pg_mode *mode; /* NULL: none yet */
+    int is_block; /* 1: the scope ends with this cell */
+} pg_scope_cell;
 /* How many modes there are, of all threads. */
 typedef struct {
     uint32_t unusual; /* PG_MODE_NO_GRAD and PG_MODE_ANOMALY: an operation checks this alone */
@@ -192,25 +200,32 @@ typedef struct {
 const pg_open_modes *pg_modes_open(void);
 /* Allocators for cffi: memory for a mode that begins now; and the end of the mode with its memory, by whatever thread.
  * NULL: memory is short. */
-void *pg_mode_no_grad(size_t bytes);
-void *pg_mode_grad(size_t bytes);
 void *pg_mode_recording(size_t bytes);
 void *pg_mode_nested(size_t bytes);
 void *pg_mode_quiet(size_t bytes);
 void *pg_mode_trace(size_t bytes);
 void *pg_mode_call(size_t bytes);
 void pg_mode_free(void *memory);
-/* Begin a mode in memory of pg_cell_new(). PG_NO_MEMORY: of a trace. */
-pg_status pg_mode_begin(pg_mode *mode, int kind);
 /* Return the moment of the newest mode of this kind that this thread is in; 0: of none. */
 pg_moment pg_mode_of(int kind);
 /* From now on, until the mode ends, these nodes stand for other numbers too: a function runs on them. They were just
  * made, and the caller keeps them alive; the ids are copied. Once for a mode. PG_NO_MEMORY. */
 pg_status pg_mode_arguments(pg_mode *mode, uint32_t count, const pg_id *xs);
-/* The number that this thread has in `thread` of its modes. */
-uint64_t pg_own_number(void);
-/* 0 if this thread is in PG_MODE_NO_GRAD, and not in a newer PG_MODE_GRAD. */
-int pg_is_grad_enabled(void);
+/* Begin a scope in two empty cells, of its block and of the state of a context, which was `around` before (NULL: in no
+ * scope). PG_NO_MEMORY. */
+pg_status pg_scope_begin(pg_scope_cell *block, pg_scope_cell *state, int kind, const pg_scope_cell *around);
+void pg_scope_free(void *cell);
+/* Is the scope of this block the newest open one in the state? Is it open and in there at all? `state` may be NULL. */
+int pg_scope_is_newest(const pg_scope_cell *block, const pg_scope_cell *state);
+int pg_scope_is_within(const pg_scope_cell *block, const pg_scope_cell *state);
+/* Have the empty cell `outer` lead to the open scope around the newest one of the state; 0: there is none. */
+int pg_scope_outer(const pg_scope_cell *state, pg_scope_cell *outer);
+/* The block is left. If `stays`, contexts that have the scope in their states keep it, but not detect_anomaly(). */
+void pg_scope_leave(pg_scope_cell *block, int stays);
+/* In the child of a fork: end the scopes of threads that the child does not have, but for those in this state. */
+void pg_scopes_after_fork(const pg_scope_cell *state);
+/* 0 if the newest open scope of no_grad() and enable_grad() in the state, which may be NULL, is no_grad(). */
+int pg_is_grad_enabled(const pg_scope_cell *state);
 /* Was the leaf made after the moment of a trace that still runs? */
 int pg_made_since(pg_moment moment, pg_id leaf);
 

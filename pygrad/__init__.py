@@ -1,7 +1,14 @@
 """pygrad: micrograd with its graph in C. `pygrad.engine` has Value, `pygrad.nn` has networks."""
 
+import importlib
+import sys
+
 from pygrad import viz
 from pygrad._version import __version__ as __version__
+from pygrad.common import forks
+
+_LATER = ("data", "lr_scheduler", "reference", "storage")  # modules that are imported when a program asks for them
+_what_to_do = None  # without the compiled part: a message
 
 try:
     from pygrad import functional, nn, optim
@@ -54,11 +61,19 @@ except ImportError as error:  # without the compiled part `pygrad.reference` sti
 
     _what_to_do = str(error)
 
-    def __getattr__(name):
-        """Raise an ImportError that says what to do, for a name that needs the compiled part."""
-        if name in __all__ or name == "engine":
-            raise ImportError(_what_to_do)
-        raise AttributeError(f"module 'pygrad' has no attribute {name!r}")
+
+def __getattr__(name):
+    """Import a module of _LATER. Raises ImportError, which says what to do, for a name that needs the compiled part."""
+    if name in _LATER:
+        with forks.importing:
+            return importlib.import_module(f"pygrad.{name}")
+    if _what_to_do and (name in __all__ or name == "engine"):
+        raise ImportError(_what_to_do)
+    raise AttributeError(f"module 'pygrad' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER})
 
 
 __all__ = [

@@ -37,6 +37,7 @@ from pygrad.common.arrays import operands_of
 from pygrad.common.custom_op import CustomOp, Engine
 from pygrad.common.docs import documented
 from pygrad.common.numbers import operand, to_float
+from pygrad.common.signatures import SignatureOfInit
 from pygrad.common.value_base import (
     CLOSURE,
     OP_NAME,
@@ -376,6 +377,7 @@ class Value(ValueBase):
 
     # _serial numbers the Values in creation order; _used: it is an operand; _busy: a backward pass is running over it
     __slots__ = ("_data", "_grad", "_row", "_operands", "_serial", "_used", "_busy", "__dict__", "__weakref__")
+    __signature__ = SignatureOfInit()
 
     def __new__(cls, *args, **kwargs):
         self = object.__new__(cls)

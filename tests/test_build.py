@@ -195,6 +195,41 @@ def test_the_import_waits_for_no_module_that_only_rare_calls_need():
     assert set() == rare & set(said.split())
 
 
+def test_what_is_there_after_the_import():
+    """Names and modules need no import of their own; dir() shows them. A star import gives no module `data`."""
+    names = ["TraceWarning", "GradcheckError", "data", "lr_scheduler", "reference", "storage", "optim"]
+    said = _run(
+        f"""
+        import pygrad
+        print(sorted(set({names!r}) - set(dir(pygrad))), pygrad.data.__name__, pygrad.lr_scheduler.StepLR.__name__)
+        print(pygrad.reference.Value(2.0).data, issubclass(pygrad.GradcheckError, Exception), pygrad.storage.__name__)
+        try:
+            pygrad.dat
+        except AttributeError as error:
+            print(error, error.name, error.obj is pygrad)
+        before = set(globals()) | {{"before"}}
+        from pygrad import *
+        print(*sorted({{"data", "lr_scheduler", "reference", "storage"}} & (set(globals()) - before)))
+        """
+    ).stdout.splitlines()
+
+    assert "[] pygrad.data StepLR" == said[0]
+    assert "2.0 True pygrad.storage" == said[1]
+    assert "module 'pygrad' has no attribute 'dat' dat True" == said[2]
+    assert "" == said[3]
+
+
+def test_the_environment_names_the_widest_instruction_set():
+    """PYGRAD_LANES must be one of the names, and config() says which instruction set is in use."""
+    show = "import pygrad; print(pygrad.config()['lanes'])"
+    assert "baseline" == _run(show, PYGRAD_LANES="baseline").stdout.strip()
+    assert _run(show, PYGRAD_LANES="avx2").stdout.strip() in ("baseline", "avx2")
+    assert _run(show, PYGRAD_LANES="").stdout.strip() in ("baseline", "avx2", "avx512")
+    for wrong in ("nonsense", "AVX2", "avx2 "):
+        said = _import_with("", PYGRAD_LANES=wrong)
+        assert f"PYGRAD_LANES must be baseline, avx2 or avx512, not {wrong!r}" in said
+
+
 # --- the two proxies --------------------------------------------------------------------------------------------------
 
 NO_NATIVE = "import sys; sys.modules['pygrad._native'] = None"  # as if it had not been built

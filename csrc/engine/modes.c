@@ -17,11 +17,6 @@ uint64_t pg_number_of_thread(void)
     return own_number;
 }
 
-uint64_t pg_own_number(void)
-{
-    return pg_the_arena->number_of_thread();
-}
-
 /* --- beginning and ending --- */
 
 static void count(pg_open_modes *open, int kind, uint32_t change)
@@ -61,14 +56,6 @@ static void end(pg_arena *arena, pg_mode *mode)
     mode->kind = 0;
 }
 
-pg_status pg_mode_begin(pg_mode *mode, int kind)
-{
-    pg_arena *arena = pg_lock();
-    const bool begun = begin(arena, mode, kind);
-    pg_unlock(arena);
-    return begun ? PG_OK : PG_NO_MEMORY;
-}
-
 void pg_mode_free(void *memory)
 {
     pg_arena *arena = pg_lock();
@@ -94,21 +81,13 @@ pg_status pg_mode_arguments(pg_mode *mode, uint32_t count, const pg_id *xs)
 static void *new_begun(size_t bytes, int kind)
 {
     pg_mode *mode = pg_cell_new(bytes);
-    if (mode && pg_mode_begin(mode, kind) != PG_OK) {
-        pg_free(mode);
-        mode = NULL;
-    }
-    return mode;
-}
-
-void *pg_mode_no_grad(size_t bytes)
-{
-    return new_begun(bytes, PG_MODE_NO_GRAD);
-}
-
-void *pg_mode_grad(size_t bytes)
-{
-    return new_begun(bytes, PG_MODE_GRAD);
+    pg_arena *arena = pg_lock();
+    const bool begun = mode && begin(arena, mode, kind);
+    pg_unlock(arena);
+    if (begun)
+        return mode;
+    pg_free(mode);
+    return NULL;
 }
 
 void *pg_mode_recording(size_t bytes)
@@ -136,58 +115,188 @@ void *pg_mode_call(size_t bytes)
     return new_begun(bytes, PG_MODE_CALL);
 }
 
+static bool is_scope(const pg_mode *mode)
+{
+    return mode->kind == PG_MODE_NO_GRAD || mode->kind == PG_MODE_GRAD || mode->kind == PG_MODE_ANOMALY;
+}
+
 void pg_modes_after_fork(pg_arena *arena)
 {
     const uint64_t own = arena->number_of_thread();
     for (pg_mode *mode = arena->modes, *older; mode; mode = older) {
         older = mode->older;
-        if (mode->thread != own)
+        if (mode->thread != own && !is_scope(mode))
             end(arena, mode);
     }
 }
 
+/* --- scopes --- */
+
+/* The first of this scope and those around it that is open; NULL: there is none. */
+static pg_mode *open_scope(pg_mode *scope)
+{
+    while (scope && scope->kind == 0)
+        scope = scope->outer;
+    return scope;
+}
+
+static pg_mode *scope_of(const pg_scope_cell *cell)
+{
+    return cell ? cell->mode : NULL;
+}
+
+static pg_mode *hold(pg_mode *scope)
+{
+    if (scope)
+        scope->refs++;
+    return scope;
+}
+
+/* Give a reference back. The last one ends the scope. */
+static void drop(pg_arena *arena, pg_mode *scope)
+{
+    while (scope && --scope->refs == 0) {
+        pg_mode *outer = scope->outer;
+        end(arena, scope);
+        pg_free(scope);
+        scope = outer;
+    }
+}
+
+/* Have the scope lead to an open one: blocks that are left in any sequence leave no chain of ended scopes behind. */
+static void skip_ended(pg_arena *arena, pg_mode *scope)
+{
+    pg_mode *before = scope->outer;
+    scope->outer = hold(open_scope(before));
+    drop(arena, before);
+}
+
+pg_status pg_scope_begin(pg_scope_cell *block, pg_scope_cell *state, int kind, const pg_scope_cell *around)
+{
+    pg_mode *scope = pg_zeroed(sizeof *scope);
+    if (!scope)
+        return PG_NO_MEMORY;
+    pg_arena *arena = pg_lock();
+    begin(arena, scope, kind); /* it fails for a trace alone */
+    scope->outer = hold(open_scope(scope_of(around)));
+    if (scope->outer)
+        skip_ended(arena, scope->outer);
+    block->is_block = 1;
+    block->mode = hold(scope);
+    state->mode = hold(scope);
+    pg_unlock(arena);
+    return PG_OK;
+}
+
+void pg_scope_free(void *memory)
+{
+    pg_scope_cell *cell = memory;
+    pg_arena *arena = pg_lock();
+    if (cell->is_block)
+        end(arena, cell->mode);
+    drop(arena, cell->mode);
+    pg_unlock(arena);
+    pg_free(cell);
+}
+
+int pg_scope_is_newest(const pg_scope_cell *block, const pg_scope_cell *state)
+{
+    pg_arena *arena = pg_lock();
+    const bool newest = block->mode && block->mode == open_scope(scope_of(state));
+    pg_unlock(arena);
+    return newest;
+}
+
+/* Is this open scope in the state? */
+static bool is_within(const pg_mode *scope, const pg_scope_cell *state)
+{
+    const pg_mode *mode = scope_of(state);
+    while (mode && mode != scope)
+        mode = mode->outer;
+    return mode && mode->kind != 0;
+}
+
+int pg_scope_is_within(const pg_scope_cell *block, const pg_scope_cell *state)
+{
+    pg_arena *arena = pg_lock();
+    const bool within = is_within(block->mode, state);
+    pg_unlock(arena);
+    return within;
+}
+
+int pg_scope_outer(const pg_scope_cell *state, pg_scope_cell *outer)
+{
+    pg_arena *arena = pg_lock();
+    const pg_mode *newest = open_scope(state->mode);
+    outer->mode = hold(newest ? open_scope(newest->outer) : NULL);
+    pg_unlock(arena);
+    return outer->mode != NULL;
+}
+
+void pg_scope_leave(pg_scope_cell *block, int stays)
+{
+    pg_arena *arena = pg_lock();
+    if (block->is_block && (!stays || block->mode->kind == PG_MODE_ANOMALY))
+        end(arena, block->mode);
+    block->is_block = 0;
+    pg_unlock(arena);
+}
+
+void pg_scopes_after_fork(const pg_scope_cell *state)
+{
+    pg_arena *arena = pg_lock();
+    const uint64_t own = arena->number_of_thread();
+    for (pg_mode *mode = arena->modes, *older; mode; mode = older) {
+        older = mode->older;
+        if (is_scope(mode) && mode->thread != own && !is_within(mode, state))
+            end(arena, mode);
+    }
+    pg_unlock(arena);
+}
+
 /* --- questions --- */
 
-/* The newest mode of this thread that is of kind a or b; NULL: there is none. */
-static const pg_mode *newest(const pg_arena *arena, int a, int b)
+bool pg_scope_has_no_grad(const pg_mode *scope)
 {
-    if (arena->open.of[a] + arena->open.of[b] == 0)
+    while (scope && scope->kind != PG_MODE_NO_GRAD && scope->kind != PG_MODE_GRAD)
+        scope = scope->outer;
+    return scope && scope->kind == PG_MODE_NO_GRAD;
+}
+
+int pg_is_grad_enabled(const pg_scope_cell *state)
+{
+    pg_arena *arena = pg_lock();
+    const bool enabled = !pg_scope_has_no_grad(scope_of(state));
+    pg_unlock(arena);
+    return enabled;
+}
+
+/* The newest mode of this thread of this kind; NULL: there is none. */
+static const pg_mode *newest(const pg_arena *arena, int kind)
+{
+    if (arena->open.of[kind] == 0)
         return NULL;
     const uint64_t own = arena->number_of_thread();
     const pg_mode *mode = arena->modes;
-    while (mode && (mode->thread != own || (mode->kind != a && mode->kind != b)))
+    while (mode && (mode->thread != own || mode->kind != kind))
         mode = mode->older;
     return mode;
 }
 
-bool pg_thread_has_no_grad(const pg_arena *arena)
-{
-    const pg_mode *mode = newest(arena, PG_MODE_NO_GRAD, PG_MODE_GRAD);
-    return mode && mode->kind == PG_MODE_NO_GRAD;
-}
-
 bool pg_thread_is_quiet(const pg_arena *arena)
 {
-    return newest(arena, PG_MODE_QUIET, PG_MODE_QUIET) != NULL;
+    return newest(arena, PG_MODE_QUIET) != NULL;
 }
 
 bool pg_thread_records(const pg_arena *arena)
 {
-    return newest(arena, PG_MODE_RECORDING, PG_MODE_RECORDING) != NULL;
-}
-
-int pg_is_grad_enabled(void)
-{
-    pg_arena *arena = pg_lock();
-    const bool enabled = !pg_thread_has_no_grad(arena);
-    pg_unlock(arena);
-    return enabled;
+    return newest(arena, PG_MODE_RECORDING) != NULL;
 }
 
 pg_moment pg_mode_of(int kind)
 {
     pg_arena *arena = pg_lock();
-    const pg_mode *mode = newest(arena, kind, kind);
+    const pg_mode *mode = newest(arena, kind);
     const pg_moment moment = mode ? mode->moment : 0;
     pg_unlock(arena);
     return moment;

@@ -2,6 +2,23 @@
  * data. */
 #include "python/modes.h"
 
+/* The newest scope of the context that runs now: cells.STATE has a cells.State of it, an int; NULL: there is none. */
+static const pg_mode *scope_of_context(void)
+{
+    PyObject *state = NULL;
+    if (PyContextVar_Get(py.state_variable, NULL, &state) < 0)
+        PyErr_Clear();
+    const bool found = state && (PyObject *)Py_TYPE(state) == py.state_type;
+    const pg_mode *scope = found ? PyLong_AsVoidPtr(state) : NULL;
+    Py_XDECREF(state); /* the context holds it, and so the scope */
+    return scope;
+}
+
+bool grad_is_off(void)
+{
+    return pg_the_arena->open.of[PG_MODE_NO_GRAD] != 0 && pg_scope_has_no_grad(scope_of_context());
+}
+
 bool drops_operands(void)
 {
     return grad_is_off() && !pg_thread_records(pg_the_arena);

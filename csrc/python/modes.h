@@ -45,11 +45,8 @@ static inline bool stays_node(const value *v)
     return is_called() && pg_may_be_variable(v->id);
 }
 
-/* Is this thread within no_grad()? */
-static inline bool grad_is_off(void)
-{
-    return pg_the_arena->open.of[PG_MODE_NO_GRAD] != 0 && pg_thread_has_no_grad(pg_the_arena);
-}
+/* Is this thread, in the task that it runs now, within no_grad()? */
+bool grad_is_off(void);
 
 /* True within no_grad(), except while a function is recorded: then a Value that a program gives operands or a closure
  * stays a leaf. */

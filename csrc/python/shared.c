@@ -39,6 +39,8 @@ static bool import_python_parts(void)
         {&py.derivatives_missing, "pygrad.common.refusals", "derivatives_missing"},
         {&py.no_hook, "pygrad.common.refusals", "no_hook"},
         {&py.refuse, "pygrad.engine.errors", "refuse"},
+        {&py.state_variable, "pygrad.engine.cells", "STATE"},
+        {&py.state_type, "pygrad.engine.cells", "State"},
         {&py.backward_in_pieces, "pygrad.engine.sweeps", "backward_in_pieces"},
         {&py.set_frozen, "pygrad.engine.arena", "set_frozen"},
         {&py.tell_recording, "pygrad.engine.recordings", "tell"},

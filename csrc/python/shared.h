@@ -29,6 +29,7 @@ PG_SHARED struct shared {
     PyObject *closure_key, *op_key, *comparison_key; /* keys of a Value's dict */
     PyObject *refuse, *backward_in_pieces, *set_frozen, *tell_recording, *check_hash, *check_backward,
         *note_in_recording; /* of pygrad.engine */
+    PyObject *state_variable, *state_type; /* of pygrad.engine.cells: the states of contexts */
     PyObject *labels; /* of the ops, a tuple: of pygrad.engine too */
     PyObject *check_forward; /* of pygrad.common.anomaly */
     PyObject *docs; /* of pygrad.common.docs: a name of Value's -> its docstring */

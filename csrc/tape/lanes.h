@@ -21,7 +21,7 @@ typedef struct {
 } pg_lanes;
 extern const pg_lanes pg_lanes_baseline, pg_lanes_avx2, pg_lanes_avx512;
 /* The functions for the best instruction set of this processor, chosen once. The environment variable PYGRAD_LANES
- * (baseline, avx2 or avx512) asks for one instruction set. */
+ * (baseline, avx2 or avx512) names the widest that may be chosen; pygrad/engine/_lib.py refuses another word. */
 const pg_lanes *pg_lanes_chosen(void);
 
 #endif

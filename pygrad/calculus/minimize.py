@@ -19,8 +19,8 @@ from pygrad.calculus.points import Point
 from pygrad.calculus.transforms import hessian, hvp, jacobian, value_and_grad
 from pygrad.common import forks
 from pygrad.common.parts import is_static, record_of
-from pygrad.engine import cells, dot
-from pygrad.engine.modes import recorded
+from pygrad.engine import dot
+from pygrad.engine.modes import enable_grad, recorded
 from pygrad.tape.compiled import Compiled
 
 # The methods of scipy.optimize.minimize that take a Hessian, and those that take no gradient.
@@ -107,7 +107,7 @@ class _Differentiated:
         numbers, last = self._read(x), self._last
         bits = array("d", numbers).tobytes()  # 0.0 and -0.0 are two points
         if last is None or last[0] != bits:
-            with cells.grad():  # within no_grad(), too
+            with enable_grad():  # within no_grad(), too
                 last = self._last = bits, self._run(numbers)
         return last[1]
 

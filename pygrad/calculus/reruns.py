@@ -18,6 +18,7 @@ from pygrad.common.caller import caller
 from pygrad.common.value_base import CALL, op_and_label
 from pygrad.engine import arena, cells, recordings
 from pygrad.engine.checkpoint import Rerun, rerun
+from pygrad.engine.modes import enable_grad
 from pygrad.engine.sweeps import listed_within
 
 _READS = (
@@ -87,7 +88,7 @@ def declared_again(v, pull):
     own = len(pairs) - 2 * call.closes  # behind them y and the derivative 1
     known = list(zip(pairs[:own:2], pairs[1:own:2]))
     xs = call.xs or [x for x, _ in known]
-    with cells.grad(), cells.trace() as trace:
+    with enable_grad(), cells.trace() as trace:
         since = trace.moment
         del trace
         found = [(x, d) for x, d in zip(xs, call.noting(read).again(v, xs)) if d is not None]

@@ -1,9 +1,9 @@
 """What `detect_anomaly()` checks: stop at the first nan or inf, and name the op and the source line that made it."""
 
 import contextlib
-import linecache
 import math
 
+from pygrad.common import forks
 from pygrad.common.caller import caller
 from pygrad.common.nested import flatten
 from pygrad.common.numbers import is_number
@@ -111,5 +111,7 @@ def _place(node):
 
 
 def _at(filename, line):
+    with forks.importing:
+        import linecache  # here, for its import takes a while
     source = linecache.getline(filename, line).strip()
     return f', in {filename}, line {line}: "{source}"' if source else f", in {filename}, line {line}"

@@ -82,3 +82,17 @@ def first_is_self(function):
 def is_data(x):
     """True for a number, a Value, a list or an array."""
     return isinstance(x, (Real, list, tuple)) or any(hasattr(x, name) for name in ("_prev", "__array__", "__dlpack__"))
+
+
+class SignatureOfInit:
+    """A class attribute `__signature__`: `inspect.signature(Class)` shows that of `__init__`, and not of `__new__`."""
+
+    def __get__(self, instance, owner):
+        first = next(cls for cls in owner.__mro__ if {"__new__", "__init__"} & vars(cls).keys())
+        if instance is not None or "__init__" not in vars(first):  # a derived class has a __new__ of its own
+            raise AttributeError("__signature__")
+        with forks.importing:
+            import inspect  # here, for its import takes a while
+
+        parameters = inspect.signature(owner.__init__).parameters.values()
+        return inspect.Signature(list(parameters)[1:])

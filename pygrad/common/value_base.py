@@ -21,6 +21,7 @@ from pygrad.common.absent import absent_names, with_absent_names
 from pygrad.common.arrays import is_iterable, number_in, operands_of
 from pygrad.common.nested import build_lists, count, flatten, has_gap
 from pygrad.common.numbers import describe, is_number, operand, shown, to_float
+from pygrad.common.ufuncs import OfArrays
 
 # Keys of a Value's __dict__ for the engines' own use: no attribute can have such a name.
 CLOSURE = "<backward>"  # the function assigned to `_backward`
@@ -69,7 +70,7 @@ class _Readable:
 
 
 @with_absent_names
-class ValueBase:
+class ValueBase(OfArrays):
     """Mixin of both `Value` classes, over their `data`, `grad`, `_op`, `_prev` and `_is_leaf()`."""
 
     __slots__ = ()

@@ -6,6 +6,7 @@
 - `pygrad._native`, a CPython type (csrc/python/): faster, used wherever it has been built.
 
 PYGRAD_PROXY=python or native chooses a proxy; PYGRAD_REQUIRE_NATIVE=1 makes a missing native proxy an error.
+PYGRAD_LANES=baseline, avx2 or avx512 names the widest instruction set that compiled functions may use.
 """
 
 import os
@@ -13,9 +14,9 @@ import os
 from pygrad.common import value_base
 from pygrad.common.numbers import to_float
 from pygrad.common.value_base import is_a
-from pygrad.engine import sweeps
+from pygrad.engine import cells, sweeps
 from pygrad.engine._binaries import import_binary
-from pygrad.engine._lib import ffi, lib
+from pygrad.engine._lib import LANES, ffi
 from pygrad.engine.arena import check_arena, live_nodes, proxies_below, reserved_bytes
 from pygrad.engine.optable import OPS
 
@@ -84,8 +85,9 @@ def is_value(x):
 
 
 def config():
-    """Return which proxy is in use, and the reason: {"proxy": "native" or "python", "why": str}."""
-    return {"proxy": "native" if _is_native else "python", "why": _why}
+    """Return which proxy is in use, the reason, and the instruction set that compiled functions use over batches:
+    {"proxy": "native" or "python", "why": str, "lanes": "baseline", "avx2" or "avx512"}."""
+    return {"proxy": "native" if _is_native else "python", "why": _why, "lanes": LANES}
 
 
 def set_trace_hook(hook):
@@ -102,14 +104,14 @@ def set_trace_hook(hook):
 
 
 def is_grad_enabled():
-    """Return False within `pygrad.no_grad()` in this thread, else True.
+    """Return False within `pygrad.no_grad()` in this thread or task, else True.
 
     >>> import pygrad
     >>> with pygrad.no_grad():
     ...     pygrad.is_grad_enabled()
     False
     """
-    return bool(lib.pg_is_grad_enabled())
+    return cells.is_grad_enabled()
 
 
 def plain_ids(values):

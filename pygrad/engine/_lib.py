@@ -1,5 +1,6 @@
 """Load the compiled arena, pygrad._core; refuse one that does not belong to this Python code."""
 
+import os
 import sys
 
 from pygrad._version import __version__
@@ -69,9 +70,18 @@ def _refuse_free_threads():
         raise ImportError("pygrad needs the global interpreter lock: start Python with PYTHON_GIL=1 or -X gil=1")
 
 
+def _lanes(environ):
+    """Return the instruction set of compiled functions over batches. PYGRAD_LANES names the widest that may be used."""
+    wanted = environ.get("PYGRAD_LANES", "")
+    if wanted not in ("", "baseline", "avx2", "avx512"):
+        raise ImportError(f"PYGRAD_LANES must be baseline, avx2 or avx512, not {wanted!r}")
+    return _string(lib.pg_replay_lanes())
+
+
 _check_version(_string(lib.pg_version()))
 _check_sources(_string(lib.pg_source_digest()))
 _refuse_subinterpreters()
 _refuse_free_threads()
 if lib.pg_init() != lib.PG_OK:
     raise MemoryError("pygrad cannot get memory for its arena")
+LANES = _lanes(os.environ)

@@ -9,6 +9,7 @@ Each name here is a function without arguments, which returns a new cell. The ce
 within its with block only if `del` removes the name there: a traceback that is kept would hold it.
 """
 
+import contextvars
 import functools
 
 from pygrad.common import anomaly
@@ -31,14 +32,42 @@ new_derivation = _cells("pg_derivation *", lib.pg_derivation_free)
 new_kept = _cells("pg_kept *", lib.pg_kept_free)
 new_pattern = _cells("pg_pattern *", lib.pg_pattern_free)
 
-new_mode = _cells("pg_mode *", lib.pg_mode_free)  # of a mode that lib.pg_mode_begin() begins
-no_grad = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_no_grad)  # of modes that begin at once
-grad = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_grad)
-recording = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_recording)
+new_scope = _cells("pg_scope_cell *", lib.pg_scope_free)  # of a block, or of the state of a context
+
+recording = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_recording)  # of modes that begin at once
 nested = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_nested)
 quiet = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_quiet)
 trace = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_trace)
 call = _cells("pg_mode *", lib.pg_mode_free, lib.pg_mode_call)
+
+
+# --- the state of a context: is it within no_grad()? (csrc/engine/modes.h) --------------------------------------------
+
+STATE = contextvars.ContextVar("pygrad.engine.cells.STATE")  # a State; None, or not set: the context is in no block
+
+
+class State(int):
+    """The address of a context's newest scope, and the cell that keeps it there: the native proxy reads the address."""
+
+    def __new__(cls, cell):
+        """Return the state of a cell that leads to a scope."""
+        self = int.__new__(cls, ffi.cast("uintptr_t", cell.mode))
+        self.cell = cell
+        return self
+
+
+def state():
+    """Return the cell of the state of the context that runs now, or NULL."""
+    found = STATE.get(None)
+    return found.cell if type(found) is State else ffi.NULL
+
+
+def is_grad_enabled():
+    """Return False within no_grad(), in the context that runs now."""
+    return lib.pg_is_grad_enabled(state()) != 0
+
+
+# --- modes ------------------------------------------------------------------------------------------------------------
 
 
 def newest_call():

@@ -13,6 +13,7 @@ from pygrad.common.value_base import CLOSURE, each_once
 from pygrad.engine import Value, cells, is_grad_enabled, is_value, recordings, sweep_within
 from pygrad.engine._lib import lib
 from pygrad.engine.arena import is_busy
+from pygrad.engine.modes import enable_grad
 from pygrad.engine.randomness import random_states, repeated
 from pygrad.engine.sweeps import listed_within, pass_on_to
 
@@ -194,7 +195,7 @@ class _Checkpoint:
         the function that is transformed or recorded when the checkpoint is made. Its later runs are as if within it.
         """
         args, kwargs = given
-        with cells.grad(), cells.trace() as trace:
+        with enable_grad(), cells.trace() as trace:
             since = trace.moment
             del trace
             if self.is_within_a_call:

@@ -1,16 +1,17 @@
-"""`no_grad`, `enable_grad`, `detect_anomaly`: blocks of code in which a thread works in another way.
+"""`no_grad`, `enable_grad`, `detect_anomaly`: blocks of code in which a thread, or a task, works in another way.
 
 Usually the result of an operation holds its operands, to pass gradients on to them, and so keeps them alive. Within
 `no_grad()` the result is a leaf with its number, and holds nothing. (`requires_grad = False` is another way to save
 gradients: it freezes one leaf, in every graph.)
 
-The state is in C (csrc/engine/modes.h), and ends with the cell that holds it. A with block of Python first looks
+The state is in C (csrc/engine/modes.h), and ends with the cell of its block. A with block of Python first looks
 `__exit__` up, then calls `__enter__`, and holds what it has found until the block is left, in whatever way. So the cell
-is made when `__exit__` is looked up, the block alone holds it, and leaving it is one step of C.
+is made when `__exit__` is looked up, and the block alone holds it: no interrupt leaves the state on.
 """
 
 import functools
 import threading
+import types
 import weakref
 
 from pygrad.common import anomaly, forks
@@ -28,25 +29,28 @@ class _Exit:
 
     def __get__(self, mode, _=None):
         if mode is None:
-            return _leave  # contextlib.ExitStack calls the class's own
-        if _own(mode._by_hand):
-            return functools.partial(_leave, mode)
-        cell = cells.new_mode()
-        _coming().append((mode, weakref.ref(cell)))
-        return functools.partial(cell.__exit__)  # no profile function is told of a call of a partial
+            return _leave_by_hand  # contextlib.ExitStack calls the class's own
+        if _newest(mode._by_hand):
+            return functools.partial(_leave_by_hand, mode)
+        block = cells.new_scope()
+        leave = functools.partial(_leave, weakref.ref(block))  # a traceback that is kept holds what _leave() is given
+        leave.block = block
+        _coming().append((mode, weakref.ref(block)))
+        return leave
 
 
 class _Mode:
-    """A context manager and a decorator, with parentheses or without, of functions and generator functions."""
+    """A context manager and a decorator, with parentheses or without, of functions and generators, async ones too."""
 
     def __new__(cls, function=None):
         mode = super().__new__(cls)
-        mode._by_hand = []  # the cells of calls of __enter__ by hand: they end with this object at the latest
+        mode._by_hand = []  # the blocks of calls of __enter__ by hand: they end with this object at the latest
         return mode if function is None else mode(function)
 
     def __enter__(self):
-        # No name may hold the cell: a traceback that is kept would.
-        check(lib.pg_mode_begin(_cell_of_block(self) or _cell_by_hand(self), self._kind))
+        state = cells.new_scope()  # the block's cell has no name here, for a traceback that is kept would hold it
+        check(lib.pg_scope_begin(_coming_block(self) or _block_by_hand(self), state, self._kind, cells.state()))
+        cells.STATE.set(cells.State(state))
         return self
 
     __exit__ = _Exit()
@@ -59,29 +63,27 @@ class _Mode:
         with forks.importing:
             import inspect  # here, for its import takes a while
 
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(
-                f"{type(self).__name__} cannot decorate an async function: use it in a with block inside, and await "
-                "nothing there, for other tasks run meanwhile"
-            )
-        if inspect.isgeneratorfunction(function):
-            return functools.wraps(function)(lambda *args, **kwargs: _steps(self, function(*args, **kwargs)))
-
-        @functools.wraps(function)
-        def within(*args, **kwargs):
-            with self:
-                return function(*args, **kwargs)
-
-        return within
+        if inspect.iscoroutinefunction(function):
+            within = _awaiting(self, function)
+        elif inspect.isasyncgenfunction(function):
+            within = _stepping_async(self, function)
+        elif inspect.isgeneratorfunction(function):
+            within = _stepping(self, function)
+        else:
+            within = _calling(self, function)
+        return functools.wraps(function)(within)
 
 
 class no_grad(_Mode):
     """Within the block, or the decorated function, no graph is built: every result is a leaf with its number.
 
-    The block counts for this thread only. Blocks may be nested; `enable_grad` in a block builds graphs again. In the
-    block `Value(data, children)` makes a leaf too, and a `_backward` assigned to a leaf is dropped. Of a decorated
-    generator function only the code between its yields runs without a graph. (A with block around a `yield` lasts while
-    the caller runs.)
+    The block counts for this thread only, and for this task of `asyncio`, or of another library with `contextvars`:
+    while it awaits, other tasks are as they were. A task that is made in the block starts within it, and stays there
+    when the block is left; so does a function that `asyncio.to_thread` runs. A thread, and what `run_in_executor` runs,
+    starts outside. Blocks may be nested; `enable_grad` in a block builds graphs again. In the block
+    `Value(data, children)` makes a leaf too, and a `_backward` assigned to a leaf is dropped. Functions that are
+    decorated may be async. Of a decorated generator function only the code between its yields runs without a graph. (A
+    with block around a `yield` lasts while the caller runs.)
 
     While `pygrad.compile` records a function, or a transform runs one, a result within the block is a `stop_gradient`
     node, for its number stands for others too. `compile` and the transforms (`grad` of a function, `hessian`, ...) work
@@ -135,7 +137,7 @@ def _coming():
     return _thread.coming
 
 
-def _cell_of_block(mode):
+def _coming_block(mode):
     """Return the cell that the with block which is entering `mode` has made; None in a call by hand.
 
     A cell that is gone was of a block that never began, or of a mere look at `__exit__`.
@@ -148,49 +150,115 @@ def _cell_of_block(mode):
     return None
 
 
-def _cell_by_hand(mode):
-    mode._by_hand.append(cells.new_mode())
+def _block_by_hand(mode):
+    mode._by_hand.append(cells.new_scope())
     return mode._by_hand[-1]
 
 
-def _own(by_hand):
-    """Return the place of the newest of these cells that is of this thread, counted from 1; 0: there is none."""
-    own = lib.pg_own_number()
-    return max((i for i, cell in enumerate(by_hand, 1) if cell.thread in (0, own)), default=0)
+def _newest(by_hand):
+    """Return the place of the newest of these blocks that this context is in, counted from 1; 0: there is none."""
+    state = cells.state()
+    return max((i for i, block in enumerate(by_hand, 1) if lib.pg_scope_is_within(block, state)), default=0)
 
 
-def _leave(mode, *_):
-    """Leave `mode`, which this thread has entered by hand; blocks of one mode are alike, so leave the newest."""
-    newest = _own(mode._by_hand)
+def _leave(block, *_):
+    """Leave a block, given a reference to its cell. Only in its own context, and when it is the newest block there, can
+    the state be put back, and tasks made within the block keep theirs; else the block ends for all."""
+    back = lib.pg_scope_is_newest(block(), cells.state()) != 0
+    if back:  # an interrupt from here on ends the block for all too, with its cell
+        outer = cells.new_scope()
+        cells.STATE.set(cells.State(outer) if lib.pg_scope_outer(cells.state(), outer) else None)
+    lib.pg_scope_leave(block(), back)
+
+
+def _leave_by_hand(mode, *_):
+    """Leave `mode`, which this context has entered by hand; blocks of one mode are alike, so leave the newest."""
+    newest = _newest(mode._by_hand)
     if not newest:
-        raise RuntimeError(f"{type(mode).__name__}: this thread has not entered this block, or has left it already")
+        raise RuntimeError(f"{type(mode).__name__}: this thread or task has not entered this block, or has left it")
+    _leave(weakref.ref(mode._by_hand[newest - 1]))
     del mode._by_hand[newest - 1]
 
 
-# --- generators -------------------------------------------------------------------------------------------------------
+@forks.in_child
+def _after_fork():
+    lib.pg_scopes_after_fork(cells.state())
 
 
-def _steps(mode, generator):
-    """Yield what `generator` yields; only its own code runs in the mode, not its caller's."""
+# --- decorated functions: only their own code runs in the mode, not that of their callers -----------------------------
 
+
+def _calling(mode, function):
+    def within(*args, **kwargs):
+        with mode:
+            out = function(*args, **kwargs)
+        # A function that another decorator has made returns a coroutine, and none of its code has run yet.
+        return _awaited(mode, out) if type(out) is types.CoroutineType else out
+
+    return within
+
+
+async def _awaited(mode, coroutine):
+    with mode:
+        return await coroutine
+
+
+def _awaiting(mode, function):
+    async def within(*args, **kwargs):
+        with mode:
+            return await function(*args, **kwargs)
+
+    return within
+
+
+def _stepping(mode, function):
     def step(action, *argument):
         with mode:
             return action(*argument)
 
-    try:
-        out = step(next, generator)
-        while True:
-            try:
-                sent = yield out
-            except GeneratorExit:
-                step(generator.close)
-                raise
-            except BaseException as error:
-                out = step(generator.throw, error)
-            else:
-                out = step(generator.send, sent)
-    except StopIteration as stop:
-        return stop.value
+    def within(*args, **kwargs):
+        generator = function(*args, **kwargs)
+        try:
+            out = step(next, generator)
+            while True:
+                try:
+                    sent = yield out
+                except GeneratorExit:
+                    step(generator.close)
+                    raise
+                except BaseException as error:
+                    out = step(generator.throw, error)
+                else:
+                    out = step(generator.send, sent)
+        except StopIteration as stop:
+            return stop.value
+
+    return within
+
+
+def _stepping_async(mode, function):
+    async def step(action, *argument):
+        with mode:
+            return await action(*argument)
+
+    async def within(*args, **kwargs):
+        generator = function(*args, **kwargs)
+        try:
+            out = await step(generator.asend, None)
+            while True:
+                try:
+                    sent = yield out
+                except GeneratorExit:
+                    await step(generator.aclose)
+                    raise
+                except BaseException as error:
+                    out = await step(generator.athrow, error)
+                else:
+                    out = await step(generator.asend, sent)
+        except StopAsyncIteration:
+            return
+
+    return within
 
 
 # --- functions that need graphs ---------------------------------------------------------------------------------------
@@ -203,7 +271,7 @@ def recorded(function):
     def run(*args, **kwargs):
         if is_grad_enabled():
             return function(*args, **kwargs)
-        with cells.grad():
+        with enable_grad():
             found = function(*args, **kwargs)
         return each(_plain, found)
 

@@ -12,6 +12,7 @@ from pygrad.common import anomaly, refusals, truth
 from pygrad.common.arrays import operands_of
 from pygrad.common.docs import DOCS, documented
 from pygrad.common.numbers import is_number, operand, to_float
+from pygrad.common.signatures import SignatureOfInit
 from pygrad.common.value_base import (
     CLOSURE,
     OP_NAME,
@@ -135,6 +136,7 @@ class Value(ValueBase):
     # freed. _pg_node is this id, 0 if there is none yet; others read it as _pg_id. _pg_a and _pg_b keep the operands'
     # proxies alive: each a Value, a tuple of them, or None.
     __slots__ = ("_pg_cell", "_pg_node", "_pg_a", "_pg_b", "__dict__", "__weakref__")
+    __signature__ = SignatureOfInit()
 
     @property
     def _pg_id(self):
@@ -532,7 +534,7 @@ _stop_gradient = _unary("stop_gradient")
 def _drops_operands():
     """True if a Value that a program gives operands or a closure must stay a leaf: within no_grad(), while no function
     is recorded."""
-    return not lib.pg_is_grad_enabled() and not recordings.is_recording()
+    return not cells.is_grad_enabled() and not recordings.is_recording()
 
 
 # --- the trace hook ---
@@ -598,7 +600,7 @@ def _finish(out, operands):
     """Return a new Value of these operands; check it within detect_anomaly(), replace it within no_grad()."""
     if anomaly.is_on():
         anomaly.check_forward(out, operands)
-    return out if lib.pg_is_grad_enabled() else _without_graph(out)
+    return out if cells.is_grad_enabled() else _without_graph(out)
 
 
 def _without_graph(out):

@@ -8,6 +8,7 @@ by now), the error shows the operation of the tape.
 
 from pygrad.engine import Value, adjoints, cells
 from pygrad.engine._lib import ffi, lib
+from pygrad.engine.modes import enable_grad
 from pygrad.tape.call import apply
 
 
@@ -43,7 +44,7 @@ def error_of(run, found):
 
 def check_eagerly(function, key, numbers):
     """Call a transform with the numbers of one sample under the checks of eager code, for the errors that it raises."""
-    with cells.grad(), cells.quiet():
+    with enable_grad(), cells.quiet():
         apply(function, key, iter(numbers))
 
 
@@ -55,7 +56,7 @@ def _call_again(run, found):
     if is_value and (transform := run.compiled.of_numbers(key)):
         check_eagerly(transform, key, numbers)
     leaves = [Value(number) for number in numbers]
-    with cells.grad(), cells.quiet():
+    with enable_grad(), cells.quiet():
         y = apply(run.compiled.called(key), key, iter(leaves))
         if found.bad_kind == lib.PG_ANOMALY_GRADIENT:
             only_inputs, targets = getattr(found, "inputs_only", False), getattr(found, "input_grads", ffi.NULL)

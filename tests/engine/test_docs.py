@@ -134,3 +134,23 @@ def test_a_class_is_documented_where_it_defines_a_name():
 
     assert (DOCS["tanh"].strip(), "Mine.") == (inspect.getdoc(Partial.tanh), inspect.getdoc(Partial.mine))
     assert not hasattr(Partial, "exp")
+
+
+def test_the_signature_of_the_class(Value):
+    """`inspect.signature(Value)` has micrograd's parameters; that of a derived class has its own."""
+    assert "(data, _children=(), _op='', label='', **dialect)" == str(inspect.signature(Value))
+
+    class Plain(Value):
+        pass
+
+    class Named(Value):
+        def __init__(self, name, data=0.0):
+            super().__init__(data, label=name)
+
+    class Made(Value):
+        def __new__(cls, made):
+            return super().__new__(cls)
+
+    assert inspect.signature(Value) == inspect.signature(Plain)
+    assert "(name, data=0.0)" == str(inspect.signature(Named))
+    assert "(made)" == str(inspect.signature(Made))

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+mpmath = pytest.importorskip("mpmath")
 np = pytest.importorskip("numpy")
 
 
@@ -213,3 +214,125 @@ def test_sum_and_dot_of_the_engine_take_arrays(engine):
 
     assert 5.0 == engine.sum(np.array([v, w])).data
     assert 23.0 == engine.dot(np.array([v, w]), np.array([4.0, 5.0])).data
+
+
+# --- every function of NumPy ------------------------------------------------------------------------------------------
+
+ANSWERED = {  # name -> points, the derivative by mpmath's function of the name in the second place
+    "arcsin": ((-0.7, 0.0, 0.5), "asin"),
+    "arccos": ((-0.7, 0.0, 0.5), "acos"),
+    "arctan": ((-3.0, 0.0, 0.5, 1e200), "atan"),
+    "arcsinh": ((-1e200, -1e8, -3.0, -1e-9, 0.0, 1e-200, 1e-9, 0.5, 1e8, 1e200), "asinh"),
+    "arccosh": ((1.0 + 1e-12, 1.5, 30.0, 1e200), "acosh"),
+    "arctanh": ((-0.9, -1e-9, 0.0, 1e-200, 0.5, 0.999), "atanh"),
+    "exp2": ((-2.5, 0.0, 3.0, 100.5), lambda x: 2**x),
+    "log2": ((0.125, 1.0, 3.0), lambda x: mpmath.log(x, 2)),
+    "log10": ((0.125, 1.0, 3.0), lambda x: mpmath.log(x, 10)),
+    "deg2rad": ((-2.0, 0.0, 90.0), mpmath.radians),
+    "radians": ((-2.0, 0.0, 90.0), mpmath.radians),
+    "rad2deg": ((-2.0, 0.0, 1.5), mpmath.degrees),
+    "degrees": ((-2.0, 0.0, 1.5), mpmath.degrees),
+    "fabs": ((-2.0, 1.5), "fabs"),
+    "conjugate": ((-2.0, 0.0, 1.5), lambda x: x),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_functions_under_numpys_name(Value, name):
+    """Value, and first derivative, are right to a few units in the last place."""
+    points, expected = ANSWERED[name]
+    expected = getattr(mpmath, expected) if isinstance(expected, str) else expected
+    with mpmath.workdps(500):
+        for point in points:
+            x = Value(point)
+            (y,) = getattr(np, name)(np.array([x]))
+            y.backward()
+            assert float(expected(mpmath.mpf(point))) == pytest.approx(y.data, rel=3e-15, abs=0.0)
+            h = mpmath.mpf(2) ** (-600) * max(1, abs(point))
+            slope = (expected(mpmath.mpf(point) + h) - expected(mpmath.mpf(point) - h)) / (2 * h)
+            assert float(slope) == pytest.approx(x.grad, rel=3e-15, abs=0.0)
+
+
+@pytest.mark.parametrize("name", ["arcsinh", "arccosh", "arctanh", "exp2", "log10"])
+def test_functions_under_numpys_name_are_derived_again_and_compiled(name):
+    """Second derivatives are right, at 0 too, and a recorded function follows its argument, whatever its sign."""
+    pygrad = pytest.importorskip("pygrad")
+
+    def f(x):
+        return getattr(np, name)(np.array([x]))[0]
+
+    exact = {"arcsinh": mpmath.asinh, "arccosh": mpmath.acosh, "arctanh": mpmath.atanh}
+    exact |= {"exp2": lambda x: 2**x, "log10": mpmath.log10}
+    compiled = pygrad.compile(f)
+    for point in (1.5, 40.0) if name in ("arccosh", "log10") else (-0.75, 0.0, 0.5):
+        expected = float(mpmath.diff(exact[name], point, 2))
+        assert expected == pytest.approx(pygrad.derivative(pygrad.derivative(f))(point), rel=1e-9, abs=1e-12)
+        assert f(pygrad.Value(point)).data == compiled(point)
+        assert pygrad.derivative(f)(point) == pygrad.derivative(compiled)(point)
+
+
+def test_where_a_function_under_numpys_name_ends(Value):
+    """At the ends of their domains, and outside, they are what NumPy says."""
+    cases = [("arccosh", 1.0), ("arctanh", 1.0), ("arctanh", -1.0), ("arctanh", 2.0), ("arccosh", 0.5), ("log10", 0.0)]
+    cases += [("arcsinh", math.inf), ("arcsinh", -math.inf), ("arccosh", math.inf), ("exp2", 2000.0), ("arcsin", 2.0)]
+    for name, x in cases:
+        with np.errstate(all="ignore"):  # of object arrays NumPy warns too, where an item's computation has set a flag
+            expected = float(getattr(np, name)(x))
+            (y,) = getattr(np, name)(np.array([Value(x)]))
+        assert repr(expected) == repr(y.data), (name, x)
+
+
+@pytest.mark.parametrize("name", ["mean", "var", "std", "median", "ptp", "linalg.norm", "vdot", "average", "nanstd"])
+def test_statistics_of_an_array(Value, name):
+    """np.var, np.std and their like: the numbers of floats, and gradients as by differences."""
+    numbers = [0.5, 0.25, 0.75, 3.0]
+    values = np.array([Value(x) for x in numbers])
+
+    def f(xs):
+        found = np
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found(xs, xs) if name == "vdot" else found(xs)
+
+    y = f(values)
+    y.backward()
+    h = 1e-6
+    for i, v in enumerate(values):
+        above, below = [[x + sign * h * (i == j) for j, x in enumerate(numbers)] for sign in (1, -1)]
+        assert (f(np.array(above)) - f(np.array(below))) / (2 * h) == pytest.approx(v.grad, rel=1e-6, abs=1e-9)
+    assert f(np.array(numbers)) == pytest.approx(y.data, rel=1e-14)
+
+
+# What NumPy refuses for every array of objects, and asks no item for; and what counts bits of integers.
+NO_OBJECTS = """copysign divmod float_power frexp heaviside isfinite isinf isnan isnat ldexp logaddexp logaddexp2 modf
+nextafter signbit spacing""".split()
+PYTHONS = "equal not_equal logical_and logical_or".split()  # `==` is identity, and `and` chooses an item: as in a list
+LOGIC = "less less_equal greater greater_equal logical_not sign".split()  # no Values: no gradients
+REFUSED = """arctan2 bitwise_and bitwise_count bitwise_or bitwise_xor cbrt ceil floor floor_divide fmod gcd hypot invert
+lcm left_shift logical_xor remainder right_shift rint trunc""".split()
+SHAPES = {"matvec": [(2, 2), (2,)], "vecmat": [(2,), (2, 2)]}
+UFUNCS = sorted({f.__name__ for f in vars(np).values() if isinstance(f, np.ufunc)})
+
+
+@pytest.mark.parametrize("name", UFUNCS)
+def test_every_ufunc_is_right_or_refused_with_a_cure(Value, name):
+    """Each ufunc gives for Values what it gives for their numbers, or a TypeError that says what to do."""
+    ufunc = getattr(np, name)
+    arrays = [np.resize([0.5, 0.25, 0.75], shape) for shape in SHAPES.get(name, [(2,)] * ufunc.nin)]
+    if name == "arccosh":
+        arrays = [array + 1.0 for array in arrays]
+    values = [np.array([Value(x) for x in array.flat]).reshape(array.shape) for array in arrays]
+    if name in NO_OBJECTS:
+        with pytest.raises(TypeError, match="not supported for the input types|only defined for np.datetime64"):
+            ufunc(*values)
+        return
+    if name in REFUSED:
+        with pytest.raises(TypeError, match="use v.data|write |compare numbers|unsupported operand|unary ~"):
+            ufunc(*values)
+        return
+    found = np.asarray(ufunc(*values), dtype=object)
+    expected = np.asarray(ufunc(*arrays))
+    assert expected.shape == found.shape
+    for x, y in zip(expected.flat, found.flat):
+        assert name in PYTHONS or x == pytest.approx(y.data if isinstance(y, Value) else y, rel=1e-15)
+        assert isinstance(y, Value) or name in LOGIC + PYTHONS

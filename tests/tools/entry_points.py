@@ -270,6 +270,34 @@ def no_grad_generator(_):
 
 
 @entry
+def no_grad_async(_):
+    a = Value(2.0)
+
+    @pygrad.no_grad()
+    async def without():
+        return a * a
+
+    @pygrad.no_grad()
+    async def steps():
+        yield a * a
+        yield a * a
+
+    async def both():
+        found = [len((await without())._prev)]
+        async for b in steps():
+            found.append((len(b._prev), len((a * a)._prev)))
+        return found
+
+    def run():
+        try:
+            both().send(None)
+        except StopIteration as stop:
+            return stop.value
+
+    return Case(run)
+
+
+@entry
 def detect_anomaly(_):
     a, b = Value(2.0), Value(3.0)
 
