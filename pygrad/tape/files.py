@@ -7,8 +7,8 @@ The parts of a file, all little-endian:
     body      the parameters' numbers, then the arrays of each tape, in the sequence of `_ARRAYS`
 
 The reader trusts no part of a file: sizes must add up, and csrc/tape/image.c checks each tape before it can run. In
-memory the content is a *state*, a dict with the header's entries and the arrays. `Compiled._state` makes a state, and
-`_restore` of pygrad.tape.compiled makes a `Compiled` of one.
+memory the content is a *state*, a dict with the header's entries and the arrays. pygrad.tape.states makes a state of a
+`Compiled`, and a `Compiled` of a state.
 """
 
 import itertools
