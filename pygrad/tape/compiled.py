@@ -14,6 +14,7 @@ from pygrad.tape.arguments import HasValues
 from pygrad.tape.bound import Bound, BoundArgument
 from pygrad.tape.call import apply
 from pygrad.tape.kept import MAX_RECORDINGS
+from pygrad.tape.loaded import Loaded
 from pygrad.tape.record import warn_here
 from pygrad.tape.recorded import Recorded, parameters_of
 from pygrad.tape.states import restored, state_of
@@ -83,6 +84,9 @@ def load(path):
     Its parameters are new Values; `parameters()` returns them in the same sequence as that of the saved function. It
     accepts arguments in the structures that the saved function had been called with, and raises TypeError for others. A
     file holds numbers and no code, so a file from a stranger is safe to load.
+
+    It can be transformed, and called within functions that are transformed or recorded, as the saved one. But of a
+    custom op it has the first derivative alone: TypeError for a higher one. Save that derivative itself, then.
 
     Raises FileNotFoundError if there is no such file, and ValueError if it is damaged, cut, of a newer version or no
     file of a compiled function.
@@ -285,6 +289,8 @@ class Compiled(Recorded):
 
     def _of_values(self, args, kwargs):
         """Call the Python function with arguments among which there are Values; for each sample of a batch."""
+        if isinstance(self.function, Loaded) and not recordings.is_calling():
+            raise self.function.refusal()
         call = self.read(args, kwargs, in_values.ValuesLeaf)
         if call.samples is None:
             return call.hand_on_to(self.function, args, kwargs)

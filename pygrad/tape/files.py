@@ -38,24 +38,6 @@ _DEEPEST = 200  # brackets within brackets of a header
 _ARRAYS = {"parameters": "i", "outputs": "i", "words": "i", "point": "d", "numbers": "d"}  # of one tape
 
 
-class Loaded:
-    """Stands in for the Python function of a Compiled that was loaded.
-
-    Calling it raises a TypeError with the structures that the Compiled accepts.
-    """
-
-    def __init__(self, name, signature, structures):
-        self.__name__ = self.__qualname__ = name
-        self.__signature__ = signature
-        self.__doc__ = f"{name}({' or '.join(map(describe, structures))}), loaded."
-
-    def __call__(self, *args, **kwargs):
-        raise TypeError(
-            f"{self.__name__} was loaded, without its Python source: it cannot be traced anew, and takes only numbers "
-            f"in these structures: {self.__doc__.removesuffix(', loaded.')}"
-        )
-
-
 def describe(key):
     """Return the structures of a function's arguments in words, such as "(number, [number, number])"."""
     by_place, keywords = split(key)

@@ -15,6 +15,7 @@ from pygrad.tape import files
 from pygrad.tape.arguments import Argument
 from pygrad.tape.call import Call, Reading
 from pygrad.tape.kept import MAX_RECORDINGS, Kept, Recordings, checked
+from pygrad.tape.loaded import Loaded
 from pygrad.tape.record import record
 from pygrad.tape.run import Run
 from pygrad.tape.tape import PASSES
@@ -124,7 +125,7 @@ class Recorded:
 
         TypeError for a loaded function: it has no Python code.
         """
-        if isinstance(self.function, files.Loaded):
+        if isinstance(self.function, Loaded):
             raise TypeError(f"{self.__name__} was loaded, without its Python source: it cannot be traced anew")
         self._tapes.clear()
         self._kept.clear()
@@ -167,7 +168,7 @@ class Recorded:
     @max_recordings.setter
     def max_recordings(self, most):
         most = checked(most)
-        if most is not None and most < len(self._tapes) and isinstance(self.function, files.Loaded):
+        if most is not None and most < len(self._tapes) and isinstance(self.function, Loaded):
             raise TypeError(f"{self.__name__} was loaded, without its Python source: none of its recordings may go")
         self._tapes.most = most
         self._tapes.shrink()

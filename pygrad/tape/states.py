@@ -8,6 +8,7 @@ from array import array
 from pygrad import engine
 from pygrad.engine._lib import lib
 from pygrad.tape import files
+from pygrad.tape.loaded import Loaded
 from pygrad.tape.recorded import parameters_of
 from pygrad.tape.tape import Tape
 
@@ -50,7 +51,7 @@ def restored(kind, state, source, values=None):
         raise ValueError(f"{source} is of a function with {visible} parameters, not {len(values)}")
     values += [engine.Value(number) for number in numbers[visible:]]
     structures = [tape["arguments"] for tape in state["tapes"]]
-    function = files.Loaded(state["name"], files.signature(state["signature"]), structures)
+    function = Loaded(state["name"], files.signature(state["signature"]), structures, state["static"])
     options = {name: state[name] for name in ("reduction", "batched", "threads", "passes", "static")}
     out = kind(function, **options, max_recordings=None)
     out.is_of_one_sample = state["one_sample"]
@@ -58,6 +59,7 @@ def restored(kind, state, source, values=None):
         for tape in state["tapes"]:
             loaded = Tape.from_state(tape, state["ops"], values, visible, out._passes)
             out._tapes.put(tape["arguments"], loaded)
+            function.tapes[tape["arguments"]] = loaded
     except ValueError as error:
         raise ValueError(files.refusal(source, error)) from None
     out._tapes.most = state["max_recordings"]  # now, for none of the recordings may go

@@ -109,6 +109,27 @@ class Tape:
     def output_count(self):
         return self._sizes.outputs
 
+    def output_places(self):
+        """Return the place of each output, in a list."""
+        places = ffi.new("int32_t[]", self.output_count)
+        lib.pg_tape_outputs(self.handle, places)
+        return list(places)
+
+    def parameter_values(self):
+        """Return the parameters as Values, one for each place; one whose Value is gone is a number for good."""
+        values = {p._pg_id: p for p in self.parameters}
+        return [values[id] if id in values else engine.number(lib.pg_data(id)) for id in self.parameter_ids]
+
+    def operations(self):
+        """Yield (name, number, places of the operands) for each place behind the parameters.
+
+        First come the constants, by the name "constant". An op with a list has -1 for a start or bias that is missing.
+        """
+        op, literal, operands = _buffers(self._sizes)
+        for node in range(self._sizes.inputs + self._sizes.parameters, self._sizes.nodes):
+            n = lib.pg_tape_read(self.handle, node, op, literal, operands)
+            yield NAMES[op[0]] if op[0] < len(NAMES) else "constant", literal[0], list(operands[0:n])
+
     def __len__(self):
         """Return the number of operations."""
         s = self._sizes
