@@ -3,13 +3,13 @@
 pygrad.tape.recorded keeps the recordings; csrc/tape/replay.c runs the tape.
 """
 
+import copy
 import functools
 
 from pygrad import engine
-from pygrad.common import forks
 from pygrad.common.numbers import shown
 from pygrad.engine import recordings
-from pygrad.tape import c_source, files, in_values, training
+from pygrad.tape import c_source, files, in_values, passing_on, training
 from pygrad.tape.arguments import HasValues
 from pygrad.tape.bound import Bound, BoundArgument
 from pygrad.tape.call import apply
@@ -213,8 +213,11 @@ class Compiled(Recorded):
 
     @property
     def tape(self):
-        """The tape of the latest recording; print it to see its operations. RuntimeError if there is no recording."""
-        return list(self.recorded(needed=True).values())[-1]
+        """The tape of the latest recording; print it to see its operations. RuntimeError if there is no recording.
+
+        `trace` returns that for arguments of your choice.
+        """
+        return self.chosen()[1]
 
     def trace(self, *args, **kwargs):
         """Return the tape for arguments of these structures; the function is recorded now if it has not been before."""
@@ -240,52 +243,67 @@ class Compiled(Recorded):
 
     # --- out of the process (files.py, c_source.py) ------------------------------------------------------------------
 
-    def save(self, path):
+    def save(self, path, *, args=None, kwargs=None):
         """Write all recordings, and the parameters' numbers, to the file `path`, for `load`; all at once or not at all.
+
+        With `args`, the arguments of a call in a tuple, or `kwargs`, a dict of its keywords, write the recording for
+        such arguments alone; it is made now if need be. No gradients are written.
 
         Raises RuntimeError if nothing has been recorded yet, OSError if the file cannot be written, and ValueError if
         an argument or the result is nested too deep for a file.
-        """
-        files.save(self._state(), path)
 
-    def to_c(self, path, name="model"):
+        >>> import os, pygrad, tempfile
+        >>> f = pygrad.compile(lambda x, ys: x * ys[0])
+        >>> path = os.path.join(tempfile.mkdtemp(), "f.pygrad")
+        >>> f.save(path, args=(2.0, [[3.0]]))
+        >>> pygrad.hessian(pygrad.load(path))(2.0, [[3.0]])
+        [[[0.0, [1.0]], [[1.0], [[0.0]]]]]
+        """
+        files.save(self._state(self.chosen_or_all(args, kwargs)), path)
+
+    def to_c(self, path, name="model", *, args=None, kwargs=None):
         """Write a C99 file that computes outputs and gradients of `tape` for one sample, and says how to use it.
 
-        Its C names begin with `name`. Compiled as the file says, it computes the same bits as a call with one sample,
-        and has a self-check of this. Raises RuntimeError if nothing has been recorded yet, ValueError if `name` cannot
-        begin a C name, and OSError if the file cannot be written.
+        With `args` and `kwargs`, as for `save`, it computes those of the recording for such arguments. Its C names
+        begin with `name`. Compiled as the file says, it computes the same bits as a call with one sample, and has a
+        self-check of this. Raises RuntimeError if nothing has been recorded yet, ValueError if `name` cannot begin a C
+        name, and OSError if the file cannot be written.
         """
-        tapes = self.recorded(needed=True)
-        c_source.write(list(tapes.values())[-1], list(tapes)[-1], path, name, self.__name__)
+        key, tape = self.chosen(args, kwargs)
+        c_source.write(tape, key, path, name, self.__name__)
 
     def _state(self, tapes=None):
         return state_of(self, tapes or self.recorded(needed=True))
 
+    # --- pickles and copies (passing_on.py) ---------------------------------------------------------------------------
+
+    def packed(self, tapes):
+        """Return what __reduce__ returns for a function with these recordings alone, {key: Tape}."""
+        blob, apart = files.pack_apart(self._state(tapes))
+        return _unpickle, (blob, parameters_of(tapes.values()), apart)
+
     def __reduce__(self):
-        """Pickles and deep copies have the recordings and parameters. Without a recording they have the function."""
+        """Pickles and deep copies have the recordings, and the parameters with their gradients.
+
+        Without a recording they have the function, as the pickler at work takes functions: by name or by value.
+        """
         if tapes := self.recorded():
-            blob, apart = files.pack_apart(self._state(tapes))
-            return _unpickle, (blob, parameters_of(tapes.values()), apart)
-        if error := self.function_error():
-            with forks.importing:
-                from pickle import PicklingError  # here, for its import takes a while
+            return self.packed(tapes)
+        if (name := passing_on.name_of(self)) is not None:
+            return name
+        if error := passing_on.error_of(self.function):
+            raise passing_on.not_picklable(self, error) from error
+        return self._made_anew(self.function)
 
-            raise PicklingError(
-                f"{self.__name__} has not been traced yet, and its Python function cannot be pickled ({error}): call "
-                "it once first, or trace it with .trace(...)"
-            ) from error
-        return functools.partial(Compiled, **self.options(), static=self.reading.static), (self.function,)
+    def _made_anew(self, function):
+        return functools.partial(Compiled, **self.options(), static=self.reading.static), (function,)
 
-    def function_error(self):
-        """Return the exception that pickling the Python function raises, or None."""
-        with forks.importing:
-            import pickle
+    def can_be_pickled(self):
+        return bool(self.recorded()) or passing_on.name_of(self) is not None or not passing_on.error_of(self.function)
 
-        try:
-            pickle.dumps(self.function)
-        except Exception as error:
-            return error
-        return None
+    def __deepcopy__(self, memo):
+        make, args = self.__reduce__() if self.recorded() else self._made_anew(self.function)
+        return make(*copy.deepcopy(args, memo))
 
     def _of_values(self, args, kwargs):
         """Call the Python function with arguments among which there are Values; for each sample of a batch."""

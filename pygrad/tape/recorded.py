@@ -7,7 +7,7 @@ import copy
 import functools
 import weakref
 
-from pygrad.common.numbers import shown, to_whole
+from pygrad.common.numbers import describe, shown, to_whole
 from pygrad.common.signatures import arranged
 from pygrad.common.value_base import each_once
 from pygrad.module import Module
@@ -114,8 +114,43 @@ class Recorded:
         """
         tapes = self._tapes.things()
         if needed and not tapes:
-            raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
+            raise RuntimeError(
+                "nothing has been traced yet: call the function, or trace it with .trace(...); save() and to_c() take "
+                "arguments too, args=(...)"
+            )
         return tapes
+
+    def chosen(self, args=None, kwargs=None):
+        """Return (key, tape) of the recording for these arguments, which is made now if need be; None: the latest."""
+        if args is None and kwargs is None:
+            return list(self.recorded(needed=True).items())[-1]
+        if not isinstance(args, (tuple, type(None))):
+            raise TypeError(
+                f"args must be the arguments of a call in a tuple, such as (1.0, [2.0]), not {describe(args)}"
+            )
+        if not isinstance(kwargs, (dict, type(None))):
+            raise TypeError(f"kwargs must be the keywords of a call in a dict, not {describe(kwargs)}")
+        call = self.read(args or (), kwargs or {})
+        return call.key, self.tape_of(call)
+
+    def chosen_or_all(self, args, kwargs):
+        """Return {key: tape}: the recording for these arguments; None: all recordings."""
+        return self.recorded(needed=True) if args is None and kwargs is None else dict([self.chosen(args, kwargs)])
+
+    def tape_of(self, call):
+        """Return the tape for a `Call`; it is recorded now, at the first sample, if it has not been before."""
+        tape = self._tapes.get(call.key)
+        return self._recorded_now(call.key, call.numbers()) if tape is None else tape
+
+    def tape_at(self, key, numbers):
+        """Return the tape for arguments of the structures in `key`; it is recorded at these numbers if need be."""
+        tape = self._tapes.get(key)
+        return self._recorded_now(key, numbers) if tape is None else tape
+
+    def _recorded_now(self, key, numbers):
+        tape = self.record(key, numbers)
+        self._tapes.add(key, tape, self.__name__)
+        return tape
 
     def use_recordings_of(self, other):
         self._tapes = other._tapes
@@ -177,9 +212,9 @@ class Recorded:
         """Return the parameters, the Values that every run reads anew, in a list."""
         return parameters_of(self.recorded().values())
 
-    def record(self, key, arguments):
-        """Return a new tape for arguments of the structures in `key`."""
-        return self.record_as(self.called(key), key, arguments)
+    def record(self, key, numbers):
+        """Return a new tape for arguments of the structures in `key`, recorded at these numbers."""
+        return record(self.called(key), key, numbers, self._passes)
 
     def called(self, key):
         """Return the function to `apply` to the items of one sample."""
@@ -188,11 +223,6 @@ class Recorded:
     def of_numbers(self, key):
         """Return the function to `apply` to numbers that computes this in eager code, to name an anomaly, or None."""
         return self.eager or (self.called(key) if getattr(self.function, "takes_numbers", False) else None)
-
-    def record_as(self, function, key, arguments, watch=True):
-        """Return a new tape of `function`, this one or a substitute, recorded at the numbers of the first sample."""
-        numbers = [column[0] for argument in arguments for column, _ in argument.columns]
-        return record(function, key, numbers, self._passes, watch)
 
     # --- options ------------------------------------------------------------------------------------------------------
 
@@ -249,11 +279,7 @@ class Recorded:
                 f"{self.__name__} was saved as the derivative of one sample: for a batch save the function itself, and "
                 "take the derivative of what pygrad.load(path) returns"
             )
-        tape = self._tapes.get(call.key)
-        if tape is None:
-            tape = self.record(call.key, call.arguments)
-            self._tapes.add(call.key, tape, self.__name__)
-        return Run(self, tape, call)
+        return Run(self, self.tape_of(call), call)
 
 
 def _function(function):

@@ -8,7 +8,7 @@ from pygrad.common.numbers import shortened
 from pygrad.engine import cells
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
-from pygrad.engine.optable import NAMES
+from pygrad.engine.optable import CODES, NAMES
 
 PASSES = {
     "fold": lib.PG_PASS_FOLD,
@@ -84,6 +84,14 @@ class Tape:
         lib.pg_tape_outputs(self.handle, outputs)
         arrays = {"outputs": array("i", outputs), "words": words, "point": self.point, "numbers": numbers}
         return {"output": self.structure, "constants": image.constants, **arrays}
+
+    def __reduce__(self):
+        """Copies and pickles have the same operations, over copies of the parameters."""
+        values = {p._pg_id: p for p in self.parameters}
+        gone = [id for id in self.parameter_ids if id not in values]
+        places = {id: i for i, id in enumerate([*values, *gone])}
+        state = {**self.state(), "parameters": array("i", [places[id] for id in self.parameter_ids])}
+        return _from_pickle, (state, NAMES, self.parameters, array("d", map(lib.pg_data, gone)), self.passes)
 
     def _open(self):
         """Read the sizes and parameters of the finished tape in C, and make the replay that runs it."""
@@ -163,6 +171,11 @@ class Tape:
         }
         operands = [f"{name} = {values[i]!r}" for i, name in names.items() if name != repr(values[i])]
         return self.name_of(node), values[node], shortened(", ".join(operands))
+
+
+def _from_pickle(state, names, parameters, gone, passes):
+    ops = [CODES.get(name, -1) for name in names]
+    return Tape.from_state(state, ops, [*parameters, *map(engine.Value, gone)], len(parameters), passes)
 
 
 @or_lists
