@@ -257,7 +257,7 @@ class Compiled(Recorded):
         >>> path = os.path.join(tempfile.mkdtemp(), "f.pygrad")
         >>> f.save(path, args=(2.0, [[3.0]]))
         >>> pygrad.hessian(pygrad.load(path))(2.0, [[3.0]])
-        [[[0.0, [1.0]], [[1.0], [[0.0]]]]]
+        [[[0.0, [1.0]], [[1.0, [0.0]]]]]
         """
         files.save(self._state(self.chosen_or_all(args, kwargs)), path)
 

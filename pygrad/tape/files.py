@@ -24,7 +24,7 @@ from pygrad.common import forks
 from pygrad.common.nested import count, in_words, is_of_lists
 from pygrad.common.numbers import shown
 from pygrad.common.parts import Record, Static, dict_record
-from pygrad.common.whole_files import write_whole
+from pygrad.common.whole_files import open_to_read, write_whole
 from pygrad.engine.optable import CODES, NAMES
 from pygrad.tape.call import is_keywords, keywords_record, split
 from pygrad.tape.kept import MAX_RECORDINGS
@@ -62,7 +62,7 @@ def read(path):
     Raises ValueError if the file is damaged, cut, of another version or no file of a compiled function, and OSError if
     it cannot be read.
     """
-    with open(path, "rb") as file:
+    with open_to_read(path) as file:
         prelude = file.read(_PRELUDE.size)
         size = _check_prelude(prelude, str(path))
         if size != os.fstat(file.fileno()).st_size - _PRELUDE.size:
