@@ -280,9 +280,12 @@ class CompiledJacobian:
         return deep_copy(self._reduced(is_copy=True), memo)
 
     def _reduced(self, is_copy=False):
-        own = self._base.recorded() and self._base.__reduce__()
-        if own and not is_copy and not self._made_of.can_be_pickled():
-            return _of_outputs, (self._makers[1], own)
+        mine, others = self._base.recorded(), self._made_of.recorded()
+        own = mine and self._base.__reduce__()
+        # What was recorded comes back without its Python code. Then the tapes here are best, if they are for all calls.
+        needs_no_base = others.keys() <= mine.keys() if others else not (is_copy or self._made_of.can_be_pickled())
+        if own and needs_no_base:
+            return _of_outputs, (self._makers[1], own, self.__name__)
         return reduced(self._makers[0], self._made_of, own, is_copy=is_copy)
 
     def use_recordings_of(self, other):
@@ -386,11 +389,12 @@ class CompiledJacobian:
         return plan.tape_at(tape.point)
 
 
-def _of_outputs(make, own):
+def _of_outputs(make, own, name):
     """Return a CompiledJacobian over the recordings `own` of the function whose Jacobian it is."""
     compiled = own[0](*own[1])
     jacobian = make(compiled)
     jacobian.use_recordings_of(compiled)
+    jacobian.__name__ = jacobian.__qualname__ = name
     return jacobian
 
 

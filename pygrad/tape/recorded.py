@@ -131,16 +131,11 @@ class Recorded:
         if not isinstance(kwargs, (dict, type(None))):
             raise TypeError(f"kwargs must be the keywords of a call in a dict, not {describe(kwargs)}")
         call = self.read(args or (), kwargs or {})
-        return call.key, self.tape_of(call)
+        return call.key, self.tape_at(call.key, call.numbers())
 
     def chosen_or_all(self, args, kwargs):
         """Return {key: tape}: the recording for these arguments; None: all recordings."""
         return self.recorded(needed=True) if args is None and kwargs is None else dict([self.chosen(args, kwargs)])
-
-    def tape_of(self, call):
-        """Return the tape for a `Call`; it is recorded now, at the first sample, if it has not been before."""
-        tape = self._tapes.get(call.key)
-        return self._recorded_now(call.key, call.numbers()) if tape is None else tape
 
     def tape_at(self, key, numbers):
         """Return the tape for arguments of the structures in `key`; it is recorded at these numbers if need be."""
@@ -279,7 +274,10 @@ class Recorded:
                 f"{self.__name__} was saved as the derivative of one sample: for a batch save the function itself, and "
                 "take the derivative of what pygrad.load(path) returns"
             )
-        return Run(self, self.tape_of(call), call)
+        tape = self._tapes.get(call.key)
+        if tape is None:
+            tape = self._recorded_now(call.key, call.numbers())
+        return Run(self, tape, call)
 
 
 def _function(function):

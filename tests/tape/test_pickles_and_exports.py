@@ -117,6 +117,20 @@ def test_sparse_jacobians(way):
 
 
 @ways
+def test_a_hessian_with_a_custom_op(way):
+    """It has what was recorded of it: a loaded function has the first derivative of a custom op alone."""
+    cube = pygrad.custom_op(lambda x: x**3).derivative(lambda y, x: 3.0 * y / x)
+    f = pygrad.compile(lambda x: cube(x) * x, batched=False)
+    hessian = pygrad.hessian(f)
+    for is_recorded in False, True:
+        if is_recorded:
+            f.trace(1.0)
+        assert 48.0 == pytest.approx(hessian(2.0))
+        again = way(way(hessian))
+        assert (hessian.__name__, pytest.approx(48.0)) == (again.__name__, again(2.0))
+
+
+@ways
 def test_tapes(way):
     """A tape has the same operations again, over copies of its parameters, and hidden leaves."""
     w, hidden = Value(2.0), Value(7.0) * 1.0
@@ -331,6 +345,22 @@ def test_transforms_are_exported(name, tmp_path):
         found = pygrad.load(path)(*at)
         assert pytest.approx(expected) == flat(found)
         assert str(transformed(*at)).replace("(", "[").replace(")", "]") == str(found) or "aux" in name
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_are_exported(name, tmp_path):
+    """A product takes its arguments, xs and vs, as in a call; the inputs in C are those of xs, then those of vs."""
+    transform, vs = PRODUCTS[name]
+    product, xs = transform(one_sample(polynomial())), ([2.0, 3.0], 5.0)
+    vs = vs if name == "vjp" else ([1.0, 2.0], -1.0)
+    product.to_c(tmp_path / "f", args=(xs, vs))
+    inputs = [2.0, 3.0, 5.0, *([vs] if name == "vjp" else [1.0, 2.0, -1.0])]
+    expected = flat(product(xs, vs))
+
+    assert pytest.approx(expected) == run_c(tmp_path / "f", len(expected), inputs, [3.0])
+    product.save(tmp_path / "g", args=(xs, vs))
+    parts = (*xs, vs) if name == "vjp" else (*xs, *vs)
+    assert pytest.approx(expected) == flat(pygrad.load(tmp_path / "g")(*parts))
 
 
 def test_a_jacobian_in_lanes_is_exported(tmp_path):
