@@ -14,6 +14,9 @@ from pygrad.optim import set_data, zero_grads
 class Module:
     """Base class of models: derive from it, and set Values and Modules as attributes.
 
+    `copy.deepcopy` and pickle carry the gradients of the Values with their data, as those of a Value do; `state_dict()`
+    and files have the data alone.
+
     >>> import pygrad
     >>> class Line(pygrad.Module):
     ...     def __init__(self):
@@ -103,17 +106,36 @@ class Module:
 # --- walking a Module; a "tensor" is (structure, Values) of a leaf Value, or of a rectangular nested list of them -----
 
 
-def _tensors(x, name="", path=()):
-    """Yield (name, tensor) for all that `x` holds; `path` are the objects around `x`, so that a cycle ends."""
-    if str(getattr(x, "dtype", "")) == "object":  # a NumPy array of Values
-        x = x.tolist()
-    values = []
-    structure = flatten(x, values, _as_item, MOST_LEVELS)
-    if dimensions(structure) is not None and all(map(_is_leaf, values)):
-        yield name, (structure, values)
-    elif not any(x is above for above in path):
-        for key, item in _items(x):
-            yield from _tensors(item, f"{name}.{key}" if name else str(key), (*path, x))
+def _tensors(module):
+    """Yield (name, tensor) for all that a Module holds, however deep."""
+    todo, around = [(module, None)], set()  # around: ids of the objects that the next one is in, so that a cycle ends
+    while todo:
+        x, place = todo.pop()
+        if place is _END:
+            around.remove(id(x))
+            continue
+        if str(getattr(x, "dtype", "")) == "object":  # a NumPy array of Values
+            x = x.tolist()
+        values = []
+        structure = flatten(x, values, _as_item, MOST_LEVELS)
+        if dimensions(structure) is not None and all(map(_is_leaf, values)):
+            yield _name(place), (structure, values)
+        elif id(x) not in around:
+            around.add(id(x))
+            todo.append((x, _END))
+            todo += [(item, (place, key)) for key, item in reversed([*_items(x)])]
+
+
+_END = object()  # in `todo`: all that is in x has been seen
+
+
+def _name(place):
+    """Return the name of a place, (place of what is around, key): "layers.0.w"."""
+    keys = []
+    while place is not None:
+        place, key = place
+        keys.append(str(key))
+    return ".".join(reversed(keys))
 
 
 def _items(x):

@@ -8,16 +8,18 @@ import json
 import zlib
 
 from pygrad.common import forks
-from pygrad.common.numbers import shortened
-from pygrad.common.whole_files import write_whole
+from pygrad.common.numbers import describe, shortened
+from pygrad.common.whole_files import open_to_read, write_whole
 
 
 def save_model(module, path):
     """Write the parameters of `module` to the file `path`; an old file there is replaced as a whole or not at all,
-    and keeps its mode and owner. A device, or a pipe, is written to.
+    and keeps its mode and owner. A device, or a pipe, is written to. Gradients are not written.
 
-    Raises ImportError if safetensors or NumPy is not installed, and OSError if the file cannot be written.
+    Raises ImportError if safetensors or NumPy is not installed, OSError if the file cannot be written, and TypeError or
+    ValueError for a model or a path that is none.
     """
+    _check_model(module, "state_dict")
     numpy, safetensors = _libraries()
     tensors = {name: numpy.array(entry, numpy.float64) for name, entry in module.state_dict().items()}
     metadata = {"format": "pygrad", "crc32": str(_checksum(tensors))}
@@ -27,12 +29,13 @@ def save_model(module, path):
 def load_model(module, path):
     """Read the file `path`, written by `save_model`, into `module`, and return the module. Not a bit is lost.
 
-    Raises OSError if the file cannot be read (FileNotFoundError if there is none), ValueError if it is damaged, is no
-    safetensors file or holds another model, and ImportError if safetensors or NumPy is not installed. The module then
-    stays as it was.
+    Gradients stay as they are. Raises OSError if the file cannot be read (FileNotFoundError if there is none),
+    ValueError if it is damaged, is no safetensors file or holds another model, ImportError if safetensors or NumPy is
+    not installed, and TypeError for a model or a path that is none. The module then stays as it was.
     """
+    _check_model(module, "load_state_dict")
     numpy, safetensors = _libraries()
-    with open(path, "rb") as file:
+    with open_to_read(path) as file:
         blob = file.read()
     try:
         tensors = safetensors.numpy.load(blob)
@@ -48,6 +51,11 @@ def load_model(module, path):
     except ValueError as error:
         raise ValueError(f"{path} does not hold this model: {error}") from error
     return module
+
+
+def _check_model(module, method):
+    if not hasattr(module, method) or isinstance(module, type):
+        raise TypeError(f"a model is needed, a Module or another object with {method}(), not {describe(module)}")
 
 
 def _libraries():

@@ -20,7 +20,7 @@ CALL_C = """calculus/formulas calculus/grad calculus/gradcheck calculus/sparsity
 clipping engine/__init__ engine/arena engine/cells engine/checkpoint engine/errors engine/modes engine/optable
 engine/portable engine/recordings engine/sweeps optim
 tape/anomalies tape/arguments tape/bound tape/c_source
-tape/compiled tape/record tape/run tape/tape tape/training""".split()
+tape/record tape/run tape/states tape/tape tape/training""".split()
 
 
 def _imported(tree):

@@ -4,6 +4,7 @@ A function that is reduced over its batch has one number, and its gradient is th
 the function's own tape finds it. For one sample, or if each sample has its own result, the derivative is recorded.
 """
 
+import copy
 import functools
 import warnings
 from array import array
@@ -11,13 +12,13 @@ from array import array
 from pygrad.calculus.call_on_values import wanted_trees
 from pygrad.common.caller import caller
 from pygrad.common.nested import as_derivative
-from pygrad.common.whole_files import write_whole
+from pygrad.common.value_base import each_once
 from pygrad.engine import recordings
 from pygrad.tape.arguments import HasValues
-from pygrad.tape.bound import Bound, BoundArgument, as_given
+from pygrad.tape.bound import Bound, BoundArgument, as_given, packed, same, unpacked
 from pygrad.tape.call import leaves_of_all
 from pygrad.tape.compiled import Compiled
-from pygrad.tape.files import pack
+from pygrad.tape.files import save
 from pygrad.tape.in_values import ValuesLeaf
 from pygrad.tape.record import warn_here
 
@@ -79,11 +80,14 @@ class CompiledGradient(Compiled):
             return found[:, 0], found[:, 1]
         return [value for value, _ in found], [gradient for _, gradient in found]
 
-    def record(self, key, arguments):
-        tape = super().record(key, arguments)
+    def record(self, key, numbers):
+        tape = super().record(key, numbers)
         gradient = as_derivative(tape.structure[1] if self._with_value else tape.structure)
         tape.structure = (None, gradient) if self._with_value else gradient
         return tape
+
+    def parameters(self):
+        return each_once([*super().parameters(), *self._base.parameters()])
 
     def bind(self, *args, inputs=True):
         call = self.read(args, {}, BoundArgument)
@@ -103,13 +107,24 @@ class CompiledGradient(Compiled):
 
     def __reduce__(self):
         """Pickles and deep copies have the recordings of this derivative, and those of its function."""
-        make = functools.partial(self._transform, argnums=self._argnums, per_sample=self._per_sample)
-        return reduced(make, self._base, self._tapes and super().__reduce__(), is_of_one_sample=True)
+        return self._reduced()
 
-    def save(self, path):
+    def __deepcopy__(self, memo):
+        return deep_copy(self._reduced(is_copy=True), memo)
+
+    def _reduced(self, is_copy=False):
+        make = functools.partial(self._transform, argnums=self._argnums, per_sample=self._per_sample)
+        return reduced(make, self._base, self._tapes and super().__reduce__(), not self.is_whole, is_copy)
+
+    def save(self, path, *, args=None, kwargs=None):
         """See `Compiled.save`. The file has what runs for one sample: the loaded function refuses a batch."""
-        is_whole = self._per_sample or self._base.reduction == "none" or self.batched is False
-        write_whole(path, pack(self._state() if is_whole else {**self._state(), "one_sample": True}))
+        state = self._state(self.chosen_or_all(args, kwargs))
+        save(state if self.is_whole else {**state, "one_sample": True}, path)
+
+    @property
+    def is_whole(self):
+        """Does what runs for one sample run for each of a batch, too?"""
+        return bool(self._per_sample or self._base.reduction == "none" or self.batched is False)
 
 
 class _ReducedGradient:
@@ -117,7 +132,7 @@ class _ReducedGradient:
 
     def __init__(self, run, trees, argnums, with_value):
         run.check_one_number()
-        self.run, self._trees, self._with_value = run, trees, with_value
+        self.run, self._trees, self.argnums, self.with_value = run, trees, argnums, with_value
         self._is_one = isinstance(argnums, int) or (argnums is None and len(trees) == 1)
         run.seed(inputs_only=True)
         self.numbers = run.want_input_gradients(trees)
@@ -127,11 +142,11 @@ class _ReducedGradient:
         self.run.run()
         found = self.run.gradients(self.numbers, self._trees)
         found = found[0] if self._is_one else found
-        return [self.run.outputs[0], found] if self._with_value else found
+        return [self.run.outputs[0], found] if self.with_value else found
 
     def flat(self):
         """Return the numbers of the last run: the value if wanted, then the gradients, argument by argument."""
-        out, begin = array("d", self.run.outputs if self._with_value else ()), 0
+        out, begin = array("d", self.run.outputs if self.with_value else ()), 0
         for leaf in leaves_of_all(self._trees):
             mine = self.numbers[begin : begin + self.run.n * leaf.width]
             begin += len(mine)
@@ -148,28 +163,51 @@ class BoundGradient(Bound):
     """
 
     def __init__(self, reduced):
-        self._reduced, self.run = reduced, reduced.run
+        self._gradient, self.run = reduced, reduced.run
         self._replay = self.run.tape.new_replay()
         self.inputs, self._run = [leaf.numbers for leaf in self.run.arguments], self._runner(self.run.batch)
         self._numbers, self.gradients = reduced.flat(), None
         self.output = as_given(self.run, self._numbers)
 
+    def __copy__(self):
+        reduced = self._gradient
+        return _new_bound_gradient(same(self.run), reduced.argnums, reduced.with_value, self._numbers)
+
+    def __reduce__(self):
+        return _bound_gradient, (packed(self.run), self._gradient.argnums, self._gradient.with_value, self._numbers)
+
     def forward(self):
         """Compute `output` from `inputs`."""
         self._run()
-        self._numbers[:] = self._reduced.flat()
+        self._numbers[:] = self._gradient.flat()
 
     def backward(self):
         raise ValueError("this is a gradient already, with many numbers: forward() computes it")
 
 
-def reduced(make, base, own, is_of_one_sample=False):
+def _bound_gradient(run, argnums, with_value, numbers):
+    return _new_bound_gradient(unpacked(run), argnums, with_value, numbers)
+
+
+def _new_bound_gradient(run, argnums, with_value, numbers):
+    bound = BoundGradient(_ReducedGradient(run, wanted_trees(run.call, argnums, run.compiled), argnums, with_value))
+    bound._numbers[:] = numbers
+    return bound
+
+
+def reduced(make, base, own, is_of_one_sample=False, is_copy=False):
     """Return what a derivative's __reduce__ returns: `make` makes it of the function `base`, `own` of its recordings.
 
     If the function has no recordings, and is none that pickle can find again, the derivative's own must do.
     """
-    has_base = not own or base.recorded() or base.function_error() is None
+    has_base = not own or is_copy or base.can_be_pickled()
     return _unpickled, (make, base if has_base else None, own or None, is_of_one_sample)
+
+
+def deep_copy(reduced, memo):
+    """Return the deep copy of a derivative, for its __deepcopy__."""
+    make, args = reduced
+    return make(*copy.deepcopy(args, memo))
 
 
 def _unpickled(make, base, own, is_of_one_sample):

@@ -10,28 +10,35 @@ is the gradient. pygrad.calculus.sparsity finds the inputs that each output depe
                depend on no common input share a seed: they have the same color. (So do inputs without a common output)
 """
 
+import copy
 import functools
 import math
 from array import array
+from itertools import accumulate
 from weakref import WeakKeyDictionary
 
-from pygrad.calculus.call_on_values import LIKE_XS, differentiated, pair_of, wanted_trees
-from pygrad.calculus.compiled_gradient import reduced
+from pygrad.calculus.call_on_values import LIKE_XS, differentiated, pair_of
+from pygrad.calculus.compiled_gradient import CompiledGradient, deep_copy, reduced
 from pygrad.calculus.grad import as_value, pull, push
 from pygrad.calculus.points import several
 from pygrad.calculus.sparsity import Pattern
 from pygrad.common import anomaly, forks
-from pygrad.common.nested import as_bare, as_derivative, build_lists, dimensions, flatten, nest, or_lists
+from pygrad.common.nested import as_bare, as_derivative, build_lists, count, dimensions, flatten, nest, or_lists
 from pygrad.common.parts import Static
+from pygrad.common.signatures import place_of
+from pygrad.common.value_base import each_once
 from pygrad.engine import adjoints, recordings
 from pygrad.engine.modes import enable_grad
+from pygrad.tape import c_source, files
 from pygrad.tape.anomalies import check_eagerly
 from pygrad.tape.arguments import Argument, HasValues
-from pygrad.tape.bound import Bound, BoundArgument, as_given
-from pygrad.tape.call import Call, apply, hand_on, inputs_of, leaves_of_all, split, structure_of
+from pygrad.tape.bound import Bound, BoundArgument, as_given, packed, unpacked, write
+from pygrad.tape.call import Call, apply, hand_on, inputs_of, split
 from pygrad.tape.compiled import Compiled
 from pygrad.tape.in_values import ValuesLeaf
+from pygrad.tape.record import record
 from pygrad.tape.run import of_samples
+from pygrad.tape.states import state_of
 
 _GROWTH = 8  # unroll if the second tape has at most so many operations and results for each operation of the first
 
@@ -46,8 +53,8 @@ class CompiledOnce(Compiled):
         super().__init__(function, reduction, batched, **{"passes": (), "max_recordings": None, **options})
         self._kind_of_others = CompiledOnce
 
-    def record(self, key, arguments):
-        return self.record_as(self.function, key, arguments, watch=False)
+    def record(self, key, numbers):
+        return record(self.function, key, numbers, self._passes, watch=False)
 
 
 def _no_method(self, owner, kind=None):
@@ -63,9 +70,11 @@ class CompiledWithAux:
     What is besides comes as a compiled function that returned it alone would return it.
     """
 
-    def __init__(self, base, eager, transform):
+    def __init__(self, base, eager, transform, make):
         self._of_result, self._eager = transform(_part(base, 0)), eager
         self._aux, self._is_product = _part(base, 1), isinstance(self._of_result, CompiledProduct)
+        self._base, self._make = base, make  # for pickles: make(base) makes this
+        self._whole = self._of_result.like_this(base, eager) if self._is_product else base.like(eager)
         self._has_inner = eager.__name__.startswith("value_and_grad")
         self.__name__ = self.__qualname__ = eager.__name__
         self.__doc__ = eager.__doc__
@@ -85,6 +94,56 @@ class CompiledWithAux:
             values, gradients = self._of_result.parted(found, call)
             return (values, aux), gradients
         return (*found, aux) if self._of_result.__name__.startswith(("jvp", "vjp")) else (found, aux)
+
+    def __reduce__(self):
+        """Pickles have the function; if there is no other way, with recordings that are made now."""
+        if not self._base.can_be_pickled():
+            for key, tape in self._aux.recorded().items():
+                self._base.tape_at(key, list(tape.point))
+        return self._make, (self._base,)
+
+    def __copy__(self):
+        return _shallow(self)
+
+    def __deepcopy__(self, memo):
+        return self._make(copy.deepcopy(self._base, memo))
+
+    @property
+    def tape(self):
+        """The tape of all that a call returns, at arguments like those of the latest recording; see `trace`."""
+        return self._tapes()[-1][1]
+
+    def trace(self, *args, **kwargs):
+        """Return the tape of all that a call returns for arguments of these structures. A call runs two others."""
+        return self._whole.trace(*args, **kwargs)
+
+    def parameters(self):
+        """Return the parameters, the Values that every run reads anew, in a list."""
+        return each_once([*self._of_result.parameters(), *self._aux.parameters()])
+
+    def save(self, path, *, args=None, kwargs=None):
+        """See `pygrad.tape.compiled.Compiled.save`."""
+        state = state_of(self._whole, dict(self._tapes(args, kwargs)))
+        is_whole = not isinstance(self._of_result, CompiledGradient) or self._of_result.is_whole
+        files.save(state if is_whole else {**state, "one_sample": True}, path)
+
+    def to_c(self, path, name="model", *, args=None, kwargs=None):
+        """See `pygrad.tape.compiled.Compiled.to_c`."""
+        key, tape = self._tapes(args, kwargs)[-1]
+        c_source.write(tape, key, path, name, self.__name__)
+
+    def _tapes(self, args=None, kwargs=None):
+        """Return [(key, tape of all that a call returns)] for these arguments; None: for all recordings."""
+        if args is not None or kwargs is not None:
+            return [self._whole.chosen(args, kwargs)]
+        recorded = (self._of_result if self._is_product else self._aux).recorded(needed=True)
+        return [(key, self._whole.tape_at(key, list(tape.point))) for key, tape in recorded.items()]
+
+
+def _shallow(x):
+    other = object.__new__(type(x))
+    other.__dict__.update(x.__dict__)
+    return other
 
 
 def _part(base, i):
@@ -110,8 +169,18 @@ class CompiledProduct(Compiled):
     __get__ = _no_method
 
     def __reduce__(self):
+        return self._reduced()
+
+    def __deepcopy__(self, memo):
+        return deep_copy(self._reduced(is_copy=True), memo)
+
+    def _reduced(self, is_copy=False):
         make = functools.partial(self._transform, argnums=self._argnums)
-        return reduced(make, self._base, self._tapes and super().__reduce__())
+        return reduced(make, self._base, self._tapes and super().__reduce__(), is_copy=is_copy)
+
+    def like_this(self, base, product):
+        """Return a product of the same kind: the function `product`, made of the function of `base`, compiled."""
+        return CompiledProduct(base, product, self._transform, self._argnums, self._is_shaped_alike)
 
     def read(self, args, kwargs, kind=Argument):
         if len(args) != 2:
@@ -178,11 +247,13 @@ class CompiledJacobian:
     """What `jacobian` and `hessian` return for a compiled function. It makes a plan once for each recorded tape.
 
     `outputs_of` is the Python function, of Values, whose Jacobian is wanted, by the arguments of `argnums`; `eager` is
-    the transform that is called if the arguments hold Values.
+    the transform that is called if the arguments hold Values. `makers` are for pickles: the transform, which makes this
+    of `compiled`, and that which makes it of `outputs_of`, compiled.
     """
 
-    def __init__(self, compiled, outputs_of, eager, is_sparse, argnums=None, unrolls=None):
+    def __init__(self, compiled, outputs_of, eager, is_sparse, argnums=None, makers=None, unrolls=None):
         self._base, self._eager, self._argnums = compiled.like(outputs_of), eager, argnums
+        self._made_of, self._makers = compiled, makers
         self._unrolls = not isinstance(compiled, CompiledOnce) if unrolls is None else unrolls
         self._is_sparse, self._plans = is_sparse, WeakKeyDictionary()  # by tape
         self.__name__ = self.__qualname__ = eager.__name__
@@ -193,7 +264,34 @@ class CompiledJacobian:
         if base is self._base:
             return self
         eager = self._eager.__get__(owner, kind)
-        return CompiledJacobian(base, base.function, eager, self._is_sparse, self._argnums, self._unrolls)
+        makers = self._makers and (self._makers[1], self._makers[1])
+        return CompiledJacobian(base, base.function, eager, self._is_sparse, self._argnums, makers, self._unrolls)
+
+    # --- pickles and copies -------------------------------------------------------------------------------------------
+
+    def __reduce__(self):
+        """Pickles and deep copies have the recordings of this derivative, and those of its function."""
+        return self._reduced()
+
+    def __copy__(self):
+        return _shallow(self)
+
+    def __deepcopy__(self, memo):
+        return deep_copy(self._reduced(is_copy=True), memo)
+
+    def _reduced(self, is_copy=False):
+        mine, others = self._base.recorded(), self._made_of.recorded()
+        own = mine and self._base.__reduce__()
+        # What was recorded comes back without its Python code. Then the tapes here are best, if they are for all calls.
+        needs_no_base = others.keys() <= mine.keys() if others else not (is_copy or self._made_of.can_be_pickled())
+        if own and needs_no_base:
+            return _of_outputs, (self._makers[1], own, self.__name__)
+        return reduced(self._makers[0], self._made_of, own, is_copy=is_copy)
+
+    def use_recordings_of(self, other):
+        self._base.use_recordings_of(other)
+
+    # --- calls --------------------------------------------------------------------------------------------------------
 
     def __call__(self, *args, **kwargs):
         """Return the derivatives at these numbers: those of one sample, or of each sample in a batch."""
@@ -221,29 +319,83 @@ class CompiledJacobian:
         Write numbers to its `inputs` and call `forward()`. Then its `output`, always the same array of floats, has the
         Jacobian row by row; if sparse, the numbers at the places of `pattern()`, in the same sequence.
         """
-        run = self._base.prepare(args, {}, BoundArgument)
-        return self._plan(run).bind(run)
+        return self.bound(self._base.prepare(args, {}, BoundArgument))
+
+    def bound(self, run):
+        bound = self._plan(run).bind(run)
+        if type(bound) is _BoundLanes:
+            bound.make = self._makers[1]
+        return bound
 
     def pattern(self, *args, **kwargs):
         """Return the (row, column) of each number that may be other than 0, row by row, at arguments like these."""
-        pattern = self._plan(self._base.prepare(args, kwargs)).pattern
+        pattern = self._plan_of(*self._base.chosen(args, kwargs)).pattern
         return list(zip(pattern.row_of_each(), pattern.columns))
 
     def _plan(self, run):
-        plan = self._plans.get(run.tape)
+        return self._plan_of(run.call.key, run.tape)
+
+    def _plan_of(self, key, tape):
+        plan = self._plans.get(tape)
         if plan is None:
-            plan = self._plans[run.tape] = self._make_plan(run)
+            plan = self._plans[tape] = self._make_plan(key, tape)
         return plan
 
-    def _make_plan(self, run):
-        pattern, wanted = Pattern(run.tape), _Wanted(run.call, self._argnums, self._base)
+    def _make_plan(self, key, tape, kind=None):
+        pattern, wanted = Pattern(tape), _Wanted(key, self._argnums, self._base)
         pattern.keep_columns(wanted.inputs)
         size = min(pattern.row_steps, pattern.column_steps) + len(pattern.columns)
-        is_short = self._unrolls and size <= _GROWTH * len(run.tape)
-        kind = _Unrolled if is_short or not pattern.columns else _Lanes
-        plan = kind(self._base, pattern, run.call.key, run.tape.structure, self._is_sparse, wanted)
+        is_short = self._unrolls and size <= _GROWTH * len(tape)
+        kind = kind or (_Unrolled if is_short or not pattern.columns else _Lanes)
+        plan = kind(self._base, pattern, key, tape.structure, self._is_sparse, wanted)
         plan.compiled.eager = None if isinstance(self._base, CompiledOnce) else self._eager
         return plan
+
+    # --- its numbers as the outputs of one tape -----------------------------------------------------------------------
+
+    @property
+    def tape(self):
+        """The tape that computes all numbers, at arguments like those of the latest recording; see `trace`."""
+        return self._numbers_of(*self._base.chosen())
+
+    def trace(self, *args, **kwargs):
+        """Return the tape that computes all numbers of one sample, at arguments like these; if sparse, those of
+        `pattern()`, in the same sequence. A call may take another way."""
+        return self._numbers_of(*self._base.chosen(args, kwargs))
+
+    def parameters(self):
+        """Return the parameters, the Values that every run reads anew, in a list."""
+        return self._base.parameters()
+
+    def save(self, path, *, args=None, kwargs=None):
+        """See `pygrad.tape.compiled.Compiled.save`. ValueError if sparse: a file has lists of numbers, no matrices."""
+        if self._is_sparse:
+            raise ValueError(
+                "a file keeps no sparse matrices: save the function itself, and take the sparse derivative of what "
+                "pygrad.load(path) returns"
+            )
+        tapes = {key: self._numbers_of(key, tape) for key, tape in self._base.chosen_or_all(args, kwargs).items()}
+        files.save(state_of(self._base.like(self._eager), tapes), path)
+
+    def to_c(self, path, name="model", *, args=None, kwargs=None):
+        """See `pygrad.tape.compiled.Compiled.to_c`: the outputs are the numbers that `trace` speaks of."""
+        key, tape = self._base.chosen(args, kwargs)
+        c_source.write(self._numbers_of(key, tape), key, path, name, self.__name__)
+
+    def _numbers_of(self, key, tape):
+        plan = self._plan_of(key, tape)
+        if not isinstance(plan, _Unrolled):
+            plan = self._make_plan(key, tape, _Unrolled)
+        return plan.tape_at(tape.point)
+
+
+def _of_outputs(make, own, name):
+    """Return a CompiledJacobian over the recordings `own` of the function whose Jacobian it is."""
+    compiled = own[0](*own[1])
+    jacobian = make(compiled)
+    jacobian.use_recordings_of(compiled)
+    jacobian.__name__ = jacobian.__qualname__ = name
+    return jacobian
 
 
 def _depends(run):
@@ -265,15 +417,15 @@ _ONE_AT_A_TIME = "derivatives of a batch are numbers: where they must be Values 
 class _Wanted:
     """The arguments that a Jacobian is by: the numbers of their `inputs`, and their `structure`, with that of a row."""
 
-    def __init__(self, call, argnums, compiled):
-        trees = wanted_trees(call, argnums, compiled)
-        places, first = {}, 0
-        for leaf in call.arguments:
-            places[id(leaf)] = range(first, first + leaf.width)
-            first += leaf.width
-        self.inputs = [i for leaf in leaves_of_all(trees) for i in places[id(leaf)]]
-        structures = [as_derivative(structure_of(tree)) for tree in trees]
-        is_one = isinstance(argnums, int) or (argnums is None and len(trees) == 1)
+    def __init__(self, key, argnums, compiled):
+        by_place, keywords = split(key)
+        given = [*by_place, *keywords.values()]
+        places = [*range(len(by_place)), *(place_of(compiled.function, name) for name in keywords)]
+        firsts = [0, *accumulate(map(count, given))]
+        chosen = differentiated(argnums, places, given)
+        self.inputs = [i for k in chosen for i in range(firsts[k], firsts[k + 1])]
+        structures = [as_derivative(given[k]) for k in chosen]
+        is_one = isinstance(argnums, int) or (argnums is None and len(chosen) == 1)
         self.structure = structures[0] if is_one else tuple(structures)
 
 
@@ -338,6 +490,12 @@ class _Unrolled(_Plan):
     def _by_columns(self, ys, xs):
         columns = [iter(push([ys[i] for i in rows], [x], [1.0])) for x, rows in zip(xs, self.pattern.by_columns())]
         return [next(columns[j]) for j in self.pattern.columns]
+
+    def tape_at(self, numbers):
+        """Return the tape, with the structure that a caller gets."""
+        tape = self.compiled.tape_at(self.key, list(numbers))
+        tape.structure = tape.structure if self.is_sparse else self.structure
+        return tape
 
     def result(self, run):
         mine = self.compiled.run_on(run.call)
@@ -444,6 +602,8 @@ class _Lanes(_Plan):
 class _BoundLanes:
     """What `CompiledJacobian.bind` returns if the plan is _Lanes."""
 
+    make = None  # for pickles: make(compiled) makes the CompiledJacobian
+
     def __init__(self, plan, run):
         self.inputs = [a.numbers for a in run.arguments]
         self._plan, self._columns = plan, [column for a in run.arguments for column in a.columns]
@@ -453,12 +613,30 @@ class _BoundLanes:
         self._numbers = array("d", plan.numbers(self._xs, self._bound.output))
         self.output = as_given(run, self._numbers)
 
+    def __copy__(self):
+        other = _BoundLanes(self._plan, self._run)
+        other.make = self.make
+        write(other.output, self._numbers)
+        return other
+
+    def __reduce__(self):
+        return _bound_lanes, (self.make, packed(self._run), self._numbers)
+
     def forward(self):
         """Compute `output` from `inputs`."""
         for i, (pointer, _) in enumerate(self._columns):
             self._xs[i] = pointer[0]
         self._bound.forward()
         self._numbers[:] = array("d", self._plan.numbers(self._xs, self._bound.output))
+
+
+def _bound_lanes(make, run, numbers):
+    run = unpacked(run)
+    jacobian = make(run.compiled)
+    jacobian.use_recordings_of(run.compiled)
+    bound = jacobian.bound(run)
+    write(bound.output, numbers)
+    return bound
 
 
 def _scipy_sparse():

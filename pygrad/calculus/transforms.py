@@ -27,10 +27,12 @@ The derivatives are computed backward, by all arguments in one sweep; those of `
 
 If f is a compiled function, the result is compiled too: it is recorded once, with the options of f. Over a batch it
 returns the derivatives of each sample; but `gradient` and `value_and_grad` of a function that is reduced over its batch
-differentiate the reduced number. It has `bind` and, except for `jacobian` and `hessian`, all other methods of
-`pygrad.tape.compiled.Compiled`; with has_aux it can only be called. Its results have lists in place of tuples, and a
-Jacobian or Hessian at an array is an array.
+differentiate the reduced number. It has `tape`, `trace`, `save`, `to_c` and, without has_aux, `bind`; except for
+`jacobian` and `hessian`, and with has_aux, it has all other methods of `pygrad.tape.compiled.Compiled`. Its results
+have lists in place of tuples, and a Jacobian or Hessian at an array is an array.
 """
+
+import functools
 
 from pygrad.calculus.call_on_values import LIKE_XS, CallOnValues, checked_argnums
 from pygrad.calculus.compiled_gradient import CompiledGradient
@@ -59,11 +61,9 @@ def derivative(function, order=1, *, argnums=0, has_aux=False):
     """
     order, argnums = to_whole(order, "the order", 0), _one_place(argnums)
 
-    def again(f, aux):
-        return derivative(f, order, argnums=argnums, has_aux=aux)
-
     if isinstance(function, Compiled):
-        make = lambda base: base.like(again(base.function, False))  # noqa: E731
+        again = functools.partial(derivative, order=order, argnums=argnums)
+        make = lambda base: base.like(again(base.function))  # noqa: E731
         return _compiled(function, ("derivative", order, argnums), has_aux, again, make)
 
     def derived(*args, **kwargs):
@@ -151,12 +151,11 @@ def jacobian(function, sparse=False, *, argnums=None, has_aux=False):
     """
     argnums = checked_argnums(argnums)
 
-    def again(f, aux):
-        return jacobian(f, sparse, argnums=argnums, has_aux=aux)
+    again = functools.partial(jacobian, sparse=bool(sparse), argnums=argnums)
 
     def make(base):
         eager = jacobian(base.function, argnums=argnums)
-        return CompiledJacobian(base, base.function, eager, sparse, argnums)
+        return CompiledJacobian(base, base.function, eager, sparse, argnums, (again, again))
 
     if isinstance(function, Compiled):
         return _compiled(function, ("jacobian", bool(sparse), argnums), has_aux, again, make)
@@ -187,12 +186,12 @@ def hessian(function, sparse=False, *, argnums=None, has_aux=False):
     """
     argnums = checked_argnums(argnums)
 
-    def again(f, aux):
-        return hessian(f, sparse, argnums=argnums, has_aux=aux)
+    again = functools.partial(hessian, sparse=bool(sparse), argnums=argnums)
 
     def make(base):
         eager = hessian(base.function, argnums=argnums)
-        return CompiledJacobian(base, gradient(base.function, argnums), eager, sparse, argnums)
+        makers = again, functools.partial(jacobian, sparse=bool(sparse), argnums=argnums)
+        return CompiledJacobian(base, gradient(base.function, argnums), eager, sparse, argnums, makers)
 
     if isinstance(function, Compiled):
         return _compiled(function, ("hessian", bool(sparse), argnums), has_aux, again, make)
@@ -300,11 +299,9 @@ def taylor(function, order, *, argnums=0, has_aux=False):
     """
     order, argnums = to_whole(order, "the order", 0), _one_place(argnums)
 
-    def again(f, aux):
-        return taylor(f, order, argnums=argnums, has_aux=aux)
-
     if isinstance(function, Compiled):
-        make = lambda base: base.like(again(base.function, False))  # noqa: E731
+        again = functools.partial(taylor, order=order, argnums=argnums)
+        make = lambda base: base.like(again(base.function))  # noqa: E731
         return _compiled(function, ("taylor", order, argnums), has_aux, again, make)
 
     def derived(*args, **kwargs):
@@ -347,7 +344,7 @@ def _named(derived, function, name, has_signature=True):
     return derived
 
 
-# --- of compiled functions: `again` is the transform with its options, a function of (function, has_aux) --------------
+# --- of compiled functions: `again` is the transform with its options, a function of (function, has_aux=False) --------
 
 
 def _compiled(function, key, has_aux, again, make):
@@ -358,28 +355,27 @@ def _compiled(function, key, has_aux, again, make):
 
 
 def _with_aux(base, again):
-    return CompiledWithAux(base, again(base.function, True), lambda value: again(value, False))
+    eager = again(base.function, has_aux=True)
+    return CompiledWithAux(base, eager, again, functools.partial(again, has_aux=True))
 
 
 def _compiled_gradient(function, argnums, has_aux, per_sample, transform):
     if per_sample not in (None, True, False):
         raise TypeError(f"per_sample must be True or False, not {describe(per_sample)}")
 
-    def again(f, aux):
-        return transform(f, argnums, has_aux=aux, per_sample=per_sample)
+    again = functools.partial(transform, argnums=argnums, per_sample=per_sample)
 
     def make(base):
-        return CompiledGradient(base, again(base.function, False), transform, argnums, per_sample)
+        return CompiledGradient(base, again(base.function), transform, argnums, per_sample)
 
     return _compiled(function, (transform.__name__, argnums, per_sample), has_aux, again, make)
 
 
 def _compiled_product(function, transform, argnums, has_aux):
-    def again(f, aux):
-        return transform(f, argnums=argnums, has_aux=aux)
+    again = functools.partial(transform, argnums=argnums)
 
     def make(base):
-        return CompiledProduct(base, again(base.function, False), transform, argnums, transform is not vjp)
+        return CompiledProduct(base, again(base.function), transform, argnums, transform is not vjp)
 
     return _compiled(function, (transform.__name__, argnums), has_aux, again, make)
 

@@ -152,6 +152,7 @@ messages and `pygrad.viz` show. Raises TypeError if `data` is not a real number.
 2.5
 """,
     "grad": """The gradient d root / d self, a float: `root.backward()` sets it. A program may set it too.
+Copies and pickles of a leaf have its gradient; files of models and functions have none.
 
 >>> from pygrad import Value
 >>> x = Value(3.0)

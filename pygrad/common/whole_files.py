@@ -11,8 +11,11 @@ import os
 import re
 import stat
 
+from pygrad.common.numbers import describe, shown
+
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/(?P<process>\d+)(?:/task/\d+)?)/fd/(?P<number>\d+)")
 _MOST_LINKS = 40
+_MOST_DESCRIPTORS = 2**31 - 1  # none has so large a number
 _open_as_mine = functools.partial(
     os.open, mode=0o600
 )  # no function of Python: a Ctrl-C in it would lose the descriptor
@@ -25,15 +28,32 @@ def write_whole(path, blob):
     attributes, but other hard links to it keep the old contents. Raises OSError if that cannot be done: if the old file
     may not be written, if no file can be made beside it, or if it belongs to somebody else.
     """
-    path = os.fsdecode(path)
-    target = _Target(path)
+    target = _Target(path_of(path))
     if target.descriptor is not None:
-        with open(target.descriptor, "wb", closefd=False) as file:
-            file.write(blob)
+        _write_to_descriptor(target, blob)
     elif target.old and not stat.S_ISREG(target.old.st_mode):
         _write_to_special(target, blob)
     else:
         _replace(target, blob)
+
+
+def open_to_read(path):
+    """Open the file `path` to read bytes. Raises OSError if that cannot be done, and what `path_of` raises."""
+    return open(path_of(path), "rb")
+
+
+def path_of(path):
+    """Return a path as a str. TypeError if it is none, as a number is, ValueError if no file can have this name."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(f"path must be a str, bytes or os.PathLike object, not {describe(path)}")
+    path = os.fsdecode(path)
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"path cannot be the name of a file, {shown(path)}: {error}") from None
+    if b"\0" in name:
+        raise ValueError(f"path cannot be the name of a file, {shown(path)}: it has a null character in it")
+    return path
 
 
 class _Target:
@@ -46,7 +66,7 @@ class _Target:
             self.path = os.path.join(os.path.realpath(folder or os.curdir), name)
             found = _DESCRIPTOR.fullmatch(self.path)
             if found and found["process"] in (None, str(os.getpid())):
-                self.descriptor = int(found["number"])
+                self.descriptor = min(int(found["number"]), _MOST_DESCRIPTORS)
                 return
             if not os.path.islink(self.path):
                 self.old = self._stat()
@@ -63,6 +83,15 @@ class _Target:
     def error(self, number, why=""):
         """Return an OSError about the path that the caller gave."""
         return OSError(number, os.strerror(number) + (why and f" ({why})"), self.given)
+
+
+def _write_to_descriptor(target, blob):
+    try:
+        with open(target.descriptor, "wb", closefd=False) as file:
+            file.write(blob)
+    except OSError as error:
+        why = f"descriptor {target.descriptor} of this process is not open for writing"
+        raise target.error(error.errno, why if error.errno == errno.EBADF else "") from None
 
 
 def _write_to_special(target, blob):

@@ -74,6 +74,7 @@ def _portable():
 
 _proxy, _why = _choose(os.environ)
 Value, sum, dot, layer, declared = _proxy.Value, _proxy.sum, _proxy.dot, _proxy.layer, _proxy.declared
+number = _proxy.number  # the Value of a number in an expression: `requires_grad` does not count it
 trigger = getattr(_proxy, "trigger", None)  # only the native proxy has it: see pygrad.tape.bound
 call_on = getattr(_proxy, "call_on", None)  # the native proxy's pygrad.engine.recordings.call
 _is_native = _proxy.__name__ == "pygrad._native"
@@ -287,4 +288,4 @@ def where(condition, a, b):
 
 
 def _as_value(x):
-    return x if is_value(x) else _proxy.number(x)
+    return x if is_value(x) else number(x)

@@ -1,12 +1,16 @@
 """A compiled function bound to memory, for loops that cannot spare a microsecond a call."""
 
 import functools
+from array import array
+from typing import Any, NamedTuple
 
 from pygrad import engine
 from pygrad.common import forks
 from pygrad.engine import recordings
 from pygrad.engine._lib import ffi, lib
 from pygrad.tape.arguments import Argument
+from pygrad.tape.call import Call, with_leaves
+from pygrad.tape.run import Run
 
 
 class Bound:
@@ -31,6 +35,7 @@ class Bound:
     """
 
     def __init__(self, run, with_inputs):
+        self._with_inputs = with_inputs
         self.run, self.inputs, self.output = run, [a.numbers for a in run.arguments], as_given(run, run.outputs)
         self._replay = run.tape.new_replay()
         self.forward = self._runner(run.batch)
@@ -40,6 +45,17 @@ class Bound:
         run.seed()
         self.gradients = as_given(run, run.want_input_gradients()) if with_inputs else None
         self.backward = self._runner(run.batch)
+
+    def __copy__(self):
+        """Return another Bound with the same inputs, and results of its own."""
+        return _new_bound(same(self.run), self._with_inputs, *self._results())
+
+    def __reduce__(self):
+        """Deep copies and pickles have the recording, the inputs and the results, and the parameters."""
+        return _bound, (packed(self.run), self._with_inputs, *self._results())
+
+    def _results(self):
+        return [None if numbers is None else array("d", numbers) for numbers in (self.output, self.gradients)]
 
     def _runner(self, batch):
         """Return a function without arguments that runs the batch; the batch is copied now."""
@@ -57,6 +73,72 @@ class Bound:
             check(lib.pg_replay_run(replay, batch), batch)
 
         return run
+
+
+def _bound(run, *results):
+    return _new_bound(unpacked(run), *results)
+
+
+def _new_bound(run, with_inputs, output, gradients):
+    bound = Bound(run, with_inputs)
+    write(bound.output, output)
+    if gradients is not None:
+        write(bound.gradients, gradients)
+    return bound
+
+
+def write(target, numbers):
+    """Write numbers to an array of floats of any make, which stays where it is."""
+    memoryview(target)[:] = numbers
+
+
+def same(run):
+    """Return another `Run` with the same arguments."""
+    return Run(run.compiled, run.tape, run.call)
+
+
+class Held(NamedTuple):
+    """A leaf of the arguments in a pickle."""
+
+    given: Any  # the caller's memory; or a number
+    name: str
+    is_batch: bool
+
+
+def packed(run):
+    """Return a `Run` on memory as what can be pickled, for `unpacked`: its recording alone, and its arguments."""
+
+    def hold(leaf):
+        given = leaf.numbers[0] if leaf.is_number else leaf.numbers
+        if type(given) is memoryview:
+            given = _View(array("d", given.tobytes()), given.shape)
+        return Held(given, leaf.name, leaf.samples is not None)
+
+    trees = [with_leaves(tree, hold) for tree in run.call.trees]
+    return run.compiled.packed({run.call.key: run.tape}), trees, run.call.keywords
+
+
+def unpacked(run):
+    """Return the `Run` that `packed` has packed, of a Compiled with its recording alone."""
+    (make, args), trees, keywords = run
+    compiled = make(*args)
+    [tape] = compiled.recorded().values()
+
+    def leaf(held):
+        given = held.given.view() if type(held.given) is _View else held.given
+        return BoundArgument(given, held.name, held.is_batch)
+
+    return Run(compiled, tape, Call.of_trees([with_leaves(tree, leaf) for tree in trees], keywords))
+
+
+class _View(NamedTuple):
+    """A memoryview in a pickle."""
+
+    numbers: array
+    shape: tuple
+
+    def view(self):
+        return memoryview(self.numbers).cast("B").cast("d", self.shape)
 
 
 def as_given(run, numbers):

@@ -97,6 +97,15 @@ class Call:
         self.samples = _common_samples(self.arguments)
         self.key = self._key()
 
+    @classmethod
+    def of_trees(cls, trees, keywords):
+        """Return the Call with these trees; the last ones are those of the `keywords`."""
+        self = cls.__new__(cls)
+        self.trees, self.keywords, self.arguments = trees, keywords, leaves_of_all(trees)
+        self._given = [tree.value for tree in trees if type(tree) is Static]  # kept alive, as in __init__
+        self.samples, self.key = _common_samples(self.arguments), self._key()
+        return self
+
     def _tree(self, given, name, how, level=0):
         """Return the tree of an argument; `how` is STATIC, SELF, or True or False: does it hold samples?"""
         if how is STATIC or (how is SELF and not is_data(given)):
@@ -141,6 +150,10 @@ class Call:
         given = [_each_leaf(tree, lambda leaf: leaf.select(samples)) for tree in self.trees]
         places = len(given) - len(self.keywords)
         return given[:places], dict(zip(self.keywords, given[places:]))
+
+    def numbers(self):
+        """Return the numbers of the first sample in a list, one for each input."""
+        return [column[0] for argument in self.arguments for column, _ in argument.columns]
 
     def numeric(self):
         """Return the trees of the arguments that are not static, in a list."""
@@ -207,6 +220,13 @@ def structure_of(tree):
     if type(tree) is Record:
         return tree.with_parts(map(structure_of, tree.parts))
     return tree if type(tree) is Static else tree.structure
+
+
+def with_leaves(tree, f):
+    """Return the tree with f(leaf) in place of each leaf."""
+    if type(tree) is Record:
+        return tree.with_parts([with_leaves(part, f) for part in tree.parts])
+    return tree if type(tree) is Static else f(tree)
 
 
 def _each_leaf(tree, f):

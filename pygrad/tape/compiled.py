@@ -1,33 +1,25 @@
 """`compile` and `Compiled`: a function is recorded once, and from then on runs in C, over many samples at a time.
 
-pygrad.tape.record records the function; csrc/tape/replay.c runs the tape.
+pygrad.tape.recorded keeps the recordings; csrc/tape/replay.c runs the tape.
 """
 
 import copy
 import functools
-import weakref
-from array import array
 
 from pygrad import engine
-from pygrad.common import forks
-from pygrad.common.numbers import shown, to_whole
-from pygrad.common.signatures import arranged
-from pygrad.common.value_base import each_once
+from pygrad.common.numbers import shown
 from pygrad.engine import recordings
-from pygrad.engine._lib import lib
-from pygrad.module import Module
-from pygrad.tape import c_source, files, in_values, training
+from pygrad.tape import c_source, files, in_values, passing_on, training
 from pygrad.tape.advice import explained
-from pygrad.tape.arguments import Argument, HasValues
+from pygrad.tape.arguments import HasValues
 from pygrad.tape.bound import Bound, BoundArgument
-from pygrad.tape.call import Call, Reading, apply
-from pygrad.tape.kept import MAX_RECORDINGS, Kept, Recordings, checked
-from pygrad.tape.record import record, warn_here
-from pygrad.tape.run import Run
-from pygrad.tape.tape import PASSES, Tape
-
-REDUCTIONS = files.REDUCTIONS
-_MOST_KEPT = 32  # derivatives and the like that a function keeps: see Compiled.kept
+from pygrad.tape.call import apply
+from pygrad.tape.kept import MAX_RECORDINGS
+from pygrad.tape.loaded import Loaded
+from pygrad.tape.record import warn_here
+from pygrad.tape.recorded import Recorded, parameters_of
+from pygrad.tape.states import restored, state_of
+from pygrad.tape.tape import PASSES
 
 
 def compile(
@@ -94,13 +86,16 @@ def load(path):
     accepts arguments in the structures that the saved function had been called with, and raises TypeError for others. A
     file holds numbers and no code, so a file from a stranger is safe to load.
 
+    It can be transformed, and called within functions that are transformed or recorded, as the saved one. But of a
+    custom op it has the first derivative alone: TypeError for a higher one. Save that derivative itself, then.
+
     Raises FileNotFoundError if there is no such file, and ValueError if it is damaged, cut, of a newer version or no
     file of a compiled function.
     """
     return _restore(files.read(path), str(path))
 
 
-class Compiled:
+class Compiled(Recorded):
     """A compiled function: see `compile`. It is recorded once for each combination of structures of its arguments.
 
     At most `max_recordings` recordings are kept. What uses a recording, such as a `Bound`, keeps it on its own.
@@ -109,82 +104,6 @@ class Compiled:
     anew. All else that it uses, such as other numbers and the structure of a model, stays as it was when the function
     was recorded. Call `clear()` after a change of these.
     """
-
-    _kind_of_others = None  # of functions made by like(): Compiled, but for a subclass
-    is_of_one_sample = False  # is it a loaded derivative whose meaning for a batch the file does not have?
-
-    def __init__(
-        self,
-        function,
-        reduction=None,
-        batched=True,
-        threads=1,
-        passes=tuple(PASSES),
-        max_recordings=MAX_RECORDINGS,
-        static=(),
-    ):
-        if function is None:
-            raise TypeError("compile needs a function, not NoneType")
-        passes = (passes,) if isinstance(passes, str) else tuple(passes)
-        for name in passes:
-            if name not in tuple(PASSES):
-                raise ValueError(f"unknown pass {shown(name)}; known are {', '.join(PASSES)}")
-        self.function, self.reduction, self.threads = function, reduction, threads
-        self.reading = Reading(function, batched, static)
-        self._passes = sum(PASSES[name] for name in set(passes))
-        self._is_module = isinstance(function, Module)
-        self._tapes, self._kept = Recordings(max_recordings), Kept(_MOST_KEPT)
-        self._methods, self._owners = {}, Kept(_MOST_KEPT)  # see _tapes_of()
-        functools.update_wrapper(self, function, updated=())
-        self.__name__ = getattr(function, "__name__", type(function).__name__)
-
-    def __setattr__(self, name, given):
-        """Set an attribute; an option is checked first, as in __init__. Another function has no recordings yet."""
-        check = _CHECKS.get(name)
-        if self.__dict__.get("_is_method") and (check or name in ("batched", "max_recordings")):
-            raise AttributeError(
-                f"{name} of a method: each access makes it anew, so set it on the function of the class"
-            )
-        super().__setattr__(name, check(given) if check else given)
-        if name == "function" and "_tapes" in self.__dict__ and given is not None:
-            self.reading, self._is_module = Reading(given, self.batched, self.reading.static), isinstance(given, Module)
-            self._tapes, self._kept, self._methods = Recordings(self.max_recordings), Kept(_MOST_KEPT), {}
-
-    @property
-    def batched(self):
-        """Which arguments hold samples: see `compile`."""
-        return self.reading.batched
-
-    @batched.setter
-    def batched(self, batched):
-        self.reading = Reading(self.function, batched, self.reading.static)
-
-    def __get__(self, owner, kind=None):
-        """Return this function as a method of `owner`: a Compiled with the recordings of this one object."""
-        bound = self.function.__get__(owner, kind) if hasattr(self.function, "__get__") else self.function
-        if owner is None or bound is self.function:  # of a class; or no function that becomes a method
-            return self
-        method = copy.copy(self)
-        method.function = bound
-        method._tapes = self._tapes_of(owner)
-        method._is_method = True
-        return method
-
-    def _tapes_of(self, owner):
-        """Return the recordings for methods of `owner`; they end with it.
-
-        An owner that allows no weak references is kept alive, but of these the last few only.
-        """
-        methods, id_of = self._methods, id(owner)
-        entry = methods.get(id_of) or self._owners.get(id_of)
-        if entry is None:
-            tapes = Recordings(self.max_recordings)
-            try:
-                entry = methods[id_of] = tapes, weakref.ref(owner, lambda _: methods.pop(id_of, None))
-            except TypeError:
-                entry = tapes, owner
-                self._owners.put(id_of, entry)
-        return entry[0]
 
     def __call__(self, *args, **kwargs):
         """Run forward; return the function's result, reduced over the batch: floats, nested lists or arrays.
@@ -300,71 +219,17 @@ class Compiled:
         options["clip"] = clip_grad_norm, clip_grad_value
         return training.fit(run, optimizer, **options)
 
-    def clear(self):
-        """Forget all recordings: the next call records anew, also of derivatives and methods made from this function.
-
-        TypeError for a loaded function: it has no Python code.
-        """
-        if isinstance(self.function, files.Loaded):
-            raise TypeError(f"{self.__name__} was loaded, without its Python source: it cannot be traced anew")
-        self._tapes.clear()
-        self._kept.clear()
-        for recordings_of_methods, _ in list(self._methods.values()):
-            recordings_of_methods.clear()
-
-    def kept(self, key, make):
-        """Return make(this function), made once for this key: a derivative of this function, say.
-
-        It is made anew if an option of this function, or of what was made, has been set since then.
-        """
-        key = (*key, self._options())
-        if found := self._kept.get(key):
-            made, options = found
-            if options == _options_of(made):
-                return made
-        base = copy.copy(self)
-        base._tapes = self._tapes  # `make` gets another object with the same recordings: a cycle would keep all alive
-        made = make(base)
-        if isinstance(made, Compiled):
-            self._tapes.derive(made._tapes)
-        self._kept.put(key, (made, _options_of(made)))
-        return made
-
-    def _options(self):
-        """Return what an assignment may change, as one key."""
-        batched = self.batched if isinstance(self.batched, bool) else tuple(self.batched)
-        static = tuple(self.reading.static)
-        return id(self.function), self.reduction, batched, self.threads, self._passes, self.max_recordings, static
-
-    @property
-    def max_recordings(self):
-        """How many recordings are kept at most; None: all. See `compile`.
-
-        Setting it raises TypeError and ValueError unless it is None or a whole number from 1; and TypeError for a
-        loaded function, which cannot be recorded anew, if it has more recordings.
-        """
-        return self._tapes.most
-
-    @max_recordings.setter
-    def max_recordings(self, most):
-        most = checked(most)
-        if most is not None and most < len(self._tapes) and isinstance(self.function, files.Loaded):
-            raise TypeError(f"{self.__name__} was loaded, without its Python source: none of its recordings may go")
-        self._tapes.most = most
-        self._tapes.shrink()
-
     @property
     def tape(self):
-        """The tape of the latest recording; print it to see its operations. RuntimeError if there is no recording."""
-        return list(self._recorded().values())[-1]
+        """The tape of the latest recording; print it to see its operations. RuntimeError if there is no recording.
+
+        `trace` returns that for arguments of your choice.
+        """
+        return self.chosen()[1]
 
     def trace(self, *args, **kwargs):
         """Return the tape for arguments of these structures; the function is recorded now if it has not been before."""
         return self.prepare(args, kwargs).tape
-
-    def parameters(self):
-        """Return the parameters, the Values that every run reads anew, in a list."""
-        return _parameters_of(self._tapes.things().values())
 
     def bind(self, *args, inputs=True):
         """Return a `Bound`: this function with its memory fixed, for many calls at the least cost.
@@ -384,216 +249,81 @@ class Compiled:
         run = self.prepare(args, {}, BoundArgument)
         return Bound(run, inputs)
 
-    def options(self):
-        """Return what __init__ takes besides the function, in a dict; but for `static`, for a function of its own."""
-        own = {"reduction": self.reduction, "batched": self.batched, "threads": self.threads, "passes": self.passes}
-        return {**own, "max_recordings": self.max_recordings}
-
-    def like(self, function, **changes):
-        """Return `function` compiled with the options of this one but reduction "none", and with these changes."""
-        compiled = self._kind_of_others(function, **{**self.options(), "reduction": "none", **changes})
-        if "batched" not in changes:
-            compiled.reading = self.reading
-        self._tapes.derive(compiled._tapes)
-        return compiled
-
-    def recorded(self):
-        """Return the recordings, {key: Tape}."""
-        return self._tapes.things()
-
-    def use_recordings_of(self, other):
-        self._tapes = other._tapes
-
-    @property
-    def passes(self):
-        """The names of the passes that are made over a tape, in a tuple."""
-        return tuple(name for name, bit in PASSES.items() if self._passes & bit)
-
     # --- out of the process (files.py, c_source.py) ------------------------------------------------------------------
 
-    def save(self, path):
+    def save(self, path, *, args=None, kwargs=None):
         """Write all recordings, and the parameters' numbers, to the file `path`, for `load`; all at once or not at all.
+
+        With `args`, the arguments of a call in a tuple, or `kwargs`, a dict of its keywords, write the recording for
+        such arguments alone; it is made now if need be. No gradients are written.
 
         Raises RuntimeError if nothing has been recorded yet, OSError if the file cannot be written, and ValueError if
         an argument or the result is nested too deep for a file.
-        """
-        files.save(self._state(), path)
 
-    def to_c(self, path, name="model"):
+        >>> import os, pygrad, tempfile
+        >>> f = pygrad.compile(lambda x, ys: x * ys[0])
+        >>> path = os.path.join(tempfile.mkdtemp(), "f.pygrad")
+        >>> f.save(path, args=(2.0, [[3.0]]))
+        >>> pygrad.hessian(pygrad.load(path))(2.0, [[3.0]])
+        [[[0.0, [1.0]], [[1.0, [0.0]]]]]
+        """
+        files.save(self._state(self.chosen_or_all(args, kwargs)), path)
+
+    def to_c(self, path, name="model", *, args=None, kwargs=None):
         """Write a C99 file that computes outputs and gradients of `tape` for one sample, and says how to use it.
 
-        Its C names begin with `name`. Compiled as the file says, it computes the same bits as a call with one sample,
-        and has a self-check of this. Raises RuntimeError if nothing has been recorded yet, ValueError if `name` cannot
-        begin a C name, and OSError if the file cannot be written.
+        With `args` and `kwargs`, as for `save`, it computes those of the recording for such arguments. Its C names
+        begin with `name`. Compiled as the file says, it computes the same bits as a call with one sample, and has a
+        self-check of this. Raises RuntimeError if nothing has been recorded yet, ValueError if `name` cannot begin a C
+        name, and OSError if the file cannot be written.
         """
-        tapes = self._recorded()
-        c_source.write(list(tapes.values())[-1], list(tapes)[-1], path, name, self.__name__)
-
-    def _recorded(self):
-        """Return a copy of the recordings, {structures: Tape}: another thread may add one. RuntimeError for none."""
-        tapes = self._tapes.things()
-        if not tapes:
-            raise RuntimeError("nothing has been traced yet: call the function, or trace it with .trace(...)")
-        return tapes
+        key, tape = self.chosen(args, kwargs)
+        c_source.write(tape, key, path, name, self.__name__)
 
     def _state(self, tapes=None):
-        tapes = tapes or self._recorded()
-        visible = _parameters_of(tapes.values())
-        places = {p._pg_id: i for i, p in enumerate(visible)}
-        for tape in tapes.values():  # and leaves whose Values are gone
-            for id in tape.parameter_ids:
-                places.setdefault(id, len(places))
-        return {
-            "name": self.__name__,
-            "signature": files.signature_entry(self.function),
-            "reduction": "none" if self._is_module and self.reduction is None else self.reduction,
-            "batched": self.batched if isinstance(self.batched, bool) else [bool(b) for b in self.batched],
-            "threads": int(self.threads),
-            **({"one_sample": True} if self.is_of_one_sample else {}),
-            **({"static": list(self.reading.static)} if self.reading.static else {}),
-            "passes": list(self.passes),
-            **files.max_recordings_entry(self.max_recordings),
-            "visible": len(visible),
-            "numbers": array("d", map(lib.pg_data, places)),
-            "tapes": [
-                {
-                    **tape.state(),
-                    "arguments": structures,
-                    "parameters": array("i", [places[id] for id in tape.parameter_ids]),
-                }
-                for structures, tape in tapes.items()
-            ],
-        }
+        return state_of(self, tapes or self.recorded(needed=True))
+
+    # --- pickles and copies (passing_on.py) ---------------------------------------------------------------------------
+
+    def packed(self, tapes):
+        """Return what __reduce__ returns for a function with these recordings alone, {key: Tape}."""
+        blob, apart = files.pack_apart(self._state(tapes))
+        return _unpickle, (blob, parameters_of(tapes.values()), apart)
 
     def __reduce__(self):
-        """Pickles and deep copies have the recordings and parameters. Without a recording they have the function."""
-        if tapes := self._tapes.things():
-            blob, apart = files.pack_apart(self._state(tapes))
-            return _unpickle, (blob, _parameters_of(tapes.values()), apart)
-        if error := self.function_error():
-            with forks.importing:
-                from pickle import PicklingError  # here, for its import takes a while
+        """Pickles and deep copies have the recordings, and the parameters with their gradients.
 
-            raise PicklingError(
-                f"{self.__name__} has not been traced yet, and its Python function cannot be pickled ({error}): call "
-                "it once first, or trace it with .trace(...)"
-            ) from error
-        return functools.partial(Compiled, **self.options(), static=self.reading.static), (self.function,)
+        Without a recording they have the function, as the pickler at work takes functions: by name or by value.
+        """
+        if tapes := self.recorded():
+            return self.packed(tapes)
+        if (name := passing_on.name_of(self)) is not None:
+            return name
+        if error := passing_on.error_of(self.function):
+            raise passing_on.not_picklable(self, error) from error
+        return self._made_anew(self.function)
 
-    def function_error(self):
-        """Return the exception that pickling the Python function raises, or None."""
-        with forks.importing:
-            import pickle
+    def _made_anew(self, function):
+        return functools.partial(Compiled, **self.options(), static=self.reading.static), (function,)
 
-        try:
-            pickle.dumps(self.function)
-        except Exception as error:
-            return error
-        return None
+    def can_be_pickled(self):
+        return bool(self.recorded()) or passing_on.name_of(self) is not None or not passing_on.error_of(self.function)
 
-    def __copy__(self):
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__, _tapes=self._tapes.copy(), _kept=Kept(_MOST_KEPT))
-        other._methods, other._owners = {}, Kept(_MOST_KEPT)
-        return other
-
-    # --- detect_anomaly() (anomalies.py) -----------------------------------------------------------------------------
-
-    is_checked = True  # False: the caller checks what this computes
-    eager = None  # see of_numbers()
-
-    # --- runs ---------------------------------------------------------------------------------------------------------
-
-    def prepare(self, args, kwargs, kind=Argument):
-        """Return the `Run` for these arguments; `kind` is the type that reads a leaf of them."""
-        return self.run_on(self.read(args, kwargs, kind))
-
-    def read(self, args, kwargs, kind=Argument):
-        """Return the `Call` with these arguments."""
-        if kwargs:
-            args, kwargs = arranged(self.function, args, kwargs)
-        return Call(args, kwargs, kind, self.reading, self.function)
-
-    def run_on(self, call):
-        """Return the `Run` of this `Call`."""
-        if self.is_of_one_sample and call.samples is not None:
-            raise TypeError(
-                f"{self.__name__} was saved as the derivative of one sample: for a batch save the function itself, and "
-                "take the derivative of what pygrad.load(path) returns"
-            )
-        tape = self._tapes.get(call.key)
-        if tape is None:
-            tape = self.record(call.key, call.arguments)
-            self._tapes.add(call.key, tape, self.__name__)
-        return Run(self, tape, call)
+    def __deepcopy__(self, memo):
+        make, args = self.__reduce__() if self.recorded() else self._made_anew(self.function)
+        return make(*copy.deepcopy(args, memo))
 
     def _of_values(self, args, kwargs):
         """Call the Python function with arguments among which there are Values; for each sample of a batch."""
+        if isinstance(self.function, Loaded) and not recordings.is_calling():
+            raise self.function.refusal()
         call = self.read(args, kwargs, in_values.ValuesLeaf)
         if call.samples is None:
             return call.hand_on_to(self.function, args, kwargs)
         rows = ([x for leaf in call.arguments for x in leaf.row(sample)] for sample in range(call.samples))
         return explained(call.arguments, in_values.run, self.called(call.key), call.key, rows, self.reduction_for)
 
-    def record(self, key, arguments):
-        """Return a new tape for arguments of the structures in `key`."""
-        return self.record_as(self.called(key), key, arguments)
-
-    def called(self, key):
-        """Return the function to `apply` to the items of one sample."""
-        return self.function
-
-    def of_numbers(self, key):
-        """Return the function to `apply` to numbers that computes this in eager code, to name an anomaly, or None."""
-        return self.eager or (self.called(key) if getattr(self.function, "takes_numbers", False) else None)
-
-    def record_as(self, function, key, arguments, watch=True):
-        """Return a new tape of `function`, this one or a substitute, recorded at the numbers of the first sample."""
-        numbers = [column[0] for argument in arguments for column, _ in argument.columns]
-        return explained(arguments, record, function, key, numbers, self._passes, watch)
-
-    def reduction_of(self, tape):
-        """Return the reduction for a batch of this tape."""
-        return self.reduction_for(tape.structure)
-
-    def reduction_for(self, structure):
-        """Return the reduction for a batch of results of this structure."""
-        if self.reduction is not None:
-            return self.reduction
-        return "none" if structure is not None or self._is_module else "mean"
-
-
 Compiled._kind_of_others = Compiled
-
-
-def _function(function):
-    if isinstance(function, (staticmethod, classmethod)):
-        raise TypeError(f"put @{type(function).__name__} above the compiled function, not below")
-    if not (callable(function) or function is None):  # None: only what has been recorded can run
-        raise TypeError(f"compile needs a function, not {type(function).__name__}")
-    return function
-
-
-def _reduction(reduction):
-    if reduction not in (None, *REDUCTIONS):
-        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {shown(reduction)}")
-    return reduction
-
-
-def _threads(threads):
-    return min(to_whole(threads, "threads", 1), 1024)
-
-
-_CHECKS = {"function": _function, "reduction": _reduction, "threads": _threads}  # of options that are attributes
-
-
-def _options_of(made):
-    return made._options() if isinstance(made, Compiled) else None
-
-
-def _parameters_of(tapes):
-    """Return the parameters of these tapes, each once, in a list."""
-    return each_once(p for tape in tapes for p in tape.parameters)
 
 
 def _unpickle(blob, parameters, apart=None):
@@ -601,22 +331,4 @@ def _unpickle(blob, parameters, apart=None):
 
 
 def _restore(state, source, values=None):
-    """Return the Compiled whose `_state()` was `state`, over these Values or new ones; errors name the `source`."""
-    numbers, visible = state["numbers"], state["visible"]
-    values = [engine.Value(number) for number in numbers[:visible]] if values is None else list(values)
-    if len(values) != visible:
-        raise ValueError(f"{source} is of a function with {visible} parameters, not {len(values)}")
-    values += [engine.Value(number) for number in numbers[visible:]]
-    structures = [tape["arguments"] for tape in state["tapes"]]
-    function = files.Loaded(state["name"], files.signature(state["signature"]), structures)
-    options = {name: state[name] for name in ("reduction", "batched", "threads", "passes", "static")}
-    out = Compiled(function, **options, max_recordings=None)
-    out.is_of_one_sample = state["one_sample"]
-    try:
-        for tape in state["tapes"]:
-            loaded = Tape.from_state(tape, state["ops"], values, visible, out._passes)
-            out._tapes.put(tape["arguments"], loaded)
-    except ValueError as error:
-        raise ValueError(files.refusal(source, error)) from None
-    out._tapes.most = state["max_recordings"]  # now, for none of the recordings may go
-    return out
+    return restored(Compiled, state, source, values)

@@ -7,8 +7,8 @@ The parts of a file, all little-endian:
     body      the parameters' numbers, then the arrays of each tape, in the sequence of `_ARRAYS`
 
 The reader trusts no part of a file: sizes must add up, and csrc/tape/image.c checks each tape before it can run. In
-memory the content is a *state*, a dict with the header's entries and the arrays. `Compiled._state` makes a state, and
-`_restore` of pygrad.tape.compiled makes a `Compiled` of one.
+memory the content is a *state*, a dict with the header's entries and the arrays. pygrad.tape.states makes a state of a
+`Compiled`, and a `Compiled` of a state.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from pygrad.common import forks
 from pygrad.common.nested import count, in_words, is_of_lists
 from pygrad.common.numbers import shown
 from pygrad.common.parts import Record, Static, dict_record
-from pygrad.common.whole_files import write_whole
+from pygrad.common.whole_files import open_to_read, write_whole
 from pygrad.engine.optable import CODES, NAMES
 from pygrad.tape.call import is_keywords, keywords_record, split
 from pygrad.tape.kept import MAX_RECORDINGS
@@ -36,24 +36,6 @@ _MAGIC = b"\x89pygrad\n"
 _PRELUDE = struct.Struct("<8sIIQ32s")
 _DEEPEST = 200  # brackets within brackets of a header
 _ARRAYS = {"parameters": "i", "outputs": "i", "words": "i", "point": "d", "numbers": "d"}  # of one tape
-
-
-class Loaded:
-    """Stands in for the Python function of a Compiled that was loaded.
-
-    Calling it raises a TypeError with the structures that the Compiled accepts.
-    """
-
-    def __init__(self, name, signature, structures):
-        self.__name__ = self.__qualname__ = name
-        self.__signature__ = signature
-        self.__doc__ = f"{name}({' or '.join(map(describe, structures))}), loaded."
-
-    def __call__(self, *args, **kwargs):
-        raise TypeError(
-            f"{self.__name__} was loaded, without its Python source: it cannot be traced anew, and takes only numbers "
-            f"in these structures: {self.__doc__.removesuffix(', loaded.')}"
-        )
 
 
 def describe(key):
@@ -80,7 +62,7 @@ def read(path):
     Raises ValueError if the file is damaged, cut, of another version or no file of a compiled function, and OSError if
     it cannot be read.
     """
-    with open(path, "rb") as file:
+    with open_to_read(path) as file:
         prelude = file.read(_PRELUDE.size)
         size = _check_prelude(prelude, str(path))
         if size != os.fstat(file.fileno()).st_size - _PRELUDE.size:

@@ -8,7 +8,7 @@ from pygrad.common.numbers import shortened
 from pygrad.engine import cells
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.errors import check
-from pygrad.engine.optable import NAMES
+from pygrad.engine.optable import CODES, NAMES
 
 PASSES = {
     "fold": lib.PG_PASS_FOLD,
@@ -85,6 +85,14 @@ class Tape:
         arrays = {"outputs": array("i", outputs), "words": words, "point": self.point, "numbers": numbers}
         return {"output": self.structure, "constants": image.constants, **arrays}
 
+    def __reduce__(self):
+        """Copies and pickles have the same operations, over copies of the parameters."""
+        values = {p._pg_id: p for p in self.parameters}
+        gone = [id for id in self.parameter_ids if id not in values]
+        places = {id: i for i, id in enumerate([*values, *gone])}
+        state = {**self.state(), "parameters": array("i", [places[id] for id in self.parameter_ids])}
+        return _from_pickle, (state, NAMES, self.parameters, array("d", map(lib.pg_data, gone)), self.passes)
+
     def _open(self):
         """Read the sizes and parameters of the finished tape in C, and make the replay that runs it."""
         self._sizes = ffi.new("pg_tape_sizes *")
@@ -108,6 +116,27 @@ class Tape:
     @property
     def output_count(self):
         return self._sizes.outputs
+
+    def output_places(self):
+        """Return the place of each output, in a list."""
+        places = ffi.new("int32_t[]", self.output_count)
+        lib.pg_tape_outputs(self.handle, places)
+        return list(places)
+
+    def parameter_values(self):
+        """Return the parameters as Values, one for each place; one whose Value is gone is a number for good."""
+        values = {p._pg_id: p for p in self.parameters}
+        return [values[id] if id in values else engine.number(lib.pg_data(id)) for id in self.parameter_ids]
+
+    def operations(self):
+        """Yield (name, number, places of the operands) for each place behind the parameters.
+
+        First come the constants, by the name "constant". An op with a list has -1 for a start or bias that is missing.
+        """
+        op, literal, operands = _buffers(self._sizes)
+        for node in range(self._sizes.inputs + self._sizes.parameters, self._sizes.nodes):
+            n = lib.pg_tape_read(self.handle, node, op, literal, operands)
+            yield NAMES[op[0]] if op[0] < len(NAMES) else "constant", literal[0], list(operands[0:n])
 
     def __len__(self):
         """Return the number of operations."""
@@ -142,6 +171,11 @@ class Tape:
         }
         operands = [f"{name} = {values[i]!r}" for i, name in names.items() if name != repr(values[i])]
         return self.name_of(node), values[node], shortened(", ".join(operands))
+
+
+def _from_pickle(state, names, parameters, gone, passes):
+    ops = [CODES.get(name, -1) for name in names]
+    return Tape.from_state(state, ops, [*parameters, *map(engine.Value, gone)], len(parameters), passes)
 
 
 @or_lists
