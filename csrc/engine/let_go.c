@@ -57,6 +57,7 @@ static void empty(pg_arena *arena, pg_node *node)
         pg_unref(arena, operands.front);
     for (uint32_t i = 0; i < operands.count; i++)
         pg_unref(arena, operands.list[i]);
+    arena->takes -= node->op == PG_TAKE;
     node->op = PG_CUSTOM;
     node->a = node->b = 0;
 }

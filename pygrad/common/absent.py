@@ -38,8 +38,7 @@ _OTHERS = {
     "parameters": "a model has them: see pygrad.Module",
     "softmax": "pygrad.functional.softmax(values) takes a list",
     "ln": "use v.log()",
-    "log2": "use v.log() / math.log(2)",
-    "log10": "use v.log() / math.log(10)",
+    "pow": "use v**2, for any power",
     "swish": "use v.silu()",
     **dict.fromkeys(("color", "name", "id", "visited"), ""),
 }

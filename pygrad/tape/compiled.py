@@ -323,6 +323,7 @@ class Compiled(Recorded):
         rows = ([x for leaf in call.arguments for x in leaf.row(sample)] for sample in range(call.samples))
         return explained(call.arguments, in_values.run, self.called(call.key), call.key, rows, self.reduction_for)
 
+
 Compiled._kind_of_others = Compiled
 
 

@@ -259,7 +259,7 @@ def test_a_class_that_makes_up_its_ids():
         lambda x: pygrad.compile(lambda p: x * p)(1.0),
         lambda x: pygrad.checkpoint(lambda p: p * p)(x).backward(),
         lambda x: pygrad.hessian(lambda p: p[0] * p[0])([x]),
-        lambda x: pygrad.compile(lambda p: x * p).fit(pygrad.optim.SGD([x], lr=0.0), [1.0]),
+        lambda x: pygrad.compile(lambda p: x * p * b).fit(pygrad.optim.SGD([x, b], lr=0.0), [1.0]),
     ]
     for id in [0, 1.5, "5", None, 10**30, -(10**30), *ids[:6], *ids[6::40]]:
         Forged.said = id

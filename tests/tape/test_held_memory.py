@@ -105,7 +105,7 @@ def test_memory_of_ctypes_that_may_move_is_copied():
     def resize(progress):
         ctypes.resize(given, 8 * N * (progress.epoch + 2))
 
-    losses = f.fit(optim.SGD([Value(0.0)], lr=0.1), given, 2.0, epochs=20, callback=resize)
+    losses = f.fit(optim.SGD([w], lr=0.0), given, 2.0, epochs=20, callback=resize)
     assert [4.0 * N] * 20 == losses
 
 
@@ -155,7 +155,7 @@ def test_one_thread_resizes_what_another_one_uses():
                 assert len(by_x) == total / 4.0 == by_c / 2.0
                 assert {2.0} == {row[0] for row in jacobian(given)} if k % 10 == 0 else True
             if k % 40 == 0:
-                assert f.fit(optim.SGD([Value(0.0)], lr=0.1), memory, 2.0)[0] >= 4.0 * N
+                assert f.fit(optim.SGD([w], lr=0.0), memory, 2.0)[0] >= 4.0 * N
             given = None
     finally:
         stop.set()
