@@ -3,6 +3,7 @@
 import random
 
 from pygrad import engine
+from pygrad.common.absent import absent_names
 from pygrad.common.arrays import items
 from pygrad.common.numbers import describe, is_number, shown, to_whole
 from pygrad.engine import Value, recordings
@@ -184,14 +185,14 @@ def _known(activation):
     """Return the name, or None for "linear"; an op of one operand will do, or a method that you have added to Value."""
     if activation is None or activation == "linear":
         return None
-    names = [name for name in dir(Value) if name[0] != "_" and callable(getattr(Value, name))]
+    names = [name for name in dir(Value) if name[0] != "_" and callable(getattr(Value, name, None))]
     known = [name for name in names if name in _ACTIVATIONS or name not in _METHODS]
     if activation not in known:
         raise ValueError(f"unknown activation {shown(activation)}; known are linear, {', '.join(known)}")
     return activation
 
 
-_METHODS = frozenset(dir(Value))  # those that a program adds are activations, too
+_METHODS = frozenset(dir(Value)) - absent_names(Value)  # those that a program adds are activations, too
 _ACTIVATIONS = {name for name, (_, operands) in engine.OPS.items() if operands == 1} - {"stop_gradient"}
 _ACTIVATIONS |= {"leaky_relu", "elu"}  # their second operand has a default
 

@@ -54,9 +54,7 @@ class _Other:
         self.cure = f": {cure}" if cure else ""
         self.__doc__ = f"No attribute of a Value{self.cure}"
 
-    def __get__(self, value, kind=None):
-        if value is None:
-            return self
+    def __get__(self, value, kind=None):  # `value` is None for a class: hasattr(Value, name) is False, too
         raise AttributeError(f"a Value has no attribute {self.name!r}{self.cure}{self.own.format(self.name)}")
 
 
@@ -89,11 +87,11 @@ _DESCRIPTORS |= {name: _Other(name, cure) for name, cure in _OTHERS.items()}
 def with_absent_names(cls):
     """Give a class the descriptors of all these names but those that it defines; a decorator."""
     for name, descriptor in _DESCRIPTORS.items():
-        if name not in vars(cls):
+        if not hasattr(cls, name):
             setattr(cls, name, descriptor)
     return cls
 
 
 def absent_names(value_type):
     """Return the names that a class of Values still does not have, in a set."""
-    return {name for name in _DESCRIPTORS if isinstance(getattr(value_type, name, None), _Other)}
+    return {name for name in _DESCRIPTORS if not hasattr(value_type, name)}

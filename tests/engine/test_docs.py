@@ -101,10 +101,14 @@ def test_examples_run(name, module):
 
 def test_both_proxies_say_the_same():
     """`inspect.getdoc` is equal for each name that a program may use; the class itself included."""
-    names = [name for name in dir(engine.Value) if not name.startswith("_")] + ["_op", "_prev", "_backward"]
+
+    def public(value_type):
+        return [name for name in dir(value_type) if not name.startswith("_") and hasattr(value_type, name)]
+
+    names = [*public(engine.Value), "_op", "_prev", "_backward"]
 
     assert set(OPS) < set(names)
-    assert [name for name in dir(PortableValue) if not name.startswith("_")] == names[:-3]
+    assert public(PortableValue) == names[:-3]
     assert inspect.getdoc(engine.Value) == inspect.getdoc(PortableValue)
     for name in names:
         assert inspect.getdoc(getattr(engine.Value, name)) == inspect.getdoc(getattr(PortableValue, name)), name
