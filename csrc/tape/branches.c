@@ -217,6 +217,8 @@ void pg_branches_backward(const pg_branching *b)
     for (size_t k = program->op_count; k-- > 0;) {
         const pg_lane_op *op = &program->ops[k];
         const bool is_conditional = op->fixed & PG_CONDITIONAL;
+        if (op->fixed & PG_INERT)
+            continue; /* a take that only a comparison reads chooses nothing that is reached */
         if (op->op == PG_TAKE || op->op == PG_LANES_TAKE_PACKED) {
             pass_on_to_chosen(b, op, is_conditional ? masks[op->out] : all);
         } else if (is_conditional && masks[op->out] == all && have_one_mask(b, op)) {

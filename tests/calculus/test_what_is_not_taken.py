@@ -64,6 +64,7 @@ CASES = {  # by name: a program of an engine P and two Values
     "below a root": lambda P, x, y: P.where(P.less(0.0, x), x, x * y + 1.0).sqrt() * P.where(x, 1.0 / x, y),
     "a power by a Value": lambda P, x, y: P.where(P.less(0.0, x), x**y, y * y * x),
     "a sum and a dot": lambda P, x, y: _lists(P, x, y),
+    "a comparison reads a take": lambda P, x, y: _compared(P, (x * x).sqrt(), x, y),
     "a loop of shared parts": lambda P, x, y: _loop(P, x, y),
 }
 POINTS = [(0.0, 2.0), (-1.0, 2.0), (2.0, 0.0), (2.0, -1.5), (0.0, 0.0), (-1.0, -1.0), (0.25, 3.0), (1.0, 1.0)]
@@ -75,6 +76,10 @@ def _both_ways(P, shared, x, y):
 
 def _outside(P, shared, x, y):
     return P.where(P.less(0.0, x), shared * y, x * y) + P.where(P.less(0.0, y), shared, y * y)
+
+
+def _compared(P, shared, x, y):
+    return P.where(P.less(0.0, x), shared + 1.0, x * y) + P.less(P.where(P.less(5.0, x), 3.0, shared), 2.0)
 
 
 def _lists(P, x, y):
