@@ -32,11 +32,21 @@ class _Exit:
             return _leave_by_hand  # contextlib.ExitStack calls the class's own
         if _newest(mode._by_hand):
             return functools.partial(_leave_by_hand, mode)
-        block = cells.new_scope()
-        leave = functools.partial(_leave, weakref.ref(block))  # a traceback that is kept holds what _leave() is given
+        block = _Block()
+        leave = functools.partial(_leave_entered, mode, weakref.ref(block))  # see _Block
         leave.block = block
         _coming().append((mode, weakref.ref(block)))
         return leave
+
+
+class _Block:
+    """A block: its cell, and the token of the context that entered it, None before.
+
+    A function that may raise binds a weak reference to it: a traceback that is kept would hold the block.
+    """
+
+    def __init__(self):
+        self.cell, self.token = cells.new_scope(), None
 
 
 class _Mode:
@@ -48,9 +58,9 @@ class _Mode:
         return mode if function is None else mode(function)
 
     def __enter__(self):
-        state = cells.new_scope()  # the block's cell has no name here, for a traceback that is kept would hold it
-        check(lib.pg_scope_begin(_coming_block(self) or _block_by_hand(self), state, self._kind, cells.state()))
-        cells.STATE.set(cells.State(state))
+        state, block = cells.new_scope(), _coming_block(self) or _block_by_hand(self)
+        check(lib.pg_scope_begin(block().cell, state, self._kind, cells.state()))
+        block().token = cells.STATE.set(cells.State(state))
         return self
 
     __exit__ = _Exit()
@@ -130,7 +140,7 @@ class detect_anomaly(_Mode):
 
 
 def _coming():
-    """Return [(mode, reference to the cell)] of the with blocks of this thread that have looked `__exit__` up and not
+    """Return [(mode, reference to the block)] of the with blocks of this thread that have looked `__exit__` up and not
     called `__enter__` yet. It is a list, for a signal handler may run another block in between."""
     if not hasattr(_thread, "coming"):
         _thread.coming = []
@@ -138,37 +148,57 @@ def _coming():
 
 
 def _coming_block(mode):
-    """Return the cell that the with block which is entering `mode` has made; None in a call by hand.
+    """Return a reference to the block of the with statement that is entering `mode`; None in a call by hand.
 
-    A cell that is gone was of a block that never began, or of a mere look at `__exit__`.
+    A block that is gone never began, or was made by a mere look at `__exit__`.
     """
     coming = _coming()
     coming[:] = [(other, ref) for other, ref in coming if ref() is not None]
     for i in reversed(range(len(coming))):
         if coming[i][0] is mode:
-            return coming.pop(i)[1]()
+            return coming.pop(i)[1]
     return None
 
 
 def _block_by_hand(mode):
-    mode._by_hand.append(cells.new_scope())
-    return mode._by_hand[-1]
+    mode._by_hand.append(_Block())
+    return weakref.ref(mode._by_hand[-1])
 
 
 def _newest(by_hand):
     """Return the place of the newest of these blocks that this context is in, counted from 1; 0: there is none."""
     state = cells.state()
-    return max((i for i, block in enumerate(by_hand, 1) if lib.pg_scope_is_within(block, state)), default=0)
+    return max((i for i, block in enumerate(by_hand, 1) if lib.pg_scope_is_within(block.cell, state)), default=0)
 
 
-def _leave(block, *_):
-    """Leave a block, given a reference to its cell. Only in its own context, and when it is the newest block there, can
-    the state be put back, and tasks made within the block keep theirs; else the block ends for all."""
-    back = lib.pg_scope_is_newest(block(), cells.state()) != 0
+def _leave(block):
+    """Leave a block, given a reference to it. Only in its own context, and when it is the newest block there, can the
+    state be put back, and tasks made within the block keep theirs; else the block ends for all."""
+    back = lib.pg_scope_is_newest(block().cell, cells.state()) != 0
     if back:  # an interrupt from here on ends the block for all too, with its cell
         outer = cells.new_scope()
-        cells.STATE.set(cells.State(outer) if lib.pg_scope_outer(cells.state(), outer) else None)
-    lib.pg_scope_leave(block(), back)
+        is_within = lib.pg_scope_outer(cells.state(), outer)
+        back = _is_own_context(block().token)
+    if back:
+        cells.STATE.set(cells.State(outer) if is_within else None)
+    lib.pg_scope_leave(block().cell, back)
+
+
+def _is_own_context(token):
+    """Is this the context that entered the block, and not a copy, as of a task? If it is, its state is put back."""
+    try:
+        cells.STATE.reset(token)
+    except ValueError:
+        return False
+    return True
+
+
+def _leave_entered(mode, block, *_):
+    """Leave the block of a with statement. One that was not entered: `__exit__` was looked up by hand."""
+    if block().token is not None:
+        _leave(block)
+    elif _newest(mode._by_hand):  # this context has entered `mode`, and the one that looked `__exit__` up has not
+        _leave_by_hand(mode)
 
 
 def _leave_by_hand(mode, *_):

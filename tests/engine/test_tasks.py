@@ -364,6 +364,54 @@ def test_a_generator_that_another_context_closes():
     assert not is_off()
 
 
+def test_an_async_generator_that_is_dropped_within_its_block():
+    """asyncio closes it in a task, whose context is a copy: the task that was within the block is outside again."""
+
+    async def reads():
+        with pygrad.no_grad():
+            while True:
+                yield is_off()
+
+    async def main():
+        async for found in reads():
+            assert found
+            break
+        gc.collect()
+        await turns(6)
+        return is_off()
+
+    assert not asyncio.run(main())
+
+
+def test_a_block_that_a_copy_of_its_context_leaves():
+    """It ends where it began too: no block stays that nobody can leave."""
+    mode, stack = pygrad.no_grad(), contextlib.ExitStack()
+    stack.enter_context(mode)
+    assert is_off()
+    contextvars.copy_context().run(stack.close)
+    assert not is_off()
+
+    block = _block_of(mode)
+    next(block)
+    assert is_off()
+    contextvars.copy_context().run(block.close)
+    assert not is_off()
+
+
+def _block_of(mode):
+    with mode:
+        yield
+
+
+def test_an_exit_that_was_looked_up_in_another_context():
+    """`context.run(mode.__exit__, ...)` leaves what `context.run(mode.__enter__)` has entered."""
+    mode, context = pygrad.no_grad(), contextvars.copy_context()
+    context.run(mode.__enter__)
+    assert context.run(is_off) and not is_off()
+    context.run(mode.__exit__, None, None, None)
+    assert not context.run(is_off)
+
+
 def test_generators_that_overlap_for_ever():
     """Each begins before the last one ends: nothing is left of those that have ended."""
 
