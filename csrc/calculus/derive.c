@@ -17,7 +17,8 @@
  * takes are; else a node that is 1 where they let a sweep reach it, and 0 elsewhere. There the adjoint is 0, and what the
  * node contributes is not adjoint * slope, for the slope may be infinite, but choose(reach, [0, adjoint * slope]). This
  * is a take again: so derivatives of derivatives do not reach the slope there. A take contributes
- * choose(index == i, [0, adjoint]) to its value number i. (Of tangents, it chooses the one of the value.)
+ * choose(index == i, [0, adjoint]) to its value number i. Of tangents, it chooses the one of the value; their reach is 1
+ * where what takes choose leads from the node to one of the xs.
  *
  * Only the nodes between the xs and the ys take part: those that the ys are computed from and that are computed from
  * the xs. Each of them has an *entry*. While pg_pull() or pg_push() runs, under the lock, such a node has
@@ -51,7 +52,7 @@ typedef struct {
     pg_id id;
     double kept;  /* its gradient */
     pg_term found; /* its adjoint or tangent, once that is known */
-    pg_term reach; /* in pg_pull(); it starts from 0, and has its value once all consumers of the node have run */
+    pg_term reach; /* it starts from 0; complete once all consumers, in pg_push() all operands, have run */
     bool is_found;
     bool passes_on; /* the node has operands with an entry */
     uint32_t first, last; /* the terms that `found` is the sum of, a list in `terms`; 0: none yet */
@@ -571,8 +572,15 @@ static void pull_to(derivation *d, entry *node, pg_id operand, pg_term slope, bo
 
 static void push_from(derivation *d, entry *node, pg_id operand, pg_term slope, bool is_condition)
 {
-    const pg_term tangent = entry_of(d, operand)->found;
-    contribute(d, node, is_condition ? only_where(d, slope, copy(d, tangent)) : times(d, tangent, slope));
+    const entry *from = entry_of(d, operand);
+    const bool is_safe = !slope.id && isfinite(slope.number); /* a tangent of 0 gives 0 */
+    const pg_term way = is_condition ? both(d, slope, from->reach) : copy(d, from->reach);
+    const pg_term t = is_condition ? copy(d, from->found) : times(d, from->found, slope);
+    contribute(d, node, is_safe ? t : only_where(d, is_condition ? slope : way, t));
+    const pg_term before = node->reach;
+    node->reach = either(d, before, way);
+    drop(d, before);
+    drop(d, way);
 }
 
 static void pull(derivation *d)
@@ -602,8 +610,10 @@ static void pull(derivation *d)
 static void push(derivation *d)
 {
     pg_derivation *job = d->job;
-    for (uint32_t i = 0; i < job->x_count; i++)
+    for (uint32_t i = 0; i < job->x_count; i++) {
         set_found(d, entry_of(d, job->xs[i]), copy(d, job->given[i]));
+        entry_of(d, job->xs[i])->reach = number(1.0);
+    }
     for (uint32_t i = 0; i < d->entry_count && d->status == PG_OK; i++) {
         entry *e = &d->entries[i];
         if (e->is_found)

@@ -195,6 +195,25 @@ def test_forward_mode(program):
         assert same(*twice), point
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda x: pygrad.where(pygrad.less(5.0, x), x, 0.0).sqrt() * 2.0 + x,
+        lambda x: pygrad.where(pygrad.less(5.0, x), x * 0.1, pygrad.Value(1.0)).asin().exp() * x,
+        lambda x: pygrad.where(pygrad.less(5.0, x), x.log(), x.stop_gradient() * 0.0).sqrt() + x * x,
+        lambda x: (pygrad.take([1.0, x, 0.0], pygrad.less(5.0, x) * 1.0) - 1.0).sqrt() * x,
+    ],
+)
+def test_forward_mode_through_what_does_not_depend_on_x(program):
+    """What is taken has no tangent, and its slope is infinite: no 0 * inf is formed, as none is backward."""
+    for x in (0.5, 6.0):
+        expected = pygrad.derivative(program)(x)
+        assert math.isfinite(expected)
+        assert same(pygrad.jvp(program)(x, 1.0)[1], expected)
+        assert same(pygrad.jvp(pygrad.compile(program, batched=False))(x, 1.0)[1], expected)
+        assert same(pygrad.derivative(lambda s: pygrad.jvp(program)(s, 1.0)[1])(x), pygrad.derivative(program, 2)(x))
+
+
 @programs
 def test_series(program):
     """Taylor series, and their gradients, are those of the program with `if`."""
