@@ -382,7 +382,9 @@ class SequentialLR(LRScheduler):
 
     def __init__(self, optimizer, schedulers, milestones, last_epoch=-1):
         _groups_of(optimizer)
-        self.schedulers = list(schedulers)
+        self.schedulers = _listed("schedulers", schedulers)
+        if not self.schedulers:
+            raise ValueError("a SequentialLR needs at least one schedule: this list is empty")
         for scheduler in self.schedulers:
             if not isinstance(scheduler, LRScheduler):
                 raise TypeError(f"SequentialLR is made of schedules, not of {describe(scheduler)}")
@@ -394,7 +396,7 @@ class SequentialLR(LRScheduler):
 
     @staticmethod
     def checked(milestones, count):
-        milestones = [to_whole(milestone, "a milestone", 0) for milestone in milestones]
+        milestones = [to_whole(milestone, "a milestone", 0) for milestone in _listed("milestones", milestones)]
         if len(milestones) != count - 1:
             raise ValueError(f"{count} schedules need {max(count - 1, 0)} milestones, not {len(milestones)}")
         if milestones != sorted(milestones):
@@ -555,7 +557,7 @@ def _wave(start, end, share):
 
 def _power(gamma, times):
     try:
-        return gamma**times
+        return float(gamma) ** times
     except OverflowError:
         return math.inf
 
@@ -565,6 +567,12 @@ def _groups_of(optimizer):
     if not isinstance(groups, list):
         raise TypeError(f"a schedule needs an optimizer, with its param_groups, not {describe(optimizer)}")
     return groups
+
+
+def _listed(name, given):
+    if not hasattr(given, "__iter__"):
+        raise TypeError(f"{name} must be a list, not {describe(given)}")
+    return list(given)
 
 
 def _checked_rate(rate, epoch):

@@ -321,6 +321,7 @@ def test_a_rate_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="that of epoch 2 would be inf"):
         large.step()
     assert 1 == large.last_epoch
+    assert [math.inf, math.inf] == lr_scheduler.ExponentialLR(two_groups(), 2).rates(5000)  # an int overflows later
 
 
 def test_sequences_of_what_does_not_belong_together():
@@ -337,6 +338,18 @@ def test_sequences_of_what_does_not_belong_together():
     ]:
         with pytest.raises(ValueError, match="optimizer|loss|milestone"):
             lr_scheduler.SequentialLR(optimizer, schedules, milestones)
+
+
+def test_sequences_of_what_is_no_list():
+    """One schedule or milestone without its list, and no schedule at all."""
+    optimizer = two_groups()
+    one = lr_scheduler.LinearLR(optimizer)
+    with pytest.raises(TypeError, match="schedulers must be a list, not LinearLR"):
+        lr_scheduler.SequentialLR(optimizer, one, [3])
+    with pytest.raises(TypeError, match="milestones must be a list, not int"):
+        lr_scheduler.SequentialLR(optimizer, [one, one], 3)
+    with pytest.raises(ValueError, match="at least one schedule"):
+        lr_scheduler.SequentialLR(optimizer, [], [])
 
 
 def test_the_end_of_a_cycle_and_optimizers_without_momentum():

@@ -42,6 +42,10 @@ def note_format(value):
     """Note that a program has written the number of the Value. pygrad.engine puts a function of its own here."""
 
 
+def note_let_go(value):
+    """Note that a result is about to let its operands go. pygrad.engine puts a function of its own here."""
+
+
 def check_truth(value):
     """Raise TypeError if the truth of the Value, which no comparison made, cannot be told."""
     if is_variable(value):

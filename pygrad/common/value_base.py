@@ -314,8 +314,10 @@ def parse_prev(value_type, value, children):
     children, _, _ = parse_dialect(value_type, children, "", {})
     if any(child is value for child in children):
         raise ValueError("a Value cannot be its own operand")
-    if not children and not value._is_leaf() and truth.is_variable(value):
-        raise refusals.prev_of_a_variable()
+    if not children and not value._is_leaf():
+        if truth.is_variable(value):
+            raise refusals.prev_of_a_variable()
+        truth.note_let_go(value)
     return children
 
 

@@ -103,4 +103,10 @@ def note_format(value):
             tell(value, "format()")
 
 
-truth.is_variable, truth.note_format = is_variable, note_format
+def note_let_go(value):
+    """Tell a recording that a result lets its operands go: it keeps the number of this one run, as detach() does."""
+    if cells.OPEN.calls:
+        tell(value, "_prev =")
+
+
+truth.is_variable, truth.note_format, truth.note_let_go = is_variable, note_format, note_let_go

@@ -87,6 +87,8 @@ _NOTES = {
     "format()": f"the number of a Value that is being recorded was written as text, for this one run{_ADVICE}",
     "item()": f"item() of a Value that is being recorded keeps the number of this one run{_LARGEST}",
     "detach()": "detach() of a Value that is being recorded keeps the number of this one run: use pygrad.stop_gradient",
+    "_prev =": "_prev of a Value that is being recorded was emptied: the Value keeps the number of this one run; use "
+    "pygrad.stop_gradient",
     "a comparison": f"a comparison of a Value that is being recorded is decided now, once for all runs{_LARGEST}",
     "grad": f"reading .grad in a function that is being recorded keeps the number of this one run; {_GRADIENT}",
     "_local_grads": f"_local_grads of a Value that is being recorded are numbers of this one run; {_GRADIENT}",

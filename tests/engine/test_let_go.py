@@ -220,6 +220,26 @@ def test_a_variable_is_refused():
     assert 4.0 == pygrad.derivative(on_a_constant)(3.0)
 
 
+def test_a_recording_tells_that_it_keeps_the_number():
+    """Of a parameter's result, made in the function or before it: like detach(), it is done once for all runs."""
+    w = c_engine.Value(2.0)
+    before = w * w
+
+    def inside(x):
+        y = w * w
+        y._prev = ()
+        return y * x
+
+    def outside(x):
+        before._prev = ()
+        return before * x
+
+    for function in (inside, outside):
+        with pytest.warns(pygrad.TraceWarning, match=r"_prev .* use pygrad\.stop_gradient") as told:
+            assert 12.0 == pygrad.compile(function)(3.0)
+        assert [__file__] == [warning.filename for warning in told]
+
+
 def test_within_no_grad_and_checkpoint():
     """Within no_grad() a result is a leaf already; an outer result that lets go within a checkpoint stays outside."""
     a = c_engine.Value(3.0)
