@@ -559,9 +559,12 @@ def _zeros(n):
 
 def _buffer(name, given, n):
     """Return n numbers as an array of floats; `given` itself if it is such an array."""
-    if not hasattr(given, "__iter__"):
+    if type(given) is array and given.typecode == "d":
+        buffer = given
+    elif hasattr(given, "__iter__"):
+        buffer = array("d", [to_float(x, name) for x in given])
+    else:
         raise TypeError(f"{name} must be an iterable of {n} numbers, one a parameter, not {describe(given)}")
-    buffer = given if type(given) is array and given.typecode == "d" else array("d", [to_float(x, name) for x in given])
     if len(buffer) != n:
         raise ValueError(f"{name} is of {len(buffer)} parameters, and its group has {n}: make a new optimizer for them")
     return buffer
@@ -639,11 +642,13 @@ def _betas(group):
 
 def _flags(group, *names):
     """Return options that are on or off. Raises TypeError for what is neither: the str "False" would count as on."""
-    flags = {name: group.get(name, False) for name in names}
-    for name, flag in flags.items():
-        if not is_number(flag) or flag not in (0, 1):
+    flags = {}
+    for name in names:
+        flag = group.get(name, False)
+        if type(flag) is not bool and (not is_number(flag) or flag not in (0, 1)):
             raise TypeError(f"{name} must be True or False, not {shown(flag)}")
-    return {name: bool(flag) for name, flag in flags.items()}
+        flags[name] = bool(flag)
+    return flags
 
 
 def _floats(group, *names):
