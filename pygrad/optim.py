@@ -385,8 +385,11 @@ class Adam(Optimizer):
         step, n = _step("step", state["step"]) + 1, len(params)
         hyper, flags = _floats(group, "lr", "eps", "weight_decay"), _flags(group, "amsgrad", "maximize")
         options = adam_options(step, betas=_betas(group), decoupled=self.decoupled, **hyper) | flags
-        buffers = {name: _buffer(name, state[name], n) for name in ("exp_avg", "exp_avg_sq")}
-        buffers["max_exp_avg_sq"] = _started("max_exp_avg_sq", state, n) if flags["amsgrad"] else None
+        buffers = {
+            "exp_avg": _buffer("exp_avg", state["exp_avg"], n),
+            "exp_avg_sq": _buffer("exp_avg_sq", state["exp_avg_sq"], n),
+            "max_exp_avg_sq": _started("max_exp_avg_sq", state, n) if flags["amsgrad"] else None,
+        }
         ids, new = plain_ids(params), {"step": step, **_forgotten(state, buffers)}
         if ids is None:
             return _by_formula(partial(adam, **options), params, new, buffers)
@@ -518,9 +521,12 @@ class _Step(Change):
 
 def _in_c(params, ids, new, options, buffers):
     """Return the _Move of plain Values, which updates the buffers in place; a buffer that is not used is None."""
-    n, kept = len(params), {name: buffer for name, buffer in buffers.items() if buffer is not None}
-    options["buffers"] = [hold(buffer, n) for buffer in buffers.values()]
-    return _Move(params, {**new, **kept}, (n, ids, options))
+    n, options["buffers"] = len(params), []
+    for name, buffer in buffers.items():
+        options["buffers"].append(hold(buffer, n))
+        if buffer is not None:
+            new[name] = buffer
+    return _Move(params, new, (n, ids, options))
 
 
 def hold(buffer, n):
