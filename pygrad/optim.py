@@ -24,11 +24,11 @@ import weakref
 from array import array
 from functools import cached_property, partial
 from itertools import chain
-from typing import NamedTuple
 
 from pygrad import lr_scheduler  # noqa: F401 - optim.lr_scheduler, where PyTorch has it
 from pygrad.clipping import clip_grad_norm_, clip_grad_value_  # noqa: F401 - they stand beside the optimizers
 from pygrad.common import forks
+from pygrad.common.named_tuples import named_tuple
 from pygrad.common.numbers import describe, is_number, shown, to_float, to_whole
 from pygrad.common.value_base import each_once
 from pygrad.common.whole import restored_on_error, set_all
@@ -443,7 +443,8 @@ class RMSprop(Optimizer):
 # --- taking a step, once all that can fail has been done --------------------------------------------------------------
 
 
-class _Move(NamedTuple):
+@named_tuple
+class _Move:
     """What a step does to one group: `in_c` is its pg_moved_group as a tuple, or None: then `values` get `data`.
 
     It holds `params`, so that the ids in `in_c` stay those of living nodes.
