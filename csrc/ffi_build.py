@@ -63,8 +63,8 @@ FLAGS_OF = {"csrc/tape/scalar.c": ["-falign-labels=32"]}
 compile_args, link_args = compile_flags(os.environ)
 digest = runpy.run_path(str(ROOT / "pygrad" / "engine" / "_digest.py"))["source_digest"](CSRC)
 OPTIONS = {
-    # A change of one of these files makes a new build necessary: those of the digest, and the version.
-    "depends": [*files("**/*.[ch]", "**/*.def", "**/*.py"), "pygrad/_version.py"],
+    # A change of one of these files makes a new build necessary: those of the digest, its formula, and the version.
+    "depends": [*files("**/*.[ch]", "**/*.def", "**/*.py"), "pygrad/engine/_digest.py", "pygrad/_version.py"],
     "include_dirs": ["csrc"],
     "define_macros": [("PG_VERSION", f'"{version()}"'), ("PG_SOURCE_DIGEST", f'"{digest}"')],
     "extra_compile_args": compile_args,

@@ -24,11 +24,11 @@ import weakref
 from array import array
 from functools import cached_property, partial
 from itertools import chain
-from typing import NamedTuple
 
 from pygrad import lr_scheduler  # noqa: F401 - optim.lr_scheduler, where PyTorch has it
 from pygrad.clipping import clip_grad_norm_, clip_grad_value_  # noqa: F401 - they stand beside the optimizers
 from pygrad.common import forks
+from pygrad.common.named_tuples import named_tuple
 from pygrad.common.numbers import describe, is_number, shown, to_float, to_whole
 from pygrad.common.value_base import each_once
 from pygrad.common.whole import restored_on_error, set_all
@@ -385,8 +385,11 @@ class Adam(Optimizer):
         step, n = _step("step", state["step"]) + 1, len(params)
         hyper, flags = _floats(group, "lr", "eps", "weight_decay"), _flags(group, "amsgrad", "maximize")
         options = adam_options(step, betas=_betas(group), decoupled=self.decoupled, **hyper) | flags
-        buffers = {name: _buffer(name, state[name], n) for name in ("exp_avg", "exp_avg_sq")}
-        buffers["max_exp_avg_sq"] = _started("max_exp_avg_sq", state, n) if flags["amsgrad"] else None
+        buffers = {
+            "exp_avg": _buffer("exp_avg", state["exp_avg"], n),
+            "exp_avg_sq": _buffer("exp_avg_sq", state["exp_avg_sq"], n),
+            "max_exp_avg_sq": _started("max_exp_avg_sq", state, n) if flags["amsgrad"] else None,
+        }
         ids, new = plain_ids(params), {"step": step, **_forgotten(state, buffers)}
         if ids is None:
             return _by_formula(partial(adam, **options), params, new, buffers)
@@ -440,7 +443,8 @@ class RMSprop(Optimizer):
 # --- taking a step, once all that can fail has been done --------------------------------------------------------------
 
 
-class _Move(NamedTuple):
+@named_tuple
+class _Move:
     """What a step does to one group: `in_c` is its pg_moved_group as a tuple, or None: then `values` get `data`.
 
     It holds `params`, so that the ids in `in_c` stay those of living nodes.
@@ -518,9 +522,12 @@ class _Step(Change):
 
 def _in_c(params, ids, new, options, buffers):
     """Return the _Move of plain Values, which updates the buffers in place; a buffer that is not used is None."""
-    n, kept = len(params), {name: buffer for name, buffer in buffers.items() if buffer is not None}
-    options["buffers"] = [hold(buffer, n) for buffer in buffers.values()]
-    return _Move(params, {**new, **kept}, (n, ids, options))
+    n, options["buffers"] = len(params), []
+    for name, buffer in buffers.items():
+        options["buffers"].append(hold(buffer, n))
+        if buffer is not None:
+            new[name] = buffer
+    return _Move(params, new, (n, ids, options))
 
 
 def hold(buffer, n):
@@ -559,9 +566,12 @@ def _zeros(n):
 
 def _buffer(name, given, n):
     """Return n numbers as an array of floats; `given` itself if it is such an array."""
-    if not hasattr(given, "__iter__"):
+    if type(given) is array and given.typecode == "d":
+        buffer = given
+    elif hasattr(given, "__iter__"):
+        buffer = array("d", [to_float(x, name) for x in given])
+    else:
         raise TypeError(f"{name} must be an iterable of {n} numbers, one a parameter, not {describe(given)}")
-    buffer = given if type(given) is array and given.typecode == "d" else array("d", [to_float(x, name) for x in given])
     if len(buffer) != n:
         raise ValueError(f"{name} is of {len(buffer)} parameters, and its group has {n}: make a new optimizer for them")
     return buffer
@@ -639,11 +649,13 @@ def _betas(group):
 
 def _flags(group, *names):
     """Return options that are on or off. Raises TypeError for what is neither: the str "False" would count as on."""
-    flags = {name: group.get(name, False) for name in names}
-    for name, flag in flags.items():
-        if not is_number(flag) or flag not in (0, 1):
+    flags = {}
+    for name in names:
+        flag = group.get(name, False)
+        if type(flag) is not bool and (not is_number(flag) or flag not in (0, 1)):
             raise TypeError(f"{name} must be True or False, not {shown(flag)}")
-    return {name: bool(flag) for name, flag in flags.items()}
+        flags[name] = bool(flag)
+    return flags
 
 
 def _floats(group, *names):

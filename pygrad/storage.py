@@ -4,7 +4,6 @@ A file holds only numbers and their names, so loading a file from elsewhere runs
 the numbers, because safetensors itself does not notice a flipped bit.
 """
 
-import json
 import zlib
 
 from pygrad.common import forks
@@ -77,5 +76,8 @@ def _checksum(tensors):
 
 def _stored_checksum(blob):
     """Return the checksum in the header of a valid file (8 bytes of length, then JSON); None if it has none."""
+    with forks.importing:
+        import json
+
     header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")].decode())
     return (header.get("__metadata__") or {}).get("crc32")

@@ -10,9 +10,9 @@ engines, and micrograd's own.
 
 import os
 import sysconfig
-from typing import Any, NamedTuple
 
 from pygrad.common import forks
+from pygrad.common.named_tuples import named_tuple
 from pygrad.common.numbers import shortened, shown
 from pygrad.common.value_base import ValueBase
 
@@ -139,11 +139,12 @@ def _operands(value):
 # --- the boxes --------------------------------------------------------------------------------------------------------
 
 
-class _Box(NamedTuple):
+@named_tuple
+class _Box:
     """A Value in the picture, and the op that made it: `operands` are the names of its operands' boxes."""
 
     name: str
-    label: Any
+    label: object
     data: float
     grad: float
     op: str

@@ -29,7 +29,7 @@ from pygrad.common.signatures import place_of
 from pygrad.common.value_base import each_once
 from pygrad.engine import adjoints, recordings
 from pygrad.engine.modes import enable_grad
-from pygrad.tape import c_source, files
+from pygrad.tape import files
 from pygrad.tape.anomalies import check_eagerly
 from pygrad.tape.arguments import Argument, HasValues
 from pygrad.tape.bound import Bound, BoundArgument, as_given, packed, unpacked, write
@@ -130,6 +130,9 @@ class CompiledWithAux:
     def to_c(self, path, name="model", *, args=None, kwargs=None):
         """See `pygrad.tape.compiled.Compiled.to_c`."""
         key, tape = self._tapes(args, kwargs)[-1]
+        with forks.importing:
+            from pygrad.tape import c_source
+
         c_source.write(tape, key, path, name, self.__name__)
 
     def _tapes(self, args=None, kwargs=None):
@@ -380,6 +383,9 @@ class CompiledJacobian:
     def to_c(self, path, name="model", *, args=None, kwargs=None):
         """See `pygrad.tape.compiled.Compiled.to_c`: the outputs are the numbers that `trace` speaks of."""
         key, tape = self._base.chosen(args, kwargs)
+        with forks.importing:
+            from pygrad.tape import c_source
+
         c_source.write(self._numbers_of(key, tape), key, path, name, self.__name__)
 
     def _numbers_of(self, key, tape):

@@ -13,10 +13,10 @@ import itertools
 import math
 import sys
 import warnings
-from typing import NamedTuple
 
 from pygrad.calculus import traversal
 from pygrad.calculus.reruns import SeenThrough
+from pygrad.common.named_tuples import named_tuple
 from pygrad.common.numbers import describe, to_whole
 from pygrad.engine import Value, is_value
 
@@ -24,7 +24,8 @@ _HUGE = 1e200  # stands for the logarithm of inf and nan, and -_HUGE for that of
 _MOST_SHOWN = 8  # steps of a path that its text shows
 
 
-class Path(NamedTuple):
+@named_tuple
+class Path:
     """A path: its `values` from y to x, the derivatives (`slopes`) from each to the next, and their `product`."""
 
     values: tuple
@@ -40,7 +41,8 @@ class Path(NamedTuple):
         return _name(self.values[0]) + "".join(steps)
 
 
-class Explanation(NamedTuple):
+@named_tuple
+class Explanation:
     """The result of `explain`: the largest `paths`, the `count` of all (a float), and the `derivative` d y / d x."""
 
     y: Value
@@ -121,7 +123,8 @@ def unreached(loss, parameters, warn=True):
 # --- paths ------------------------------------------------------------------------------------------------------------
 
 
-class _Step(NamedTuple):
+@named_tuple
+class _Step:
     """A step from a node to an operand that reaches x. `best` is the log of the largest product that begins with it."""
 
     best: float

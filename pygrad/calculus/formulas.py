@@ -1,13 +1,14 @@
 """The derivatives of csrc/ops.def as formulas of a few steps, each an op. They come from csrc/calculus/derive.c."""
 
 import functools
-from typing import NamedTuple
 
+from pygrad.common.named_tuples import named_tuple
 from pygrad.engine._lib import lib
 from pygrad.engine.optable import NAMES
 
 
-class Formula(NamedTuple):
+@named_tuple
+class Formula:
     """`steps` are (op's name, operands). Operands and `result` are numbered as pg_step in csrc/pygrad.h says."""
 
     steps: list

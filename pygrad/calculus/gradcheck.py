@@ -9,12 +9,12 @@ differences of its formula; that of a user's op with the way its data follows it
 """
 
 import math
-from typing import NamedTuple
 
 from pygrad.calculus import traversal
 from pygrad.calculus.grad import grad
 from pygrad.calculus.points import Point
 from pygrad.calculus.reruns import SeenThrough
+from pygrad.common.named_tuples import named_tuple
 from pygrad.common.value_base import op_and_label
 from pygrad.engine._lib import ffi, lib
 from pygrad.engine.modes import enable_grad
@@ -98,7 +98,8 @@ def gradgradcheck(fn, xs, *, eps=0.01, rtol=1e-6, atol=0.0, raise_exception=True
 # --- differences ------------------------------------------------------------------------------------------------------
 
 
-class Slope(NamedTuple):
+@named_tuple
+class Slope:
     """A numerical derivative: `error` is Ridders' estimate, `noise` the error that rounding can make."""
 
     value: float

@@ -20,7 +20,7 @@ from pygrad.calculus.transforms import hessian, hvp, jacobian, value_and_grad
 from pygrad.common import forks
 from pygrad.common.parts import is_static, record_of
 from pygrad.engine import dot
-from pygrad.engine.modes import enable_grad, recorded
+from pygrad.engine.modes import recorded, with_graphs
 from pygrad.tape.compiled import Compiled
 
 # The methods of scipy.optimize.minimize that take a Hessian, and those that take no gradient.
@@ -107,8 +107,7 @@ class _Differentiated:
         numbers, last = self._read(x), self._last
         bits = array("d", numbers).tobytes()  # 0.0 and -0.0 are two points
         if last is None or last[0] != bits:
-            with enable_grad():  # within no_grad(), too
-                last = self._last = bits, self._run(numbers)
+            last = self._last = bits, with_graphs(self._run, numbers)
         return last[1]
 
 

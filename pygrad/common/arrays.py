@@ -100,10 +100,13 @@ def number_in(x, name):
 
     Raises TypeError as `opened` does.
     """
-    if is_number(x) or is_number(x := item_in(x, name)):
+    if is_number(x):
         return x
-    if getattr(x, "ndim", None) == 0:
-        opened(x, name)  # raises the error for a duration, say
+    item = item_in(x, name)
+    if item is not x and is_number(item):
+        return item
+    if getattr(item, "ndim", None) == 0:
+        opened(item, name)  # raises the error for a duration, say
     return None
 
 

@@ -15,11 +15,11 @@ import functools
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 from pygrad.common import anomaly
 from pygrad.common.arrays import number_in
 from pygrad.common.caller import caller
+from pygrad.common.named_tuples import named_tuple
 from pygrad.common.nested import count, flatten, in_words, or_lists, plain, rebuild
 from pygrad.common.numbers import describe
 from pygrad.common.parts import Static, is_static
@@ -27,7 +27,8 @@ from pygrad.common.signatures import arranged
 from pygrad.common.value_base import CALL, HELD, OP_NAME, is_a
 
 
-class Engine(NamedTuple):
+@named_tuple
+class Engine:
     """What a CustomOp needs of the engine in use."""
 
     value_type: type
@@ -301,7 +302,8 @@ class CustomOp:
 # --- the call of an op ------------------------------------------------------------------------------------------------
 
 
-class Shape(NamedTuple):
+@named_tuple
+class Shape:
     """How the arguments of a call are built from its xs."""
 
     parts: list  # for each argument its structure, or a Static
@@ -326,13 +328,14 @@ class _Plain:
 _PLAIN = _Plain()
 
 
-class Outputs(NamedTuple):
+@named_tuple
+class Outputs:
     """The outputs of a call.
 
     Their declared nodes do not hold one another: what a program gets for each is one more Value, which holds them all.
     """
 
-    structure: Any
+    structure: object
     outs: list  # weak references to the declared nodes
 
     def values(self):
@@ -342,14 +345,15 @@ class Outputs(NamedTuple):
         return [v is out for v in self.values()].index(True)
 
 
-class Call(NamedTuple):
+@named_tuple
+class Call:
     """The call of an op; the declared node of each output has it as an attribute."""
 
     op: CustomOp
-    shape: Any
+    shape: object
     closes: bool  # does `forward` close over Values that y leads to? Then the last x of the node is y
-    xs: Any = None  # None: all xs have a derivative, and are those of the node. Else those without are copies
-    outputs: Any = None  # None: there is one
+    xs: object = None  # None: all xs have a derivative, and are those of the node. Else those without are copies
+    outputs: object = None  # None: there is one
 
     def noting(self, found):
         """Return the call of an op that appends to `found` the Values whose numbers its two functions read."""

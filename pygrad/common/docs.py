@@ -4,10 +4,11 @@ DOCS maps the name of each method and attribute to its docstring. The methods th
 in OPS: tests/engine/test_docs.py compares each derivative there with that of the op, and runs the examples.
 """
 
-from typing import NamedTuple
+from pygrad.common.named_tuples import named_tuple
 
 
-class OpDoc(NamedTuple):
+@named_tuple
+class OpDoc:
     """One method. Its derivatives are Python expressions of its parameters; none: it passes no gradient on."""
 
     returns: str

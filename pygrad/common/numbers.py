@@ -46,6 +46,8 @@ def to_exact(x, what):
 
     Data has such integers as names of things: rounded, two of them would be one.
     """
+    if type(x) is float:
+        return x
     x = x if is_number(x) else item_in(x, what)
     number = to_float(x, what)
     if isinstance(x, numbers.Integral) and int(x) != number:

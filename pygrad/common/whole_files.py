@@ -8,12 +8,12 @@ import contextlib
 import errno
 import functools
 import os
-import re
 import stat
 
+from pygrad.common import forks
 from pygrad.common.numbers import describe, shown
 
-_DESCRIPTOR = re.compile(r"(?:/dev|/proc/(?P<process>\d+)(?:/task/\d+)?)/fd/(?P<number>\d+)")
+_DESCRIPTOR = r"(?:/dev|/proc/(?P<process>\d+)(?:/task/\d+)?)/fd/(?P<number>\d+)"
 _MOST_LINKS = 40
 _MOST_DESCRIPTORS = 2**31 - 1  # none has so large a number
 _open_as_mine = functools.partial(
@@ -60,11 +60,14 @@ class _Target:
     """What a path leads to: a `descriptor` of this process, or a `path` that is no link; `old` is its os.stat()."""
 
     def __init__(self, path):
+        with forks.importing:
+            import re
+
         self.given, self.path, self.descriptor, self.old = path, path, None, None
         for _ in range(_MOST_LINKS):
             folder, name = os.path.split(self.path)
             self.path = os.path.join(os.path.realpath(folder or os.curdir), name)
-            found = _DESCRIPTOR.fullmatch(self.path)
+            found = re.fullmatch(_DESCRIPTOR, self.path)
             if found and found["process"] in (None, str(os.getpid())):
                 self.descriptor = min(int(found["number"]), _MOST_DESCRIPTORS)
                 return

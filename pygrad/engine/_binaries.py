@@ -19,11 +19,9 @@ def digest_of_csrc():
     """Return the digest of the csrc/ beside this package; None if there is none: only a source folder has it."""
     if not _IS_SOURCE_FOLDER:
         return None
-    from pathlib import Path  # here: an installed pygrad starts faster without these two
+    from pygrad.engine._digest import source_digest  # here: an installed pygrad does not need it
 
-    from pygrad.engine._digest import source_digest
-
-    return source_digest(Path(ROOT, "csrc"))
+    return source_digest(os.path.join(ROOT, "csrc"))
 
 
 def import_binary(name):

@@ -3,10 +3,10 @@
 import functools
 import weakref
 from array import array
-from typing import Any, NamedTuple
 
 from pygrad import engine
 from pygrad.common.arrays import number_in
+from pygrad.common.named_tuples import named_tuple
 from pygrad.common.nested import each
 from pygrad.common.numbers import describe
 from pygrad.common.value_base import CLOSURE, each_once
@@ -62,13 +62,14 @@ def checkpoint(function):
     return run
 
 
-class Rerun(NamedTuple):
+@named_tuple
+class Rerun:
     """A checkpointed function, called again outside of a backward pass, so that its graph is there."""
 
     join: Value
     results: list  # Values of the first call
     again: list  # for each of these the Value in the new graph that stands for it
-    since: Any  # the moment before the new graph was made
+    since: object  # the moment before the new graph was made
 
 
 def rerun(join):

@@ -294,6 +294,14 @@ def _stepping_async(mode, function):
 # --- functions that need graphs ---------------------------------------------------------------------------------------
 
 
+def with_graphs(function, *args, **kwargs):
+    """Call `function` such that it builds graphs, even within no_grad()."""
+    if is_grad_enabled():  # most often: a block takes longer than this question
+        return function(*args, **kwargs)
+    with enable_grad():
+        return function(*args, **kwargs)
+
+
 def recorded(function):
     """Return a function that runs `function` with graphs, even within no_grad(); there its results are leaves."""
 
@@ -301,9 +309,7 @@ def recorded(function):
     def run(*args, **kwargs):
         if is_grad_enabled():
             return function(*args, **kwargs)
-        with enable_grad():
-            found = function(*args, **kwargs)
-        return each(_plain, found)
+        return each(_plain, with_graphs(function, *args, **kwargs))
 
     return run
 

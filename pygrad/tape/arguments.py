@@ -10,7 +10,6 @@ from array import array
 from decimal import Decimal
 from itertools import chain, islice
 from numbers import Real
-from typing import NamedTuple
 
 from pygrad.common.arrays import (
     DOUBLES,
@@ -76,15 +75,15 @@ class Argument:
         While this argument lives, the numbers cannot move: an array that is made longer or shorter raises BufferError.
         """
         if self._held is None:
-            self._held = _Held(ffi.from_buffer("double[]", self.numbers), self.numbers, len(self.numbers))
+            self._held = ffi.from_buffer("double[]", self.numbers), len(self.numbers), self.numbers
         needed = (self.samples or 1) * self.width
-        if self._held.count != needed:
-            found = self._held.count
+        numbers, found, _ = self._held
+        if found != needed:
             raise ValueError(f"{self.name} changed while it was read: of {needed} numbers there are {found}")
-        return self._held.numbers
+        return numbers
 
     def _read(self, given, is_batch):
-        self._held = None  # the caller's own memory, if C reads that
+        self._held = None  # what `_held` returns: the caller's own memory, if C reads that
         found = opened(given, self.name)
         if found is None or getattr(found, "dtype", None) == "O":
             given = given if found is None else found.tolist()
@@ -127,29 +126,25 @@ def _from_array(found, given):
     return view.shape, array("d", view.tobytes()), None
 
 
-class _Held(NamedTuple):
-    """Memory that C reads: a pointer to its numbers, what keeps it where it is, and how many numbers there are."""
-
-    numbers: object
-    owner: object
-    count: int
-
-
 def _held(view):
-    """Return the memory of a memoryview as _Held; None if its owner does not lend the memory a second time.
+    """Return the memory of a memoryview: a C pointer to its numbers, how many there are, and what keeps them in place.
 
+    Return None if its owner does not lend the memory a second time.
     The pointer is that of the view whose format was checked. The memory is held by the view's owner, not by the view:
     Python's garbage collector crashes if it clears a view that still lends its memory.
     """
     with ffi.from_buffer("double[]", view) as numbers:
-        address, count = int(ffi.cast("uintptr_t", numbers)), len(numbers)
-    try:
-        owner = ffi.from_buffer(view.obj)
-    except (TypeError, ValueError, BufferError):  # no owner, or one that lends no memory in one piece
-        return None
-    offset = address - int(ffi.cast("uintptr_t", owner))
+        try:
+            owner = ffi.from_buffer(view.obj)
+        except (TypeError, ValueError, BufferError):  # no owner, or one that lends no memory in one piece
+            return None
+        count, offset = len(numbers), 0 if numbers == owner else _address(numbers) - _address(owner)
     is_within = 0 <= offset <= len(owner) - view.nbytes
-    return _Held(ffi.cast("double *", address), owner, count) if is_within else None
+    return (ffi.cast("double *", owner + offset), count, owner) if is_within else None
+
+
+def _address(memory):
+    return int(ffi.cast("uintptr_t", memory))
 
 
 def _may_move(owner):

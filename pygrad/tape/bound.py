@@ -2,10 +2,10 @@
 
 import functools
 from array import array
-from typing import Any, NamedTuple
 
 from pygrad import engine
 from pygrad.common import forks
+from pygrad.common.named_tuples import named_tuple
 from pygrad.engine import recordings
 from pygrad.engine._lib import ffi, lib
 from pygrad.tape.arguments import Argument
@@ -97,10 +97,11 @@ def same(run):
     return Run(run.compiled, run.tape, run.call)
 
 
-class Held(NamedTuple):
+@named_tuple
+class Held:
     """A leaf of the arguments in a pickle."""
 
-    given: Any  # the caller's memory; or a number
+    given: object  # the caller's memory; or a number
     name: str
     is_batch: bool
 
@@ -131,7 +132,8 @@ def unpacked(run):
     return Run(compiled, tape, Call.of_trees([with_leaves(tree, leaf) for tree in trees], keywords))
 
 
-class _View(NamedTuple):
+@named_tuple
+class _View:
     """A memoryview in a pickle."""
 
     numbers: array

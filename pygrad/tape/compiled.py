@@ -7,9 +7,10 @@ import copy
 import functools
 
 from pygrad import engine
+from pygrad.common import forks
 from pygrad.common.numbers import shown
 from pygrad.engine import recordings
-from pygrad.tape import c_source, files, in_values, passing_on, training
+from pygrad.tape import files, in_values, passing_on, training
 from pygrad.tape.advice import explained
 from pygrad.tape.arguments import HasValues
 from pygrad.tape.bound import Bound, BoundArgument
@@ -278,6 +279,9 @@ class Compiled(Recorded):
         name, and OSError if the file cannot be written.
         """
         key, tape = self.chosen(args, kwargs)
+        with forks.importing:
+            from pygrad.tape import c_source
+
         c_source.write(tape, key, path, name, self.__name__)
 
     def _state(self, tapes=None):

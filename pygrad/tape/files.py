@@ -12,9 +12,7 @@ memory the content is a *state*, a dict with the header's entries and the arrays
 """
 
 import itertools
-import json
 import os
-import re
 import struct
 import sys
 from array import array
@@ -78,6 +76,9 @@ def pack(state):
         header["tapes"].append({**tape, **{name: len(tape[name]) for name in _ARRAYS}})
         arrays += [tape[name] for name in _ARRAYS]
     header["ops"] = NAMES
+    with forks.importing:
+        import json  # here, as other imports in functions: `import pygrad` is to be quick
+
     text = json.dumps(header, separators=(",", ":"), default=_entry).encode()
     if _depth(text) > _DEEPEST:
         raise ValueError(f"lists nested {_DEEPEST} deep, as arguments or as result, cannot be saved")
@@ -128,7 +129,7 @@ def unpack_apart(blob, apart, source):
 
 def _checksum(content):
     with forks.importing:
-        import hashlib  # here, for its import takes a while
+        import hashlib
 
     return hashlib.sha256(content).digest()
 
@@ -137,10 +138,16 @@ def _parse(text):
     """Return the JSON in `text`. Its depth is checked first: Python's recursion limit may have been raised too high."""
     if _depth(text) > _DEEPEST:
         raise ValueError("it is nested too deep")
+    with forks.importing:
+        import json
+
     return json.loads(text.decode())  # of bytes, json would also read UTF-16, whose brackets _depth does not see
 
 
 def _depth(text):
+    with forks.importing:
+        import re
+
     brackets = re.sub(rb'"(?:[^"\\]|\\.)*"|[^][{}"]', b"", text)
     return max(itertools.accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)
 

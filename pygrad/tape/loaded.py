@@ -4,9 +4,9 @@ So it can be transformed, and called within another function that is recorded or
 """
 
 import math
-from typing import NamedTuple
 
 from pygrad import engine
+from pygrad.common.named_tuples import named_tuple
 from pygrad.common.nested import build_lists
 from pygrad.common.signatures import arranged
 from pygrad.common.value_base import CALL
@@ -99,7 +99,8 @@ _ROWS = {
 }
 
 
-class _OfCustomOp(NamedTuple):
+@named_tuple
+class _OfCustomOp:
     """Stands in for the pygrad.common.custom_op.Call of a declared node: what pygrad.calculus.reruns asks of one.
 
     A tape has the derivatives of a custom op, but not what they depend on: in them y stands for the node itself, and

@@ -11,7 +11,7 @@ from pygrad import engine
 from pygrad.common.caller import caller
 from pygrad.engine import cells, recordings
 from pygrad.engine._lib import lib
-from pygrad.engine.modes import enable_grad
+from pygrad.engine.modes import with_graphs
 from pygrad.engine.randomness import has_drawn, random_states
 from pygrad.tape.call import apply
 from pygrad.tape.tape import Tape
@@ -34,11 +34,10 @@ def record(function, key, numbers, passes, watch=True):
         since = trace.moment
         del trace
         inputs = [engine.Value(number) for number in numbers]
-        with enable_grad():  # the call may be within no_grad()
-            if watch:
-                out = _watched(function, key, inputs, since)
-            else:
-                out = recordings.call(apply, (function, key, iter(inputs)), inputs)
+        if watch:
+            out = with_graphs(_watched, function, key, inputs, since)
+        else:
+            out = with_graphs(recordings.call, apply, (function, key, iter(inputs)), inputs)
         tape = Tape(inputs, out, since, passes)
         tape.point = array("d", numbers)
     return tape

@@ -15,10 +15,10 @@ Python. Either way the result has the same bits as this loop:
 import sys
 import time
 from array import array
-from typing import NamedTuple
 
 from pygrad import clipping, optim
 from pygrad.common import forks
+from pygrad.common.named_tuples import named_tuple
 from pygrad.common.numbers import describe, generator, to_float, to_whole
 from pygrad.common.whole import restored_on_error
 from pygrad.engine import plain_ids
@@ -29,7 +29,8 @@ SECONDS = 0.05  # one call of C begins no step later than this, so that Python c
 MOST_STEPS = 4096  # of one call of C
 
 
-class Progress(NamedTuple):
+@named_tuple
+class Progress:
     """How far a training has come: the argument of a callback."""
 
     epoch: int  # epochs done
