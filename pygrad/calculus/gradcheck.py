@@ -25,7 +25,7 @@ _LARGEST_ERROR = 1e-4  # relative: Ridders' error estimate may excuse no more, s
 _SHRINK = 0.6  # each step / the step before; not a half: quotients of coarse numbers would agree by chance
 _RANGE = 1e-4  # the last step / the first with a finite quotient: for smaller steps coarse numbers do not move at all
 _MOST_STEPS = 50
-_SMALL_DOUBT = 1e-9  # relative: with a larger one, shorter steps are tried too
+_SMALL_DOUBT = 1e-7  # relative: with a larger one, shorter steps are tried too
 _MOST_NAMED = 10  # mismatches, and faults, that a report lists
 
 
@@ -118,8 +118,13 @@ def differentiate(f, x, eps=0.01):
     slopes = [_extrapolated(differences, output) for output in range(differences.outputs)]
     if 0.0 < abs(x) != 1.0 and any(_doubt(slope) > _SMALL_DOUBT for slope in slopes):
         shorter = _Differences(f, x, eps * min(1.0, abs(x)))
-        slopes = [min(slope, _extrapolated(shorter, output), key=_doubt) for output, slope in enumerate(slopes)]
+        slopes = [_better(slope, _extrapolated(shorter, output)) for output, slope in enumerate(slopes)]
     return slopes
+
+
+def _better(slope, shorter):
+    """Return the Slope with the smaller doubt. Where short steps do not move f at all, they say nothing."""
+    return shorter if shorter.value != 0.0 and _doubt(shorter) < _doubt(slope) else slope
 
 
 def _doubt(slope):

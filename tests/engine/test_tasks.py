@@ -407,7 +407,8 @@ def test_an_exit_that_was_looked_up_in_another_context():
     """`context.run(mode.__exit__, ...)` leaves what `context.run(mode.__enter__)` has entered."""
     mode, context = pygrad.no_grad(), contextvars.copy_context()
     context.run(mode.__enter__)
-    assert context.run(is_off) and not is_off()
+    assert context.run(is_off)
+    assert not is_off()
     context.run(mode.__exit__, None, None, None)
     assert not context.run(is_off)
 
