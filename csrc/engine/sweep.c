@@ -16,6 +16,7 @@
  *     here, and in order.c    the walk does not come to the node; its gradient is set to 0 before
  *     tape/tape.h             an operation that may be passed over is PG_CONDITIONAL: it runs where something reaches it
  *     calculus/derive.c       a contribution of such a node is itself a take, and so follows the index in derivatives
+ *     calculus/taylor.py      so is a coefficient, in pygrad/
  *     pygrad/reference.py     as here
  *
  * Every other 0 is a number like any other: relu, minimum and maximum reach their operands, and 0 * inf is nan.

@@ -7,6 +7,10 @@ coefficients cost n**2 steps; differentiating n times would double the graph eac
 Evaluating Derivatives, 2nd ed., chapter 13.)
 
 A coefficient is made when it is first read, the lowest first. Therefore a series may depend on itself.
+
+What is not taken (csrc/engine/sweep.c). The series of a node has a *reach*: 1 if the node depends on x whatever the
+indices of takes are; else a Value that is 1 where they let it depend on x, and 0 elsewhere. There the coefficients
+behind the first are exactly 0: they are chosen by the reach, for 0 times an infinite slope would be nan.
 """
 
 import functools
@@ -30,8 +34,11 @@ _thread = threading.local()  # .series: references to all series made since `coe
 class Series:
     """The coefficients of a node: the first ones, and a function that makes the k-th from those below.
 
-    Each coefficient is a Value or a float. A Series has the operators, and `apply` for an op by its name.
+    Each coefficient is a Value or a float. A Series has the operators, and `apply` for an op by its name. A node's has
+    a reach too: see above.
     """
+
+    reach = 0.0  # that of a constant
 
     def __init__(self, first, coefficient=lambda k: 0.0):
         self._known, self._coefficient = list(first), coefficient
@@ -184,6 +191,7 @@ def coefficients(y, x, order):
 
 def _coefficients(y, x, order):
     found = {x._pg_id: (x, Series([x, 1.0]))}
+    found[x._pg_id][1].reach = 1.0
     for series in _make_series([y], found):
         series[order]
     _, series = found.get(y._pg_id) or (y, Series([y]))
@@ -197,14 +205,45 @@ def _make_series(ys, found):
     """
     graph = SeenThrough([v for v, _ in found.values()], ys, lambda v: () if v._pg_id in found else _influences(v))
     for v in _between(graph, ys, found):
+        operands = [_series_of(u, found) for u in v._operands_in_order()]
         if (again := graph.stand_in(v)) is not None:
-            series = Series([v], _series_of(again, found).__getitem__)
+            operands = [_series_of(again, found)]
+            series = Series([v], operands[0].__getitem__)
         elif is_call_of_op(v):
             series = _of_custom_op(v, found)
         else:
-            series = _of_node(v, [_series_of(u, found) for u in v._operands_in_order()])
+            series = _of_node(v, operands)
+        series = _within_reach(series, _reach_of(v, operands))
         found[v._pg_id] = v, series
         yield series
+
+
+def _reach_of(v, operands):
+    """Return the reach of a node, given the series of its operands: 1 where one that counts is reached."""
+    reaches = [series.reach for series in operands]
+    if lib.pg_op(v._pg_id) == CODES["take"]:
+        index, reaches = operands[0][0], reaches[1:]
+        if any(type(reach) is not float or reach != 1.0 for reach in reaches):
+            is_chosen = [engine.equal(index, float(i)) for i in range(len(reaches))]
+            reaches = [times(chosen, reach) for chosen, reach in zip(is_chosen, reaches)]
+    return functools.reduce(_either, reaches, 0.0)
+
+
+def _either(a, b):
+    """Of two reaches: 1 where one of them is 1."""
+    for one, other in ((a, b), (b, a)):
+        if type(one) is float:
+            return other if one == 0.0 else 1.0
+    return engine.maximum(a, b)
+
+
+def _within_reach(series, reach):
+    """Return the series of a node with this reach, from the one that its op gives."""
+    if type(reach) is not float:
+        inner = series
+        series = Series([inner[0]], lambda k: _choose(reach, [0.0, inner[k]]))
+    series.reach = reach
+    return series
 
 
 def _between(graph, ys, found):

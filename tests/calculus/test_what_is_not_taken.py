@@ -459,3 +459,23 @@ def test_to_c_without_takes_is_as_it_was(tmp_path):
     text = (tmp_path / "f.c").read_text()
     assert "2 * MODEL_NODES" in text
     assert not {"conditional", "reached"} & {*text.split("_")}
+
+
+@pytest.mark.parametrize("point", [0.5, 6.0])
+def test_series_have_no_coefficients_of_what_is_not_taken(point):
+    """Behind a where that chooses a constant a root has an infinite slope: it is not reached from x."""
+    programs = [
+        lambda x: pygrad.where(pygrad.greater(x, 5.0), x, 0.0).sqrt() * x,
+        lambda x: pygrad.where(pygrad.greater(x, 5.0), x, 0.0) ** 0.5 + x**3,
+        lambda x: pygrad.take([0.0, x, 2.0], pygrad.greater(x, 5.0)).sqrt().sqrt() / (x + 1.0),
+    ]
+    for program, straight in zip(programs, [lambda x: x.sqrt() * x, lambda x: x**0.5 + x**3, None]):
+        found = pygrad.taylor(program, 3)(point)
+        compiled = pygrad.taylor(pygrad.compile(program), 3)
+        compiled(6.5 if point < 5.0 else 0.25)
+        assert found == pytest.approx(list(compiled(point)), rel=1e-14)
+        assert all(map(math.isfinite, found))
+        if straight and point > 5.0:
+            assert pygrad.taylor(straight, 3)(point) == pytest.approx(found, rel=1e-14)
+        by_order = [pygrad.derivative(program, order=n)(point) for n in (1, 2, 3)]
+        assert [c * math.factorial(n) for n, c in enumerate(found)][1:] == pytest.approx(by_order, rel=1e-12)
