@@ -205,3 +205,9 @@ def test_import_warns_of_nothing():
     """No module of pygrad uses such a name."""
     program = "import pygrad; from pygrad import demos, viz; v = pygrad.MLP(2, [2, 1])([1.0, 2.0]); v.backward()"
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+def test_a_program_without_a_name_is_warned(Value):
+    """A grader may run code in globals that have no __name__."""
+    with pytest.warns(UserWarning, match="did you mean 'data'"):
+        exec("p = Value(1.0)\np.date = 3\n", {"Value": Value})
