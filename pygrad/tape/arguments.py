@@ -114,10 +114,14 @@ def _from_array(found, given):
     reads what is held. Else they are a copy, and `held` is None.
     """
     if isinstance(found, memoryview):
-        view, given = found, given
-    else:
-        in_order = found.astype("d", order="C", copy=False)  # no copy if it is float64 in C order
-        view, given = memoryview(in_order), given if in_order is found and isinstance(given, type(found)) else in_order
+        return _from_view(found, given)
+    in_order = found.astype("d", order="C", copy=False)  # no copy if it is float64 in C order
+    numbers = ffi.from_buffer("double[]", in_order)
+    is_given = in_order is found and isinstance(given, type(found))
+    return in_order.shape, given if is_given else in_order, (numbers, len(numbers), in_order)
+
+
+def _from_view(view, given):
     if view.format not in DOUBLES:
         return view.shape, array("d", flat(view)), None
     held = _held(view) if view.c_contiguous and view.nbytes and not _may_move(view.obj) else None
