@@ -1,4 +1,5 @@
-/* reach.c: lists of the nodes that roots reach, and their gradients set to 0; does a node require a gradient, and does it depend on an argument? */
+/* reach.c: lists of the nodes that roots reach; their gradients set to 0; does a node require a gradient, and does it
+ * depend on an argument? */
 #include "engine/reach.h"
 
 #include "engine/moment.h"

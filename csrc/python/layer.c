@@ -1,10 +1,10 @@
 /* layer.c: a layer of neurons in one call. pygrad.engine.portable.layer says for which layers this is right.
  *
  * The steps: parts_of() looks up the neurons' parts; inputs_of() makes the inputs Values; take_layer() writes all ids
- * into one array; pg_dots(), or pg_neurons() if the layer is not fused, makes the nodes; bind_layer() makes the nodes of the activations, and binds the results to
- * their proxies. Where proxies must hold their operands, and within detect_anomaly(), make_neurons() makes one fused
- * neuron after the other. The result is None if a step before pg_dots() meets an object that is not plain; and where
- * operators must make neurons that are not fused.
+ * into one array; pg_dots() makes the nodes, or pg_neurons() if the layer is not fused; bind_layer() makes the nodes of
+ * the activations, and binds the results to their proxies. Where proxies must hold their operands, and within
+ * detect_anomaly(), make_neurons() makes one fused neuron after the other. The result is None if a step before the nodes
+ * meets an object that is not plain; and where operators must make neurons that are not fused.
  */
 #include "python/make.h"
 #include "python/parts.h"
