@@ -13,7 +13,7 @@ import sysconfig
 
 from pygrad.common import forks
 from pygrad.common.named_tuples import named_tuple
-from pygrad.common.numbers import shortened, shown
+from pygrad.common.numbers import describe, shortened, shown
 from pygrad.common.value_base import ValueBase
 
 max_nodes = 100  # show_in_notebooks() shows larger graphs as text only; set it to as many as your screen holds
@@ -80,8 +80,10 @@ def show_in_notebooks(on=True):
     """Let a notebook show a Value as a picture beside its text, from now on; or, if `on` is False, as text alone.
 
     Text alone is what it shows at first. If a picture is missing, because the graph has more than `max_nodes` Values or
-    something is not installed, the text says why.
+    something is not installed, the text says why. Raises TypeError if `on` is no bool.
     """
+    if not isinstance(on, bool):
+        raise TypeError(f"show_in_notebooks() takes True or False, not {describe(on)}")
     if on:
         ValueBase._repr_mimebundle_ = _shown_in_notebook  # a notebook calls it; Value knows nothing of pictures
     elif hasattr(ValueBase, "_repr_mimebundle_"):

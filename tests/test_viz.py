@@ -415,3 +415,10 @@ def test_notebook_shows_a_value_that_was_never_initialised(engine):
     v = engine.Value.__new__(engine.Value)
 
     assert [object.__repr__(v)] == list(viz.mimebundle(v).values())
+
+
+@pytest.mark.parametrize("on", ["no", 0, None, []], ids=repr)
+def test_pictures_are_switched_by_a_bool(on):
+    """A text such as "no" would count as on."""
+    with pytest.raises(TypeError, match="takes True or False"):
+        viz.show_in_notebooks(on)
